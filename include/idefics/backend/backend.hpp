@@ -1,0 +1,224 @@
+// The vocabulary: every operation the model is written in. Destination first, then sources, then
+// sizes.
+//
+// Activations are f32, dense and row-major; "M rows" means the product of all leading dimensions.
+// Weights are f32, f16 or bf16, at any alignment, and are used where they lie. Every backend
+// promises:
+//
+//   * an output element depends on its own inputs, on K and on the compute dtype alone, never on
+//   how
+//     many rows, threads or vector lanes share the work (docs/determinism.md has the order of each
+//     sum);
+//   * an operation allocates nothing once it has seen its largest shapes.
+//
+// The public functions check shapes and throw `shape_mismatch` or `dtype_mismatch`; a backend
+// implements the protected ones and may rely on those checks.
+// Letters: B batch, T text, N images, S patches + 1, L latents, D width, H heads, E head width,
+// F MLP width, V vocabulary, M rows, K inner width of a product, J keys.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <idefics/core/tensor.hpp>
+
+namespace idefics::inline v0 {
+
+/// The order in which products of a linear layer are summed (docs/determinism.md).
+///   f32   f32 products, one fused multiply-add per element and lane
+///   bf16  inputs rounded to bf16, weights in bf16, pairs of products added as `vdpbf16ps` does
+enum class Compute { f32, bf16 };
+
+/// Activations that configurations name (transformers' ACT2FN).
+enum class Activation {
+  relu,
+  silu,        // x * sigmoid(x); also "swish"
+  gelu,        // exact: x * (1 + erf(x / sqrt 2)) / 2
+  gelu_tanh,   // "gelu_new", "gelu_pytorch_tanh", "gelu_fast": the tanh form
+  quick_gelu,  // x * sigmoid(1.702 x)
+  sigmoid,
+  tanh,
+  identity,  // "linear"
+};
+
+/// The matrix of a linear layer, [N,K] as checkpoints store it.
+struct LinearWeight {
+  Tensor values;  // [N,K] f32, f16 or bf16
+
+  std::int64_t rows() const { return values.dim(0); }
+  std::int64_t cols() const { return values.dim(1); }
+};
+
+/// Queries that attend to the same keys. Masks do not exist here: whoever calls names the keys.
+struct AttentionSegment {
+  std::int64_t query_begin = 0;  // rows of q and out
+  std::int64_t query_end = 0;
+  std::span<const std::int32_t>
+      key_rows{};       // rows of k and v, in the order of summation; may be empty
+  bool causal = false;  // query i of n sees the first keys - (n - 1 - i) keys
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+
+  // ---- memory of the device
+  // --------------------------------------------------------------------------
+  virtual Tensor empty(DType dtype, Shape shape) { return Tensor::empty(dtype, shape); }
+  /// Bytes that this device can read; the CPU returns the view itself.
+  virtual Tensor upload(const Tensor& host) { return host; }
+  virtual Tensor download(const Tensor& device) { return device; }
+
+  // ---- products
+  // -------------------------------------------------------------------------------------
+  /// out[m,n] = sum_k x[m,k] * weight[n,k] (+ bias[n]); torch.nn.Linear. `bias` may be empty.
+  void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/, const LinearWeight& weight /*[N,K]*/,
+              const Tensor& bias /*[N]*/, Compute compute) {
+    const auto n = weight.rows(), k = weight.cols();
+    check(rows_of(x, k) == rows_of(out, n), "linear", "rows of x and out differ", x, out);
+    check(!bias || bias.count() == n, "linear", "bias", bias, out);
+    do_linear(out.reshape({rows_of(out, n), n}), x.reshape({rows_of(x, k), k}), weight, bias,
+              compute);
+  }
+
+  /// softmax(q k^T * scale) v per head, each segment over its own keys. A query without keys gives
+  /// zeros.
+  void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/, const Tensor& k /*[J,H,E]*/,
+                 const Tensor& v /*[J,H,E]*/, std::span<const AttentionSegment> segments,
+                 float scale) {
+    check(out.shape() == q.shape() && q.shape().rank() == 3, "attention", "q and out", q, out);
+    check(k.shape() == v.shape() && k.dim(1) == q.dim(1) && k.dim(2) == q.dim(2), "attention", "k",
+          k, q);
+    do_attention(std::move(out), q, k, v, segments, scale);
+  }
+
+  // ---- normalisation
+  // --------------------------------------------------------------------------------
+  /// x / sqrt(mean(x^2) + eps) * weight; transformers' IdeficsRMSNorm. May work in place.
+  void rms_norm(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& weight /*[D]*/,
+                float eps) {
+    check(out.count() == x.count(), "rms_norm", "x and out", x, out);
+    (void)rows_of(x, weight.count());
+    do_rms_norm(std::move(out), x, weight, eps);
+  }
+  /// (x - mean) / sqrt(variance + eps) * weight + bias; torch.nn.LayerNorm. May work in place.
+  void layer_norm(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& weight /*[D]*/,
+                  const Tensor& bias /*[D]*/, float eps) {
+    check(out.count() == x.count(), "layer_norm", "x and out", x, out);
+    check(bias.count() == weight.count(), "layer_norm", "bias", bias, weight);
+    (void)rows_of(x, weight.count());
+    do_layer_norm(std::move(out), x, weight, bias, eps);
+  }
+
+  // ---- positions and tokens
+  // -------------------------------------------------------------------------
+  /// Rotates halves in place: (a, b) -> (a cos - b sin, b cos + a sin), a = x[..., :E/2], b =
+  /// x[..., E/2:].
+  void rope(Tensor x /*[M,H,E]*/, const Tensor& cos /*[P,E/2]*/, const Tensor& sin /*[P,E/2]*/,
+            std::span<const std::int32_t> positions /*[M]*/) {
+    check(x.shape().rank() == 3 && x.dim(2) == 2 * cos.dim(1), "rope", "head width", x, cos);
+    check(x.dim(0) == static_cast<std::int64_t>(positions.size()), "rope", "positions", x, cos);
+    do_rope(std::move(x), cos, sin, positions);
+  }
+  /// Rows of `table`, or of `additional` for ids from V on (IdeficsDecoupledEmbedding).
+  void embedding(Tensor out /*[M,D]*/, std::span<const std::int32_t> ids /*[M]*/,
+                 const Tensor& table /*[V,D]*/, const Tensor& additional /*[A,D] or empty*/) {
+    check(rows_of(out, table.dim(1)) == static_cast<std::int64_t>(ids.size()), "embedding", "ids",
+          out, table);
+    do_embedding(std::move(out), ids, table, additional);
+  }
+  /// Cuts pictures into patches: out[n * P + i] holds patch i of picture n as [C, patch, patch].
+  /// A remainder at the right and lower edge is dropped, as a strided convolution drops it.
+  void unfold_patches(Tensor out /*[N*P, C*patch*patch]*/, const Tensor& pixels /*[N,C,S,S]*/,
+                      std::int64_t patch) {
+    check(pixels.shape().rank() == 4, "unfold_patches", "pixels", pixels, out);
+    const auto per_picture = (pixels.dim(2) / patch) * (pixels.dim(3) / patch);
+    check(rows_of(out, pixels.dim(1) * patch * patch) == pixels.dim(0) * per_picture,
+          "unfold_patches", "out", out, pixels);
+    do_unfold_patches(std::move(out), pixels, patch);
+  }
+
+  // ---- elementwise
+  // ----------------------------------------------------------------------------------
+  /// out = act(x). May work in place.
+  void activation(Tensor out, const Tensor& x, Activation act) {
+    check(out.count() == x.count(), "activation", "x and out", x, out);
+    do_activation(std::move(out), x, act);
+  }
+  /// out = act(gate) * up, the inner product of a gated MLP. May work in place.
+  void gated_activation(Tensor out /*[M,F]*/, const Tensor& gate /*[M,F]*/,
+                        const Tensor& up /*[M,F]*/, Activation act) {
+    check(out.count() == gate.count() && out.count() == up.count(), "gated_activation", "shapes",
+          gate, up);
+    do_gated_activation(std::move(out), gate, up, act);
+  }
+  /// out = x + y; y repeats over the rows of x when it is smaller. May work in place.
+  void add(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& y /*[M,D] or [D]*/) {
+    check(out.count() == x.count(), "add", "x and out", x, out);
+    (void)rows_of(x, y.count());
+    do_add(std::move(out), x, y);
+  }
+  /// x += tanh(alpha) * y, with one alpha or one per column (IdeficsGatedCrossAttentionLayer).
+  void gated_add(Tensor x /*[M,D]*/, const Tensor& y /*[M,D]*/,
+                 const Tensor& alpha /*[1] or [D]*/) {
+    check(x.count() == y.count(), "gated_add", "x and y", x, y);
+    check(alpha.count() == 1 || alpha.count() == x.dim(-1), "gated_add", "alpha", alpha, x);
+    do_gated_add(std::move(x), y, alpha);
+  }
+  /// out[rows[i]] = x[i]: puts keys and values into their cache rows, class tokens before patches.
+  void scatter_rows(Tensor out /*[R,D]*/, std::span<const std::int32_t> rows /*[M]*/,
+                    const Tensor& x /*[M,D]*/) {
+    check(x.dim(0) == static_cast<std::int64_t>(rows.size()), "scatter_rows", "rows", x, out);
+    check(x.count() / std::max<std::int64_t>(1, x.dim(0)) ==
+              out.count() / std::max<std::int64_t>(1, out.dim(0)),
+          "scatter_rows", "width", x, out);
+    do_scatter_rows(std::move(out), rows, x);
+  }
+  /// out[i] = x[rows[i]].
+  void gather_rows(Tensor out /*[M,D]*/, const Tensor& x /*[R,D]*/,
+                   std::span<const std::int32_t> rows /*[M]*/) {
+    check(out.dim(0) == static_cast<std::int64_t>(rows.size()), "gather_rows", "rows", out, x);
+    do_gather_rows(std::move(out), x, rows);
+  }
+
+ protected:
+  virtual void do_linear(Tensor out, const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                         Compute) = 0;
+  virtual void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
+                            std::span<const AttentionSegment> segments, float scale) = 0;
+  virtual void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) = 0;
+  virtual void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                             float eps) = 0;
+  virtual void do_rope(Tensor x, const Tensor& cos, const Tensor& sin,
+                       std::span<const std::int32_t> positions) = 0;
+  virtual void do_embedding(Tensor out, std::span<const std::int32_t> ids, const Tensor& table,
+                            const Tensor& additional) = 0;
+  virtual void do_unfold_patches(Tensor out, const Tensor& pixels, std::int64_t patch) = 0;
+  virtual void do_activation(Tensor out, const Tensor& x, Activation act) = 0;
+  virtual void do_gated_activation(Tensor out, const Tensor& gate, const Tensor& up,
+                                   Activation act) = 0;
+  virtual void do_add(Tensor out, const Tensor& x, const Tensor& y) = 0;
+  virtual void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) = 0;
+  virtual void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) = 0;
+  virtual void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) = 0;
+
+ private:
+  static void check(bool good, const char* op, const char* what, const Tensor& a, const Tensor& b) {
+    if (!good)
+      fail(ErrorCode::shape_mismatch, std::string("[") + op + "] " + what + ": " +
+                                          a.shape().to_string() + " and " + b.shape().to_string() +
+                                          " do not fit");
+  }
+  static std::int64_t rows_of(const Tensor& t, std::int64_t width) {
+    if (width <= 0 || t.count() % width != 0)
+      fail(ErrorCode::shape_mismatch, "a tensor of shape " + t.shape().to_string() +
+                                          " has no rows of width " + std::to_string(width));
+    return t.count() / width;
+  }
+};
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,160 @@
+// Errors as values a program can branch on: a stable code, a sentence, and where it happened.
+//
+// Every fault that input can cause (files, pictures, prompts, options) is thrown as `Error`.
+// The library itself never prints, never aborts and never exits. docs/errors.md has a paragraph per
+// code.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <idefics/core/config.hpp>
+
+namespace idefics::inline v0 {
+
+enum class ErrorCode {
+  // files
+  file_not_found,       // the path does not exist, or is no regular file
+  io_failure,           // the system refused to open, map, read or write
+  truncated_file,       // the file ends before what its header promises
+  oversized_file,       // the file goes on behind what its header describes, or is above a limit
+  git_lfs_pointer,      // the text that stands for a large file which was never fetched
+  invalid_json,         // not JSON, or beyond the limits of depth, size or number range
+  invalid_safetensors,  // a header that breaks a rule of the format
+  duplicate_key,        // one name twice
+  unsupported_dtype,    // a dtype that is known to the format but not to the engine
+  // checkpoints
+  not_a_checkpoint,          // a directory without config.json or without weights
+  unsupported_architecture,  // config.json describes another model
+  invalid_config,            // a field is missing, of the wrong type or out of range
+  missing_shard,             // the index names a file that is not there
+  index_mismatch,            // the index and the shards disagree
+  missing_tensor,            // the architecture needs a tensor that no file holds
+  shape_mismatch,            // a tensor has another shape than the configuration asks for
+  dtype_mismatch,            // a tensor has another dtype than its use allows
+  model_not_found,           // neither a directory nor a repository in the local cache
+  // text
+  invalid_tokenizer,  // tokenizer files that contradict themselves or the rules
+  invalid_utf8,       // text that is not UTF-8
+  invalid_token_id,   // an id outside the vocabulary
+  // pictures
+  invalid_image,         // damaged, truncated, or of no known format
+  unsupported_image,     // a known format with an unsupported feature
+  image_too_large,       // more pixels or bytes than the limits allow
+  image_count_mismatch,  // pictures and <image> tokens of a prompt disagree
+  url_refused,           // a URL where fetching is off or impossible
+  // prompts and generation
+  empty_prompt,       // no token to start from
+  invalid_prompt,     // a prompt file that is not the documented JSON
+  context_overflow,   // prompt and new tokens exceed the limit
+  invalid_option,     // an option that is unknown, out of range or contradicts another
+  non_finite_logits,  // NaN or infinity where a token should be chosen
+  // resources
+  out_of_memory,        // a size that cannot be allocated
+  arithmetic_overflow,  // a size from a file that does not fit the machine
+  device_unavailable,   // a device or backend that this build or machine lacks
+  cancelled,            // stopped by the caller
+  invalid_argument,     // a call that breaks its documented preconditions
+};
+
+/// The stable name of a code, as printed by the command line: "missing_tensor".
+constexpr std::string_view name_of(ErrorCode code) noexcept;
+
+/// Where a fault sits. Empty members do not apply.
+struct ErrorContext {
+  std::string file{};                     // path of the file at fault
+  std::string tensor{};                   // tensor name
+  std::string field{};                    // key path in a JSON file, or the name of an option
+  std::optional<std::uint64_t> offset{};  // byte position in `file`
+  std::optional<std::uint64_t> actual{};  // what was found
+  std::optional<std::uint64_t> limit{};   // what would have been allowed or was needed
+};
+
+/// The one exception type of the library.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorCode code, const std::string& message, ErrorContext context = {})
+      : std::runtime_error(describe(message, context)), code_(code), context_(std::move(context)) {}
+
+  ErrorCode code() const noexcept { return code_; }
+  std::string_view code_name() const noexcept { return name_of(code_); }
+  const ErrorContext& context() const noexcept { return context_; }
+
+ private:
+  static std::string describe(const std::string& message, const ErrorContext& where) {
+    std::string text = message;
+    auto add = [&text](std::string_view label, const std::string& value) {
+      if (!value.empty()) text.append(" [").append(label).append(": ").append(value).append("]");
+    };
+    add("file", where.file);
+    add("tensor", where.tensor);
+    add("field", where.field);
+    if (where.offset) add("offset", std::to_string(*where.offset));
+    if (where.actual) add("found", std::to_string(*where.actual));
+    if (where.limit) add("limit", std::to_string(*where.limit));
+    return text;
+  }
+
+  ErrorCode code_;
+  ErrorContext context_;
+};
+
+[[noreturn]] inline void fail(ErrorCode code, const std::string& message, ErrorContext where = {}) {
+  throw Error(code, message, std::move(where));
+}
+
+/// Preconditions of calls made by programs: throws `invalid_argument`.
+inline void require(bool condition, const char* message) {
+  if (!condition) fail(ErrorCode::invalid_argument, message);
+}
+
+constexpr std::string_view name_of(ErrorCode code) noexcept {
+  switch (code) {
+#define IDEFICS_NAME(code) \
+  case ErrorCode::code: return #code;
+    IDEFICS_NAME(file_not_found)
+    IDEFICS_NAME(io_failure)
+    IDEFICS_NAME(truncated_file)
+    IDEFICS_NAME(oversized_file)
+    IDEFICS_NAME(git_lfs_pointer)
+    IDEFICS_NAME(invalid_json)
+    IDEFICS_NAME(invalid_safetensors)
+    IDEFICS_NAME(duplicate_key)
+    IDEFICS_NAME(unsupported_dtype)
+    IDEFICS_NAME(not_a_checkpoint)
+    IDEFICS_NAME(unsupported_architecture)
+    IDEFICS_NAME(invalid_config)
+    IDEFICS_NAME(missing_shard)
+    IDEFICS_NAME(index_mismatch)
+    IDEFICS_NAME(missing_tensor)
+    IDEFICS_NAME(shape_mismatch)
+    IDEFICS_NAME(dtype_mismatch)
+    IDEFICS_NAME(model_not_found)
+    IDEFICS_NAME(invalid_tokenizer)
+    IDEFICS_NAME(invalid_utf8)
+    IDEFICS_NAME(invalid_token_id)
+    IDEFICS_NAME(invalid_image)
+    IDEFICS_NAME(unsupported_image)
+    IDEFICS_NAME(image_too_large)
+    IDEFICS_NAME(image_count_mismatch)
+    IDEFICS_NAME(url_refused)
+    IDEFICS_NAME(empty_prompt)
+    IDEFICS_NAME(invalid_prompt)
+    IDEFICS_NAME(context_overflow)
+    IDEFICS_NAME(invalid_option)
+    IDEFICS_NAME(non_finite_logits)
+    IDEFICS_NAME(out_of_memory)
+    IDEFICS_NAME(arithmetic_overflow)
+    IDEFICS_NAME(device_unavailable)
+    IDEFICS_NAME(cancelled)
+    IDEFICS_NAME(invalid_argument)
+#undef IDEFICS_NAME
+  }
+  return "unknown";
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,50 @@
+// Parallel loops over outputs. Work is divided by output element, never inside a sum, so the number
+// of threads cannot change a bit of any result.
+#pragma once
+
+#include <cstdint>
+
+#include <idefics/core/config.hpp>
+
+#if defined(_OPENMP) && !defined(IDEFICS_NO_OPENMP)
+#define IDEFICS_HAS_OPENMP 1
+#include <omp.h>
+#else
+#define IDEFICS_HAS_OPENMP 0
+#endif
+
+namespace idefics::inline v0 {
+
+/// Threads that parallel loops of this thread use from now on; 0 restores the default (all cores).
+inline void set_num_threads(int count) {
+#if IDEFICS_HAS_OPENMP
+  static const int all = omp_get_max_threads();
+  omp_set_num_threads(count > 0 ? count : all);
+#else
+  (void)count;
+#endif
+}
+
+inline int num_threads() {
+#if IDEFICS_HAS_OPENMP
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
+/// Calls body(i) for every i in [0, count), in any order, from several threads. `body` must not
+/// throw.
+template <class Body>
+void parallel_for(std::int64_t count, const Body& body) {
+#if IDEFICS_HAS_OPENMP
+  if (count > 1 && omp_get_max_threads() > 1 && !omp_in_parallel()) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+#endif
+  for (std::int64_t i = 0; i < count; ++i) body(i);
+}
+
+}  // namespace idefics::inline v0
