@@ -35,10 +35,16 @@ enum class Compute { f32, bf16 };
 /// Activations that configurations name (transformers' ACT2FN).
 enum class Activation {
   relu,
-  silu,        // x * sigmoid(x); also "swish"
-  gelu,        // exact: x * (1 + erf(x / sqrt 2)) / 2
-  gelu_tanh,   // "gelu_new", "gelu_pytorch_tanh", "gelu_fast": the tanh form
-  quick_gelu,  // x * sigmoid(1.702 x)
+  relu2,         // relu(x)^2
+  relu6,         // min(relu(x), 6)
+  leaky_relu,    // x, or 0.01 x below zero
+  silu,          // x * sigmoid(x); also "swish"
+  gelu,          // exact: x * (1 + erf(x / sqrt 2)) / 2
+  gelu_tanh,     // "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate": the tanh form
+  clipped_gelu,  // "gelu_10": gelu, then clamped to [-10, 10]
+  quick_gelu,    // x * sigmoid(1.702 x)
+  mish,          // x * tanh(log(1 + exp(x)))
+  laplace,       // (1 + erf((x - 0.707107) / (0.282095 sqrt 2))) / 2
   sigmoid,
   tanh,
   identity,  // "linear"
