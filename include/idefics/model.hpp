@@ -1,0 +1,167 @@
+// The engine as programs use it: load a checkpoint, ask for logits, generate.
+//
+//   auto model = idefics::Model::from_pretrained("HuggingFaceM4/idefics-9b");
+//   auto output = model.generate(inputs, {.max_new_tokens = 20});
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/generation/generate.hpp>
+#include <idefics/generation/read_config.hpp>
+#include <idefics/io/checkpoint.hpp>
+#include <idefics/io/hub_cache.hpp>
+#include <idefics/model/idefics.hpp>
+#include <idefics/model/picture_encoding.hpp>
+#include <idefics/model/weights.hpp>
+
+namespace idefics::inline v0 {
+
+struct ModelOptions {
+  /// What weights are rounded to. Unset: as the files hold them, with f32 arithmetic, which equals
+  /// transformers' own default of loading in f32. bf16 also selects the bf16 order of summation.
+  std::optional<DType> dtype{};
+  std::string device_map = "auto";     // "auto" or "cpu"
+  std::int64_t prefill_chunk = 256;    // tokens per pass; changes memory and speed, never a bit
+  std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
+  std::shared_ptr<Backend> backend{};  // unset: the fastest this machine has
+};
+
+struct ForwardOptions {
+  bool interpolate_pos_encoding = false;  // take pictures of another size than the configuration's
+};
+
+struct ForwardOutput {
+  Tensor logits;               // [B,T,V+A] f32; zeros where attention_mask is zero
+  Tensor image_hidden_states;  // [B,N,L,Dv] f32
+};
+
+class Model {
+ public:
+  /// `directory_or_repo`: a checkpoint directory, or "org/name[@revision]" in the Hugging Face
+  /// cache. All headers are checked against the configuration before any weight is touched.
+  static Model from_pretrained(std::string_view directory_or_repo, ModelOptions options = {});
+
+  /// One pass over whole prompts: IdeficsForVisionText2Text.forward.
+  ForwardOutput forward(const Inputs& inputs, ForwardOptions options = {});
+
+  /// Greedy search. Options that are not set come from generation_config.json.
+  GenerationOutput generate(const Inputs& inputs, const GenerationConfig& config = {},
+                            ForwardOptions options = {}, const StepCallback& on_step = {});
+
+  const Config& config() const { return parts_->model.config(); }
+  const GenerationConfig& generation_config() const { return parts_->generation_config; }
+  Backend& backend() const { return *parts_->backend; }
+  /// Pictures whose latents, keys and values are kept.
+  std::int64_t cached_pictures() const { return parts_->pictures.size(); }
+
+ private:
+  struct Parts {
+    std::shared_ptr<Backend> backend;
+    Idefics model;
+    GenerationConfig generation_config;
+    ImageCache pictures;
+    std::int64_t prefill_chunk;
+  };
+  explicit Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+  Tensor gather_image_hidden_states(const std::vector<std::vector<std::int32_t>>& slots) const;
+
+  std::unique_ptr<Parts> parts_;
+};
+
+inline Model Model::from_pretrained(std::string_view directory_or_repo, ModelOptions options) {
+  if (options.device_map != "auto" && options.device_map != "cpu")
+    fail(ErrorCode::device_unavailable, "this build has no device \"" + options.device_map + "\"",
+         {.field = "device_map"});
+  const std::filesystem::path directory = resolve_model(directory_or_repo);
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  Config config = Config::from_file(directory / "config.json");
+  auto backend = options.backend ? options.backend : make_cpu_backend();
+
+  WeightTable table;  // every tensor is found and measured before the first is read
+  const Idefics dry_run(table, config);
+  for (const WeightRequest& request : table.requests())
+    CheckpointWeights::fetch(checkpoint, request);
+
+  CheckpointWeights weights(checkpoint, *backend, options.dtype);
+  Idefics model(weights, config);
+  ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);
+  auto generation = read_generation_config(directory, config);
+  return Model(
+      std::unique_ptr<Parts>(new Parts{std::move(backend), std::move(model), std::move(generation),
+                                       std::move(pictures), options.prefill_chunk}));
+}
+
+inline ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options) {
+  auto sequences = make_sequences(inputs, config());
+  const auto slots = encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
+                                     all_pictures(inputs), options.interpolate_pos_encoding);
+  const std::int64_t columns = inputs.input_ids.dim(1), v = config().vocab_size;
+  const std::int64_t width = config().total_vocab_size();
+  ForwardOutput output{
+      .logits = Tensor::zeros(DType::f32, {inputs.input_ids.dim(0), columns, width}),
+      .image_hidden_states = gather_image_hidden_states(slots)};
+  const auto logits = output.logits.as_mutable<float>();
+  std::vector<std::vector<std::int64_t>> places;
+  for (const Sequence& sequence : sequences) places.push_back(sequence.columns);
+
+  TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots, 0,
+              parts_->prefill_chunk, LogitRows::all);
+  run.prefill([&](std::size_t row, std::int64_t token, std::span<const float> base,
+                  std::span<const float> additional) {
+    const std::int64_t column = places[row][static_cast<std::size_t>(token)];
+    const auto at = logits.begin() + (static_cast<std::int64_t>(row) * columns + column) * width;
+    std::ranges::copy(base, at);
+    std::ranges::copy(additional, at + v);
+  });
+  return output;
+}
+
+inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationConfig& asked,
+                                        ForwardOptions options, const StepCallback& on_step) {
+  const GenerationConfig config = asked.merged_over(parts_->generation_config);
+  validate(config, this->config().total_vocab_size());
+  auto sequences = make_sequences(inputs, this->config());
+  const LengthLimits limits =
+      length_limits(config, inputs.input_ids.dim(1), this->config().max_position_embeddings);
+  detail::Stopwatch watch;
+  const auto slots =
+      encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
+                      seen_pictures(inputs, sequences), options.interpolate_pos_encoding);
+  const double vision_s = watch.lap();
+  std::int64_t prompt_tokens = 0;
+  for (const Sequence& sequence : sequences) prompt_tokens += std::ssize(sequence.ids);
+  TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
+              limits.new_tokens(), parts_->prefill_chunk, LogitRows::last);
+  GenerationOutput output = greedy_search(
+      run, config, limits, static_cast<std::size_t>(this->config().total_vocab_size()),
+      padded_rows(inputs.input_ids), on_step);
+  output.timings.vision_s = vision_s;
+  output.timings.prefill_tokens = prompt_tokens;
+  return output;
+}
+
+inline Tensor Model::gather_image_hidden_states(
+    const std::vector<std::vector<std::int32_t>>& slots) const {
+  const auto rows = std::ssize(slots), pictures = std::ssize(slots.front());
+  const std::int64_t l = parts_->pictures.latents(), d = config().vision.embed_dim;
+  Tensor result = Tensor::empty(DType::f32, {rows, pictures, l, d});
+  std::byte* out = result.raw_mutable();
+  for (const auto& row : slots) {
+    for (const std::int32_t slot : row) {
+      const Tensor features = parts_->backend->download(parts_->pictures.features(slot));
+      std::memcpy(out, features.raw(), features.bytes());
+      out += features.bytes();
+    }
+  }
+  return result;
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,62 @@
+// A decoder layer of LLaMA: causal self-attention with rotary positions, then a gated MLP.
+// Source: transformers' IdeficsDecoderLayer (LLaMA, Touvron et al. 2023).
+// Letters: M tokens, D width, H heads, E = D / H, F MLP width.
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include <idefics/model/text_state.hpp>
+#include <idefics/model/weight_source.hpp>
+#include <idefics/nn/mlp.hpp>
+
+namespace idefics::inline v0 {
+
+class DecoderLayer {
+ public:
+  DecoderLayer(WeightSource& w, const Config& c, std::int64_t index) {
+    const std::string at = "layers." + std::to_string(index) + ".";
+    const std::int64_t d = c.hidden_size, f = c.intermediate_size;
+    input_layernorm_ = w.rms_norm(at + "input_layernorm", d, c.rms_norm_eps);
+    q_proj_ = w.linear(at + "self_attn.q_proj", d, d);
+    k_proj_ = w.linear(at + "self_attn.k_proj", d, d);
+    v_proj_ = w.linear(at + "self_attn.v_proj", d, d);
+    o_proj_ = w.linear(at + "self_attn.o_proj", d, d);
+    post_attention_layernorm_ = w.rms_norm(at + "post_attention_layernorm", d, c.rms_norm_eps);
+    mlp_ = {w.linear(at + "mlp.gate_proj", f, d), w.linear(at + "mlp.up_proj", f, d),
+            w.linear(at + "mlp.down_proj", d, f), c.hidden_act};
+    scale_ = 1.0f / std::sqrt(static_cast<float>(c.head_dim()));
+  }
+
+  /// hidden += o(attention(norm(hidden))); hidden += mlp(norm(hidden)).
+  void operator()(Backend& backend, const TextState& s, const KvCache::Layer& cache,
+                  const RotaryTable& rotary, const TokenBatch& tokens) const {
+    // q, k = rope(q_proj(x)), rope(k_proj(x)); v = v_proj(x); the cache takes k and v
+    input_layernorm_(backend, s.normed, s.hidden);
+    q_proj_(backend, s.q, s.normed);
+    k_proj_(backend, s.k, s.normed);
+    v_proj_(backend, s.v, s.normed);
+    backend.rope(s.q, rotary.cos, rotary.sin, tokens.positions);
+    backend.rope(s.k, rotary.cos, rotary.sin, tokens.positions);
+    backend.scatter_rows(cache.k, tokens.cache_rows, s.k);
+    backend.scatter_rows(cache.v, tokens.cache_rows, s.v);
+
+    // softmax(q k^T / sqrt E) v over each sequence's own past
+    backend.attention(s.mixed, s.q, cache.k, cache.v, tokens.self_attention, scale_);
+    o_proj_(backend, s.normed, s.mixed);
+    backend.add(s.hidden, s.hidden, s.normed);
+
+    // down(silu(gate(x)) * up(x))
+    post_attention_layernorm_(backend, s.normed, s.hidden);
+    mlp_(backend, s.normed, s.normed, s.gated, s.raised);
+    backend.add(s.hidden, s.hidden, s.normed);
+  }
+
+ private:
+  RmsNorm input_layernorm_, post_attention_layernorm_;  // [D]
+  Linear q_proj_, k_proj_, v_proj_, o_proj_;            // [D,D]
+  GatedMlp mlp_;                                        // F wide
+  float scale_ = 1.0f;
+};
+
+}  // namespace idefics::inline v0

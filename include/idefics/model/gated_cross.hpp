@@ -1,0 +1,79 @@
+// A tanh-gated cross-attention layer: the text reads the pictures. One stands before every
+// cross_layer_interval-th decoder layer; at a gate of zero the layer leaves the language model as
+// it was. Source: transformers' IdeficsGatedCrossAttentionLayer (Flamingo, Alayrac et al. 2022,
+// section 2.2). Letters: M tokens, D text width, H heads, E = D / H, F MLP width, R rows of
+// features, Dv their width.
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include <idefics/model/text_state.hpp>
+#include <idefics/model/weight_source.hpp>
+#include <idefics/nn/mlp.hpp>
+
+namespace idefics::inline v0 {
+
+class GatedCrossAttentionLayer {
+ public:
+  GatedCrossAttentionLayer(WeightSource& w, const Config& c, std::int64_t index)
+      : query_key_norms_(c.qk_layer_norms) {
+    const std::string at = "gated_cross_attn_layers." + std::to_string(index) + ".";
+    const std::int64_t d = c.hidden_size, f = c.intermediate_size, features = c.vision.embed_dim;
+    const Shape gate = c.vector_gates ? Shape{1, 1, d} : Shape{1};
+    alpha_cross_attn_ = w.vector(at + "alpha_cross_attn", gate);
+    alpha_dense_ = w.vector(at + "alpha_dense", gate);
+    input_layernorm_ = w.rms_norm(at + "input_layernorm", d, c.rms_norm_eps);
+    q_proj_ = w.linear(at + "cross_attn.q_proj", d, d);
+    k_proj_ = w.linear(at + "cross_attn.k_proj", d, features);
+    v_proj_ = w.linear(at + "cross_attn.v_proj", d, features);
+    o_proj_ = w.linear(at + "cross_attn.o_proj", d, d);
+    if (query_key_norms_) {
+      q_layer_norm_ = w.rms_norm(at + "cross_attn.q_layer_norm", c.head_dim(), c.rms_norm_eps);
+      k_layer_norm_ = w.rms_norm(at + "cross_attn.k_layer_norm", c.head_dim(), c.rms_norm_eps);
+    }
+    post_attention_layernorm_ = w.rms_norm(at + "post_attention_layernorm", d, c.rms_norm_eps);
+    mlp_ = {w.linear(at + "mlp.gate_proj", f, d), w.linear(at + "mlp.up_proj", f, d),
+            w.linear(at + "mlp.down_proj", d, f), c.hidden_act};
+    scale_ = 1.0f / std::sqrt(static_cast<float>(c.head_dim()));
+  }
+
+  /// Keys and values of picture features: they do not depend on the text, so they are computed once
+  /// per picture and kept. No rotary positions; the key norm is applied here.
+  void project(Backend& backend, const Tensor& k /*[R,H,E]*/, const Tensor& v /*[R,H,E]*/,
+               const Tensor& features /*[R,Dv]*/) const {
+    k_proj_(backend, k, features);
+    v_proj_(backend, v, features);
+    if (query_key_norms_) k_layer_norm_(backend, k, k);
+  }
+
+  /// hidden += tanh(alpha_cross_attn) * o(attention(norm(hidden), pictures));
+  /// hidden += tanh(alpha_dense) * mlp(norm(hidden)).
+  void operator()(Backend& backend, const TextState& s, const Tensor& k /*[J,H,E]*/,
+                  const Tensor& v /*[J,H,E]*/, const TokenBatch& tokens) const {
+    input_layernorm_(backend, s.normed, s.hidden);
+    q_proj_(backend, s.q, s.normed);
+    if (query_key_norms_) q_layer_norm_(backend, s.q, s.q);
+
+    // A token that sees no picture attends to no key and gets zeros here; its MLP below still runs.
+    backend.attention(s.mixed, s.q, k, v, tokens.cross_attention, scale_);
+    o_proj_(backend, s.normed, s.mixed);
+    backend.gated_add(s.hidden, s.normed, alpha_cross_attn_);
+
+    post_attention_layernorm_(backend, s.normed, s.hidden);
+    mlp_(backend, s.normed, s.normed, s.gated, s.raised);
+    backend.gated_add(s.hidden, s.normed, alpha_dense_);
+  }
+
+ private:
+  bool query_key_norms_;
+  Tensor alpha_cross_attn_, alpha_dense_;               // [1] or [1,1,D]
+  RmsNorm input_layernorm_, post_attention_layernorm_;  // [D]
+  RmsNorm q_layer_norm_, k_layer_norm_;                 // [E], or empty without query/key norms
+  Linear q_proj_, o_proj_;                              // [D,D]
+  Linear k_proj_, v_proj_;                              // [D,Dv]
+  GatedMlp mlp_;                                        // F wide
+  float scale_ = 1.0f;
+};
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,120 @@
+// IDEFICS: pictures become latents, latents become keys and values, and a language model reads them
+// through gated cross-attention. The page to read first; docs/architecture.md draws it.
+// Source: transformers' IdeficsForVisionText2Text.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <idefics/model/config.hpp>
+#include <idefics/model/decoder.hpp>
+#include <idefics/model/gated_cross.hpp>
+#include <idefics/model/image_cache.hpp>
+#include <idefics/model/perceiver.hpp>
+#include <idefics/model/text_state.hpp>
+#include <idefics/model/vision.hpp>
+#include <idefics/nn/embedding.hpp>
+
+namespace idefics::inline v0 {
+
+class Idefics {
+ public:
+  /// Asks `weights` for every tensor of the architecture; with a WeightTable it only lists them.
+  Idefics(WeightSource& weights, Config config);
+
+  const Config& config() const { return config_; }
+  std::int64_t cross_layers() const { return std::ssize(cross_layers_); }
+
+  /// Features [N*L,Dv] of pictures [N,3,side,side]: vision tower, then resampler if there is one.
+  Tensor encode_pictures(Backend& backend, const Tensor& pixels, bool interpolate) const;
+
+  /// Rows of features that a picture of this size has: latents, or patches + 1 without a resampler.
+  std::int64_t features_per_picture(std::int64_t height, std::int64_t width) const {
+    return config_.use_resampler ? config_.perceiver.latents
+                                 : config_.vision.positions_of(height, width);
+  }
+
+  /// Fills the cache's keys and values of `slot` from its features.
+  void project_picture(Backend& backend, const ImageCache& pictures, std::int32_t slot) const;
+
+  /// One pass of M tokens through the decoder; afterwards state.normed holds the final hidden
+  /// states.
+  void forward(Backend& backend, const TextState& state, const TokenBatch& tokens,
+               const KvCache& past, const ImageCache& pictures, const RotaryTable& rotary) const;
+
+  /// Logits of hidden states [R,D]: [R,V] of the vocabulary, [R,A] of the added tokens.
+  void logits(Backend& backend, const Tensor& base, const Tensor& additional,
+              const Tensor& hidden) const {
+    lm_head_(backend, base, additional, hidden);
+  }
+
+ private:
+  Config config_;
+  DecoupledEmbedding embed_tokens_;
+  VisionTower vision_model_;
+  std::optional<PerceiverResampler> perceiver_resampler_;
+  std::vector<GatedCrossAttentionLayer> cross_layers_;
+  std::vector<DecoderLayer> layers_;
+  RmsNorm norm_;
+  DecoupledHead lm_head_;
+};
+
+inline Idefics::Idefics(WeightSource& w, Config config)
+    : config_(std::move(config)), vision_model_(w, config_.vision) {
+  const Config& c = config_;
+  embed_tokens_.table = w.table("embed_tokens.weight", {c.vocab_size, c.hidden_size});
+  if (c.additional_vocab_size > 0)
+    embed_tokens_.additional = w.table("embed_tokens.additional_embedding.weight",
+                                       {c.additional_vocab_size, c.hidden_size});
+  if (c.use_resampler) perceiver_resampler_.emplace(w, c.perceiver, c.vision.embed_dim);
+  for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    if (i % c.cross_layer_interval == 0)
+      cross_layers_.emplace_back(w, c, i / c.cross_layer_interval);
+    layers_.emplace_back(w, c, i);
+  }
+  norm_ = w.rms_norm("norm", c.hidden_size, c.rms_norm_eps);
+  lm_head_.base.compute = lm_head_.additional.compute = w.compute();
+  if (c.tie_word_embeddings) {
+    lm_head_.base.weight.values = embed_tokens_.table;
+    lm_head_.additional.weight.values = embed_tokens_.additional;
+  } else {
+    lm_head_.base = w.linear("lm_head", c.vocab_size, c.hidden_size);
+    if (c.additional_vocab_size > 0)
+      lm_head_.additional =
+          w.linear("lm_head.additional_fc", c.additional_vocab_size, c.hidden_size);
+  }
+}
+
+inline Tensor Idefics::encode_pictures(Backend& backend, const Tensor& pixels,
+                                       bool interpolate) const {
+  const Tensor features = vision_model_(backend, pixels, interpolate);  // [N*S,Dv]
+  if (!perceiver_resampler_) return features;
+  return (*perceiver_resampler_)(backend, features, pixels.dim(0));  // [N*L,Dv]
+}
+
+inline void Idefics::project_picture(Backend& backend, const ImageCache& pictures,
+                                     std::int32_t slot) const {
+  for (std::size_t i = 0; i < cross_layers_.size(); ++i) {
+    const ImageCache::Layer place = pictures.layer(i, slot);
+    cross_layers_[i].project(backend, place.k, place.v, pictures.features(slot));
+  }
+}
+
+inline void Idefics::forward(Backend& backend, const TextState& state, const TokenBatch& tokens,
+                             const KvCache& past, const ImageCache& pictures,
+                             const RotaryTable& rotary) const {
+  embed_tokens_(backend, state.hidden, tokens.ids);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const auto interval = static_cast<std::size_t>(config_.cross_layer_interval);
+    if (i % interval == 0) {
+      const std::size_t cross = i / interval;
+      cross_layers_[cross](backend, state, pictures[cross].k, pictures[cross].v, tokens);
+    }
+    layers_[i](backend, state, past[i], rotary, tokens);
+  }
+  norm_(backend, state.normed, state.hidden);
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,142 @@
+// What is known about pictures already seen: their latents and, for every cross-attention layer,
+// their keys and values. A picture is known by its pixels, so it is encoded once however often, and
+// in however many prompts and turns, it appears. Letters: L latents per picture, Dv their width, H
+// heads, E head width.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include <idefics/backend/backend.hpp>
+#include <idefics/model/config.hpp>
+#include <idefics/nn/attention.hpp>
+
+namespace idefics::inline v0 {
+
+class ImageCache {
+ public:
+  struct Layer {
+    Tensor k, v;  // [slots*L,H,E]
+  };
+
+  /// A cache for pictures of which each has `latents` rows of features; `layers` cross-attention
+  /// layers.
+  ImageCache(std::shared_ptr<Backend> backend, const Config& config, std::int64_t layers,
+             std::int64_t capacity = 16)
+      : backend_(std::move(backend)),
+        config_(config),
+        layers_(static_cast<std::size_t>(layers)),
+        capacity_(capacity) {}
+
+  /// Slot of the picture with these pixels, or -1. A hit is now the most recently used.
+  std::int32_t find(std::span<const float> pixels, std::int64_t latents) {
+    const std::uint64_t hash = hash_of(pixels);
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      Entry& entry = entries_[i];
+      if (entry.hash == hash && latents == latents_ && std::ranges::equal(entry.pixels, pixels)) {
+        entry.last_use = ++clock_;
+        return static_cast<std::int32_t>(i);
+      }
+    }
+    return -1;
+  }
+
+  /// Makes room for `count` further pictures beside those in `keep`, evicting the least recently
+  /// used. Call before `insert`. Another number of latents per picture (another picture size)
+  /// empties the cache.
+  void reserve(std::int64_t count, std::int64_t latents, std::span<const std::int32_t> keep) {
+    if (latents != latents_) {
+      entries_.clear();
+      latents_ = latents;
+      slots_ = 0;
+    }
+    const auto needed = static_cast<std::int64_t>(keep.size()) + count;
+    // at least one slot, so that there are tensors to attend to even when nothing is seen
+    grow(std::max<std::int64_t>({1, needed, std::min(capacity_, std::ssize(entries_) + count)}));
+    keep_.assign(keep.begin(), keep.end());
+  }
+
+  /// Takes a slot for a picture whose features are about to be written. Never one that is kept.
+  std::int32_t insert(std::span<const float> pixels) {
+    std::size_t slot = entries_.size();
+    if (slot < static_cast<std::size_t>(slots_)) {
+      entries_.emplace_back();
+    } else {
+      slot = least_recently_used();
+    }
+    entries_[slot] = {hash_of(pixels), {pixels.begin(), pixels.end()}, ++clock_};
+    keep_.push_back(static_cast<std::int32_t>(slot));
+    return static_cast<std::int32_t>(slot);
+  }
+
+  std::int64_t latents() const { return latents_; }
+  const Layer& operator[](std::size_t layer) const { return layers_[layer]; }
+  /// Features of one slot, [L,Dv].
+  Tensor features(std::int32_t slot) const { return slice(features_, slot); }
+  /// Keys and values of one slot, [L,H,E] each.
+  Layer layer(std::size_t layer, std::int32_t slot) const {
+    return {slice(layers_[layer].k, slot), slice(layers_[layer].v, slot)};
+  }
+  std::int64_t size() const { return std::ssize(entries_); }
+  void clear() { entries_.clear(); }
+
+ private:
+  struct Entry {
+    std::uint64_t hash = 0;
+    std::vector<float> pixels;  // compared in full: a hash alone could confuse two pictures
+    std::uint64_t last_use = 0;
+  };
+
+  static std::uint64_t hash_of(std::span<const float> pixels) {
+    std::uint64_t hash = 14695981039346656037u;  // FNV-1a over words instead of bytes: only speed
+    for (const float pixel : pixels)
+      hash = (hash ^ std::bit_cast<std::uint32_t>(pixel)) * 1099511628211u;
+    return hash;
+  }
+
+  Tensor slice(const Tensor& rows, std::int32_t slot) const {
+    return rows.slice(slot * latents_, (slot + 1) * latents_);
+  }
+
+  std::size_t least_recently_used() const {
+    std::size_t oldest = entries_.size();
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      if (std::ranges::find(keep_, static_cast<std::int32_t>(i)) != keep_.end()) continue;
+      if (oldest == entries_.size() || entries_[i].last_use < entries_[oldest].last_use) oldest = i;
+    }
+    require(oldest < entries_.size(), "the picture cache is full: reserve before insert");
+    return oldest;
+  }
+
+  void grow(std::int64_t slots) {
+    if (slots <= slots_) return;
+    const std::int64_t used = std::ssize(entries_) * latents_, rows = slots * latents_;
+    const Shape heads{rows, config_.num_attention_heads, config_.head_dim()};
+    const auto moved = iota_rows(0, used);
+    auto enlarge = [&](Tensor& tensor, Shape shape) {
+      Tensor larger = backend_->empty(DType::f32, shape);
+      if (used > 0) backend_->scatter_rows(larger, moved, tensor.slice(0, used));
+      tensor = larger;
+    };
+    enlarge(features_, {rows, config_.vision.embed_dim});
+    for (Layer& layer : layers_) {
+      enlarge(layer.k, heads);
+      enlarge(layer.v, heads);
+    }
+    slots_ = slots;
+  }
+
+  std::shared_ptr<Backend> backend_;
+  Config config_;
+  std::vector<Layer> layers_;
+  Tensor features_;  // [slots*L,Dv]
+  std::vector<Entry> entries_;
+  std::vector<std::int32_t> keep_;
+  std::int64_t capacity_ = 16, latents_ = 0, slots_ = 0;
+  std::uint64_t clock_ = 0;
+};
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,122 @@
+// Which pictures of a batch need encoding, and encoding those that the cache does not know yet.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include <idefics/model/idefics.hpp>
+#include <idefics/model/sequences.hpp>
+
+namespace idefics::inline v0 {
+
+/// Per row of the batch, whether picture n is needed.
+using PicturesNeeded = std::vector<std::vector<bool>>;
+
+inline PicturesNeeded all_pictures(const Inputs& in) {
+  return PicturesNeeded(static_cast<std::size_t>(in.pixel_values.dim(0)),
+                        std::vector<bool>(static_cast<std::size_t>(in.pixel_values.dim(1)), true));
+}
+
+/// Only the pictures that some token sees: empty slots of a ragged batch cost nothing.
+inline PicturesNeeded seen_pictures(const Inputs& in, const std::vector<Sequence>& sequences) {
+  PicturesNeeded needed(sequences.size(),
+                        std::vector<bool>(static_cast<std::size_t>(in.pixel_values.dim(1)), false));
+  for (std::size_t row = 0; row < sequences.size(); ++row)
+    for (const PictureRun& run : sequences[row].runs)
+      for (const std::int32_t picture : run.pictures)
+        needed[row][static_cast<std::size_t>(picture)] = true;
+  return needed;
+}
+
+/// The padded ids of a batch, row by row.
+inline std::vector<std::vector<std::int32_t>> padded_rows(const Tensor& ids /*[B,T]*/) {
+  std::vector<std::vector<std::int32_t>> rows;
+  for (std::int64_t b = 0; b < ids.dim(0); ++b) {
+    const Tensor row = ids.slice(b, b + 1);
+    const auto values = row.as<std::int64_t>();
+    rows.emplace_back(values.begin(), values.end());
+  }
+  return rows;
+}
+
+namespace detail {
+
+/// Pictures of a batch as spans of pixels.
+inline std::span<const float> pixels_of(const Tensor& pixels /*[B,N,3,S,S]*/, std::int64_t row,
+                                        std::int64_t picture) {
+  const auto size = static_cast<std::size_t>(pixels.dim(2) * pixels.dim(3) * pixels.dim(4));
+  const auto index = static_cast<std::size_t>(row * pixels.dim(1) + picture);
+  return pixels.as<float>().subspan(index * size, size);
+}
+
+struct NewPicture {
+  std::span<const float> pixels;
+  std::int32_t slot;
+};
+
+/// Encodes pictures a few at a time, which bounds the memory of the vision tower.
+inline void encode_new(const Idefics& model, Backend& backend, ImageCache& cache,
+                       std::span<const NewPicture> pictures, Shape picture, bool interpolate) {
+  constexpr std::size_t per_pass = 4;
+  const std::int64_t l = cache.latents();
+  for (std::size_t i = 0; i < pictures.size(); i += per_pass) {
+    const auto group = pictures.subspan(i, std::min(per_pass, pictures.size() - i));
+    const auto n = std::ssize(group);
+    Tensor pixels = Tensor::empty(DType::f32, {n, picture[0], picture[1], picture[2]});
+    auto out = pixels.as_mutable<float>().begin();
+    for (const NewPicture& one : group) out = std::ranges::copy(one.pixels, out).out;
+    const Tensor features = model.encode_pictures(backend, backend.upload(pixels), interpolate);
+    for (std::int64_t j = 0; j < n; ++j) {
+      const std::int32_t slot = group[static_cast<std::size_t>(j)].slot;
+      backend.scatter_rows(cache.features(slot), iota_rows(0, l),
+                           features.slice(j * l, (j + 1) * l));
+      model.project_picture(backend, cache, slot);
+    }
+  }
+}
+
+}  // namespace detail
+
+/// Slots of all needed pictures in the cache (-1 for others), encoding those it does not hold.
+inline std::vector<std::vector<std::int32_t>> encode_pictures(const Idefics& model,
+                                                              Backend& backend, ImageCache& cache,
+                                                              const Inputs& in,
+                                                              const PicturesNeeded& needed,
+                                                              bool interpolate) {
+  const Tensor& pixels = in.pixel_values;
+  const std::int64_t l = model.features_per_picture(pixels.dim(3), pixels.dim(4));
+  std::vector<std::vector<std::int32_t>> slots;
+  std::vector<std::int32_t> known;
+  std::int64_t unknown = 0;
+  for (std::size_t row = 0; row < needed.size(); ++row) {
+    slots.emplace_back(needed[row].size(), -1);
+    for (std::size_t n = 0; n < needed[row].size(); ++n) {
+      if (!needed[row][n]) continue;
+      const auto picture =
+          detail::pixels_of(pixels, static_cast<std::int64_t>(row), static_cast<std::int64_t>(n));
+      const std::int32_t slot = slots[row][n] = cache.find(picture, l);
+      if (slot >= 0)
+        known.push_back(slot);
+      else
+        ++unknown;
+    }
+  }
+  cache.reserve(unknown, l, known);
+  std::vector<detail::NewPicture> fresh;
+  for (std::size_t row = 0; row < needed.size(); ++row) {
+    for (std::size_t n = 0; n < needed[row].size(); ++n) {
+      if (!needed[row][n] || slots[row][n] >= 0) continue;
+      const auto picture =
+          detail::pixels_of(pixels, static_cast<std::int64_t>(row), static_cast<std::int64_t>(n));
+      slots[row][n] = cache.find(picture, l);  // the same picture may stand twice in one batch
+      if (slots[row][n] < 0) fresh.push_back({picture, slots[row][n] = cache.insert(picture)});
+    }
+  }
+  detail::encode_new(model, backend, cache, fresh,
+                     Shape{pixels.dim(2), pixels.dim(3), pixels.dim(4)}, interpolate);
+  return slots;
+}
+
+}  // namespace idefics::inline v0

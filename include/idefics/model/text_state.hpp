@@ -1,0 +1,106 @@
+// What the text side of the model works on: the tokens of a forward pass, the buffers that pass
+// through the layers, the cache of keys and values, and the table of rotary angles. Letters: M
+// tokens of a pass, D width, H heads, E = D / H, F MLP width, J rows of the cache.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <idefics/model/config.hpp>
+#include <idefics/nn/attention.hpp>
+
+namespace idefics::inline v0 {
+
+/// Tokens of one forward pass, from any number of sequences, without padding. Which token sees
+/// which earlier ones and which pictures is said by the segments; there are no masks.
+struct TokenBatch {
+  std::vector<std::int32_t> ids;                 // [M]
+  std::vector<std::int32_t> positions;           // [M]
+  std::vector<std::int32_t> cache_rows;          // [M], where the keys and values of each token go
+  std::vector<AttentionSegment> self_attention;  // one per sequence, causal
+  std::vector<AttentionSegment>
+      cross_attention;  // one per run of tokens that see the same pictures
+
+  std::int64_t size() const { return static_cast<std::int64_t>(ids.size()); }
+  void clear() {
+    ids.clear(), positions.clear(), cache_rows.clear();
+    self_attention.clear(), cross_attention.clear();
+  }
+};
+
+/// Every buffer of a forward pass through the decoder.
+struct TextState {
+  Tensor hidden;         // [M,D], the residual stream, f32 whatever the weights are
+  Tensor normed;         // [M,D]
+  Tensor q, k, v;        // [M,H,E]
+  Tensor mixed;          // [M,H,E]
+  Tensor gated, raised;  // [M,F]
+
+  TextState(Backend& backend, const Config& c, std::int64_t m)
+      : hidden(backend.empty(DType::f32, {m, c.hidden_size})),
+        normed(backend.empty(DType::f32, {m, c.hidden_size})),
+        q(backend.empty(DType::f32, {m, c.num_attention_heads, c.head_dim()})),
+        k(backend.empty(DType::f32, q.shape())),
+        v(backend.empty(DType::f32, q.shape())),
+        mixed(backend.empty(DType::f32, q.shape())),
+        gated(backend.empty(DType::f32, {m, c.intermediate_size})),
+        raised(backend.empty(DType::f32, {m, c.intermediate_size})) {}
+
+  /// The same buffers, seen as `m` tokens long.
+  TextState first(std::int64_t m) const {
+    TextState view = *this;
+    for (Tensor* t : {&view.hidden, &view.normed, &view.q, &view.k, &view.v, &view.mixed,
+                      &view.gated, &view.raised})
+      *t = t->slice(0, m);
+    return view;
+  }
+};
+
+/// Keys and values of the decoder's self-attention: one pool of rows per layer. A sequence is a
+/// list of row numbers, so beams can share a past, and be reordered, without moving a byte of it.
+class KvCache {
+ public:
+  struct Layer {
+    Tensor k, v;  // [J,H,E]
+  };
+
+  KvCache(Backend& backend, const Config& c, std::int64_t rows) {
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
+      layers_.push_back({backend.empty(DType::f32, {rows, c.num_attention_heads, c.head_dim()}),
+                         backend.empty(DType::f32, {rows, c.num_attention_heads, c.head_dim()})});
+  }
+  const Layer& operator[](std::size_t layer) const { return layers_[layer]; }
+
+ private:
+  std::vector<Layer> layers_;
+};
+
+/// cos and sin of position * 10000^(-2i/E), i < E/2; IdeficsEmbedding (RoFormer, Su et al. 2021).
+/// The table has as many positions as a run needs: there is no limit at 2048.
+struct RotaryTable {
+  Tensor cos, sin;  // [P,E/2]
+
+  RotaryTable(Backend& backend, std::int64_t positions, std::int64_t head_dim) {
+    const std::int64_t half = head_dim / 2;
+    Tensor c = Tensor::empty(DType::f32, {positions, half});
+    Tensor s = Tensor::empty(DType::f32, {positions, half});
+    const auto cosines = c.as_mutable<float>(), sines = s.as_mutable<float>();
+    for (std::int64_t i = 0; i < half; ++i) {
+      // f32 throughout, as the reference rounds: frequency, then angle
+      const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
+      const float frequency = 1.0f / std::pow(10000.0f, exponent);
+      for (std::int64_t p = 0; p < positions; ++p) {
+        const auto at = static_cast<std::size_t>(p * half + i);
+        const auto angle = static_cast<double>(static_cast<float>(p) * frequency);
+        cosines[at] = static_cast<float>(std::cos(angle));
+        sines[at] = static_cast<float>(std::sin(angle));
+      }
+    }
+    cos = backend.upload(c);
+    sin = backend.upload(s);
+  }
+};
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,88 @@
+// Where a model's tensors come from. Layers ask by name and shape and do not know who answers: a
+// checkpoint hands out weights, a table only writes down what was asked. So the list of tensors
+// that an architecture needs is exactly what its constructors ask for, and exists in no second
+// place.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <idefics/nn/linear.hpp>
+#include <idefics/nn/norm.hpp>
+
+namespace idefics::inline v0 {
+
+/// How a tensor is used, which decides in what form it is kept.
+enum class WeightRole {
+  matrix,  // of a linear layer: stays in the checkpoint's dtype where the options allow it
+  table,   // of an embedding: likewise
+  vector,  // norms, biases, gates, latents, positions: kept in f32
+};
+
+struct WeightRequest {
+  std::string name;  // without the "model." prefix
+  Shape shape;
+  WeightRole role = WeightRole::matrix;
+};
+
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  /// Throws `missing_tensor`, `shape_mismatch` or `dtype_mismatch`.
+  virtual Tensor get(const WeightRequest& request) = 0;
+
+  /// The order of summation that linear layers of this model use.
+  virtual Compute compute() const = 0;
+
+  Tensor vector(const std::string& name, Shape shape) {
+    return get({name, shape, WeightRole::vector});
+  }
+  Tensor table(const std::string& name, Shape shape) {
+    return get({name, shape, WeightRole::table});
+  }
+  /// `name`.weight [N,K], without a bias.
+  Linear linear(const std::string& name, std::int64_t n, std::int64_t k) {
+    return {.weight = {get({name + ".weight", {n, k}, WeightRole::matrix})}, .compute = compute()};
+  }
+  /// `name`.weight [N,K] and `name`.bias [N].
+  Linear linear_with_bias(const std::string& name, std::int64_t n, std::int64_t k) {
+    Linear layer = linear(name, n, k);
+    layer.bias = vector(name + ".bias", {n});
+    return layer;
+  }
+  RmsNorm rms_norm(const std::string& name, std::int64_t width, float eps) {
+    return {vector(name + ".weight", {width}), eps};
+  }
+  LayerNorm layer_norm(const std::string& name, std::int64_t width, float eps) {
+    return {vector(name + ".weight", {width}), vector(name + ".bias", {width}), eps};
+  }
+};
+
+/// Answers with empty tensors and remembers every request: the table of an architecture's weights.
+class WeightTable final : public WeightSource {
+ public:
+  Tensor get(const WeightRequest& request) override {
+    requests_.push_back(request);
+    return {};
+  }
+  Compute compute() const override { return Compute::f32; }
+  const std::vector<WeightRequest>& requests() const { return requests_; }
+
+ private:
+  std::vector<WeightRequest> requests_;
+};
+
+/// The part of the model that a tensor belongs to, as `info` and the memory plan count it.
+inline std::string_view component_of(std::string_view name) {
+  if (name.starts_with("vision_model.")) return "vision tower";
+  if (name.starts_with("perceiver_resampler.")) return "perceiver resampler";
+  if (name.starts_with("gated_cross_attn_layers.")) return "gated cross-attention";
+  if (name.starts_with("embed_tokens.")) return "embedding";
+  if (name.starts_with("lm_head.")) return "output head";
+  return "decoder";
+}
+
+}  // namespace idefics::inline v0

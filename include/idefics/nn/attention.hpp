@@ -1,0 +1,19 @@
+// Small helpers that every attention layer shares.
+#pragma once
+
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include <idefics/backend/backend.hpp>
+
+namespace idefics::inline v0 {
+
+/// {begin, begin + 1, …}: the rows of keys that lie one behind the other.
+inline std::vector<std::int32_t> iota_rows(std::int64_t begin, std::int64_t count) {
+  std::vector<std::int32_t> rows(static_cast<std::size_t>(count));
+  std::iota(rows.begin(), rows.end(), static_cast<std::int32_t>(begin));
+  return rows;
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,36 @@
+// Vocabulary in two parts: the language model's own, and the tokens IDEFICS added behind it.
+#pragma once
+
+#include <span>
+#include <utility>
+
+#include <idefics/nn/linear.hpp>
+
+namespace idefics::inline v0 {
+
+/// transformers' IdeficsDecoupledEmbedding: ids from V on are rows of `additional`.
+struct DecoupledEmbedding {
+  Tensor table;       // [V,D]
+  Tensor additional;  // [A,D] or empty
+
+  void operator()(Backend& backend, Tensor out /*[M,D]*/, std::span<const std::int32_t> ids) const {
+    backend.embedding(std::move(out), ids, table, additional);
+  }
+};
+
+/// transformers' IdeficsDecoupledLinear, the output head: logits are [base | additional].
+struct DecoupledHead {
+  Linear base;        // [V,D]
+  Linear additional;  // [A,D] or empty
+
+  /// The two parts are separate products with separate outputs; whoever wants them side by side
+  /// copies.
+  void operator()(Backend& backend, const Tensor& base_logits /*[M,V]*/,
+                  const Tensor& additional_logits /*[M,A] or empty*/,
+                  const Tensor& x /*[M,D]*/) const {
+    base(backend, base_logits, x);
+    if (additional.weight.values) additional(backend, additional_logits, x);
+  }
+};
+
+}  // namespace idefics::inline v0
