@@ -1,0 +1,61 @@
+// Attention: softmax(q k^T * scale) v per head, as in IdeficsAttention, IdeficsVisionAttention and
+// IdeficsPerceiverAttention.
+//
+//   score[j]  = scale * sum_e q[e] k[j,e]            over the keys that the query sees
+//   p[j]      = exp(score[j] - max) / sum_j exp(score[j] - max)
+//   out[e]    = sum_j p[j] v[j,e]                    zero for a query that sees no key
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include <idefics/backend/backend.hpp>
+#include <idefics/backend/reference/values.hpp>
+
+namespace idefics::inline v0::reference {
+
+/// Query `query` of a segment sees this many of its keys: all, or in causal order as many as there
+/// are up to its own position, which counts from the end.
+inline std::int64_t visible_keys(const AttentionSegment& segment, std::int64_t query) {
+  const auto keys = static_cast<std::int64_t>(segment.key_rows.size());
+  if (!segment.causal) return keys;
+  const std::int64_t later_queries = segment.query_end - 1 - query;
+  return std::max<std::int64_t>(0, keys - later_queries);
+}
+
+/// One query and one head. `row_begin(r)` is where that head of row r starts in k and v.
+template <class RowBegin>
+Eigen::VectorXd attend(const Eigen::VectorXd& q /*[E]*/, const Tensor& k, const Tensor& v,
+                       std::span<const std::int32_t> rows, const RowBegin& row_begin,
+                       double scale) {
+  const auto keys = static_cast<Eigen::Index>(rows.size());
+  Eigen::VectorXd mixed = Eigen::VectorXd::Zero(q.size());
+  if (keys == 0) return mixed;
+
+  Eigen::VectorXd score(keys);
+  for (Eigen::Index j = 0; j < keys; ++j)
+    score[j] = scale * q.dot(read(k, row_begin(rows[static_cast<std::size_t>(j)]), q.size()));
+  const Eigen::VectorXd weight = (score.array() - score.maxCoeff()).exp();
+  for (Eigen::Index j = 0; j < keys; ++j)
+    mixed += weight[j] * read(v, row_begin(rows[static_cast<std::size_t>(j)]), q.size());
+  return mixed / weight.sum();
+}
+
+inline void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/,
+                      const Tensor& k /*[J,H,E]*/, const Tensor& v /*[J,H,E]*/,
+                      std::span<const AttentionSegment> segments, float scale) {
+  const std::int64_t heads = q.dim(1), width = q.dim(2);
+  for (const AttentionSegment& segment : segments) {
+    for (std::int64_t m = segment.query_begin; m < segment.query_end; ++m) {
+      const auto seen = segment.key_rows.first(static_cast<std::size_t>(visible_keys(segment, m)));
+      for (std::int64_t h = 0; h < heads; ++h) {
+        auto head_of_row = [&](std::int64_t row) { return (row * heads + h) * width; };
+        const Eigen::VectorXd query = read(q, head_of_row(m), width);
+        write(out, head_of_row(m),
+              attend(query, k, v, seen, head_of_row, static_cast<double>(scale)));
+      }
+    }
+  }
+}
+
+}  // namespace idefics::inline v0::reference

@@ -1,0 +1,36 @@
+// Linear layer: torch.nn.Linear.
+//
+//   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n]
+//
+// With Compute::bf16 both factors are rounded to bf16 first; products of two bf16 (or f32) values
+// are exact in double, so the sum is the only place where this definition rounds.
+#pragma once
+
+#include <idefics/backend/backend.hpp>
+#include <idefics/backend/reference/values.hpp>
+
+namespace idefics::inline v0::reference {
+
+/// The factors of row `row` of a matrix with rows of width k, in the precision of `compute`.
+inline Eigen::VectorXd factors(const Tensor& t, std::int64_t row, std::int64_t k, Compute compute) {
+  Eigen::VectorXd values = read(t, row * k, k);
+  if (compute == Compute::bf16) values = values.unaryExpr(&round_to_bf16).eval();
+  return values;
+}
+
+inline void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/,
+                   const LinearWeight& weight /*[N,K]*/, const Tensor& bias /*[N]*/,
+                   Compute compute) {
+  const std::int64_t n_rows = weight.rows(), k = weight.cols();
+  auto result = out.as_mutable<float>();
+  for (std::int64_t m = 0; m < x.dim(0); ++m) {
+    const Eigen::VectorXd x_m = factors(x, m, k, compute);
+    for (std::int64_t n = 0; n < n_rows; ++n) {
+      const Eigen::VectorXd w_n = factors(weight.values, n, k, compute);
+      const double sum = x_m.dot(w_n) + (bias ? value(bias, n) : 0.0);
+      result[static_cast<std::size_t>(m * n_rows + n)] = static_cast<float>(sum);
+    }
+  }
+}
+
+}  // namespace idefics::inline v0::reference

@@ -1,0 +1,71 @@
+// The definition of every operation as plain maths: sums in double, one rounding to f32 at the end.
+// Slow and obvious: the other backends answer to it (tests/parity), and readers start with it.
+#pragma once
+
+#include <idefics/backend/backend.hpp>
+#include <idefics/backend/reference/activation.hpp>
+#include <idefics/backend/reference/attention.hpp>
+#include <idefics/backend/reference/elementwise.hpp>
+#include <idefics/backend/reference/embedding.hpp>
+#include <idefics/backend/reference/linear.hpp>
+#include <idefics/backend/reference/norm.hpp>
+#include <idefics/backend/reference/patch.hpp>
+#include <idefics/backend/reference/rope.hpp>
+
+namespace idefics::inline v0 {
+
+class ReferenceBackend final : public Backend {
+ public:
+  std::string_view name() const override { return "reference"; }
+
+ protected:
+  void do_linear(Tensor out, const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                 Compute compute) override {
+    reference::linear(out, x, w, bias, compute);
+  }
+  void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
+                    std::span<const AttentionSegment> segments, float scale) override {
+    reference::attention(out, q, k, v, segments, scale);
+  }
+  void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
+    reference::rms_norm(out, x, weight, eps);
+  }
+  void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     float eps) override {
+    reference::layer_norm(out, x, weight, bias, eps);
+  }
+  void do_rope(Tensor x, const Tensor& cos, const Tensor& sin,
+               std::span<const std::int32_t> positions) override {
+    reference::rope(x, cos, sin, positions);
+  }
+  void do_embedding(Tensor out, std::span<const std::int32_t> ids, const Tensor& table,
+                    const Tensor& additional) override {
+    reference::embedding(out, ids, table, additional);
+  }
+  void do_unfold_patches(Tensor out, const Tensor& pixels, std::int64_t patch) override {
+    reference::unfold_patches(out, pixels, patch);
+  }
+  void do_activation(Tensor out, const Tensor& x, Activation act) override {
+    reference::activation(out, x, act);
+  }
+  void do_gated_activation(Tensor out, const Tensor& gate, const Tensor& up,
+                           Activation act) override {
+    reference::gated_activation(out, gate, up, act);
+  }
+  void do_add(Tensor out, const Tensor& x, const Tensor& y) override { reference::add(out, x, y); }
+  void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
+    reference::gated_add(x, y, alpha);
+  }
+  void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) override {
+    reference::scatter_rows(out, rows, x);
+  }
+  void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) override {
+    reference::gather_rows(out, x, rows);
+  }
+};
+
+inline std::shared_ptr<Backend> make_reference_backend() {
+  return std::make_shared<ReferenceBackend>();
+}
+
+}  // namespace idefics::inline v0
