@@ -47,4 +47,30 @@ void parallel_for(std::int64_t count, const Body& body) {
   for (std::int64_t i = 0; i < count; ++i) body(i);
 }
 
+/// Calls body(task, worker) for every task in [0, count). Tasks go one by one to whichever worker
+/// is free; `worker` is in [0, num_threads()) and names scratch that nobody else uses meanwhile.
+/// `body` must not throw.
+template <class Body>
+void parallel_tasks(std::int64_t count, const Body& body) {
+#if IDEFICS_HAS_OPENMP
+  if (count > 1 && omp_get_max_threads() > 1 && !omp_in_parallel()) {
+#pragma omp parallel for schedule(dynamic, 1)
+    for (std::int64_t i = 0; i < count; ++i) body(i, omp_get_thread_num());
+    return;
+  }
+#endif
+  for (std::int64_t i = 0; i < count; ++i) body(i, 0);
+}
+
+/// Calls body(begin, end) for ranges that cover [0, count), one per thread, none shorter than
+/// `grain` while there are several. `body` must not throw.
+template <class Body>
+void parallel_ranges(std::int64_t count, std::int64_t grain, const Body& body) {
+  if (count <= 0) return;
+  const std::int64_t most = count / (grain > 0 ? grain : 1);
+  const std::int64_t threads = num_threads();
+  const std::int64_t ranges = most < 1 ? 1 : (most < threads ? most : threads);
+  parallel_for(ranges, [&](std::int64_t i) { body(count * i / ranges, count * (i + 1) / ranges); });
+}
+
 }  // namespace idefics::inline v0

@@ -1,0 +1,156 @@
+// softmax(q k^T * scale) v of one head.                  q, out [M,H,E], k, v [J,H,E], all f32
+// Source: transformers' IdeficsAttention; docs/kernels/attention.md.
+// Parallel over segments, heads and queries. Order, which knows key indices only: a score is 16
+// lanes over E and the tree; the sum of exponentials is 16 lanes over keys and the tree; the output
+// is a chain of fused multiply-adds over the keys, divided by that sum at the end. Two queries
+// share every key and value that is loaded. Bound: flops in prefill, bytes in decode.
+
+/// Keys that query i of the segment sees.
+inline std::int64_t visible_keys(const AttentionSegment& s, std::int64_t query) {
+  const auto keys = static_cast<std::int64_t>(s.key_rows.size());
+  if (!s.causal) return keys;
+  return std::max<std::int64_t>(0, keys - (s.query_end - 1 - query));
+}
+
+/// Unscaled scores of `queries` queries with `queries * tile` = 4 dot products at a time.
+template <int queries, int tile>
+IDEFICS_CPU_INLINE void score_tile(const float* const (&q)[queries], const float* const (&k)[tile],
+                                   std::int64_t width, float* scores, std::int64_t stride,
+                                   std::int64_t key) {
+  F32x16 sums[4] = {F32x16::zero(), F32x16::zero(), F32x16::zero(), F32x16::zero()};
+  for_each_vector(width, [&](std::int64_t e, auto load, auto) IDEFICS_CPU_LAMBDA {
+    F32x16 keys[tile];
+    IDEFICS_CPU_UNROLL
+    for (int t = 0; t < tile; ++t) keys[t] = load(k[t] + e);
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < queries; ++i) {
+      const F32x16 query = load(q[i] + e);
+      IDEFICS_CPU_UNROLL
+      for (int t = 0; t < tile; ++t)
+        sums[i * tile + t] = F32x16::fma(query, keys[t], sums[i * tile + t]);
+    }
+  });
+  float dots[4];
+  F32x16::sum4(sums, dots);
+  for (int i = 0; i < queries; ++i)
+    for (int t = 0; t < tile; ++t) scores[i * stride + key + t] = dots[i * tile + t];
+}
+
+template <int queries>
+inline void scores_of(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
+                      std::int64_t query, std::int64_t keys, float* scores, std::int64_t stride) {
+  constexpr int tile = 4 / queries;
+  const std::int64_t row = t.heads * t.width;
+  const float* q[queries];
+  for (int i = 0; i < queries; ++i) q[i] = t.q + (query + i) * row + head * t.width;
+  for (std::int64_t j = 0; j < keys; j += tile) {
+    const float* k[tile];
+    for (int i = 0; i < tile; ++i) {  // behind the last key: the last once more, never used
+      const std::int64_t key = std::min(j + i, keys - 1);
+      k[i] = t.k + s.key_rows[static_cast<std::size_t>(key)] * row + head * t.width;
+    }
+    score_tile<queries, tile>(q, k, t.width, scores, stride, j);
+  }
+}
+
+/// scores[j] -> exp(scores[j] * scale - max); returns their sum. Room for whole vectors is there.
+inline float exponentials(float* scores, std::int64_t keys, float scale) {
+  const float none = -std::numeric_limits<float>::infinity();
+  const std::int64_t padded = round_up(keys, 16);
+  const F32x16 factor = F32x16::set(scale);
+  F32x16 largest = F32x16::set(none);
+  for (std::int64_t j = 0; j < padded; j += 16) {
+    (F32x16::load(scores + j) * factor).store(scores + j);
+    if (j + 16 > keys)
+      for (std::int64_t i = keys; i < padded; ++i) scores[i] = none;
+    largest = F32x16::max(largest, F32x16::load(scores + j));
+  }
+  const F32x16 shift = F32x16::set(largest.max_lane());
+  F32x16 sum = F32x16::zero();
+  for (std::int64_t j = 0; j < padded; j += 16) {
+    const F32x16 e = exp(F32x16::load(scores + j) - shift);
+    e.store(scores + j);
+    sum = sum + e;
+  }
+  return sum.sum();
+}
+
+/// out[e] += sum over keys [begin, end) of weight * v, for `tile` vectors of e at a time.
+template <int queries, int tile, class Load, class Store>
+IDEFICS_CPU_INLINE void values_tile(const AttentionTask& t, const AttentionSegment& s,
+                                    const float* v, float* out, const float* weights,
+                                    std::int64_t stride, std::int64_t begin, std::int64_t end,
+                                    const Load& load, const Store& store) {
+  const std::int64_t row = t.heads * t.width;
+  F32x16 sums[queries][tile];
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < queries * tile; ++i)
+    sums[i / tile][i % tile] = load(out + i / tile * row + 16 * (i % tile));
+  for (std::int64_t j = begin; j < end; ++j) {
+    const float* value = v + s.key_rows[static_cast<std::size_t>(j)] * row;
+    F32x16 values[tile];
+    IDEFICS_CPU_UNROLL
+    for (int e = 0; e < tile; ++e) values[e] = load(value + 16 * e);
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < queries; ++i) {
+      const F32x16 weight = F32x16::set(weights[i * stride + j]);
+      IDEFICS_CPU_UNROLL
+      for (int e = 0; e < tile; ++e) sums[i][e] = F32x16::fma(weight, values[e], sums[i][e]);
+    }
+  }
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < queries * tile; ++i)
+    store(sums[i / tile][i % tile], out + i / tile * row + 16 * (i % tile));
+}
+
+template <int queries>
+inline void add_values(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
+                       std::int64_t query, const float* weights, std::int64_t stride,
+                       std::int64_t begin, std::int64_t end) {
+  constexpr int tile = 4 / queries;
+  const float* v = t.v + head * t.width;
+  float* out = t.out + (query * t.heads + head) * t.width;
+  std::int64_t e = 0;
+  const auto whole = [](const float* p) IDEFICS_CPU_LAMBDA { return F32x16::load(p); };
+  const auto keep = [](F32x16 x, float* p) IDEFICS_CPU_LAMBDA { x.store(p); };
+  for (; e + 16 * tile <= t.width; e += 16 * tile)
+    values_tile<queries, tile>(t, s, v + e, out + e, weights, stride, begin, end, whole, keep);
+  for_each_vector(t.width - e, [&](std::int64_t i, auto load, auto store) IDEFICS_CPU_LAMBDA {
+    values_tile<queries, 1>(t, s, v + e + i, out + e + i, weights, stride, begin, end, load, store);
+  });
+}
+
+inline void divide_by(float* out, float sum, std::int64_t width) {
+  const F32x16 divisor = F32x16::set(sum);
+  for_each_vector(width, [=](std::int64_t e, auto load, auto store)
+                             IDEFICS_CPU_LAMBDA { store(load(out + e) / divisor, out + e); });
+}
+
+/// `queries` neighbours; a later one sees at least the keys of an earlier one.
+template <int queries>
+inline void attend(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
+                   std::int64_t query, float* scores) {
+  const auto stride = round_up(static_cast<std::int64_t>(s.key_rows.size()), 16);
+  const std::int64_t shared = visible_keys(s, query);
+  const std::int64_t most = visible_keys(s, query + queries - 1);
+  float sums[queries];
+  scores_of<queries>(t, s, head, query, most, scores, stride);
+  for (int i = 0; i < queries; ++i) {
+    float* out = t.out + ((query + i) * t.heads + head) * t.width;
+    std::memset(out, 0, static_cast<std::size_t>(t.width) * sizeof(float));
+    sums[i] = exponentials(scores + i * stride, visible_keys(s, query + i), t.scale);
+  }
+  add_values<queries>(t, s, head, query, scores, stride, 0, shared);
+  if (most > shared)
+    add_values<1>(t, s, head, query + queries - 1, scores + (queries - 1) * stride, stride, shared,
+                  most);
+  for (int i = 0; i < queries; ++i)
+    if (visible_keys(s, query + i) > 0)
+      divide_by(t.out + ((query + i) * t.heads + head) * t.width, sums[i], t.width);
+}
+
+inline void attention(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
+                      std::int64_t query, std::int64_t query_end, float* scratch) {
+  for (; query + 2 <= query_end; query += 2) attend<2>(t, s, head, query, scratch);
+  if (query < query_end) attend<1>(t, s, head, query, scratch);
+}

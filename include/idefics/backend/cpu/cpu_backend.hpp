@@ -1,0 +1,322 @@
+// The CPU backend: picks an instruction set once, divides every operation by its outputs, calls the
+// kernels. All instruction sets and thread counts give the same bits (docs/determinism.md).
+#pragma once
+
+#include <optional>
+
+#include <idefics/backend/backend.hpp>
+#include <idefics/backend/cpu/kernels.hpp>
+#include <idefics/backend/cpu/scratch.hpp>
+#include <idefics/core/threads.hpp>
+
+namespace idefics::inline v0 {
+
+/// Operations on the threads of core/threads.hpp. One object serves one calling thread at a time:
+/// it owns the scratch memory, which grows to the largest shapes seen and is then reused.
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(Isa isa) : isa_(isa), kernels_(detail::cpu::kernels_for(isa)) {}
+
+  std::string_view name() const override {
+    return isa_ == Isa::avx512 ? "cpu-avx512" : isa_ == Isa::avx2 ? "cpu-avx2" : "cpu-scalar";
+  }
+  Isa isa() const { return isa_; }
+
+ protected:
+  void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
+                 Compute compute) override {
+    const auto& kernels = compute == Compute::bf16 ? kernels_.linear_bf16 : kernels_.linear_f32;
+    detail::cpu::LinearTask task{.out = out.as_mutable<float>().data(),
+                                 .x = x.as<float>().data(),
+                                 .weight = weight.values.raw(),
+                                 .bias = as_f32(bias, parameters_[0]),
+                                 .m = x.dim(0),
+                                 .n = weight.rows(),
+                                 .k = weight.cols()};
+    const auto dtype = format_of(weight.values);
+    if (task.m <= direct_rows)
+      linear_direct(task, kernels, dtype, compute == Compute::bf16);
+    else
+      linear_blocked(task, kernels, dtype, compute == Compute::bf16);
+  }
+
+  void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
+                    std::span<const AttentionSegment> segments, float scale) override {
+    const detail::cpu::AttentionTask task{.out = out.as_mutable<float>().data(),
+                                          .q = q.as<float>().data(),
+                                          .k = k.as<float>().data(),
+                                          .v = v.as<float>().data(),
+                                          .heads = q.dim(1),
+                                          .width = q.dim(2),
+                                          .scale = scale};
+    std::int64_t blocks = 0, keys = 0;
+    for (const auto& s : segments) {
+      check_segment(s, q.dim(0), k.dim(0));
+      blocks += blocks_of(s);
+      keys = std::max(keys, static_cast<std::int64_t>(s.key_rows.size()));
+    }
+    const std::int64_t room = detail::cpu::attention_scratch(keys);
+    float* scratch = scratch_.floats(room * num_threads());
+    parallel_tasks(blocks * task.heads, [&](std::int64_t i, int worker) {
+      std::int64_t block = i / task.heads;
+      const AttentionSegment* s = segments.data();
+      for (; block >= blocks_of(*s); ++s) block -= blocks_of(*s);
+      const std::int64_t begin = s->query_begin + block * query_block;
+      kernels_.attention(task, *s, i % task.heads, begin,
+                         std::min(begin + query_block, s->query_end), scratch + worker * room);
+    });
+  }
+
+  void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
+    const std::int64_t d = weight.count();
+    float* to = out.as_mutable<float>().data();
+    const float *from = x.as<float>().data(), *scale = as_f32(weight, parameters_[0]);
+    parallel_ranges(x.count() / d, grain(d), [&](std::int64_t begin, std::int64_t end) {
+      kernels_.rms_norm(to + begin * d, from + begin * d, scale, eps, end - begin, d);
+    });
+  }
+
+  void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     float eps) override {
+    const std::int64_t d = weight.count();
+    float* to = out.as_mutable<float>().data();
+    const float *from = x.as<float>().data(), *scale = as_f32(weight, parameters_[0]),
+                *shift = as_f32(bias, parameters_[1]);
+    parallel_ranges(x.count() / d, grain(d), [&](std::int64_t begin, std::int64_t end) {
+      kernels_.layer_norm(to + begin * d, from + begin * d, scale, shift, eps, end - begin, d);
+    });
+  }
+
+  void do_rope(Tensor x, const Tensor& cos, const Tensor& sin,
+               std::span<const std::int32_t> positions) override {
+    check_indices(positions, std::min(cos.dim(0), sin.dim(0)), "rope positions");
+    const std::int64_t heads = x.dim(1), half = cos.dim(1), row = heads * 2 * half;
+    float* to = x.as_mutable<float>().data();
+    const float *c = as_f32(cos, parameters_[0]), *s = as_f32(sin, parameters_[1]);
+    parallel_ranges(x.dim(0), grain(row), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t m = begin; m < end; ++m) {
+        const std::int64_t at = positions[static_cast<std::size_t>(m)] * half;
+        kernels_.rope(to + m * row, c + at, s + at, heads, half);
+      }
+    });
+  }
+
+  void do_embedding(Tensor out, std::span<const std::int32_t> ids, const Tensor& table,
+                    const Tensor& additional) override {
+    const std::int64_t first = table.dim(0), d = table.dim(1);
+    check_indices(ids, first + (additional ? additional.dim(0) : 0), "token id",
+                  ErrorCode::invalid_token_id);
+    (void)format_of(table);
+    if (additional) (void)format_of(additional);
+    float* to = out.as_mutable<float>().data();
+    parallel_ranges(out.count() / d, grain(d), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t m = begin; m < end; ++m) {
+        const std::int64_t id = ids[static_cast<std::size_t>(m)];
+        const Tensor& from = id < first ? table : additional;
+        const auto row_bytes = d * static_cast<std::int64_t>(size_of(from.dtype()));
+        kernels_.convert(to + m * d, from.raw() + (id < first ? id : id - first) * row_bytes,
+                         from.dtype(), d);
+      }
+    });
+  }
+
+  void do_unfold_patches(Tensor out, const Tensor& pixels, std::int64_t patch) override {
+    const std::int64_t channels = pixels.dim(1), height = pixels.dim(2), width = pixels.dim(3);
+    const std::int64_t across = width / patch, count = (height / patch) * across;
+    const std::int64_t size = channels * patch * patch;
+    float* to = out.as_mutable<float>().data();
+    const float* from = pixels.as<float>().data();
+    parallel_ranges(pixels.dim(0) * count, grain(size), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        kernels_.unfold_patch(to + i * size,
+                              from + i / count * channels * height * width +
+                                  i % count / across * patch * width + i % across * patch,
+                              channels, height, width, patch);
+    });
+  }
+
+  void do_activation(Tensor out, const Tensor& x, Activation act) override {
+    float* to = out.as_mutable<float>().data();
+    const float* from = x.as<float>().data();
+    parallel_ranges(x.count(), grain(1), [&](std::int64_t begin, std::int64_t end) {
+      kernels_.activation(to + begin, from + begin, end - begin, act);
+    });
+  }
+
+  void do_gated_activation(Tensor out, const Tensor& gate, const Tensor& up,
+                           Activation act) override {
+    float* to = out.as_mutable<float>().data();
+    const float *g = gate.as<float>().data(), *u = up.as<float>().data();
+    parallel_ranges(gate.count(), grain(1), [&](std::int64_t begin, std::int64_t end) {
+      kernels_.gated_activation(to + begin, g + begin, u + begin, end - begin, act);
+    });
+  }
+
+  void do_add(Tensor out, const Tensor& x, const Tensor& y) override {
+    const std::int64_t d = y.count();
+    float* to = out.as_mutable<float>().data();
+    const float *a = x.as<float>().data(), *b = as_f32(y, parameters_[0]);
+    if (x.count() == d)
+      parallel_ranges(d, grain(1), [&](std::int64_t begin, std::int64_t end) {
+        kernels_.add(to + begin, a + begin, b + begin, end - begin);
+      });
+    else
+      parallel_ranges(x.count() / d, grain(d), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t m = begin; m < end; ++m) kernels_.add(to + m * d, a + m * d, b, d);
+      });
+  }
+
+  void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
+    const std::int64_t d = alpha.count();
+    float* to = x.as_mutable<float>().data();
+    const float* from = y.as<float>().data();
+    float* gate = parameters_[1].floats(d);
+    kernels_.tanh(gate, as_f32(alpha, parameters_[0]), d);
+    if (d == 1)
+      parallel_ranges(x.count(), grain(1), [&](std::int64_t begin, std::int64_t end) {
+        kernels_.scaled_add_one(to + begin, from + begin, gate[0], end - begin);
+      });
+    else
+      parallel_ranges(x.count() / d, grain(d), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t m = begin; m < end; ++m)
+          kernels_.scaled_add(to + m * d, from + m * d, gate, d);
+      });
+  }
+
+  void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) override {
+    check_indices(rows, out.dim(0), "scatter_rows");
+    copy_rows(out, x, rows.size(), [&](std::size_t i) {
+      return std::pair{static_cast<std::size_t>(rows[i]), i};
+    });
+  }
+
+  void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) override {
+    check_indices(rows, x.dim(0), "gather_rows");
+    copy_rows(out, x, rows.size(), [&](std::size_t i) {
+      return std::pair{i, static_cast<std::size_t>(rows[i])};
+    });
+  }
+
+ private:
+  static constexpr std::int64_t direct_rows = 4;      // more rows are worth packing the weight
+  static constexpr std::int64_t row_block = 384;      // rows of x whose sums fit the cache
+  static constexpr std::int64_t col_block = 48;       // weight rows that are packed at a time
+  static constexpr std::int64_t query_block = 32;     // queries of one attention task
+  static constexpr std::int64_t thread_work = 16384;  // elements that are worth another thread
+
+  static std::int64_t grain(std::int64_t row) {
+    return std::max<std::int64_t>(1, thread_work / row);
+  }
+  static std::int64_t blocks_of(const AttentionSegment& s) {
+    return detail::cpu::ceil_div(s.query_end - s.query_begin, query_block);
+  }
+
+  /// Index of a weight's dtype among f32, f16, bf16.
+  static std::size_t format_of(const Tensor& t) {
+    switch (t.dtype()) {
+      case DType::f32: return 0;
+      case DType::f16: return 1;
+      case DType::bf16: return 2;
+      default: fail(ErrorCode::dtype_mismatch, "weights must be f32, f16 or bf16");
+    }
+  }
+
+  /// A small parameter as f32: itself, or widened into `room`; null when empty.
+  const float* as_f32(const Tensor& t, detail::cpu::Scratch& room) const {
+    if (!t) return nullptr;
+    if (format_of(t) == 0) return reinterpret_cast<const float*>(t.raw());
+    float* values = room.floats(t.count());
+    kernels_.convert(values, t.raw(), t.dtype(), t.count());
+    return values;
+  }
+
+  static void check_indices(std::span<const std::int32_t> indices, std::int64_t limit,
+                            const char* what, ErrorCode code = ErrorCode::invalid_argument) {
+    for (const std::int32_t i : indices)
+      if (i < 0 || i >= limit)
+        fail(code, std::string(what) + " " + std::to_string(i) + " is out of range",
+             {.limit = static_cast<std::uint64_t>(limit)});
+  }
+
+  static void check_segment(const AttentionSegment& s, std::int64_t queries, std::int64_t keys) {
+    require(s.query_begin >= 0 && s.query_begin <= s.query_end && s.query_end <= queries,
+            "an attention segment names queries that do not exist");
+    check_indices(s.key_rows, keys, "attention key row");
+  }
+
+  void linear_direct(detail::cpu::LinearTask task, const detail::cpu::LinearKernels& kernels,
+                     std::size_t dtype, bool flush) {
+    float* packed = packed_.floats(task.m * kernels.row_floats(task.k));
+    kernels.pack_rows(packed, task.x, 0, task.m, task.m, task.k);
+    task.x = packed;
+    // Contiguous runs of about 256 KiB keep the hardware prefetchers of all threads busy.
+    const std::int64_t row_bytes = std::max<std::int64_t>(1, 2 * task.k);
+    const std::int64_t block = std::clamp<std::int64_t>(
+        (262144 / row_bytes + 7) / 8 * 8, 8, detail::cpu::round_up(task.n / num_threads() + 1, 8));
+    parallel_tasks(detail::cpu::ceil_div(task.n, block), [&](std::int64_t i, int) {
+      const detail::cpu::FlushSubnormals mode(flush);
+      kernels.direct[dtype](task, i * block, std::min((i + 1) * block, task.n));
+    });
+  }
+
+  void linear_blocked(const detail::cpu::LinearTask& whole,
+                      const detail::cpu::LinearKernels& kernels, std::size_t dtype, bool flush) {
+    using detail::cpu::ceil_div;
+    const std::int64_t parts = ceil_div(whole.m, row_block);
+    const std::int64_t rows = detail::cpu::round_up(ceil_div(whole.m, parts), kernels.tile_rows);
+    const std::int64_t per_thread = ceil_div(whole.n, 4 * num_threads());
+    const std::int64_t cols = std::clamp(per_thread / kernels.tile_cols * kernels.tile_cols,
+                                         kernels.tile_cols, col_block);
+    const std::int64_t room = kernels.scratch_floats(rows, cols);
+    float* packed = packed_.floats(rows * kernels.row_floats(whole.k));
+    float* scratch = scratch_.floats(room * num_threads());
+    for (std::int64_t m = 0; m < whole.m; m += rows) {
+      auto task = whole;
+      task.m = std::min(rows, whole.m - m);
+      task.out += m * whole.n;
+      const float* x = whole.x + m * whole.k;
+      parallel_tasks(ceil_div(task.m, kernels.tile_rows), [&](std::int64_t i, int) {
+        kernels.pack_tiles(packed, x, i, i + 1, task.m, task.k);
+      });
+      task.x = packed;
+      parallel_tasks(ceil_div(task.n, cols), [&](std::int64_t i, int worker) {
+        const detail::cpu::FlushSubnormals mode(flush);
+        kernels.blocked[dtype](task, i * cols, std::min((i + 1) * cols, task.n),
+                               scratch + worker * room);
+      });
+    }
+  }
+
+  /// Copies whole rows, the i-th from and to the places that `place` names as {to, from}.
+  template <class Place>
+  static void copy_rows(Tensor& out, const Tensor& x, std::size_t count, const Place& place) {
+    if (out.dtype() != x.dtype())
+      fail(ErrorCode::dtype_mismatch, "rows can only be copied between tensors of one dtype");
+    if (count == 0) return;
+    const std::size_t bytes = out.bytes() / static_cast<std::size_t>(out.dim(0));
+    std::byte* to = out.raw_mutable();
+    const auto row = static_cast<std::int64_t>(bytes / sizeof(float) + 1);
+    parallel_ranges(static_cast<std::int64_t>(count), grain(row),
+                    [&](std::int64_t begin, std::int64_t end) {
+                      for (auto i = begin; i < end; ++i) {
+                        const auto [target, source] = place(static_cast<std::size_t>(i));
+                        std::memcpy(to + target * bytes, x.raw() + source * bytes, bytes);
+                      }
+                    });
+  }
+
+  Isa isa_;
+  detail::cpu::KernelTable kernels_;
+  detail::cpu::Scratch packed_, scratch_, parameters_[2];
+};
+
+/// A CPU backend on the best instruction set of this machine, or on `isa`. Throws
+/// `device_unavailable` when the CPU lacks it.
+inline std::shared_ptr<Backend> make_cpu_backend(std::optional<Isa> isa = std::nullopt) {
+  const Isa chosen = isa.value_or(available_isas().back());
+  if (!detail::cpu::has(chosen))
+    fail(ErrorCode::device_unavailable, "this CPU lacks the instruction set that was asked for");
+  return std::make_shared<CpuBackend>(chosen);
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,135 @@
+// Sixteen f32 lanes as two 256-bit registers. f32x16_scalar.inl says what each operation means.
+
+struct Lanes {
+  static constexpr int width = 8;
+  static constexpr int tile_rows = 4, tile_cols = 3;  // 12 sums, 3 weights, 1 input: 16 registers
+  __m256 v;
+
+  static IDEFICS_CPU_INLINE Lanes zero() { return {_mm256_setzero_ps()}; }
+  static IDEFICS_CPU_INLINE Lanes load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  IDEFICS_CPU_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
+  static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
+    return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+  }
+};
+
+struct F32x16 {
+  __m256 lo, hi;
+
+  static IDEFICS_CPU_INLINE F32x16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static IDEFICS_CPU_INLINE F32x16 set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static IDEFICS_CPU_INLINE F32x16 load(const void* p) {
+    const auto* f = static_cast<const float*>(p);
+    return {_mm256_loadu_ps(f), _mm256_loadu_ps(f + 8)};
+  }
+  IDEFICS_CPU_INLINE void store(float* p) const {
+    _mm256_storeu_ps(p, lo);
+    _mm256_storeu_ps(p + 8, hi);
+  }
+
+  static IDEFICS_CPU_INLINE F32x16 load_f16(const void* p) {
+    const auto* h = static_cast<const __m128i*>(p);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
+  }
+  static IDEFICS_CPU_INLINE F32x16 load_bf16(const void* p) {
+    const auto* h = static_cast<const __m128i*>(p);
+    return {widen(_mm_loadu_si128(h)), widen(_mm_loadu_si128(h + 1))};
+  }
+  static IDEFICS_CPU_INLINE void load_bf16_pairs(const void* p, F32x16& even, F32x16& odd) {
+    const auto* w = static_cast<const __m256i*>(p);
+    const __m256i a = _mm256_loadu_si256(w), b = _mm256_loadu_si256(w + 1);
+    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    even = {_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
+    odd = {_mm256_castsi256_ps(_mm256_and_si256(a, upper)),
+           _mm256_castsi256_ps(_mm256_and_si256(b, upper))};
+  }
+
+  static IDEFICS_CPU_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+    return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+  }
+  IDEFICS_CPU_INLINE F32x16 operator+(F32x16 b) const {
+    return {_mm256_add_ps(lo, b.lo), _mm256_add_ps(hi, b.hi)};
+  }
+  IDEFICS_CPU_INLINE F32x16 operator-(F32x16 b) const {
+    return {_mm256_sub_ps(lo, b.lo), _mm256_sub_ps(hi, b.hi)};
+  }
+  IDEFICS_CPU_INLINE F32x16 operator*(F32x16 b) const {
+    return {pinned(_mm256_mul_ps(lo, b.lo)), pinned(_mm256_mul_ps(hi, b.hi))};
+  }
+  IDEFICS_CPU_INLINE F32x16 operator/(F32x16 b) const {
+    return {_mm256_div_ps(lo, b.lo), _mm256_div_ps(hi, b.hi)};
+  }
+  IDEFICS_CPU_INLINE F32x16 operator-() const {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_xor_ps(lo, sign), _mm256_xor_ps(hi, sign)};
+  }
+  IDEFICS_CPU_INLINE F32x16 abs() const {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_andnot_ps(sign, lo), _mm256_andnot_ps(sign, hi)};
+  }
+  IDEFICS_CPU_INLINE F32x16 with_sign_of(F32x16 from) const {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_or_ps(lo, _mm256_and_ps(sign, from.lo)),
+            _mm256_or_ps(hi, _mm256_and_ps(sign, from.hi))};
+  }
+  static IDEFICS_CPU_INLINE F32x16 min(F32x16 a, F32x16 b) {
+    return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
+  }
+  static IDEFICS_CPU_INLINE F32x16 max(F32x16 a, F32x16 b) {
+    return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+  }
+  static IDEFICS_CPU_INLINE F32x16 where_less(F32x16 a, F32x16 b, F32x16 yes, F32x16 no) {
+    return {_mm256_blendv_ps(no.lo, yes.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
+            _mm256_blendv_ps(no.hi, yes.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
+  }
+  IDEFICS_CPU_INLINE F32x16 times_power_of_two(F32x16 shifted) const {
+    return {scale(lo, shifted.lo), scale(hi, shifted.hi)};
+  }
+
+  IDEFICS_CPU_INLINE float sum() const {
+    const __m256 eight = _mm256_add_ps(lo, hi);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  /// The same tree for four values: after each step, two half-filled registers become one.
+  static IDEFICS_CPU_INLINE void sum4(const F32x16 (&a)[4], float* out) {
+    const __m128 s0 = four_lanes(a[0]), s1 = four_lanes(a[1]);
+    const __m128 s2 = four_lanes(a[2]), s3 = four_lanes(a[3]);
+    const __m128 p = _mm_add_ps(_mm_movelh_ps(s0, s1), _mm_movehl_ps(s1, s0));  // 0 0 1 1
+    const __m128 q = _mm_add_ps(_mm_movelh_ps(s2, s3), _mm_movehl_ps(s3, s2));  // 2 2 3 3
+    _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(p, q, _MM_SHUFFLE(2, 0, 2, 0)),
+                                  _mm_shuffle_ps(p, q, _MM_SHUFFLE(3, 1, 3, 1))));
+  }
+  IDEFICS_CPU_INLINE float max_lane() const {
+    const __m256 eight = _mm256_max_ps(lo, hi);
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+
+  IDEFICS_CPU_INLINE Lanes group(int i) const { return {i == 0 ? lo : hi}; }
+  static IDEFICS_CPU_INLINE F32x16 join(const Lanes* groups) { return {groups[0].v, groups[1].v}; }
+
+ private:
+  static IDEFICS_CPU_INLINE __m256 pinned(__m256 x) {
+    __asm__("" : "+x"(x));
+    return x;
+  }
+  static IDEFICS_CPU_INLINE __m256 widen(__m128i half) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+  }
+  static IDEFICS_CPU_INLINE __m128 four_lanes(F32x16 a) {
+    const __m256 eight = _mm256_add_ps(a.lo, a.hi);
+    return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  }
+  static IDEFICS_CPU_INLINE __m256 power(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
+  static IDEFICS_CPU_INLINE __m256 scale(__m256 x, __m256 shifted) {
+    const __m256i n = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4b400000));
+    const __m256i half = _mm256_srai_epi32(n, 1);
+    return pinned(_mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(_mm256_sub_epi32(n, half))));
+  }
+};

@@ -1,0 +1,104 @@
+// Sixteen f32 lanes as one 512-bit register. f32x16_scalar.inl says what each operation means.
+
+struct Lanes {
+  static constexpr int width = 16;
+  static constexpr int tile_rows = 4, tile_cols = 6;  // 24 sums, 6 weights, 1 input: 31 registers
+  __m512 v;
+
+  static IDEFICS_CPU_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }
+  static IDEFICS_CPU_INLINE Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
+  static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
+    return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+  }
+#if IDEFICS_CPU_BF16_PRODUCTS
+  /// c + a.odd * b.odd, then + a.even * b.even, each one fused multiply-add with FTZ and DAZ.
+  static IDEFICS_CPU_INLINE Lanes fma_pairs(Lanes a, Lanes b, Lanes c) {
+    return {
+        _mm512_dpbf16_ps(c.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
+  }
+#endif
+};
+
+struct F32x16 {
+  __m512 v;
+
+  static IDEFICS_CPU_INLINE F32x16 zero() { return {_mm512_setzero_ps()}; }
+  static IDEFICS_CPU_INLINE F32x16 set(float x) { return {_mm512_set1_ps(x)}; }
+  static IDEFICS_CPU_INLINE F32x16 load(const void* p) { return {_mm512_loadu_ps(p)}; }
+  IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
+
+  static IDEFICS_CPU_INLINE F32x16 load_f16(const void* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)))};
+  }
+  static IDEFICS_CPU_INLINE F32x16 load_bf16(const void* p) {
+    const __m256i half = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
+  }
+  static IDEFICS_CPU_INLINE void load_bf16_pairs(const void* p, F32x16& even, F32x16& odd) {
+    const __m512i words = _mm512_loadu_si512(p);
+    even = {_mm512_castsi512_ps(_mm512_slli_epi32(words, 16))};
+    odd = {_mm512_castsi512_ps(
+        _mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+  }
+
+  static IDEFICS_CPU_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+    return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+  }
+#if IDEFICS_CPU_BF16_PRODUCTS
+  static IDEFICS_CPU_INLINE F32x16 fma_pairs(F32x16 a, F32x16 b, F32x16 c) {
+    return {Lanes::fma_pairs({a.v}, {b.v}, {c.v}).v};
+  }
+#endif
+  IDEFICS_CPU_INLINE F32x16 operator+(F32x16 b) const { return {_mm512_add_ps(v, b.v)}; }
+  IDEFICS_CPU_INLINE F32x16 operator-(F32x16 b) const { return {_mm512_sub_ps(v, b.v)}; }
+  IDEFICS_CPU_INLINE F32x16 operator*(F32x16 b) const { return {pinned(_mm512_mul_ps(v, b.v))}; }
+  IDEFICS_CPU_INLINE F32x16 operator/(F32x16 b) const { return {_mm512_div_ps(v, b.v)}; }
+  IDEFICS_CPU_INLINE F32x16 operator-() const { return {_mm512_xor_ps(v, _mm512_set1_ps(-0.0f))}; }
+  IDEFICS_CPU_INLINE F32x16 abs() const { return {_mm512_andnot_ps(_mm512_set1_ps(-0.0f), v)}; }
+  IDEFICS_CPU_INLINE F32x16 with_sign_of(F32x16 from) const {
+    return {_mm512_or_ps(v, _mm512_and_ps(_mm512_set1_ps(-0.0f), from.v))};
+  }
+  static IDEFICS_CPU_INLINE F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+  static IDEFICS_CPU_INLINE F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+  static IDEFICS_CPU_INLINE F32x16 where_less(F32x16 a, F32x16 b, F32x16 yes, F32x16 no) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)};
+  }
+  IDEFICS_CPU_INLINE F32x16 times_power_of_two(F32x16 shifted) const {
+    const __m512i n =
+        _mm512_sub_epi32(_mm512_castps_si512(shifted.v), _mm512_set1_epi32(0x4b400000));
+    const __m512i half = _mm512_srai_epi32(n, 1);
+    return {pinned(_mm512_mul_ps(_mm512_mul_ps(v, power(half)), power(_mm512_sub_epi32(n, half))))};
+  }
+
+  IDEFICS_CPU_INLINE float sum() const {
+    const __m128 four = four_lanes(*this);
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  static IDEFICS_CPU_INLINE void sum4(const F32x16 (&a)[4], float* out) {
+    const __m128 s0 = four_lanes(a[0]), s1 = four_lanes(a[1]);
+    const __m128 s2 = four_lanes(a[2]), s3 = four_lanes(a[3]);
+    const __m128 p = _mm_add_ps(_mm_movelh_ps(s0, s1), _mm_movehl_ps(s1, s0));  // 0 0 1 1
+    const __m128 q = _mm_add_ps(_mm_movelh_ps(s2, s3), _mm_movehl_ps(s3, s2));  // 2 2 3 3
+    _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(p, q, _MM_SHUFFLE(2, 0, 2, 0)),
+                                  _mm_shuffle_ps(p, q, _MM_SHUFFLE(3, 1, 3, 1))));
+  }
+  IDEFICS_CPU_INLINE float max_lane() const { return _mm512_reduce_max_ps(v); }
+
+  IDEFICS_CPU_INLINE Lanes group(int) const { return {v}; }
+  static IDEFICS_CPU_INLINE F32x16 join(const Lanes* groups) { return {groups[0].v}; }
+
+ private:
+  static IDEFICS_CPU_INLINE __m512 pinned(__m512 x) {
+    __asm__("" : "+v"(x));
+    return x;
+  }
+  static IDEFICS_CPU_INLINE __m512 power(__m512i n) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+  }
+  static IDEFICS_CPU_INLINE __m128 four_lanes(F32x16 a) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  }
+};

@@ -1,0 +1,93 @@
+// Instruction sets: which ones this CPU has, and the macros that compile a stretch of a header for
+// one of them, whatever flags the user compiles with.
+//
+//   IDEFICS_CPU_REGION_BEGIN(features) … IDEFICS_CPU_REGION_END
+//
+// encloses the functions of one instruction set. Two rules hold inside: no standard header is
+// included, and no function is an in-class friend (GCC would not apply the region to it).
+// The macros live from here to the end of cpu_backend.hpp.
+#pragma once
+
+#include <vector>
+
+#include <idefics/core/config.hpp>
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define IDEFICS_CPU_X86 1
+#include <immintrin.h>
+#else
+#define IDEFICS_CPU_X86 0
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define IDEFICS_CPU_INLINE __attribute__((always_inline)) inline
+#define IDEFICS_CPU_LAMBDA __attribute__((always_inline))
+#else
+#define IDEFICS_CPU_INLINE inline
+#define IDEFICS_CPU_LAMBDA
+#endif
+
+// Loops over the registers of a tile, unrolled at every optimisation level.
+#if defined(__clang__)
+#define IDEFICS_CPU_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define IDEFICS_CPU_UNROLL _Pragma("GCC unroll 32")
+#else
+#define IDEFICS_CPU_UNROLL
+#endif
+
+#define IDEFICS_CPU_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define IDEFICS_CPU_REGION_BEGIN(features) \
+  IDEFICS_CPU_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define IDEFICS_CPU_REGION_END IDEFICS_CPU_PRAGMA(clang attribute pop)
+#else
+// GCC 12 reports false uninitialised uses in its own AVX-512 header.
+#define IDEFICS_CPU_REGION_BEGIN(features)                           \
+  IDEFICS_CPU_PRAGMA(GCC push_options)                               \
+  IDEFICS_CPU_PRAGMA(GCC target(features))                           \
+  IDEFICS_CPU_PRAGMA(GCC diagnostic push)                            \
+  IDEFICS_CPU_PRAGMA(GCC diagnostic ignored "-Wmaybe-uninitialized") \
+  IDEFICS_CPU_PRAGMA(GCC diagnostic ignored "-Wuninitialized")
+#define IDEFICS_CPU_REGION_END \
+  IDEFICS_CPU_PRAGMA(GCC diagnostic pop) IDEFICS_CPU_PRAGMA(GCC pop_options)
+#endif
+
+namespace idefics::inline v0 {
+
+/// Instruction sets that the kernels are compiled for. All of them give the same bits.
+enum class Isa { scalar, avx2, avx512 };
+
+namespace detail::cpu {
+
+/// Whether `vdpbf16ps` can be used for products in the bf16 order.
+inline bool has_bf16_products() {
+#if IDEFICS_CPU_X86
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+inline bool has(Isa isa) {
+#if IDEFICS_CPU_X86
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == Isa::avx2) return avx2;
+  if (isa == Isa::avx512)
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#endif
+  return isa == Isa::scalar;
+}
+
+}  // namespace detail::cpu
+
+/// The instruction sets of this machine, slowest first; never empty.
+inline std::vector<Isa> available_isas() {
+  std::vector<Isa> found;
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512})
+    if (detail::cpu::has(isa)) found.push_back(isa);
+  return found;
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,106 @@
+// What the backend and the kernels agree on: plain argument structs, and one table of function
+// pointers that every instruction set fills (kernels.inl).
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include <idefics/backend/backend.hpp>
+#include <idefics/core/dtype.hpp>
+
+namespace idefics::inline v0::detail::cpu {
+
+/// How the K values of a row become vectors of 16 lanes, in the order in which they are multiplied.
+enum class Layout {
+  natural,      // vector i, lane l: k = 16 i + l
+  split_pairs,  // bf16 order: vector 2i: k = 32 i + 2 l + 1; vector 2i + 1: k = 32 i + 2 l
+  whole_pairs,  // bf16 order: lane l of vector i holds both as bf16; the other two hold f32
+};
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+
+/// Vectors of 16 lanes that hold K values.
+constexpr std::int64_t vectors_of(Layout layout, std::int64_t k) {
+  if (layout == Layout::natural) return ceil_div(k, 16);
+  return ceil_div(k, 32) * (layout == Layout::split_pairs ? 2 : 1);
+}
+
+/// Vectors of K that the matrix kernel keeps in cache at a time; even, for pairs of vectors.
+inline constexpr std::int64_t block_vectors = 64;
+
+/// out[m,n] = sum_k x[m,k] weight[n,k] + bias[n] for rows 0..m of `out`.
+struct LinearTask {
+  float* out;               // [M, N]
+  const float* x;           // packed by pack_rows (direct) or pack_tiles (blocked)
+  const std::byte* weight;  // [N, K], any alignment
+  const float* bias;        // [N] or null
+  std::int64_t m, n, k;
+};
+
+/// Products in one of the two orders; the index of the arrays is the weight's dtype (f32, f16,
+/// bf16).
+struct LinearKernels {
+  using Pack = void (*)(float* packed, const float* x, std::int64_t begin, std::int64_t end,
+                        std::int64_t m, std::int64_t k);
+  using Direct = void (*)(const LinearTask&, std::int64_t n_begin, std::int64_t n_end);
+  using Blocked = void (*)(const LinearTask&, std::int64_t n_begin, std::int64_t n_end,
+                           float* scratch);
+  Layout layout;
+  std::int64_t tile_rows, tile_cols;  // register tile: rows of x, rows of the weight
+  Pack pack_rows;                     // rows [begin, end): vectors of each row in a line
+  Pack pack_tiles;                    // tiles [begin, end) of tile_rows rows
+  std::array<Direct, 3> direct;       // weight rows [n_begin, n_end) read where they lie: few rows
+  std::array<Blocked, 3> blocked;     // weight rows packed first: many rows
+
+  std::int64_t row_floats(std::int64_t k) const { return 16 * vectors_of(layout, k); }
+  /// Floats of scratch for `cols` weight rows against m rows.
+  std::int64_t scratch_floats(std::int64_t m, std::int64_t cols) const {
+    const std::int64_t padded = round_up(cols, tile_cols);
+    return padded * 16 * block_vectors + padded * round_up(m, tile_rows) * 16;
+  }
+};
+
+struct AttentionTask {
+  float* out;      // [M, H, E]
+  const float* q;  // [M, H, E]
+  const float* k;  // [J, H, E]
+  const float* v;  // [J, H, E]
+  std::int64_t heads, width;
+  float scale;
+};
+
+/// Floats of scratch that a worker needs for `keys` keys: the scores of two queries.
+constexpr std::int64_t attention_scratch(std::int64_t keys) { return 2 * round_up(keys, 16); }
+
+/// Every kernel of one instruction set. Ranges are [begin, end); `d` is the width of a row.
+struct KernelTable {
+  LinearKernels linear_f32, linear_bf16;
+  void (*attention)(const AttentionTask&, const AttentionSegment&, std::int64_t head,
+                    std::int64_t query_begin, std::int64_t query_end, float* scratch);
+  void (*rms_norm)(float* out, const float* x, const float* weight, float eps, std::int64_t rows,
+                   std::int64_t d);
+  void (*layer_norm)(float* out, const float* x, const float* weight, const float* bias, float eps,
+                     std::int64_t rows, std::int64_t d);
+  void (*rope)(float* x, const float* cos, const float* sin, std::int64_t heads, std::int64_t half);
+  void (*convert)(float* out, const std::byte* x, DType dtype, std::int64_t count);
+  void (*unfold_patch)(float* out, const float* pixels, std::int64_t channels, std::int64_t height,
+                       std::int64_t width, std::int64_t patch);
+  void (*activation)(float* out, const float* x, std::int64_t count, Activation act);
+  void (*gated_activation)(float* out, const float* gate, const float* up, std::int64_t count,
+                           Activation act);
+  void (*add)(float* out, const float* x, const float* y, std::int64_t count);
+  void (*tanh)(float* out, const float* x, std::int64_t count);
+  void (*scaled_add)(float* x, const float* y, const float* scale, std::int64_t count);
+  void (*scaled_add_one)(float* x, const float* y, float scale, std::int64_t count);
+  /// For tests: exp, tanh and erf as every kernel computes them (0, 1, 2).
+  void (*elementary)(float* out, const float* x, std::int64_t count, int function);
+};
+
+}  // namespace idefics::inline v0::detail::cpu

@@ -1,0 +1,75 @@
+// The kernels, compiled once for each instruction set, and the choice among them.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include <idefics/backend/cpu/isa.hpp>
+#include <idefics/backend/cpu/kernel_table.hpp>
+
+#if defined(__GNUC__)
+// GCC reports every array bound that is a template parameter of type int.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#endif
+
+// clang-format off
+namespace idefics::inline v0::detail::cpu::scalar {
+#define IDEFICS_CPU_BF16_PRODUCTS 0
+#include <idefics/backend/cpu/f32x16_scalar.inl>
+#include <idefics/backend/cpu/kernels.inl>
+}  // namespace idefics::inline v0::detail::cpu::scalar
+
+#if IDEFICS_CPU_X86
+IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
+namespace idefics::inline v0::detail::cpu::avx2 {
+#include <idefics/backend/cpu/f32x16_avx2.inl>
+#include <idefics/backend/cpu/kernels.inl>
+}  // namespace idefics::inline v0::detail::cpu::avx2
+IDEFICS_CPU_REGION_END
+
+IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
+namespace idefics::inline v0::detail::cpu::avx512 {
+#include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/kernels.inl>
+}  // namespace idefics::inline v0::detail::cpu::avx512
+IDEFICS_CPU_REGION_END
+
+// Linear layers once more, for CPUs that multiply bf16 pairs.
+#undef IDEFICS_CPU_BF16_PRODUCTS
+#define IDEFICS_CPU_BF16_PRODUCTS 1
+IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+namespace idefics::inline v0::detail::cpu::avx512_bf16 {
+#include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/linear.inl>
+inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>();
+}  // namespace idefics::inline v0::detail::cpu::avx512_bf16
+IDEFICS_CPU_REGION_END
+#endif
+#undef IDEFICS_CPU_BF16_PRODUCTS
+// clang-format on
+
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+namespace idefics::inline v0::detail::cpu {
+
+/// The kernels for `isa`, which this CPU must have. `native_bf16` allows `vdpbf16ps` where it
+/// exists; the bits are the same without.
+inline KernelTable kernels_for(Isa isa, bool native_bf16 = true) {
+#if IDEFICS_CPU_X86
+  if (isa == Isa::avx512) {
+    KernelTable table = avx512::table;
+    if (native_bf16 && has_bf16_products()) table.linear_bf16 = avx512_bf16::linear_bf16;
+    return table;
+  }
+  if (isa == Isa::avx2) return avx2::table;
+#else
+  (void)native_bf16;
+#endif
+  return scalar::table;
+}
+
+}  // namespace idefics::inline v0::detail::cpu

@@ -1,0 +1,32 @@
+// All kernels of one instruction set, in reading order. Included once per instruction set, inside
+// its namespace and region and behind its F32x16.
+// clang-format off
+#include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/math.inl>
+#include <idefics/backend/cpu/linear.inl>
+#include <idefics/backend/cpu/attention.inl>
+#include <idefics/backend/cpu/norm.inl>
+#include <idefics/backend/cpu/rope.inl>
+#include <idefics/backend/cpu/embedding.inl>
+#include <idefics/backend/cpu/activation.inl>
+#include <idefics/backend/cpu/elementwise.inl>
+#include <idefics/backend/cpu/patch.inl>
+// clang-format on
+
+inline constexpr KernelTable table = {
+    .linear_f32 = linear_kernels<Layout::natural>(),
+    .linear_bf16 = linear_kernels<Layout::split_pairs>(),
+    .attention = attention,
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .rope = rope,
+    .convert = convert,
+    .unfold_patch = unfold_patch,
+    .activation = activation,
+    .gated_activation = gated_activation,
+    .add = add,
+    .tanh = tanh_of,
+    .scaled_add = scaled_add,
+    .scaled_add_one = scaled_add_one,
+    .elementary = elementary,
+};

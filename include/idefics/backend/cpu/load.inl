@@ -1,0 +1,79 @@
+// From storage to sixteen f32 lanes: one function per storage format, at any alignment. Conversions
+// to f32 are exact; rounding to bf16 happens only where the bf16 order asks for it.
+
+template <class T>
+IDEFICS_CPU_INLINE F32x16 load_as_f32(const std::byte* p) {
+  if constexpr (std::is_same_v<T, float>)
+    return F32x16::load(p);
+  else if constexpr (std::is_same_v<T, f16_t>)
+    return F32x16::load_f16(p);
+  else
+    return F32x16::load_bf16(p);
+}
+
+/// The first `count` < 16 lanes from memory, zeros behind them.
+IDEFICS_CPU_INLINE F32x16 load_part(const float* p, std::int64_t count) {
+  float lanes[16] = {};
+  std::memcpy(lanes, p, static_cast<std::size_t>(count) * sizeof(float));
+  return F32x16::load(lanes);
+}
+
+IDEFICS_CPU_INLINE void store_part(F32x16 x, float* p, std::int64_t count) {
+  float lanes[16];
+  x.store(lanes);
+  std::memcpy(p, lanes, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+IDEFICS_CPU_INLINE F32x16 keep_part(F32x16 x, std::int64_t count) {
+  float lanes[16];
+  x.store(lanes);
+  return load_part(lanes, count);
+}
+
+/// Calls body(offset, load, store) for each 16 values of `count`; the last call sees a part.
+template <class Body>
+IDEFICS_CPU_INLINE void for_each_vector(std::int64_t count, const Body& body) {
+  std::int64_t i = 0;
+  for (; i + 16 <= count; i += 16)
+    body(
+        i, [](const float* p) IDEFICS_CPU_LAMBDA { return F32x16::load(p); },
+        [](F32x16 x, float* p) IDEFICS_CPU_LAMBDA { x.store(p); });
+  const std::int64_t rest = count - i;
+  if (rest > 0)
+    body(
+        i, [rest](const float* p) IDEFICS_CPU_LAMBDA { return load_part(p, rest); },
+        [rest](F32x16 x, float* p) IDEFICS_CPU_LAMBDA { store_part(x, p, rest); });
+}
+
+/// K values and vectors that one step of a layout takes and gives.
+template <Layout layout>
+struct Step {
+  static constexpr int values = layout == Layout::natural ? 16 : 32;
+  static constexpr int vectors = layout == Layout::split_pairs ? 2 : 1;
+};
+
+/// One step of a row of T.
+template <Layout layout, class T>
+IDEFICS_CPU_INLINE void fetch(const std::byte* p, F32x16* vectors) {
+  if constexpr (layout == Layout::natural) {
+    vectors[0] = load_as_f32<T>(p);
+  } else if constexpr (!std::is_same_v<T, bf16_t>) {
+    T values[32];
+    bf16_t rounded[32];
+    std::memcpy(values, p, sizeof values);
+    for (int i = 0; i < 32; ++i) rounded[i] = to_bf16(to_f32(values[i]));
+    fetch<layout, bf16_t>(reinterpret_cast<const std::byte*>(rounded), vectors);
+  } else if constexpr (layout == Layout::split_pairs) {
+    F32x16::load_bf16_pairs(p, vectors[1], vectors[0]);
+  } else {
+    vectors[0] = F32x16::load(p);
+  }
+}
+
+/// The last step of a row, of which `count` values exist; zeros stand for the others.
+template <Layout layout, class T>
+IDEFICS_CPU_INLINE void fetch_part(const std::byte* p, std::int64_t count, F32x16* vectors) {
+  std::byte values[32 * sizeof(T)] = {};
+  std::memcpy(values, p, static_cast<std::size_t>(count) * sizeof(T));
+  fetch<layout, T>(values, vectors);
+}
