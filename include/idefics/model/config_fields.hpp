@@ -27,6 +27,7 @@ class ConfigFields {
 
   bool has(const char* key) const { return find(key) != nullptr; }
 
+  /// The object under `key`, or one without keys.
   ConfigFields object(const char* key) const {
     static const Json none;
     const Json* value = find(key);
