@@ -49,12 +49,27 @@ IDEFICS_CPU_INLINE F32x16 activate(F32x16 x) {
   return x;
 }
 
-/// body.template operator()<act>() for the activation named at run time.
-template <class Body>
-inline void with_activation(Activation act, const Body& body) {
+/// out = act(x), times `up` unless that is null.
+template <Activation act>
+inline void activate_all(float* out, const float* x, const float* up, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const F32x16 y = activate<act>(F32x16::load(x + i));
+    (up == nullptr ? y : y * F32x16::load(up + i)).store(out + i);
+  }
+  if (i == count) return;
+  float padded[16], padded_up[16];  // the rest once more, as a whole vector
+  load_part(x + i, count - i).store(padded);
+  if (up != nullptr) load_part(up + i, count - i).store(padded_up);
+  activate_all<act>(padded, padded, up == nullptr ? nullptr : padded_up, 16);
+  store_part(F32x16::load(padded), out + i, count - i);
+}
+
+inline void gated_activation(float* out, const float* x, const float* up, std::int64_t count,
+                             Activation act) {
   switch (act) {
 #define IDEFICS_CPU_CASE(name) \
-  case Activation::name: return body.template operator()<Activation::name>();
+  case Activation::name: return activate_all<Activation::name>(out, x, up, count);
     IDEFICS_CPU_CASE(relu)
     IDEFICS_CPU_CASE(relu2)
     IDEFICS_CPU_CASE(relu6)
@@ -71,20 +86,4 @@ inline void with_activation(Activation act, const Body& body) {
     IDEFICS_CPU_CASE(identity)
 #undef IDEFICS_CPU_CASE
   }
-}
-
-inline void activation(float* out, const float* x, std::int64_t count, Activation act) {
-  with_activation(act, [=]<Activation a>() {
-    for_each_vector(count, [=](std::int64_t i, auto load, auto store)
-                               IDEFICS_CPU_LAMBDA { store(activate<a>(load(x + i)), out + i); });
-  });
-}
-
-inline void gated_activation(float* out, const float* gate, const float* up, std::int64_t count,
-                             Activation act) {
-  with_activation(act, [=]<Activation a>() {
-    for_each_vector(count, [=](std::int64_t i, auto load, auto store) IDEFICS_CPU_LAMBDA {
-      store(activate<a>(load(gate + i)) * load(up + i), out + i);
-    });
-  });
 }

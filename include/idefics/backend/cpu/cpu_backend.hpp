@@ -139,7 +139,7 @@ class CpuBackend final : public Backend {
     float* to = out.as_mutable<float>().data();
     const float* from = x.as<float>().data();
     parallel_ranges(x.count(), grain(1), [&](std::int64_t begin, std::int64_t end) {
-      kernels_.activation(to + begin, from + begin, end - begin, act);
+      kernels_.gated_activation(to + begin, from + begin, nullptr, end - begin, act);
     });
   }
 

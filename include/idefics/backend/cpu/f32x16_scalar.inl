@@ -1,7 +1,8 @@
 // Sixteen f32 lanes as an array: what the other two files mean, and the fallback of every machine.
 //
 // Each operation is one IEEE operation per lane. Products are hidden from the optimiser before they
-// are used again, so that no compiler fuses them into a neighbouring sum.
+// are used again, so that no compiler fuses them into a neighbouring sum. Nothing is inlined:
+// without vector instructions there is nothing to gain, and compile time to lose.
 
 struct F32x16;
 
@@ -11,14 +12,14 @@ struct Lanes {
   static constexpr int tile_rows = 2, tile_cols = 2;  // register tile of the matrix kernel
   float v[16];
 
-  static Lanes zero() { return {}; }
-  static Lanes load(const float* p) {
+  static IDEFICS_CPU_OUTLINE Lanes zero() { return {}; }
+  static IDEFICS_CPU_OUTLINE Lanes load(const float* p) {
     Lanes r;
     std::memcpy(r.v, p, sizeof r.v);
     return r;
   }
-  void store(float* p) const { std::memcpy(p, v, sizeof v); }
-  static Lanes fma(Lanes a, Lanes b, Lanes c) {
+  IDEFICS_CPU_OUTLINE void store(float* p) const { std::memcpy(p, v, sizeof v); }
+  static IDEFICS_CPU_OUTLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
     for (int i = 0; i < 16; ++i) c.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
     return c;
   }
@@ -27,27 +28,27 @@ struct Lanes {
 struct F32x16 {
   float v[16];
 
-  static F32x16 zero() { return {}; }
-  static F32x16 set(float x) {
+  static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }
+  static IDEFICS_CPU_OUTLINE F32x16 set(float x) {
     F32x16 r;
     for (float& lane : r.v) lane = x;
     return r;
   }
-  static F32x16 load(const void* p) {
+  static IDEFICS_CPU_OUTLINE F32x16 load(const void* p) {
     F32x16 r;
     std::memcpy(r.v, p, sizeof r.v);
     return r;
   }
-  void store(float* p) const { std::memcpy(p, v, sizeof v); }
+  IDEFICS_CPU_OUTLINE void store(float* p) const { std::memcpy(p, v, sizeof v); }
 
-  static F32x16 load_f16(const void* p) {
+  static IDEFICS_CPU_OUTLINE F32x16 load_f16(const void* p) {
     f16_t half[16];
     std::memcpy(half, p, sizeof half);
     F32x16 r;
     for (int i = 0; i < 16; ++i) r.v[i] = to_f32(half[i]);
     return r;
   }
-  static F32x16 load_bf16(const void* p) {
+  static IDEFICS_CPU_OUTLINE F32x16 load_bf16(const void* p) {
     bf16_t half[16];
     std::memcpy(half, p, sizeof half);
     F32x16 r;
@@ -55,7 +56,7 @@ struct F32x16 {
     return r;
   }
   /// The lower and upper halves of 16 words as f32: bf16 elements 0, 2, 4… and 1, 3, 5…
-  static void load_bf16_pairs(const void* p, F32x16& even, F32x16& odd) {
+  static IDEFICS_CPU_OUTLINE void load_bf16_pairs(const void* p, F32x16& even, F32x16& odd) {
     bf16_t half[32];
     std::memcpy(half, p, sizeof half);
     for (int i = 0; i < 16; ++i) {
@@ -64,62 +65,62 @@ struct F32x16 {
     }
   }
 
-  static F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  static IDEFICS_CPU_OUTLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
     for (int i = 0; i < 16; ++i) c.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
     return c;
   }
-  F32x16 operator+(F32x16 b) const {
+  IDEFICS_CPU_OUTLINE F32x16 operator+(F32x16 b) const {
     for (int i = 0; i < 16; ++i) b.v[i] = v[i] + b.v[i];
     return b;
   }
-  F32x16 operator-(F32x16 b) const {
+  IDEFICS_CPU_OUTLINE F32x16 operator-(F32x16 b) const {
     for (int i = 0; i < 16; ++i) b.v[i] = v[i] - b.v[i];
     return b;
   }
-  F32x16 operator*(F32x16 b) const {
+  IDEFICS_CPU_OUTLINE F32x16 operator*(F32x16 b) const {
     for (int i = 0; i < 16; ++i) b.v[i] = pinned(v[i] * b.v[i]);
     return b;
   }
-  F32x16 operator/(F32x16 b) const {
+  IDEFICS_CPU_OUTLINE F32x16 operator/(F32x16 b) const {
     for (int i = 0; i < 16; ++i) b.v[i] = v[i] / b.v[i];
     return b;
   }
-  F32x16 operator-() const {
+  IDEFICS_CPU_OUTLINE F32x16 operator-() const {
     F32x16 r;
     for (int i = 0; i < 16; ++i) r.v[i] = -v[i];
     return r;
   }
-  F32x16 abs() const {
+  IDEFICS_CPU_OUTLINE F32x16 abs() const {
     F32x16 r;
     for (int i = 0; i < 16; ++i)
       r.v[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(v[i]) & 0x7fffffffu);
     return r;
   }
   /// This magnitude, with the signs of `from` (lanes here must not be negative).
-  F32x16 with_sign_of(F32x16 from) const {
+  IDEFICS_CPU_OUTLINE F32x16 with_sign_of(F32x16 from) const {
     for (int i = 0; i < 16; ++i)
       from.v[i] = std::bit_cast<float>((std::bit_cast<std::uint32_t>(from.v[i]) & 0x80000000u) |
                                        std::bit_cast<std::uint32_t>(v[i]));
     return from;
   }
   /// a < b ? a : b, so that a NaN in `b` stays.
-  static F32x16 min(F32x16 a, F32x16 b) {
+  static IDEFICS_CPU_OUTLINE F32x16 min(F32x16 a, F32x16 b) {
     for (int i = 0; i < 16; ++i) b.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
     return b;
   }
   /// a > b ? a : b, so that a NaN in `b` stays.
-  static F32x16 max(F32x16 a, F32x16 b) {
+  static IDEFICS_CPU_OUTLINE F32x16 max(F32x16 a, F32x16 b) {
     for (int i = 0; i < 16; ++i) b.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
     return b;
   }
   /// a < b ? yes : no
-  static F32x16 where_less(F32x16 a, F32x16 b, F32x16 yes, F32x16 no) {
+  static IDEFICS_CPU_OUTLINE F32x16 where_less(F32x16 a, F32x16 b, F32x16 yes, F32x16 no) {
     for (int i = 0; i < 16; ++i) no.v[i] = a.v[i] < b.v[i] ? yes.v[i] : no.v[i];
     return no;
   }
   /// This times 2^n, where n sits in the low bits of `shifted` = n + 1.5 * 2^23, |n| <= 252.
   /// Two factors, so that results below the normal range round once.
-  F32x16 times_power_of_two(F32x16 shifted) const {
+  IDEFICS_CPU_OUTLINE F32x16 times_power_of_two(F32x16 shifted) const {
     for (int i = 0; i < 16; ++i) {
       const auto n =
           static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(shifted.v[i]) - 0x4b400000u);
@@ -130,24 +131,24 @@ struct F32x16 {
   }
 
   /// The fixed tree: 16 to 8, 4, 2, 1, each lane with the one half the width above it.
-  float sum() const {
+  IDEFICS_CPU_OUTLINE float sum() const {
     float t[8];
     for (int i = 0; i < 8; ++i) t[i] = v[i] + v[i + 8];
     for (int i = 0; i < 4; ++i) t[i] = t[i] + t[i + 4];
     return (t[0] + t[2]) + (t[1] + t[3]);
   }
   /// Four sums at once.
-  static void sum4(const F32x16 (&a)[4], float* out) {
+  static IDEFICS_CPU_OUTLINE void sum4(const F32x16 (&a)[4], float* out) {
     for (int i = 0; i < 4; ++i) out[i] = a[i].sum();
   }
-  float max_lane() const {
+  IDEFICS_CPU_OUTLINE float max_lane() const {
     float m = v[0];
     for (float lane : v) m = lane > m ? lane : m;
     return m;
   }
 
   Lanes group(int) const { return Lanes::load(v); }
-  static F32x16 join(const Lanes* groups) { return load(groups[0].v); }
+  static IDEFICS_CPU_OUTLINE F32x16 join(const Lanes* groups) { return load(groups[0].v); }
 
  private:
   static float pinned(float x) {

@@ -21,19 +21,21 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define IDEFICS_CPU_INLINE __attribute__((always_inline)) inline
+#define IDEFICS_CPU_OUTLINE __attribute__((noinline))
 #define IDEFICS_CPU_LAMBDA __attribute__((always_inline))
 #else
 #define IDEFICS_CPU_INLINE inline
+#define IDEFICS_CPU_OUTLINE
 #define IDEFICS_CPU_LAMBDA
 #endif
 
 // Loops over the registers of a tile, unrolled at every optimisation level.
 #if defined(__clang__)
-#define IDEFICS_CPU_UNROLL _Pragma("unroll")
+#define IDEFICS_CPU_UNROLL_TILE _Pragma("unroll")
 #elif defined(__GNUC__)
-#define IDEFICS_CPU_UNROLL _Pragma("GCC unroll 32")
+#define IDEFICS_CPU_UNROLL_TILE _Pragma("GCC unroll 32")
 #else
-#define IDEFICS_CPU_UNROLL
+#define IDEFICS_CPU_UNROLL_TILE
 #endif
 
 #define IDEFICS_CPU_PRAGMA(text) _Pragma(#text)

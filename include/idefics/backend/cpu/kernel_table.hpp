@@ -92,7 +92,7 @@ struct KernelTable {
   void (*convert)(float* out, const std::byte* x, DType dtype, std::int64_t count);
   void (*unfold_patch)(float* out, const float* pixels, std::int64_t channels, std::int64_t height,
                        std::int64_t width, std::int64_t patch);
-  void (*activation)(float* out, const float* x, std::int64_t count, Activation act);
+  /// `up` may be null: no product then.
   void (*gated_activation)(float* out, const float* gate, const float* up, std::int64_t count,
                            Activation act);
   void (*add)(float* out, const float* x, const float* y, std::int64_t count);

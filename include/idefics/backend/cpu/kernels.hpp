@@ -16,10 +16,13 @@
 // clang-format off
 namespace idefics::inline v0::detail::cpu::scalar {
 #define IDEFICS_CPU_BF16_PRODUCTS 0
+#define IDEFICS_CPU_UNROLL
 #include <idefics/backend/cpu/f32x16_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }  // namespace idefics::inline v0::detail::cpu::scalar
 
+#undef IDEFICS_CPU_UNROLL
+#define IDEFICS_CPU_UNROLL IDEFICS_CPU_UNROLL_TILE
 #if IDEFICS_CPU_X86
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 namespace idefics::inline v0::detail::cpu::avx2 {
@@ -48,6 +51,7 @@ inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>
 IDEFICS_CPU_REGION_END
 #endif
 #undef IDEFICS_CPU_BF16_PRODUCTS
+#undef IDEFICS_CPU_UNROLL
 // clang-format on
 
 #if defined(__GNUC__)

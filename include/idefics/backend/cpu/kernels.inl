@@ -22,7 +22,6 @@ inline constexpr KernelTable table = {
     .rope = rope,
     .convert = convert,
     .unfold_patch = unfold_patch,
-    .activation = activation,
     .gated_activation = gated_activation,
     .add = add,
     .tanh = tanh_of,

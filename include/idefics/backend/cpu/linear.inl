@@ -4,10 +4,10 @@
 // (docs/determinism.md); the same in both kernels below. Bound: direct by the bytes of w, blocked
 // by the peak of the products.
 
-template <Layout layout, class V>
+template <bool pairs, class V>
 IDEFICS_CPU_INLINE V product(V a, V b, V c) {
 #if IDEFICS_CPU_BF16_PRODUCTS
-  if constexpr (layout == Layout::whole_pairs)
+  if constexpr (pairs)
     return V::fma_pairs(a, b, c);
   else
 #endif
@@ -47,7 +47,8 @@ IDEFICS_CPU_INLINE void accumulate(F32x16 (&sums)[rows][cols],
     for (int c = 0; c < cols; ++c) {
       const F32x16 input = F32x16::load(x[c] + at + 16 * v);
       IDEFICS_CPU_UNROLL
-      for (int r = 0; r < rows; ++r) sums[r][c] = product<layout>(input, w[r][v], sums[r][c]);
+      for (int r = 0; r < rows; ++r)
+        sums[r][c] = product<layout == Layout::whole_pairs>(input, w[r][v], sums[r][c]);
     }
   }
 }
@@ -84,28 +85,18 @@ inline void direct_tile(const LinearTask& t, std::int64_t n, std::int64_t m) {
       t.out[(m + c) * t.n + n + r] = sums[r][c].sum() + (t.bias == nullptr ? 0.0f : t.bias[n + r]);
 }
 
-/// All rows of x in groups of up to four, for `rows` weight rows that stay in cache meanwhile.
-template <Layout layout, class T, int rows>
-inline void direct_rows(const LinearTask& t, std::int64_t n) {
-  for (std::int64_t m = 0; m < t.m;) {
-    switch (t.m - m) {
-      case 1: direct_tile<layout, T, rows, 1>(t, n, m); return;
-      case 2: direct_tile<layout, T, rows, 2>(t, n, m); return;
-      case 4:
-        direct_tile<layout, T, rows, 2>(t, n, m);
-        direct_tile<layout, T, rows, 2>(t, n, m + 2);
-        return;
-      default: direct_tile<layout, T, rows, 3>(t, n, m); m += 3;
-    }
-  }
-}
-
 template <Layout layout, class T>
 inline void direct(const LinearTask& t, std::int64_t n, std::int64_t n_end) {
   if (t.m == 1)
     for (; n + 4 <= n_end; n += 4) direct_tile<layout, T, 4, 1>(t, n, 0);
-  for (; n + 2 <= n_end; n += 2) direct_rows<layout, T, 2>(t, n);
-  if (n < n_end) direct_rows<layout, T, 1>(t, n);
+  else
+    for (; n + 2 <= n_end; n += 2) {  // two weight rows stay in cache for all rows of x
+      std::int64_t m = 0;
+      for (; t.m - m == 3 || t.m - m > 4; m += 3) direct_tile<layout, T, 2, 3>(t, n, m);
+      for (; m < t.m; m += 2) direct_tile<layout, T, 2, 2>(t, n, m);
+    }
+  for (; n < n_end; ++n)
+    for (std::int64_t m = 0; m < t.m; ++m) direct_tile<layout, T, 1, 1>(t, n, m);
 }
 
 // ---- many rows: tiles of both sides are packed, then multiplied from cache ----------------------
@@ -155,7 +146,7 @@ inline void pack_tiles(float* packed, const float* x, std::int64_t begin, std::i
 }
 
 /// One group of lanes of one register tile over one block of K; the sums wait in memory in between.
-template <Layout layout>
+template <bool pairs>
 inline void multiply_tile(float* sums, const float* x, const float* w, std::int64_t vectors,
                           bool first) {
   constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, width = Lanes::width;
@@ -171,7 +162,7 @@ inline void multiply_tile(float* sums, const float* x, const float* w, std::int6
     for (int i = 0; i < rows; ++i) {
       const Lanes input = Lanes::load(x + i * width);
       IDEFICS_CPU_UNROLL
-      for (int j = 0; j < cols; ++j) acc[i][j] = product<layout>(input, weights[j], acc[i][j]);
+      for (int j = 0; j < cols; ++j) acc[i][j] = product<pairs>(input, weights[j], acc[i][j]);
     }
   }
   IDEFICS_CPU_UNROLL
@@ -212,9 +203,10 @@ inline void blocked(const LinearTask& t, std::int64_t n_begin, std::int64_t n_en
     for (std::int64_t i = 0; i < m_tiles; ++i)
       for (std::int64_t j = 0; j < n_tiles; ++j)
         for (int g = 0; g < groups; ++g)
-          multiply_tile<layout>(sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
-                                t.x + (i * vectors + v) * 16 * rows + g * x_group,
-                                packed + (j * groups + g) * w_group, count, v == 0);
+          multiply_tile<layout == Layout::whole_pairs>(
+              sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
+              t.x + (i * vectors + v) * 16 * rows + g * x_group,
+              packed + (j * groups + g) * w_group, count, v == 0);
   }
   for (std::int64_t i = 0; i < m_tiles; ++i)
     for (std::int64_t j = 0; j < n_tiles; ++j)

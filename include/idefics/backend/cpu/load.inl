@@ -52,16 +52,22 @@ struct Step {
   static constexpr int vectors = layout == Layout::split_pairs ? 2 : 1;
 };
 
+/// 32 values of another format as bf16.
+template <class T>
+IDEFICS_CPU_OUTLINE inline void round_to_bf16(const std::byte* p, bf16_t* rounded) {
+  T values[32];
+  std::memcpy(values, p, sizeof values);
+  for (int i = 0; i < 32; ++i) rounded[i] = to_bf16(to_f32(values[i]));
+}
+
 /// One step of a row of T.
 template <Layout layout, class T>
 IDEFICS_CPU_INLINE void fetch(const std::byte* p, F32x16* vectors) {
   if constexpr (layout == Layout::natural) {
     vectors[0] = load_as_f32<T>(p);
   } else if constexpr (!std::is_same_v<T, bf16_t>) {
-    T values[32];
     bf16_t rounded[32];
-    std::memcpy(values, p, sizeof values);
-    for (int i = 0; i < 32; ++i) rounded[i] = to_bf16(to_f32(values[i]));
+    round_to_bf16<T>(p, rounded);
     fetch<layout, bf16_t>(reinterpret_cast<const std::byte*>(rounded), vectors);
   } else if constexpr (layout == Layout::split_pairs) {
     F32x16::load_bf16_pairs(p, vectors[1], vectors[0]);
