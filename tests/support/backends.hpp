@@ -1,0 +1,33 @@
+// Every backend that the parity suite runs against: the reference itself, and the CPU backend once
+// for each instruction set of this machine.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/backend/reference/reference_backend.hpp>
+
+namespace testing {
+
+struct Subject {
+  std::string name;
+  std::shared_ptr<idefics::Backend> backend;
+  bool fixed_order;  // sums in 16 lanes (docs/determinism.md): the same bits as every other such
+};
+
+/// One object each for the whole program, so that scratch memory is reused between shapes.
+inline const std::vector<Subject>& subjects() {
+  static const std::vector<Subject> all = [] {
+    std::vector<Subject> found{{"reference", idefics::make_reference_backend(), false}};
+    for (const idefics::Isa isa : idefics::available_isas()) {
+      auto backend = idefics::make_cpu_backend(isa);
+      const std::string name(backend->name());
+      found.push_back({name, std::move(backend), true});
+    }
+    return found;
+  }();
+  return all;
+}
+
+}  // namespace testing
