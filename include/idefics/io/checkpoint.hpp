@@ -1,0 +1,131 @@
+// A checkpoint directory: config.json beside model.safetensors, or beside an index and its shards.
+// All headers are validated, and held against the index, before any weight can be asked for.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <idefics/io/safetensors.hpp>
+
+namespace idefics::inline v0 {
+
+/// The `weight_map` of model.safetensors.index.json: which shard holds which tensor. Throws
+/// `invalid_json`, `duplicate_key`, or `index_mismatch` for names that are not plain file names.
+inline std::map<std::string, std::string> parse_index(std::string_view text,
+                                                      const std::string& file) {
+  const Json json = parse_json(text, file, {.bytes = 64u << 20, .depth = 4});
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
+    fail(ErrorCode::index_mismatch, "the index has no weight_map",
+         {.file = file, .field = "weight_map"});
+  std::map<std::string, std::string> shard_of;
+  for (const auto& [tensor, shard] : json["weight_map"].items()) {
+    const std::string name = shard.is_string() ? shard.get<std::string>() : "";
+    const bool plain = !name.empty() && name.find('/') == std::string::npos &&
+                       name.find('\\') == std::string::npos &&
+                       name.find('\0') == std::string::npos && name.ends_with(".safetensors");
+    if (!plain)
+      fail(ErrorCode::index_mismatch,
+           "the index names a shard that is no plain .safetensors file name",
+           {.file = file, .tensor = tensor.substr(0, 200)});
+    shard_of.emplace(tensor, name);
+  }
+  return shard_of;
+}
+
+class Checkpoint {
+ public:
+  /// Throws `file_not_found`, `not_a_checkpoint`, `missing_shard`, `index_mismatch` and whatever a
+  /// header can cause.
+  static Checkpoint open(const std::filesystem::path& directory) {
+    Checkpoint checkpoint;
+    checkpoint.directory_ = directory;
+    if (!std::filesystem::is_directory(directory))
+      fail(ErrorCode::file_not_found, "there is no such directory", {.file = directory.string()});
+    if (!std::filesystem::exists(directory / "config.json"))
+      fail(ErrorCode::not_a_checkpoint, "the directory has no config.json",
+           {.file = directory.string()});
+    if (std::filesystem::exists(directory / "model.safetensors")) {
+      checkpoint.add_file(directory / "model.safetensors");
+    } else if (const auto index = directory / "model.safetensors.index.json";
+               std::filesystem::exists(index)) {
+      checkpoint.open_shards(index);
+    } else {
+      const bool pickled = std::filesystem::exists(directory / "pytorch_model.bin") ||
+                           std::filesystem::exists(directory / "pytorch_model.bin.index.json");
+      fail(ErrorCode::not_a_checkpoint,
+           pickled ? "the directory holds pytorch_model.bin alone; safetensors files are needed"
+                   : "the directory holds no model.safetensors and no index of shards",
+           {.file = directory.string()});
+    }
+    return checkpoint;
+  }
+
+  const std::filesystem::path& directory() const { return directory_; }
+
+  const TensorInfo* find(std::string_view name) const {
+    const auto it = place_.find(name);
+    return it == place_.end() ? nullptr : files_[it->second].find(name);
+  }
+  /// A view into the mapping. Throws `missing_tensor` or `unsupported_dtype`.
+  Tensor tensor(std::string_view name) const {
+    const auto it = place_.find(name);
+    if (it == place_.end())
+      fail(ErrorCode::missing_tensor, "no file of the checkpoint holds this tensor",
+           {.file = directory_.string(), .tensor = std::string(name)});
+    return files_[it->second].tensor(name);
+  }
+  std::filesystem::path file_of(std::string_view name) const {
+    const auto it = place_.find(name);
+    return it == place_.end() ? directory_ : files_[it->second].path();
+  }
+  std::vector<const TensorInfo*> tensors() const {
+    std::vector<const TensorInfo*> all;
+    for (const auto& [name, file] : place_) all.push_back(files_[file].find(name));
+    return all;
+  }
+  std::uint64_t total_bytes() const {
+    Checked total = 0;
+    for (const TensorInfo* tensor : tensors()) total = total + (tensor->end - tensor->begin);
+    return total.value();
+  }
+
+ private:
+  void add_file(const std::filesystem::path& path) {
+    files_.push_back(SafetensorsFile::open(path));
+    for (const TensorInfo& tensor : files_.back().tensors()) {
+      const auto [it, fresh] = place_.emplace(tensor.name, files_.size() - 1);
+      if (!fresh)
+        fail(ErrorCode::index_mismatch,
+             "two shards hold this tensor: " + files_[it->second].path().filename().string() +
+                 " and " + path.filename().string(),
+             {.file = path.string(), .tensor = tensor.name});
+    }
+  }
+
+  void open_shards(const std::filesystem::path& index) {
+    const auto shard_of = parse_index(read_text_file(index, 64u << 20), index.string());
+    std::map<std::string, std::string> shards;  // name of a shard, and one tensor that needs it
+    for (const auto& [tensor, shard] : shard_of) shards.emplace(shard, tensor);
+    for (const auto& [shard, tensor] : shards)
+      if (!std::filesystem::exists(directory_ / shard))
+        fail(ErrorCode::missing_shard, "the index names a shard that is not there: " + shard,
+             {.file = index.string(), .tensor = tensor});
+    for (const auto& [shard, tensor] : shards) add_file(directory_ / shard);
+    for (const auto& [tensor, shard] : shard_of)
+      if (file_of(tensor).filename() != shard)
+        fail(ErrorCode::index_mismatch,
+             "the index places this tensor in " + shard + ", which does not hold it",
+             {.file = index.string(), .tensor = tensor});
+  }
+
+  std::filesystem::path directory_;
+  std::vector<SafetensorsFile> files_;
+  std::map<std::string, std::size_t, std::less<>> place_;
+};
+
+}  // namespace idefics::inline v0

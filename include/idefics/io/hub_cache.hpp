@@ -1,0 +1,119 @@
+// Where a model lives: a directory, or a repository in the local Hugging Face cache. Never the
+// network.
+//
+//   <root>/models--ORG--NAME/refs/REVISION        a commit id
+//   <root>/models--ORG--NAME/snapshots/COMMIT/…   the files
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <idefics/io/checkpoint.hpp>
+
+namespace idefics::inline v0 {
+
+/// How environment variables are looked up; tests give their own. An unset variable is "".
+using Environment = std::function<std::string(const char*)>;
+
+inline std::string process_environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+/// The root of the cache, by the rules of huggingface_hub.
+inline std::filesystem::path hub_cache_root(const Environment& environment = process_environment) {
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
+    if (const auto value = environment(name); !value.empty()) return value;
+  if (const auto home = environment("HF_HOME"); !home.empty())
+    return std::filesystem::path(home) / "hub";
+  if (const auto cache = environment("XDG_CACHE_HOME"); !cache.empty())
+    return std::filesystem::path(cache) / "huggingface" / "hub";
+  return std::filesystem::path(environment("HOME")) / ".cache" / "huggingface" / "hub";
+}
+
+namespace detail {
+
+/// One part of a repository id or revision: what the hub allows, and nothing that could leave the
+/// cache.
+inline bool is_plain_name(std::string_view name) {
+  const bool characters = std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  });
+  return characters && !name.empty() && name != "." && name.find("..") == std::string_view::npos &&
+         name.size() <= 96;
+}
+
+/// Shards that an incomplete snapshot's index names and that are not there.
+inline std::string missing_shards(const std::filesystem::path& snapshot) {
+  const auto index = snapshot / "model.safetensors.index.json";
+  if (!std::filesystem::exists(index)) return {};
+  std::vector<std::string> missing;
+  for (const auto& [tensor, shard] : parse_index(read_text_file(index, 64u << 20), index.string()))
+    if (!std::filesystem::exists(snapshot / shard) &&
+        std::ranges::find(missing, shard) == missing.end())
+      missing.push_back(shard);
+  std::ranges::sort(missing);
+  std::string list;
+  for (const auto& shard : missing) list += (list.empty() ? "" : ", ") + shard;
+  return list;
+}
+
+inline std::filesystem::path find_snapshot(const std::filesystem::path& repository,
+                                           std::string_view revision, const std::string& model,
+                                           const std::string& download) {
+  std::string commit(revision);
+  if (const auto ref = repository / "refs" / revision; std::filesystem::is_regular_file(ref)) {
+    commit = read_text_file(ref, 256);
+    while (!commit.empty() && (commit.back() == '\n' || commit.back() == ' ')) commit.pop_back();
+  }
+  const auto snapshot = repository / "snapshots" / commit;
+  if (!is_plain_name(commit) || !std::filesystem::is_directory(snapshot))
+    fail(ErrorCode::model_not_found,
+         "the cache has no revision \"" + std::string(revision) + "\" of \"" + model + "\"; " +
+             download,
+         {.file = repository.string()});
+  return snapshot;
+}
+
+}  // namespace detail
+
+/// The directory of a model: an existing directory as it is, else `org/name[@revision]` in the
+/// cache. Throws `model_not_found`, or `missing_shard` for a snapshot that is incomplete, with the
+/// command that would fetch it.
+inline std::filesystem::path resolve_model(std::string_view directory_or_repo,
+                                           const Environment& environment = process_environment) {
+  const std::string model(directory_or_repo);
+  if (!model.empty() && std::filesystem::is_directory(model)) return model;
+  const auto at = directory_or_repo.find('@');
+  const std::string_view id = directory_or_repo.substr(0, at);
+  const std::string_view revision =
+      at == std::string_view::npos ? "main" : directory_or_repo.substr(at + 1);
+  const auto slash = id.find('/');
+  if (slash == std::string_view::npos || !detail::is_plain_name(id.substr(0, slash)) ||
+      !detail::is_plain_name(id.substr(slash + 1)) || !detail::is_plain_name(revision))
+    fail(ErrorCode::model_not_found,
+         "\"" + model.substr(0, 200) +
+             "\" is neither a directory nor a repository id like org/name[@revision]");
+  const std::string org(id.substr(0, slash)), name(id.substr(slash + 1));
+  const std::string download =
+      "fetch it with: huggingface-cli download " + std::string(id) +
+      (at == std::string_view::npos ? "" : " --revision " + std::string(revision));
+  const auto repository = hub_cache_root(environment) / ("models--" + org + "--" + name);
+  if (!std::filesystem::is_directory(repository))
+    fail(ErrorCode::model_not_found,
+         "\"" + model + "\" is not a directory and not in the cache; " + download,
+         {.file = repository.string()});
+  const auto snapshot = detail::find_snapshot(repository, revision, model, download);
+  if (const std::string missing = detail::missing_shards(snapshot); !missing.empty())
+    fail(ErrorCode::missing_shard, "the snapshot lacks " + missing + "; " + download,
+         {.file = snapshot.string()});
+  return snapshot;
+}
+
+}  // namespace idefics::inline v0

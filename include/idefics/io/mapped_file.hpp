@@ -1,0 +1,155 @@
+// Files: read-only mappings, bounded reading, and writing that never leaves half a file behind.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <idefics/core/checked.hpp>
+
+namespace idefics::inline v0 {
+
+namespace detail {
+
+/// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  int get() const noexcept { return value_; }
+  /// Closes now and says whether the system reported an error (a full disk may show only here).
+  bool close() noexcept { return ::close(std::exchange(value_, -1)) == 0; }
+
+ private:
+  int value_;
+};
+
+[[noreturn]] inline void fail_errno(const std::filesystem::path& path, const char* what) {
+  const int error = errno;
+  const auto code =
+      error == ENOENT || error == ENOTDIR ? ErrorCode::file_not_found : ErrorCode::io_failure;
+  fail(code, std::string(what) + ": " + std::strerror(error), {.file = path.string()});
+}
+
+/// Opens a regular file for reading and gives its size.
+inline std::uint64_t open_regular(const Descriptor& file, const std::filesystem::path& path) {
+  if (file.get() < 0) fail_errno(path, "cannot open the file");
+  struct stat status = {};
+  if (::fstat(file.get(), &status) != 0) fail_errno(path, "cannot read the size of the file");
+  if (!S_ISREG(status.st_mode))
+    fail(ErrorCode::file_not_found, "this is not a regular file", {.file = path.string()});
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+}  // namespace detail
+
+/// A whole file mapped read-only. Tensors that lie in it keep it alive.
+class MappedFile {
+ public:
+  /// Throws `file_not_found` or `io_failure`. An empty file maps to no bytes.
+  static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path) {
+    const detail::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    const std::uint64_t size = detail::open_regular(file, path);
+    void* memory = nullptr;
+    if (size > 0) {
+      memory = ::mmap(nullptr, Checked(size).size(), PROT_READ, MAP_SHARED, file.get(), 0);
+      if (memory == MAP_FAILED) detail::fail_errno(path, "cannot map the file");
+    }
+    return std::shared_ptr<const MappedFile>(new MappedFile(static_cast<const std::byte*>(memory),
+                                                            static_cast<std::size_t>(size), path));
+  }
+
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile() {
+    if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  }
+
+  std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  MappedFile(const std::byte* data, std::size_t size, std::filesystem::path path)
+      : data_(data), size_(size), path_(std::move(path)) {}
+
+  const std::byte* data_;
+  std::size_t size_;
+  std::filesystem::path path_;
+};
+
+/// A pointer file of Git LFS: the text that stands for a large file which was never fetched.
+inline bool is_git_lfs_pointer(std::span<const std::byte> bytes) {
+  constexpr std::string_view start = "version https://git-lfs";
+  return bytes.size() >= start.size() && std::memcmp(bytes.data(), start.data(), start.size()) == 0;
+}
+
+/// The whole of a file as text. Throws `oversized_file` above `limit` bytes, `git_lfs_pointer`.
+inline std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
+  const auto file = MappedFile::open(path);
+  const auto bytes = file->bytes();
+  if (bytes.size() > limit)
+    fail(ErrorCode::oversized_file, "the file is larger than its kind may be",
+         {.file = path.string(), .actual = bytes.size(), .limit = limit});
+  if (is_git_lfs_pointer(bytes))
+    fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the file it stands for",
+         {.file = path.string()});
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// Writes a file under a temporary name and renames it when every byte is on its way: nothing half
+/// written ever has the final name.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path)
+      : path_(path),
+        temporary_(path.string() + ".part-" + std::to_string(::getpid())),
+        file_(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+    if (file_.get() < 0) detail::fail_errno(path_, "cannot create the file");
+  }
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile() {
+    if (!committed_) ::unlink(temporary_.c_str());
+  }
+
+  void write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto written = ::write(file_.get(), bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) detail::fail_errno(path_, "cannot write the file");
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+  void commit() {
+    if (!file_.close()) detail::fail_errno(path_, "cannot write the file");
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0)
+      detail::fail_errno(path_, "cannot name the file");
+    committed_ = true;
+  }
+
+ private:
+  std::filesystem::path path_;
+  std::string temporary_;
+  detail::Descriptor file_;
+  bool committed_ = false;
+};
+
+}  // namespace idefics::inline v0
