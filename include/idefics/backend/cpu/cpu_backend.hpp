@@ -34,7 +34,7 @@ class CpuBackend final : public Backend {
                                  .n = weight.rows(),
                                  .k = weight.cols()};
     const auto dtype = format_of(weight.values);
-    if (task.m <= direct_rows)
+    if (task.m <= detail::cpu::direct_rows_max && kernels.direct[dtype] != nullptr)
       linear_direct(task, kernels, dtype, compute == Compute::bf16);
     else
       linear_blocked(task, kernels, dtype, compute == Compute::bf16);

@@ -1,5 +1,6 @@
 // Sixteen f32 lanes as two 256-bit registers. f32x16_scalar.inl says what each operation means.
 
+/// The part of sixteen lanes that one register holds: the unit of the matrix kernels.
 struct Lanes {
   static constexpr int width = 8;
   static constexpr int tile_rows = 4, tile_cols = 3;  // 12 sums, 3 weights, 1 input: 16 registers
@@ -7,6 +8,22 @@ struct Lanes {
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm256_setzero_ps()}; }
   static IDEFICS_CPU_INLINE Lanes load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static IDEFICS_CPU_INLINE Lanes load_f16(const void* p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+  }
+  static IDEFICS_CPU_INLINE Lanes load_bf16(const void* p) {
+    const __m128i half = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16))};
+  }
+  static IDEFICS_CPU_INLINE Lanes load_bf16_even(const void* p) {
+    const __m256i words = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(words, 16))};
+  }
+  static IDEFICS_CPU_INLINE Lanes load_bf16_odd(const void* p) {
+    const __m256i words = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    return {_mm256_castsi256_ps(_mm256_and_si256(words, upper))};
+  }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm256_fmadd_ps(a.v, b.v, c.v)};
@@ -14,6 +31,7 @@ struct Lanes {
 };
 
 struct F32x16 {
+  static constexpr int width = 16;
   __m256 lo, hi;
 
   static IDEFICS_CPU_INLINE F32x16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -28,21 +46,16 @@ struct F32x16 {
   }
 
   static IDEFICS_CPU_INLINE F32x16 load_f16(const void* p) {
-    const auto* h = static_cast<const __m128i*>(p);
-    return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
+    return {Lanes::load_f16(p).v, Lanes::load_f16(static_cast<const char*>(p) + 16).v};
   }
   static IDEFICS_CPU_INLINE F32x16 load_bf16(const void* p) {
-    const auto* h = static_cast<const __m128i*>(p);
-    return {widen(_mm_loadu_si128(h)), widen(_mm_loadu_si128(h + 1))};
+    return {Lanes::load_bf16(p).v, Lanes::load_bf16(static_cast<const char*>(p) + 16).v};
   }
-  static IDEFICS_CPU_INLINE void load_bf16_pairs(const void* p, F32x16& even, F32x16& odd) {
-    const auto* w = static_cast<const __m256i*>(p);
-    const __m256i a = _mm256_loadu_si256(w), b = _mm256_loadu_si256(w + 1);
-    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
-    even = {_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
-            _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
-    odd = {_mm256_castsi256_ps(_mm256_and_si256(a, upper)),
-           _mm256_castsi256_ps(_mm256_and_si256(b, upper))};
+  static IDEFICS_CPU_INLINE F32x16 load_bf16_even(const void* p) {
+    return {Lanes::load_bf16_even(p).v, Lanes::load_bf16_even(static_cast<const char*>(p) + 32).v};
+  }
+  static IDEFICS_CPU_INLINE F32x16 load_bf16_odd(const void* p) {
+    return {Lanes::load_bf16_odd(p).v, Lanes::load_bf16_odd(static_cast<const char*>(p) + 32).v};
   }
 
   static IDEFICS_CPU_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
@@ -110,15 +123,13 @@ struct F32x16 {
   }
 
   IDEFICS_CPU_INLINE Lanes group(int i) const { return {i == 0 ? lo : hi}; }
+  static IDEFICS_CPU_INLINE F32x16 join(const F32x16* groups) { return groups[0]; }
   static IDEFICS_CPU_INLINE F32x16 join(const Lanes* groups) { return {groups[0].v, groups[1].v}; }
 
  private:
   static IDEFICS_CPU_INLINE __m256 pinned(__m256 x) {
     __asm__("" : "+x"(x));
     return x;
-  }
-  static IDEFICS_CPU_INLINE __m256 widen(__m128i half) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
   }
   static IDEFICS_CPU_INLINE __m128 four_lanes(F32x16 a) {
     const __m256 eight = _mm256_add_ps(a.lo, a.hi);

@@ -1,5 +1,6 @@
 // Sixteen f32 lanes as one 512-bit register. f32x16_scalar.inl says what each operation means.
 
+/// The part of sixteen lanes that one register holds, the unit of the matrix kernels: here, all.
 struct Lanes {
   static constexpr int width = 16;
   static constexpr int tile_rows = 4, tile_cols = 6;  // 24 sums, 6 weights, 1 input: 31 registers
@@ -7,6 +8,20 @@ struct Lanes {
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }
   static IDEFICS_CPU_INLINE Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static IDEFICS_CPU_INLINE Lanes load_f16(const void* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)))};
+  }
+  static IDEFICS_CPU_INLINE Lanes load_bf16(const void* p) {
+    const __m256i half = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
+  }
+  static IDEFICS_CPU_INLINE Lanes load_bf16_even(const void* p) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
+  }
+  static IDEFICS_CPU_INLINE Lanes load_bf16_odd(const void* p) {
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper))};
+  }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
@@ -21,6 +36,7 @@ struct Lanes {
 };
 
 struct F32x16 {
+  static constexpr int width = 16;
   __m512 v;
 
   static IDEFICS_CPU_INLINE F32x16 zero() { return {_mm512_setzero_ps()}; }
@@ -28,18 +44,13 @@ struct F32x16 {
   static IDEFICS_CPU_INLINE F32x16 load(const void* p) { return {_mm512_loadu_ps(p)}; }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
 
-  static IDEFICS_CPU_INLINE F32x16 load_f16(const void* p) {
-    return {_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)))};
+  static IDEFICS_CPU_INLINE F32x16 load_f16(const void* p) { return {Lanes::load_f16(p).v}; }
+  static IDEFICS_CPU_INLINE F32x16 load_bf16(const void* p) { return {Lanes::load_bf16(p).v}; }
+  static IDEFICS_CPU_INLINE F32x16 load_bf16_even(const void* p) {
+    return {Lanes::load_bf16_even(p).v};
   }
-  static IDEFICS_CPU_INLINE F32x16 load_bf16(const void* p) {
-    const __m256i half = _mm256_loadu_si256(static_cast<const __m256i*>(p));
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
-  }
-  static IDEFICS_CPU_INLINE void load_bf16_pairs(const void* p, F32x16& even, F32x16& odd) {
-    const __m512i words = _mm512_loadu_si512(p);
-    even = {_mm512_castsi512_ps(_mm512_slli_epi32(words, 16))};
-    odd = {_mm512_castsi512_ps(
-        _mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+  static IDEFICS_CPU_INLINE F32x16 load_bf16_odd(const void* p) {
+    return {Lanes::load_bf16_odd(p).v};
   }
 
   static IDEFICS_CPU_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
@@ -87,6 +98,7 @@ struct F32x16 {
   IDEFICS_CPU_INLINE float max_lane() const { return _mm512_reduce_max_ps(v); }
 
   IDEFICS_CPU_INLINE Lanes group(int) const { return {v}; }
+  static IDEFICS_CPU_INLINE F32x16 join(const F32x16* groups) { return groups[0]; }
   static IDEFICS_CPU_INLINE F32x16 join(const Lanes* groups) { return {groups[0].v}; }
 
  private:

@@ -4,28 +4,9 @@
 // are used again, so that no compiler fuses them into a neighbouring sum. Nothing is inlined:
 // without vector instructions there is nothing to gain, and compile time to lose.
 
-struct F32x16;
-
-/// The part of sixteen lanes that one register holds: the unit of the matrix kernels.
-struct Lanes {
+struct F32x16 {
   static constexpr int width = 16;
   static constexpr int tile_rows = 2, tile_cols = 2;  // register tile of the matrix kernel
-  float v[16];
-
-  static IDEFICS_CPU_OUTLINE Lanes zero() { return {}; }
-  static IDEFICS_CPU_OUTLINE Lanes load(const float* p) {
-    Lanes r;
-    std::memcpy(r.v, p, sizeof r.v);
-    return r;
-  }
-  IDEFICS_CPU_OUTLINE void store(float* p) const { std::memcpy(p, v, sizeof v); }
-  static IDEFICS_CPU_OUTLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
-    for (int i = 0; i < 16; ++i) c.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
-    return c;
-  }
-};
-
-struct F32x16 {
   float v[16];
 
   static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }
@@ -48,22 +29,11 @@ struct F32x16 {
     for (int i = 0; i < 16; ++i) r.v[i] = to_f32(half[i]);
     return r;
   }
-  static IDEFICS_CPU_OUTLINE F32x16 load_bf16(const void* p) {
-    bf16_t half[16];
-    std::memcpy(half, p, sizeof half);
-    F32x16 r;
-    for (int i = 0; i < 16; ++i) r.v[i] = to_f32(half[i]);
-    return r;
-  }
-  /// The lower and upper halves of 16 words as f32: bf16 elements 0, 2, 4… and 1, 3, 5…
-  static IDEFICS_CPU_OUTLINE void load_bf16_pairs(const void* p, F32x16& even, F32x16& odd) {
-    bf16_t half[32];
-    std::memcpy(half, p, sizeof half);
-    for (int i = 0; i < 16; ++i) {
-      even.v[i] = to_f32(half[2 * i]);
-      odd.v[i] = to_f32(half[2 * i + 1]);
-    }
-  }
+  static IDEFICS_CPU_OUTLINE F32x16 load_bf16(const void* p) { return load_strided<1>(p, 0); }
+  /// Of 16 pairs of bf16: elements 0, 2, 4…
+  static IDEFICS_CPU_OUTLINE F32x16 load_bf16_even(const void* p) { return load_strided<2>(p, 0); }
+  /// Of 16 pairs of bf16: elements 1, 3, 5…
+  static IDEFICS_CPU_OUTLINE F32x16 load_bf16_odd(const void* p) { return load_strided<2>(p, 1); }
 
   static IDEFICS_CPU_OUTLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
     for (int i = 0; i < 16; ++i) c.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
@@ -147,10 +117,18 @@ struct F32x16 {
     return m;
   }
 
-  Lanes group(int) const { return Lanes::load(v); }
-  static IDEFICS_CPU_OUTLINE F32x16 join(const Lanes* groups) { return load(groups[0].v); }
+  F32x16 group(int) const { return *this; }
+  static F32x16 join(const F32x16* groups) { return groups[0]; }
 
  private:
+  template <int stride>
+  static F32x16 load_strided(const void* p, int first) {
+    bf16_t half[16 * stride];
+    std::memcpy(half, p, sizeof half);
+    F32x16 r;
+    for (int i = 0; i < 16; ++i) r.v[i] = to_f32(half[stride * i + first]);
+    return r;
+  }
   static float pinned(float x) {
 #if IDEFICS_CPU_X86
     __asm__("" : "+x"(x));
@@ -164,3 +142,6 @@ struct F32x16 {
     return std::bit_cast<float>((static_cast<std::uint32_t>(n) + 127u) << 23);
   }
 };
+
+/// The part of sixteen lanes that one register holds, the unit of the matrix kernels: here, all.
+using Lanes = F32x16;

@@ -35,6 +35,11 @@ constexpr std::int64_t vectors_of(Layout layout, std::int64_t k) {
 /// Vectors of K that the matrix kernel keeps in cache at a time; even, for pairs of vectors.
 inline constexpr std::int64_t block_vectors = 64;
 
+/// With few rows of x the weight is read where it lies: at most so many rows of x, so many weight
+/// rows whose sums wait together, so many K values before the next block.
+inline constexpr std::int64_t direct_rows_max = 8, direct_block_rows = 32,
+                              direct_block_values = 2048;
+
 /// out[m,n] = sum_k x[m,k] weight[n,k] + bias[n] for rows 0..m of `out`.
 struct LinearTask {
   float* out;               // [M, N]
@@ -56,7 +61,7 @@ struct LinearKernels {
   std::int64_t tile_rows, tile_cols;  // register tile: rows of x, rows of the weight
   Pack pack_rows;                     // rows [begin, end): vectors of each row in a line
   Pack pack_tiles;                    // tiles [begin, end) of tile_rows rows
-  std::array<Direct, 3> direct;       // weight rows [n_begin, n_end) read where they lie: few rows
+  std::array<Direct, 3> direct;       // weight rows read where they lie: few rows; null: none
   std::array<Blocked, 3> blocked;     // weight rows packed first: many rows
 
   std::int64_t row_floats(std::int64_t k) const { return 16 * vectors_of(layout, k); }

@@ -28,7 +28,7 @@ inline void pack_rows(float* packed, const float* x, std::int64_t begin, std::in
     for (std::int64_t at = 0; at < k; at += S::values, to += 16 * S::vectors) {
       F32x16 vectors[S::vectors];
       if (at + S::values <= k)
-        fetch<layout, float>(from + at * 4, vectors);
+        fetch_step<layout, float>(from + at * 4, vectors);
       else
         fetch_part<layout, float>(from + at * 4, k - at, vectors);
       for (int v = 0; v < S::vectors; ++v) vectors[v].store(to + 16 * v);
@@ -36,67 +36,130 @@ inline void pack_rows(float* packed, const float* x, std::int64_t begin, std::in
   }
 }
 
-/// One step of `rows` weight rows against `cols` rows of x.
-template <Layout layout, int rows, int cols>
-IDEFICS_CPU_INLINE void accumulate(F32x16 (&sums)[rows][cols],
-                                   const F32x16 (&w)[rows][Step<layout>::vectors],
-                                   const float* const (&x)[cols], std::int64_t at) {
+/// One step of `rows` weight rows against `cols` rows of x, for the lanes from `lane` on.
+template <Layout layout, class T, class V, int rows, int cols>
+IDEFICS_CPU_INLINE void accumulate(V (&sums)[rows][cols], const std::byte* const (&w)[rows],
+                                   const float* const (&x)[cols], std::int64_t offset,
+                                   std::int64_t at, int lane) {
   IDEFICS_CPU_UNROLL
   for (int v = 0; v < Step<layout>::vectors; ++v) {
+    V inputs[cols];
     IDEFICS_CPU_UNROLL
-    for (int c = 0; c < cols; ++c) {
-      const F32x16 input = F32x16::load(x[c] + at + 16 * v);
+    for (int c = 0; c < cols; ++c) inputs[c] = V::load(x[c] + at + 16 * v + lane);
+    IDEFICS_CPU_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      const V weight = fetch<layout, T, V>(w[r] + offset, v, lane);
       IDEFICS_CPU_UNROLL
-      for (int r = 0; r < rows; ++r)
-        sums[r][c] = product<layout == Layout::whole_pairs>(input, w[r][v], sums[r][c]);
+      for (int c = 0; c < cols; ++c)
+        sums[r][c] = product<layout == Layout::whole_pairs>(inputs[c], weight, sums[r][c]);
     }
   }
 }
 
-/// Outputs of weight rows n.. n + rows and rows m.. m + cols of x.
-template <Layout layout, class T, int rows, int cols>
-inline void direct_tile(const LinearTask& t, std::int64_t n, std::int64_t m) {
+/// K values [k_begin, k_end) for the lanes from `lane` on; the sums wait in memory in between.
+template <Layout layout, class T, class V, int rows, int cols>
+inline void direct_block(float* waiting, const std::byte* const (&w)[rows],
+                         const float* const (&x)[cols], std::int64_t k_begin, std::int64_t k_end,
+                         int lane) {
   using S = Step<layout>;
-  const std::int64_t row_bytes = t.k * static_cast<std::int64_t>(sizeof(T));
-  const std::int64_t stride = 16 * vectors_of(layout, t.k);
+  constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+  V sums[rows][cols];
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < rows * cols; ++i) sums[i / cols][i % cols] = V::load(waiting + i * V::width);
+  std::int64_t k = k_begin, at = k_begin / S::values * S::vectors * 16;
+  for (; k + S::values <= k_end; k += S::values, at += 16 * S::vectors)
+    accumulate<layout, T>(sums, w, x, k * size, at, lane);
+  if (k < k_end) {  // the last step of a row whose width is no multiple: zeros behind it
+    std::byte rest[rows][32 * sizeof(T)] = {};
+    const std::byte* padded[rows];
+    for (int r = 0; r < rows; ++r) {
+      std::memcpy(rest[r], w[r] + k * size, static_cast<std::size_t>((k_end - k) * size));
+      padded[r] = rest[r];
+    }
+    accumulate<layout, T>(sums, padded, x, 0, at, lane);
+  }
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < rows * cols; ++i) sums[i / cols][i % cols].store(waiting + i * V::width);
+}
+
+/// Sums of weight rows n.. n + rows and rows m.. m + cols of x over K values [k_begin, k_end). When
+/// registers are narrower than 16 lanes, each group of lanes takes its own pass over a piece of K
+/// that is then in the nearest cache.
+template <Layout layout, class T, class V, int rows, int cols>
+inline void direct_tile(const LinearTask& t, float* sums, std::int64_t n, std::int64_t m,
+                        std::int64_t k_begin, std::int64_t k_end) {
+  constexpr int groups = 16 / V::width;
+  constexpr std::int64_t piece = groups == 1 ? std::int64_t{1} << 40 : 512;
   const std::byte* w[rows];
   const float* x[cols];
-  F32x16 sums[rows][cols];
-  for (int r = 0; r < rows; ++r) w[r] = t.weight + (n + r) * row_bytes;
-  for (int c = 0; c < cols; ++c) x[c] = t.x + (m + c) * stride;
-  for (auto& row : sums)
-    for (auto& sum : row) sum = F32x16::zero();
+  for (int r = 0; r < rows; ++r)
+    w[r] = t.weight + (n + r) * t.k * static_cast<std::int64_t>(sizeof(T));
+  for (int c = 0; c < cols; ++c) x[c] = t.x + (m + c) * 16 * vectors_of(layout, t.k);
+  for (std::int64_t k = k_begin; k < k_end; k += piece)
+    for (int g = 0; g < groups; ++g)
+      direct_block<layout, T, V>(sums + g * rows * cols * V::width, w, x, k,
+                                 std::min(k + piece, k_end), g * V::width);
+}
 
-  std::int64_t at = 0, word = 0;
-  F32x16 weights[rows][S::vectors];
-  for (; at + S::values <= t.k; at += S::values, word += 16 * S::vectors) {
-    const std::int64_t offset = at * static_cast<std::int64_t>(sizeof(T));
-    IDEFICS_CPU_UNROLL
-    for (int r = 0; r < rows; ++r) fetch<layout, T>(w[r] + offset, weights[r]);
-    accumulate<layout>(sums, weights, x, word);
-  }
-  if (at < t.k) {
-    const std::int64_t offset = at * static_cast<std::int64_t>(sizeof(T));
-    for (int r = 0; r < rows; ++r) fetch_part<layout, T>(w[r] + offset, t.k - at, weights[r]);
-    accumulate<layout>(sums, weights, x, word);
-  }
+/// The trees over the lanes of a direct tile, and its outputs.
+template <class V, int rows, int cols>
+inline void finish_direct(const LinearTask& t, const float* sums, std::int64_t n, std::int64_t m) {
+  constexpr int groups = 16 / V::width;
   for (int c = 0; c < cols; ++c)
-    for (int r = 0; r < rows; ++r)
-      t.out[(m + c) * t.n + n + r] = sums[r][c].sum() + (t.bias == nullptr ? 0.0f : t.bias[n + r]);
+    for (int r = 0; r < rows; ++r) {
+      V parts[groups];
+      for (int g = 0; g < groups; ++g)
+        parts[g] = V::load(sums + ((g * rows + r) * cols + c) * V::width);
+      t.out[(m + c) * t.n + n + r] =
+          F32x16::join(parts).sum() + (t.bias == nullptr ? 0.0f : t.bias[n + r]);
+    }
+}
+
+/// One tile over the whole of K.
+template <Layout layout, class T, int rows>
+inline void direct_rows(const LinearTask& t, std::int64_t n, std::int64_t m) {
+  float sums[rows * 16] = {};
+  direct_tile<layout, T, F32x16, rows, 1>(t, sums, n, m, 0, t.k);
+  finish_direct<F32x16, rows, 1>(t, sums, n, m);
+}
+
+/// Calls body.template operator()<cols>(m) for groups of two or three rows of x.
+template <class Body>
+inline void for_few_rows(std::int64_t m_end, const Body& body) {
+  std::int64_t m = 0;
+  for (; m_end - m == 3 || m_end - m > 4; m += 3) body.template operator()<3>(m);
+  for (; m < m_end; m += 2) body.template operator()<2>(m);
+}
+
+/// Weight rows [n, n_end), at most direct_block_rows and a multiple of four: blocks of K come
+/// first, so that what the rows of x hold there stays in cache for all of them.
+template <Layout layout, class T>
+inline void direct_panel(const LinearTask& t, std::int64_t n, std::int64_t n_end) {
+  float sums[direct_block_rows * direct_rows_max * 16] = {};
+  const auto sums_of = [&](std::int64_t row, std::int64_t m) {
+    return sums + ((row - n) * t.m + 4 * m) * 16;
+  };
+  for (std::int64_t k = 0; k < t.k; k += direct_block_values)
+    for (std::int64_t row = n; row < n_end; row += 4)
+      for_few_rows(t.m, [&]<int cols>(std::int64_t m) {
+        direct_tile<layout, T, Lanes, 4, cols>(t, sums_of(row, m), row, m, k,
+                                               std::min(k + direct_block_values, t.k));
+      });
+  for (std::int64_t row = n; row < n_end; row += 4)
+    for_few_rows(t.m, [&]<int cols>(std::int64_t m) {
+      finish_direct<Lanes, 4, cols>(t, sums_of(row, m), row, m);
+    });
 }
 
 template <Layout layout, class T>
 inline void direct(const LinearTask& t, std::int64_t n, std::int64_t n_end) {
+  const std::int64_t fours = n + (n_end - n) / 4 * 4;
   if (t.m == 1)
-    for (; n + 4 <= n_end; n += 4) direct_tile<layout, T, 4, 1>(t, n, 0);
-  else
-    for (; n + 2 <= n_end; n += 2) {  // two weight rows stay in cache for all rows of x
-      std::int64_t m = 0;
-      for (; t.m - m == 3 || t.m - m > 4; m += 3) direct_tile<layout, T, 2, 3>(t, n, m);
-      for (; m < t.m; m += 2) direct_tile<layout, T, 2, 2>(t, n, m);
-    }
+    for (; n < fours; n += 4) direct_rows<layout, T, 4>(t, n, 0);
+  for (; n < fours; n = std::min(n + direct_block_rows, fours))
+    direct_panel<layout, T>(t, n, std::min(n + direct_block_rows, fours));
   for (; n < n_end; ++n)
-    for (std::int64_t m = 0; m < t.m; ++m) direct_tile<layout, T, 1, 1>(t, n, m);
+    for (std::int64_t m = 0; m < t.m; ++m) direct_rows<layout, T, 1>(t, n, m);
 }
 
 // ---- many rows: tiles of both sides are packed, then multiplied from cache ----------------------
@@ -122,7 +185,7 @@ inline void pack_block(float* packed, const std::byte* x, std::int64_t rows, std
       if (r >= rows)
         for (auto& vector : vectors) vector = F32x16::zero();
       else if (at + S::values <= k)
-        fetch<layout, T>(from, vectors);
+        fetch_step<layout, T>(from, vectors);
       else
         fetch_part<layout, T>(from, k - at, vectors);
       for (int i = 0; i < S::vectors; ++i, to += tile * Lanes::width)
@@ -215,11 +278,17 @@ inline void blocked(const LinearTask& t, std::int64_t n_begin, std::int64_t n_en
 
 template <Layout layout>
 constexpr LinearKernels linear_kernels() {
-  return {layout,
-          Lanes::tile_rows,
-          Lanes::tile_cols,
-          pack_rows<layout>,
-          pack_tiles<layout>,
-          {direct<layout, float>, direct<layout, f16_t>, direct<layout, bf16_t>},
-          {blocked<layout, float>, blocked<layout, f16_t>, blocked<layout, bf16_t>}};
+  LinearKernels kernels = {
+      layout,
+      Lanes::tile_rows,
+      Lanes::tile_cols,
+      pack_rows<layout>,
+      pack_tiles<layout>,
+      {nullptr, nullptr, direct<layout, bf16_t>},
+      {blocked<layout, float>, blocked<layout, f16_t>, blocked<layout, bf16_t>}};
+  if constexpr (layout == Layout::natural) {
+    kernels.direct[0] = direct<layout, float>;
+    kernels.direct[1] = direct<layout, f16_t>;
+  }
+  return kernels;
 }

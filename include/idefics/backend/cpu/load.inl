@@ -1,14 +1,14 @@
 // From storage to sixteen f32 lanes: one function per storage format, at any alignment. Conversions
 // to f32 are exact; rounding to bf16 happens only where the bf16 order asks for it.
 
-template <class T>
-IDEFICS_CPU_INLINE F32x16 load_as_f32(const std::byte* p) {
+template <class T, class V = F32x16>
+IDEFICS_CPU_INLINE V load_as_f32(const std::byte* p) {
   if constexpr (std::is_same_v<T, float>)
-    return F32x16::load(p);
+    return V::load(reinterpret_cast<const float*>(p));
   else if constexpr (std::is_same_v<T, f16_t>)
-    return F32x16::load_f16(p);
+    return V::load_f16(p);
   else
-    return F32x16::load_bf16(p);
+    return V::load_bf16(p);
 }
 
 /// The first `count` < 16 lanes from memory, zeros behind them.
@@ -60,19 +60,26 @@ IDEFICS_CPU_OUTLINE inline void round_to_bf16(const std::byte* p, bf16_t* rounde
   for (int i = 0; i < 32; ++i) rounded[i] = to_bf16(to_f32(values[i]));
 }
 
-/// One step of a row of T.
+/// Vector `i` of a step that begins at p, from lane `lane` on. Pairs must be bf16 already.
+template <Layout layout, class T, class V>
+IDEFICS_CPU_INLINE V fetch(const std::byte* p, int i, int lane) {
+  if constexpr (layout == Layout::natural)
+    return load_as_f32<T, V>(p + lane * static_cast<int>(sizeof(T)));
+  else if constexpr (layout == Layout::split_pairs)
+    return i == 0 ? V::load_bf16_odd(p + 4 * lane) : V::load_bf16_even(p + 4 * lane);
+  else
+    return V::load(reinterpret_cast<const float*>(p) + lane);
+}
+
+/// All vectors of one step of a row of T, rounded where the layout asks for it.
 template <Layout layout, class T>
-IDEFICS_CPU_INLINE void fetch(const std::byte* p, F32x16* vectors) {
-  if constexpr (layout == Layout::natural) {
-    vectors[0] = load_as_f32<T>(p);
-  } else if constexpr (!std::is_same_v<T, bf16_t>) {
+IDEFICS_CPU_INLINE void fetch_step(const std::byte* p, F32x16* vectors) {
+  if constexpr (layout != Layout::natural && !std::is_same_v<T, bf16_t>) {
     bf16_t rounded[32];
     round_to_bf16<T>(p, rounded);
-    fetch<layout, bf16_t>(reinterpret_cast<const std::byte*>(rounded), vectors);
-  } else if constexpr (layout == Layout::split_pairs) {
-    F32x16::load_bf16_pairs(p, vectors[1], vectors[0]);
+    fetch_step<layout, bf16_t>(reinterpret_cast<const std::byte*>(rounded), vectors);
   } else {
-    vectors[0] = F32x16::load(p);
+    for (int i = 0; i < Step<layout>::vectors; ++i) vectors[i] = fetch<layout, T, F32x16>(p, i, 0);
   }
 }
 
@@ -81,5 +88,5 @@ template <Layout layout, class T>
 IDEFICS_CPU_INLINE void fetch_part(const std::byte* p, std::int64_t count, F32x16* vectors) {
   std::byte values[32 * sizeof(T)] = {};
   std::memcpy(values, p, static_cast<std::size_t>(count) * sizeof(T));
-  fetch<layout, T>(values, vectors);
+  fetch_step<layout, T>(values, vectors);
 }
