@@ -1,0 +1,272 @@
+// The promise of docs/determinism.md on the CPU: the bits of a result do not depend on the
+// instruction set, on the number of threads, on how many rows share the work, or on how a prompt is
+// split.
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <numeric>
+
+#include <idefics/backend/cpu/cpu_backend.hpp>
+
+#include "support/catch.hpp"
+
+using namespace idefics;
+
+namespace {
+
+/// Values around zero, a pure function of the seed (splitmix64), some of them subnormal or tiny.
+Tensor random(DType dtype, Shape shape, std::uint64_t seed) {
+  Tensor t = Tensor::empty(dtype, shape);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(t.count()); ++i) {
+    std::uint64_t z = (seed << 40) + (i + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    float x = static_cast<float>(z >> 40) * 0x1p-23f - 1.0f;
+    if (z % 61 == 0) x *= 0x1p-130f;
+    if (dtype == DType::f32)
+      t.as_mutable<float>()[i] = x;
+    else if (dtype == DType::f16)
+      t.as_mutable<f16_t>()[i] = to_f16(x);
+    else
+      t.as_mutable<bf16_t>()[i] = to_bf16(x);
+  }
+  return t;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+}
+
+using Operation = std::function<Tensor(Backend&)>;
+
+/// Runs `operation` everywhere and compares with scalar code on one thread.
+void require_same_everywhere(const Operation& operation) {
+  set_num_threads(1);
+  const Tensor expected = operation(*make_cpu_backend(Isa::scalar));
+  for (const Isa isa : available_isas())
+    for (const int threads : {1, 2, 3, 4}) {
+      set_num_threads(threads);
+      const auto backend = make_cpu_backend(isa);
+      CAPTURE(std::string(backend->name()), threads);
+      CHECK(same_bits(operation(*backend), expected));
+    }
+  set_num_threads(0);
+}
+
+Tensor linear(Backend& backend, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              Compute compute) {
+  Tensor out = Tensor::empty(DType::f32, {x.dim(0), weight.dim(0)});
+  backend.linear(out, x, {weight}, bias, compute);
+  return out;
+}
+
+struct Keys {
+  std::vector<std::int32_t> rows;
+  explicit Keys(std::int64_t count) : rows(static_cast<std::size_t>(count)) {
+    std::iota(rows.begin(), rows.end(), 0);
+  }
+};
+
+Tensor attend(Backend& backend, const Tensor& q, const Tensor& k, const Tensor& v, const Keys& keys,
+              bool causal) {
+  Tensor out = Tensor::empty(DType::f32, q.shape());
+  const AttentionSegment segment{0, q.dim(0), keys.rows, causal};
+  backend.attention(out, q, k, v, {&segment, 1}, 0.125f);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("linear has the same bits on every instruction set and thread count") {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
+    for (const Compute compute : {Compute::f32, Compute::bf16})
+      for (const std::int64_t k : {1, 31, 96, 2085})
+        for (const std::int64_t m : {1, 3, 8, 13}) {
+          const Tensor x = random(DType::f32, {m, k}, 1), weight = random(dtype, {22, k}, 2);
+          const Tensor bias = random(dtype, {22}, 3);
+          CAPTURE(name_of(dtype), k, m, compute == Compute::bf16);
+          require_same_everywhere([&](Backend& b) { return linear(b, x, weight, bias, compute); });
+        }
+}
+
+TEST_CASE("every row of a product equals the product of that row alone") {
+  const auto backend = make_cpu_backend();
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
+    for (const Compute compute : {Compute::f32, Compute::bf16})
+      for (const std::int64_t k : {80, 2500})
+        for (const std::int64_t m : {2, 3, 4, 5, 6, 7, 8, 9, 17, 400}) {
+          const Tensor x = random(DType::f32, {m, k}, 4), weight = random(dtype, {53, k}, 5);
+          const Tensor all = linear(*backend, x, weight, {}, compute);
+          bool equal = true;
+          for (std::int64_t row : {std::int64_t{0}, m / 2, m - 1})
+            equal = equal && same_bits(linear(*backend, x.slice(row, row + 1), weight, {}, compute),
+                                       all.slice(row, row + 1));
+          CAPTURE(name_of(dtype), compute == Compute::bf16, k, m);
+          CHECK(equal);
+        }
+}
+
+TEST_CASE("weights may lie at any address") {
+  const auto backend = make_cpu_backend();
+  const Tensor x = random(DType::f32, {1, 70}, 6), weight = random(DType::bf16, {9, 70}, 7);
+  std::vector<std::byte> bytes(weight.bytes() + 64);
+  for (const std::size_t shift : {1u, 2u, 7u, 33u}) {
+    std::memcpy(bytes.data() + shift, weight.raw(), weight.bytes());
+    const Tensor moved = Tensor::view_of(DType::bf16, weight.shape(), bytes.data() + shift);
+    for (const Compute compute : {Compute::f32, Compute::bf16})
+      CHECK(same_bits(linear(*backend, x, moved, {}, compute),
+                      linear(*backend, x, weight, {}, compute)));
+  }
+}
+
+TEST_CASE("the bf16 order is two fused multiply-adds per pair, odd first, without subnormals") {
+  // One lane alone: the sum over k = 0, 1 of a row whose other products are zero.
+  const auto backend = make_cpu_backend();
+  Tensor x = Tensor::zeros(DType::f32, {1, 32}), weight = Tensor::zeros(DType::bf16, {1, 32});
+  const float values[4] = {1.0f + 0x1p-7f, -(1.0f + 0x1p-6f), 1.0f + 0x1p-5f, 1.0f + 0x1p-4f};
+  x.as_mutable<float>()[0] = values[0];
+  x.as_mutable<float>()[1] = values[1];
+  weight.as_mutable<bf16_t>()[0] = to_bf16(values[2]);
+  weight.as_mutable<bf16_t>()[1] = to_bf16(values[3]);
+  const float expected = std::fma(values[0], values[2], std::fma(values[1], values[3], 0.0f));
+  CHECK(linear(*backend, x, weight, {}, Compute::bf16).as<float>()[0] == expected);
+  x.as_mutable<float>()[1] = 0;
+  x.as_mutable<float>()[0] = 0x1p-127f;  // a subnormal input counts as zero
+  CHECK(linear(*backend, x, weight, {}, Compute::bf16).as<float>()[0] == 0.0f);
+  CHECK(linear(*backend, x, weight, {}, Compute::f32).as<float>()[0] != 0.0f);
+}
+
+TEST_CASE("attention has the same bits everywhere") {
+  for (const std::int64_t width : {8, 80, 96})
+    for (const bool causal : {false, true}) {
+      const Tensor q = random(DType::f32, {7, 3, width}, 8),
+                   k = random(DType::f32, {37, 3, width}, 9),
+                   v = random(DType::f32, {37, 3, width}, 10);
+      CAPTURE(width, causal);
+      require_same_everywhere([&](Backend& b) { return attend(b, q, k, v, Keys(37), causal); });
+    }
+}
+
+TEST_CASE("a causal prompt gives the same bits whole, in pieces and token by token") {
+  const auto backend = make_cpu_backend();
+  const std::int64_t tokens = 41;
+  const Tensor q = random(DType::f32, {tokens, 2, 24}, 11),
+               k = random(DType::f32, {tokens, 2, 24}, 12),
+               v = random(DType::f32, {tokens, 2, 24}, 13);
+  const Tensor whole = attend(*backend, q, k, v, Keys(tokens), true);
+  for (const std::int64_t piece : {1, 2, 5, 32})
+    for (std::int64_t at = 0; at < tokens; at += piece) {
+      const std::int64_t end = std::min(at + piece, tokens);
+      CAPTURE(piece, at);
+      CHECK(same_bits(attend(*backend, q.slice(at, end), k, v, Keys(end), true),
+                      whole.slice(at, end)));
+    }
+}
+
+TEST_CASE("attention does not depend on where keys lie, only on their order") {
+  const auto backend = make_cpu_backend();
+  const Tensor q = random(DType::f32, {3, 2, 16}, 14), k = random(DType::f32, {20, 2, 16}, 15),
+               v = random(DType::f32, {20, 2, 16}, 16);
+  Keys moved(20);
+  std::ranges::reverse(moved.rows);
+  Tensor k2 = Tensor::empty(DType::f32, k.shape()), v2 = Tensor::empty(DType::f32, v.shape());
+  backend->gather_rows(k2, k, moved.rows);
+  backend->gather_rows(v2, v, moved.rows);
+  CHECK(same_bits(attend(*backend, q, k, v, Keys(20), false),
+                  attend(*backend, q, k2, v2, moved, false)));
+  CHECK(
+      same_bits(attend(*backend, q, k, v, Keys(0), false), Tensor::zeros(DType::f32, {3, 2, 16})));
+}
+
+TEST_CASE("norms, rotations and elementwise operations have the same bits everywhere") {
+  for (const std::int64_t d : {6, 48, 50}) {
+    const Tensor x = random(DType::f32, {21, d}, 17), y = random(DType::f32, {21, d}, 18);
+    const Tensor w = random(DType::bf16, {d}, 19), b = random(DType::f16, {d}, 20);
+    const auto fresh = [&] { return Tensor::empty(DType::f32, {21, d}); };
+    const auto copy = [&] {
+      Tensor t = fresh();
+      std::memcpy(t.raw_mutable(), x.raw(), x.bytes());
+      return t;
+    };
+    CAPTURE(d);
+    require_same_everywhere([&](Backend& be) {
+      Tensor out = fresh();
+      be.rms_norm(out, x, w, 1e-6f);
+      return out;
+    });
+    require_same_everywhere([&](Backend& be) {
+      Tensor out = fresh();
+      be.layer_norm(out, x, w, b, 1e-5f);
+      return out;
+    });
+    require_same_everywhere([&](Backend& be) {
+      Tensor out = copy();
+      be.gated_add(out, y, w);
+      be.add(out, out, b);
+      return out;
+    });
+    std::vector<std::int32_t> positions(21);
+    std::iota(positions.begin(), positions.end(), 3);
+    require_same_everywhere([&](Backend& be) {
+      Tensor out = copy();
+      be.rope(out.reshape({21, 1, d}), random(DType::f32, {24, d / 2}, 21),
+              random(DType::f32, {24, d / 2}, 22), positions);
+      return out;
+    });
+    for (int act = 0; act <= static_cast<int>(Activation::identity); ++act)
+      require_same_everywhere([&](Backend& be) {
+        Tensor out = fresh();
+        be.gated_activation(out, x, y, static_cast<Activation>(act));
+        return out;
+      });
+  }
+}
+
+TEST_CASE("exp, tanh and erf stay within their documented errors, with the same bits everywhere") {
+  std::vector<float> x;
+  for (std::uint32_t bits = 0; bits < 0x7f800000u; bits += 30011) {
+    x.push_back(std::bit_cast<float>(bits));
+    x.push_back(-std::bit_cast<float>(bits));
+  }
+  while (x.size() % 16 != 0) x.push_back(0.5f);
+  const auto count = static_cast<std::int64_t>(x.size());
+  double (*const exact[])(double) = {[](double v) { return std::exp(v); },
+                                     [](double v) { return std::tanh(v); },
+                                     [](double v) { return std::erf(v); }};
+  const double limits[] = {2.0, 3.0, 3.0};
+  for (int function = 0; function < 3; ++function) {
+    std::vector<float> scalar(x.size()), other(x.size());
+    detail::cpu::kernels_for(Isa::scalar).elementary(scalar.data(), x.data(), count, function);
+    for (const Isa isa : available_isas()) {
+      detail::cpu::kernels_for(isa).elementary(other.data(), x.data(), count, function);
+      CHECK(std::memcmp(scalar.data(), other.data(), x.size() * sizeof(float)) == 0);
+    }
+    double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double right = exact[function](static_cast<double>(x[i]));
+      if (right > 0x1.fffffep127) {
+        CHECK(std::isinf(scalar[i]));
+        continue;
+      }
+      const double unit = std::max(std::ldexp(1.0, std::ilogb(right) - 23), 0x1p-149);
+      if (right != 0.0 || scalar[i] != 0.0f)
+        worst = std::max(worst, std::abs(static_cast<double>(scalar[i]) - right) / unit);
+    }
+    CAPTURE(function, worst);
+    CHECK(worst <= limits[function]);
+  }
+}
+
+TEST_CASE("exp, tanh and erf keep NaN and take infinities to their limits") {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float x[3] = {std::numeric_limits<float>::quiet_NaN(), inf, -inf};
+  const float limits[3][2] = {{inf, 0}, {1, -1}, {1, -1}};
+  for (const Isa isa : available_isas())
+    for (int function = 0; function < 3; ++function) {
+      float y[3];
+      detail::cpu::kernels_for(isa).elementary(y, x, 3, function);
+      CHECK(std::isnan(y[0]));
+      CHECK(y[1] == limits[function][0]);
+      CHECK(y[2] == limits[function][1]);
+    }
+}
