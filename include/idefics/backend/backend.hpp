@@ -179,9 +179,8 @@ class Backend {
   void scatter_rows(Tensor out /*[R,D]*/, std::span<const std::int32_t> rows /*[M]*/,
                     const Tensor& x /*[M,D]*/) {
     check(x.dim(0) == static_cast<std::int64_t>(rows.size()), "scatter_rows", "rows", x, out);
-    check(x.count() / std::max<std::int64_t>(1, x.dim(0)) ==
-              out.count() / std::max<std::int64_t>(1, out.dim(0)),
-          "scatter_rows", "width", x, out);
+    check(rows.empty() || x.count() / x.dim(0) * out.dim(0) == out.count(), "scatter_rows", "width",
+          x, out);
     do_scatter_rows(std::move(out), rows, x);
   }
   /// out[i] = x[rows[i]].

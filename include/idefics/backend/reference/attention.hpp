@@ -23,6 +23,15 @@ inline std::int64_t visible_keys(const AttentionSegment& segment, std::int64_t q
   return std::max<std::int64_t>(0, keys - later_queries);
 }
 
+inline void require_segment(const AttentionSegment& segment, std::int64_t queries,
+                            std::int64_t keys) {
+  require(segment.query_begin >= 0 && segment.query_begin <= segment.query_end &&
+              segment.query_end <= queries,
+          "an attention segment names queries that do not exist");
+  for (const std::int32_t row : segment.key_rows)
+    require_index(row, keys, ErrorCode::invalid_argument, "key row");
+}
+
 /// One query and one head. `row_begin(r)` is where that head of row r starts in k and v.
 template <class RowBegin>
 Eigen::VectorXd attend(const Eigen::VectorXd& q /*[E]*/, const Tensor& k, const Tensor& v,
@@ -46,6 +55,7 @@ inline void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/,
                       std::span<const AttentionSegment> segments, float scale) {
   const std::int64_t heads = q.dim(1), width = q.dim(2);
   for (const AttentionSegment& segment : segments) {
+    require_segment(segment, q.dim(0), k.dim(0));
     for (std::int64_t m = segment.query_begin; m < segment.query_end; ++m) {
       const auto seen = segment.key_rows.first(static_cast<std::size_t>(visible_keys(segment, m)));
       for (std::int64_t h = 0; h < heads; ++h) {

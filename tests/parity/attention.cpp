@@ -1,0 +1,222 @@
+// Attention: which keys a query sees, the softmax, and that no grouping of queries changes a bit.
+#include <algorithm>
+#include <numeric>
+
+#include "support/parity.hpp"
+
+using namespace idefics;
+using namespace testing;
+
+namespace {
+
+using Rows = std::vector<std::int32_t>;
+
+struct Operands {
+  Tensor q, k, v;  // [M,H,E], [J,H,E], [J,H,E]
+};
+
+Operands random_operands(std::int64_t m, std::int64_t j, std::int64_t heads, std::int64_t width,
+                         float scale = 1.0f) {
+  return {tensor({m, heads, width}, normals(m * heads * width, 1, scale)),
+          tensor({j, heads, width}, normals(j * heads * width, 2)),
+          tensor({j, heads, width}, normals(j * heads * width, 3))};
+}
+
+/// `count` rows of a pool of `pool`, in no particular order.
+Rows some_rows(std::int64_t count, std::int64_t pool, unsigned seed) {
+  Rows rows(static_cast<std::size_t>(pool));
+  std::iota(rows.begin(), rows.end(), 0);
+  std::ranges::shuffle(rows, std::mt19937(seed));
+  rows.resize(static_cast<std::size_t>(count));
+  return rows;
+}
+
+Rows first_rows(std::int64_t count) {
+  Rows rows(static_cast<std::size_t>(count));
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+auto attention(const Operands& o, const std::vector<AttentionSegment>& segments, float scale) {
+  return [=](Backend& backend) {
+    const Untouched inputs({o.q, o.k, o.v});
+    const Output out(backend, o.q.shape());
+    backend.attention(out.tensor_on_device(), backend.upload(o.q), backend.upload(o.k),
+                      backend.upload(o.v), segments, scale);
+    CHECK(inputs.unchanged());
+    return out.values();
+  };
+}
+
+float largest(const Tensor& t) {
+  float most = 0.0f;
+  for (const float value : t.as<float>()) most = std::max(most, std::abs(value));
+  return most;
+}
+
+/// A score is wrong by rounding of E products, and an exponential amplifies that by its own size.
+double bound(const Operands& o, std::int64_t keys, float scale) {
+  const auto width = static_cast<double>(o.q.dim(2));
+  const double score = static_cast<double>(std::abs(scale)) * width *
+                       static_cast<double>(largest(o.q)) * static_cast<double>(largest(o.k));
+  return tolerance(o.q.dim(2) + keys, (1.0 + 2.0 * score) * static_cast<double>(largest(o.v)));
+}
+
+}  // namespace
+
+TEST_CASE("attention gives the reference's mixtures within rounding") {
+  struct Sizes {
+    std::int64_t queries, keys, heads, width;
+  };
+  const Sizes sizes[] = {{1, 1, 1, 1},   {1, 2, 1, 7},    {2, 15, 2, 8},   {3, 16, 1, 15},
+                         {4, 17, 3, 16}, {5, 31, 2, 17},  {2, 32, 1, 33},  {1, 33, 2, 48},
+                         {7, 64, 1, 63}, {33, 40, 2, 64}, {34, 65, 1, 80}, {9, 300, 2, 96},
+                         {2, 12, 1, 130}};
+  for (const Sizes& s : sizes)
+    for (const bool causal : {false, true}) {
+      INFO("M=" << s.queries << " keys=" << s.keys << " H=" << s.heads << " E=" << s.width
+                << (causal ? " causal" : ""));
+      const Operands o = random_operands(s.queries, s.keys + 3, s.heads, s.width);
+      const Rows rows = some_rows(s.keys, s.keys + 3, 5);
+      const float scale = 1.0f / std::sqrt(static_cast<float>(s.width));
+      const double limit = bound(o, s.keys, scale);
+      like_the_reference(attention(o, {{0, s.queries, rows, causal}}, scale),
+                         [=](std::int64_t) { return limit; });
+    }
+}
+
+TEST_CASE("keys of equal score are averaged exactly") {
+  for (const std::int64_t keys : {1, 2, 4, 16, 32, 64}) {
+    for (const std::int64_t width : {1, 16, 35}) {
+      INFO("keys=" << keys << " E=" << width);
+      const std::int64_t heads = 2, pool = keys + 2;
+      const Values v = integers(pool * heads * width, 100, 4);
+      const Operands o{tensor({1, heads, width}, Values(static_cast<std::size_t>(heads * width))),
+                       tensor({pool, heads, width}, normals(pool * heads * width, 5)),
+                       tensor({pool, heads, width}, v)};
+      const Rows rows = some_rows(keys, pool, 6);
+      Values mean(static_cast<std::size_t>(heads * width));
+      for (std::size_t e = 0; e < mean.size(); ++e) {
+        for (const auto row : rows) mean[e] += v[static_cast<std::size_t>(row) * mean.size() + e];
+        mean[e] /= static_cast<float>(keys);
+      }
+      exactly(attention(o, {{0, 1, rows}}, 1.0f), tensor({1, heads, width}, mean));
+    }
+  }
+}
+
+TEST_CASE("the scale multiplies the scores, and the softmax is that of the worked example") {
+  // docs/layers/decoder.md: scores 1 and 2, values 10 and 20.
+  const Operands o{tensor({1, 1, 1}, {4.0f}), tensor({2, 1, 1}, {1.0f, 2.0f}),
+                   tensor({2, 1, 1}, {10.0f, 20.0f})};
+  const Rows rows{0, 1};
+  const double second = 1.0 / (1.0 + std::exp(-1.0));
+  const Tensor expected = tensor({1, 1, 1}, {static_cast<float>(10.0 + 10.0 * second)});
+  on_every_backend(attention(o, {{0, 1, rows}}, 0.25f), [&](const Tensor& result) {
+    CHECK(beyond(result, expected, [](std::int64_t) { return tolerance(2, 20.0); }) == "");
+  });
+}
+
+TEST_CASE("causal queries see the keys up to their own, and the first may see none") {
+  // A query of weight 1000 finds exactly the last key it may see: keys are 0, 1, 2, …
+  const std::int64_t keys = 21;
+  for (const std::int64_t queries : {1, 2, 5, 20, 21, 24}) {
+    INFO(queries << " queries");
+    Values k, v, expected;
+    for (std::int64_t j = 0; j < keys; ++j) {
+      k.push_back(static_cast<float>(j));
+      v.push_back(static_cast<float>(100 + j));
+    }
+    for (std::int64_t i = 0; i < queries; ++i) {
+      const std::int64_t last = keys - 1 - (queries - 1 - i);
+      expected.push_back(last < 0 ? 0.0f : v[static_cast<std::size_t>(last)]);
+    }
+    const Operands o{tensor({queries, 1, 1}, Values(static_cast<std::size_t>(queries), 1000.0f)),
+                     tensor({keys, 1, 1}, k), tensor({keys, 1, 1}, v)};
+    const Rows rows = first_rows(keys);
+    exactly(attention(o, {{0, queries, rows, true}}, 1.0f), tensor({queries, 1, 1}, expected));
+  }
+}
+
+TEST_CASE("a query without keys gives zeros") {
+  const Operands o = random_operands(5, 4, 2, 19);
+  const Rows rows = first_rows(4);
+  const std::vector<AttentionSegment> segments{{0, 2, {}}, {2, 3, rows}, {3, 5, {}, true}};
+  on_every_backend(attention(o, segments, 1.0f), [&](const Tensor& result) {
+    for (const std::int64_t m : {0, 1, 3, 4})
+      CHECK(different_bits(result.slice(m, m + 1), Tensor::zeros(DType::f32, {1, 2, 19})) == "");
+    CHECK(largest(result.slice(2, 3)) > 0.0f);
+  });
+}
+
+TEST_CASE("scores far apart neither overflow nor give anything but the largest") {
+  for (const float size : {1e4f, 1e18f}) {
+    const Operands o{tensor({1, 1, 1}, {size}), tensor({3, 1, 1}, {-size, size, 0.5f * size}),
+                     tensor({3, 1, 1}, {3.0f, 5.0f, 7.0f})};
+    const Rows rows = first_rows(3);
+    exactly(attention(o, {{0, 1, rows}}, 1.0f), tensor({1, 1, 1}, {5.0f}));
+  }
+}
+
+TEST_CASE("reading a prompt at once, in parts or token by token gives the same bits") {
+  const std::int64_t tokens = 43, width = 24;
+  const Operands o = random_operands(tokens, tokens, 2, width);
+  const Rows rows = some_rows(tokens, tokens, 8);
+  const std::span<const std::int32_t> all(rows);
+  for (const Subject& subject : subjects()) {
+    INFO("backend " << subject.name);
+    const Tensor whole = attention(o, {{0, tokens, all, true}}, 0.2f)(*subject.backend);
+    for (const std::int64_t part : {1, 2, 3, 16, 37}) {
+      INFO("parts of " << part);
+      for (std::int64_t begin = 0; begin < tokens; begin += part) {
+        const std::int64_t end = std::min(begin + part, tokens);
+        const Operands some{o.q.slice(begin, end), o.k, o.v};
+        const auto seen = all.first(static_cast<std::size_t>(end));
+        CHECK(
+            different_bits(attention(some, {{0, end - begin, seen, true}}, 0.2f)(*subject.backend),
+                           whole.slice(begin, end)) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("segments do not know of each other, nor where in the pool their keys lie") {
+  const Operands o = random_operands(12, 60, 3, 20);
+  const Rows a = some_rows(20, 60, 1), b = some_rows(33, 60, 2);
+  const std::vector<AttentionSegment> batch{{0, 5, a, true}, {5, 11, b}, {11, 12, a}};
+  for (const Subject& subject : subjects()) {
+    INFO("backend " << subject.name);
+    const Tensor together = attention(o, batch, 0.3f)(*subject.backend);
+    for (AttentionSegment s : batch) {
+      // The keys of this segment alone, gathered into a pool of their own.
+      const auto count = static_cast<std::int64_t>(s.key_rows.size());
+      Operands alone{o.q.slice(s.query_begin, s.query_end),
+                     Tensor::empty(DType::f32, {count, 3, 20}),
+                     Tensor::empty(DType::f32, {count, 3, 20})};
+      subject.backend->gather_rows(alone.k, o.k, s.key_rows);
+      subject.backend->gather_rows(alone.v, o.v, s.key_rows);
+      const Tensor expected = together.slice(s.query_begin, s.query_end);
+      const Rows rows = first_rows(count);
+      s = {0, s.query_end - s.query_begin, rows, s.causal};
+      CHECK(different_bits(attention(alone, {s}, 0.3f)(*subject.backend), expected) == "");
+    }
+  }
+}
+
+TEST_CASE("attention refuses shapes, queries and keys that do not exist") {
+  const Operands o = random_operands(2, 3, 1, 4);
+  const Rows good = first_rows(3), bad{0, 3}, negative{-1};
+  for (const Subject& subject : subjects()) {
+    INFO("backend " << subject.name);
+    const auto call = [&](const Operands& x, const std::vector<AttentionSegment>& segments) {
+      return error_of([&] { (void)attention(x, segments, 1.0f)(*subject.backend); });
+    };
+    CHECK(call(o, {{0, 2, good}}) == "nothing");
+    CHECK(call({o.q, o.k, o.v.slice(0, 2)}, {{0, 2, good}}) == "shape_mismatch");
+    CHECK(call({o.q.reshape({1, 2, 4}), o.k, o.v}, {{0, 1, good}}) == "shape_mismatch");
+    CHECK(call(o, {{0, 2, bad}}) == "invalid_argument");
+    CHECK(call(o, {{0, 2, negative}}) == "invalid_argument");
+    CHECK(call(o, {{0, 3, good}}) == "invalid_argument");
+    CHECK(call(o, {{2, 1, good}}) == "invalid_argument");
+  }
+}

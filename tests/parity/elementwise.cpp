@@ -1,0 +1,184 @@
+// Residual sums, gates, and moving rows.
+#include "support/parity.hpp"
+
+using namespace idefics;
+using namespace testing;
+
+namespace {
+
+using Rows = std::vector<std::int32_t>;
+constexpr std::int64_t widths[] = {1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 9000};
+
+Values values_of(const Tensor& t) {
+  const auto values = t.as<float>();
+  return {values.begin(), values.end()};
+}
+
+auto add(const Tensor& x, const Tensor& y) {
+  return [=](Backend& backend) {
+    const Untouched inputs({x, y});
+    const Output out(backend, x.shape());
+    backend.add(out.tensor_on_device(), backend.upload(x), backend.upload(y));
+    CHECK(inputs.unchanged());
+    return out.values();
+  };
+}
+
+auto gated_add(const Tensor& x, const Tensor& y, const Tensor& alpha) {
+  return [=](Backend& backend) {
+    const Untouched inputs({y, alpha});
+    const Output out(backend, x.shape(), values_of(x));
+    backend.gated_add(out.tensor_on_device(), backend.upload(y), backend.upload(alpha));
+    CHECK(inputs.unchanged());
+    return out.values();
+  };
+}
+
+}  // namespace
+
+TEST_CASE("sums of two tensors are rounded once, rows and biases alike") {
+  for (const std::int64_t width : widths) {
+    INFO("D=" << width);
+    const Values x = normals(3 * width, 1), y = normals(3 * width, 2);
+    Values sum, biased;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      sum.push_back(x[i] + y[i]);
+      biased.push_back(x[i] + y[i % static_cast<std::size_t>(width)]);
+    }
+    const Tensor a = tensor({3, width}, x), b = tensor({3, width}, y);
+    exactly(add(a, b), tensor({3, width}, sum));
+    exactly(add(a, b.slice(0, 1)), tensor({3, width}, biased));
+  }
+}
+
+TEST_CASE("a sum may be written over either of its terms") {
+  const Tensor x = tensor({2, 21}, normals(42, 1)), y = tensor({2, 21}, normals(42, 2));
+  for (const Subject& subject : subjects()) {
+    INFO("backend " << subject.name);
+    Backend& b = *subject.backend;
+    const Output first(b, x.shape(), values_of(x)), second(b, y.shape(), values_of(y));
+    b.add(first.tensor_on_device(), first.tensor_on_device(), b.upload(y));
+    b.add(second.tensor_on_device(), b.upload(x), second.tensor_on_device());
+    const Tensor expected = add(x, y)(b);
+    CHECK(different_bits(first.values(), expected) == "");
+    CHECK(different_bits(second.values(), expected) == "");
+  }
+}
+
+TEST_CASE("a bias may be stored in any dtype at any address") {
+  for (const DType dtype : weight_dtypes) {
+    INFO(name_of(dtype));
+    const Tensor x = tensor({2, 37}, integers(74, 100, 1));
+    const Tensor y = stored(dtype, {37}, integers(37, 100, 2), 1);
+    Values expected = values_of(x);
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      expected[i] += element_as_f32(y, static_cast<std::int64_t>(i % 37));
+    exactly(add(x, y), tensor({2, 37}, expected));
+  }
+}
+
+TEST_CASE("a gate of zero is closed, a saturated one open, exactly") {
+  for (const std::int64_t width : widths) {
+    INFO("D=" << width);
+    const Values x = integers(2 * width, 1000, 1), y = integers(2 * width, 1000, 2);
+    const float gates[] = {0.0f, 30.0f, -30.0f};  // tanh: 0, 1, -1
+    for (const float alpha : gates) {
+      Values one(x), each(x);
+      Values alphas(static_cast<std::size_t>(width));
+      for (std::size_t i = 0; i < alphas.size(); ++i) alphas[i] = gates[i % 3];
+      const auto sign = [](float gate) { return gate == 0.0f ? 0.0f : gate / 30.0f; };
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        one[i] += sign(alpha) * y[i];
+        each[i] += sign(alphas[i % alphas.size()]) * y[i];
+      }
+      const Tensor a = tensor({2, width}, x), b = tensor({2, width}, y);
+      exactly(gated_add(a, b, tensor({1}, {alpha})), tensor({2, width}, one));
+      exactly(gated_add(a, b, tensor({1, 1, width}, alphas)), tensor({2, width}, each));
+    }
+  }
+}
+
+TEST_CASE("gates are tanh(alpha), within rounding") {
+  for (const DType dtype : weight_dtypes)
+    for (const std::int64_t gates : {1, 37}) {
+      INFO("alpha of " << gates << " as " << name_of(dtype));
+      const Tensor x = tensor({3, 37}, normals(111, 1)), y = tensor({3, 37}, normals(111, 2));
+      const Tensor alpha = stored(dtype, {gates}, normals(gates, 3), 1);
+      like_the_reference(gated_add(x, y, alpha), [&](std::int64_t i) {
+        return tolerance(1, std::abs(reference::value(x, i)) + std::abs(reference::value(y, i)));
+      });
+    }
+}
+
+TEST_CASE("scattered rows arrive, the others stay; gathering them gives them back") {
+  for (const std::int64_t width : widths) {
+    INFO("D=" << width);
+    const Rows rows{5, 0, 6, 2};
+    const Tensor x = tensor({4, width}, normals(4 * width, 1));
+    const Values before = normals(7 * width, 2);
+    Values after(before);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      std::ranges::copy(
+          values_of(x.slice(static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1)),
+          after.begin() + rows[i] * width);
+    const auto scatter = [&](Backend& backend) {
+      const Output out(backend, {7, width}, before);
+      backend.scatter_rows(out.tensor_on_device(), rows, backend.upload(x));
+      return out.values();
+    };
+    const auto gather = [&](Backend& backend) {
+      const Output out(backend, {4, width});
+      backend.gather_rows(out.tensor_on_device(), backend.upload(tensor({7, width}, after)), rows);
+      return out.values();
+    };
+    exactly(scatter, tensor({7, width}, after));
+    exactly(gather, x);
+  }
+}
+
+TEST_CASE("rows may be matrices: heads by width") {
+  const Tensor x = tensor({3, 2, 5}, normals(30, 1));
+  const Rows twice{2, 0, 2, 1};
+  Values expected;
+  for (const auto row : twice)
+    for (const float v : values_of(x.slice(row, row + 1))) expected.push_back(v);
+  const auto gather = [&](Backend& backend) {
+    const Output out(backend, {4, 2, 5});
+    backend.gather_rows(out.tensor_on_device(), backend.upload(x), twice);
+    return out.values();
+  };
+  exactly(gather, tensor({4, 2, 5}, expected));
+}
+
+TEST_CASE("elementwise operations refuse what does not fit") {
+  const auto zeros = [](Shape shape) { return Tensor::zeros(DType::f32, shape); };
+  for (const Subject& subject : subjects()) {
+    INFO("backend " << subject.name);
+    Backend& b = *subject.backend;
+    CHECK(error_of([&] { b.add(zeros({2, 3}), zeros({2, 3}), zeros({2})); }) == "nothing");
+    CHECK(error_of([&] { b.add(zeros({2, 3}), zeros({2, 3}), zeros({4})); }) == "shape_mismatch");
+    CHECK(error_of([&] { b.add(zeros({2, 3}), zeros({3, 3}), zeros({3})); }) == "shape_mismatch");
+    CHECK(error_of([&] {
+            b.gated_add(zeros({2, 3}), zeros({3}), zeros({1}));
+          }) == "shape_mismatch");
+    CHECK(error_of([&] {
+            b.gated_add(zeros({2, 3}), zeros({2, 3}), zeros({2}));
+          }) == "shape_mismatch");
+    const auto scatter = [&](const Rows& rows, Shape x) {
+      return error_of([&] { b.scatter_rows(zeros({4, 3}), rows, zeros(x)); });
+    };
+    CHECK(scatter({3, 0}, {2, 3}) == "nothing");
+    CHECK(scatter({}, {0, 3}) == "nothing");
+    CHECK(scatter({3, 4}, {2, 3}) == "invalid_argument");
+    CHECK(scatter({-1, 0}, {2, 3}) == "invalid_argument");
+    CHECK(scatter({3}, {2, 3}) == "shape_mismatch");
+    CHECK(scatter({3, 0}, {2, 2}) == "shape_mismatch");
+    const auto gather = [&](const Rows& rows, Shape out) {
+      return error_of([&] { b.gather_rows(zeros(out), zeros({4, 3}), rows); });
+    };
+    CHECK(gather({3, 0}, {2, 3}) == "nothing");
+    CHECK(gather({3, 4}, {2, 3}) == "invalid_argument");
+    CHECK(gather({3, -1}, {2, 3}) == "invalid_argument");
+    CHECK(gather({3}, {2, 3}) == "shape_mismatch");
+  }
+}
