@@ -57,7 +57,8 @@ class CpuBackend final : public Backend {
     }
     const std::int64_t room = detail::cpu::attention_scratch(keys);
     float* scratch = scratch_.floats(room * num_threads());
-    parallel_tasks(blocks * task.heads, [&](std::int64_t i, int worker) {
+    const std::int64_t products = q.count() * keys;
+    divide(blocks * task.heads, products, [&](std::int64_t i, int worker) {
       std::int64_t block = i / task.heads;
       const AttentionSegment* s = segments.data();
       for (; block >= blocks_of(*s); ++s) block -= blocks_of(*s);
@@ -198,15 +199,24 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  static constexpr std::int64_t direct_rows = 4;      // more rows are worth packing the weight
-  static constexpr std::int64_t row_block = 384;      // rows of x whose sums fit the cache
-  static constexpr std::int64_t col_block = 48;       // weight rows that are packed at a time
-  static constexpr std::int64_t query_block = 32;     // queries of one attention task
-  static constexpr std::int64_t thread_work = 16384;  // elements that are worth another thread
+  static constexpr std::int64_t direct_rows = 4;           // more rows are worth packing the weight
+  static constexpr std::int64_t row_block = 384;           // rows of x whose sums fit the cache
+  static constexpr std::int64_t col_block = 48;            // weight rows that are packed at a time
+  static constexpr std::int64_t query_block = 32;          // queries of one attention task
+  static constexpr std::int64_t thread_work = 16384;       // elements that are worth another thread
+  static constexpr std::int64_t thread_products = 131072;  // products that are worth it
 
   static std::int64_t grain(std::int64_t row) {
     return std::max<std::int64_t>(1, thread_work / row);
   }
+
+  /// Tasks go to all threads when their products are worth waking them, else they run here.
+  template <class Body>
+  static void divide(std::int64_t tasks, std::int64_t products, const Body& body) {
+    if (products >= thread_products) return parallel_tasks(tasks, body);
+    for (std::int64_t i = 0; i < tasks; ++i) body(i, 0);
+  }
+
   static std::int64_t blocks_of(const AttentionSegment& s) {
     return detail::cpu::ceil_div(s.query_end - s.query_begin, query_block);
   }
@@ -253,10 +263,11 @@ class CpuBackend final : public Backend {
     const std::int64_t row_bytes = std::max<std::int64_t>(1, 2 * task.k);
     const std::int64_t block = std::clamp<std::int64_t>(
         (262144 / row_bytes + 7) / 8 * 8, 8, detail::cpu::round_up(task.n / num_threads() + 1, 8));
-    parallel_tasks(detail::cpu::ceil_div(task.n, block), [&](std::int64_t i, int) {
-      const detail::cpu::FlushSubnormals mode(flush);
-      kernels.direct[dtype](task, i * block, std::min((i + 1) * block, task.n));
-    });
+    divide(detail::cpu::ceil_div(task.n, block), task.m * task.n * task.k,
+           [&](std::int64_t i, int) {
+             const detail::cpu::FlushSubnormals mode(flush);
+             kernels.direct[dtype](task, i * block, std::min((i + 1) * block, task.n));
+           });
   }
 
   void linear_blocked(const detail::cpu::LinearTask& whole,
@@ -275,11 +286,10 @@ class CpuBackend final : public Backend {
       task.m = std::min(rows, whole.m - m);
       task.out += m * whole.n;
       const float* x = whole.x + m * whole.k;
-      parallel_tasks(ceil_div(task.m, kernels.tile_rows), [&](std::int64_t i, int) {
-        kernels.pack_tiles(packed, x, i, i + 1, task.m, task.k);
-      });
+      divide(ceil_div(task.m, kernels.tile_rows), 8 * task.m * task.k,
+             [&](std::int64_t i, int) { kernels.pack_tiles(packed, x, i, i + 1, task.m, task.k); });
       task.x = packed;
-      parallel_tasks(ceil_div(task.n, cols), [&](std::int64_t i, int worker) {
+      divide(ceil_div(task.n, cols), task.m * task.n * task.k, [&](std::int64_t i, int worker) {
         const detail::cpu::FlushSubnormals mode(flush);
         kernels.blocked[dtype](task, i * cols, std::min((i + 1) * cols, task.n),
                                scratch + worker * room);

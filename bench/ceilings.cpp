@@ -1,0 +1,83 @@
+// Ceilings, compiled for each instruction set as the kernels are.
+#include "ceilings.hpp"
+
+#include <idefics/backend/cpu/kernels.hpp>
+#include <idefics/core/threads.hpp>
+
+#define IDEFICS_CPU_BF16_PRODUCTS 0
+namespace idefics::inline v0::detail::cpu::scalar {
+#include "ceilings.inl"
+}
+#if IDEFICS_CPU_X86
+IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
+namespace idefics::inline v0::detail::cpu::avx2 {
+#include "ceilings.inl"
+}
+IDEFICS_CPU_REGION_END
+IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
+namespace idefics::inline v0::detail::cpu::avx512 {
+#include "ceilings.inl"
+}
+IDEFICS_CPU_REGION_END
+#undef IDEFICS_CPU_BF16_PRODUCTS
+#define IDEFICS_CPU_BF16_PRODUCTS 1
+IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+namespace idefics::inline v0::detail::cpu::avx512_bf16 {
+#include "ceilings.inl"
+}
+IDEFICS_CPU_REGION_END
+#endif
+
+namespace idefics::bench {
+namespace {
+
+using detail::cpu::has;
+constexpr std::int64_t steps = 400'000;
+volatile float kept;
+
+/// The best available of one function of ceilings.inl.
+#if IDEFICS_CPU_X86
+#define BEST(function)                              \
+  (has(Isa::avx512) ? detail::cpu::avx512::function \
+   : has(Isa::avx2) ? detail::cpu::avx2::function   \
+                    : detail::cpu::scalar::function)
+#else
+#define BEST(function) detail::cpu::scalar::function
+#endif
+
+int lane_width() { return has(Isa::avx512) || !has(Isa::avx2) ? 16 : 8; }
+
+void on_all_threads(float (*multiply)(std::int64_t)) {
+  parallel_tasks(num_threads(), [&](std::int64_t, int) { kept = multiply(steps); });
+}
+
+}  // namespace
+
+void read_all(std::span<const std::byte> bytes) {
+  constexpr std::int64_t run = 65536;  // floats: 256 KiB at a time
+  const auto* p = reinterpret_cast<const float*>(bytes.data());
+  const auto count = static_cast<std::int64_t>(bytes.size() / sizeof(float));
+  parallel_tasks((count + run - 1) / run, [&](std::int64_t i, int) {
+    kept = BEST(read_floats)(p + i * run, std::min(run, count - i * run));
+  });
+}
+
+void multiply_f32() { on_all_threads(BEST(multiply<false>)); }
+
+double multiply_f32_flops() {
+  return 2.0 * 12 * lane_width() * static_cast<double>(steps) * num_threads();
+}
+
+void multiply_bf16() {
+#if IDEFICS_CPU_X86
+  if (detail::cpu::has_bf16_products())
+    return on_all_threads(detail::cpu::avx512_bf16::multiply<true>);
+#endif
+  multiply_f32();
+}
+
+double multiply_bf16_flops() {
+  return multiply_f32_flops() * (detail::cpu::has_bf16_products() ? 2 : 1);
+}
+
+}  // namespace idefics::bench
