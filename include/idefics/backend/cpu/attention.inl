@@ -3,7 +3,8 @@
 // Parallel over segments, heads and queries. Order, which knows key indices only: a score is 16
 // lanes over E and the tree; the sum of exponentials is 16 lanes over keys and the tree; the output
 // is a chain of fused multiply-adds over the keys, divided by that sum at the end. Two queries
-// share every key and value that is loaded. Bound: flops in prefill, bytes in decode.
+// share every key and value that is loaded; many queries have the keys and values of their head
+// copied together first. Bound: flops in prefill, bytes in decode.
 
 /// Keys that query i of the segment sees.
 inline std::int64_t visible_keys(const AttentionSegment& s, std::int64_t query) {
@@ -11,6 +12,15 @@ inline std::int64_t visible_keys(const AttentionSegment& s, std::int64_t query) 
   if (!s.causal) return keys;
   return std::max<std::int64_t>(0, keys - (s.query_end - 1 - query));
 }
+
+/// The keys or values of one head, in the order of summation.
+struct HeadRows {
+  const float* base;
+  const std::int32_t* rows;  // null: one after the other
+  std::int64_t stride;
+
+  const float* operator[](std::int64_t j) const { return base + (rows ? rows[j] : j) * stride; }
+};
 
 /// Unscaled scores of `queries` queries with `queries * tile` = 4 dot products at a time.
 template <int queries, int tile>
@@ -21,7 +31,7 @@ IDEFICS_CPU_INLINE void score_tile(const float* const (&q)[queries], const float
   for_each_vector(width, [&](std::int64_t e, auto load, auto) IDEFICS_CPU_LAMBDA {
     F32x16 keys[tile];
     IDEFICS_CPU_UNROLL
-    for (int t = 0; t < tile; ++t) keys[t] = load(k[t] + e);
+    for (int t = 0; t < tile; ++t) keys[t] = load(k[t] + e).held();
     IDEFICS_CPU_UNROLL
     for (int i = 0; i < queries; ++i) {
       const F32x16 query = load(q[i] + e);
@@ -37,18 +47,14 @@ IDEFICS_CPU_INLINE void score_tile(const float* const (&q)[queries], const float
 }
 
 template <int queries>
-inline void scores_of(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
-                      std::int64_t query, std::int64_t keys, float* scores, std::int64_t stride) {
+inline void scores_of(const AttentionTask& t, const HeadRows& keys, std::int64_t head,
+                      std::int64_t query, std::int64_t count, float* scores, std::int64_t stride) {
   constexpr int tile = 4 / queries;
-  const std::int64_t row = t.heads * t.width;
   const float* q[queries];
-  for (int i = 0; i < queries; ++i) q[i] = t.q + (query + i) * row + head * t.width;
-  for (std::int64_t j = 0; j < keys; j += tile) {
-    const float* k[tile];
-    for (int i = 0; i < tile; ++i) {  // behind the last key: the last once more, never used
-      const std::int64_t key = std::min(j + i, keys - 1);
-      k[i] = t.k + s.key_rows[static_cast<std::size_t>(key)] * row + head * t.width;
-    }
+  for (int i = 0; i < queries; ++i) q[i] = t.q + ((query + i) * t.heads + head) * t.width;
+  for (std::int64_t j = 0; j < count; j += tile) {
+    const float* k[tile];  // behind the last key: the last once more, never used
+    for (int i = 0; i < tile; ++i) k[i] = keys[std::min(j + i, count - 1)];
     score_tile<queries, tile>(q, k, t.width, scores, stride, j);
   }
 }
@@ -77,17 +83,16 @@ inline float exponentials(float* scores, std::int64_t keys, float scale) {
 
 /// out[e] += sum over keys [begin, end) of weight * v, for `tile` vectors of e at a time.
 template <int queries, int tile, class Load, class Store>
-IDEFICS_CPU_INLINE void values_tile(const AttentionTask& t, const AttentionSegment& s,
-                                    const float* v, float* out, const float* weights,
-                                    std::int64_t stride, std::int64_t begin, std::int64_t end,
-                                    const Load& load, const Store& store) {
-  const std::int64_t row = t.heads * t.width;
+IDEFICS_CPU_INLINE void values_tile(const HeadRows& v, std::int64_t at, float* out,
+                                    std::int64_t row, const float* weights, std::int64_t stride,
+                                    std::int64_t begin, std::int64_t end, const Load& load,
+                                    const Store& store) {
   F32x16 sums[queries][tile];
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < queries * tile; ++i)
     sums[i / tile][i % tile] = load(out + i / tile * row + 16 * (i % tile));
   for (std::int64_t j = begin; j < end; ++j) {
-    const float* value = v + s.key_rows[static_cast<std::size_t>(j)] * row;
+    const float* value = v[j] + at;
     F32x16 values[tile];
     IDEFICS_CPU_UNROLL
     for (int e = 0; e < tile; ++e) values[e] = load(value + 16 * e);
@@ -104,19 +109,19 @@ IDEFICS_CPU_INLINE void values_tile(const AttentionTask& t, const AttentionSegme
 }
 
 template <int queries>
-inline void add_values(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
+inline void add_values(const AttentionTask& t, const HeadRows& v, std::int64_t head,
                        std::int64_t query, const float* weights, std::int64_t stride,
                        std::int64_t begin, std::int64_t end) {
   constexpr int tile = 4 / queries;
-  const float* v = t.v + head * t.width;
+  const std::int64_t row = t.heads * t.width;
   float* out = t.out + (query * t.heads + head) * t.width;
   std::int64_t e = 0;
   const auto whole = [](const float* p) IDEFICS_CPU_LAMBDA { return F32x16::load(p); };
   const auto keep = [](F32x16 x, float* p) IDEFICS_CPU_LAMBDA { x.store(p); };
   for (; e + 16 * tile <= t.width; e += 16 * tile)
-    values_tile<queries, tile>(t, s, v + e, out + e, weights, stride, begin, end, whole, keep);
+    values_tile<queries, tile>(v, e, out + e, row, weights, stride, begin, end, whole, keep);
   for_each_vector(t.width - e, [&](std::int64_t i, auto load, auto store) IDEFICS_CPU_LAMBDA {
-    values_tile<queries, 1>(t, s, v + e + i, out + e + i, weights, stride, begin, end, load, store);
+    values_tile<queries, 1>(v, e + i, out + e + i, row, weights, stride, begin, end, load, store);
   });
 }
 
@@ -128,29 +133,46 @@ inline void divide_by(float* out, float sum, std::int64_t width) {
 
 /// `queries` neighbours; a later one sees at least the keys of an earlier one.
 template <int queries>
-inline void attend(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
-                   std::int64_t query, float* scores) {
+inline void attend(const AttentionTask& t, const AttentionSegment& s, const HeadRows& k,
+                   const HeadRows& v, std::int64_t head, std::int64_t query, float* scores) {
   const auto stride = round_up(static_cast<std::int64_t>(s.key_rows.size()), 16);
   const std::int64_t shared = visible_keys(s, query);
   const std::int64_t most = visible_keys(s, query + queries - 1);
   float sums[queries];
-  scores_of<queries>(t, s, head, query, most, scores, stride);
+  scores_of<queries>(t, k, head, query, most, scores, stride);
   for (int i = 0; i < queries; ++i) {
     float* out = t.out + ((query + i) * t.heads + head) * t.width;
     std::memset(out, 0, static_cast<std::size_t>(t.width) * sizeof(float));
     sums[i] = exponentials(scores + i * stride, visible_keys(s, query + i), t.scale);
   }
-  add_values<queries>(t, s, head, query, scores, stride, 0, shared);
+  add_values<queries>(t, v, head, query, scores, stride, 0, shared);
   if (most > shared)
-    add_values<1>(t, s, head, query + queries - 1, scores + (queries - 1) * stride, stride, shared,
+    add_values<1>(t, v, head, query + queries - 1, scores + (queries - 1) * stride, stride, shared,
                   most);
   for (int i = 0; i < queries; ++i)
     if (visible_keys(s, query + i) > 0)
       divide_by(t.out + ((query + i) * t.heads + head) * t.width, sums[i], t.width);
 }
 
+/// Copies the first `count` rows behind each other.
+inline HeadRows together(const HeadRows& from, std::int64_t count, std::int64_t width, float* to) {
+  for (std::int64_t j = 0; j < count; ++j)
+    std::memcpy(to + j * width, from[j], static_cast<std::size_t>(width) * sizeof(float));
+  return {to, nullptr, width};
+}
+
 inline void attention(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
                       std::int64_t query, std::int64_t query_end, float* scratch) {
-  for (; query + 2 <= query_end; query += 2) attend<2>(t, s, head, query, scratch);
-  if (query < query_end) attend<1>(t, s, head, query, scratch);
+  const std::int64_t row = t.heads * t.width;
+  HeadRows k = {t.k + head * t.width, s.key_rows.data(), row};
+  HeadRows v = {t.v + head * t.width, s.key_rows.data(), row};
+  if (query_end - query >= attention_copy_queries) {
+    const std::int64_t count = visible_keys(s, query_end - 1);
+    const auto keys = static_cast<std::int64_t>(s.key_rows.size());
+    float* room = scratch + attention_scratch(keys, 0);
+    k = together(k, count, t.width, room);
+    v = together(v, count, t.width, room + keys * t.width);
+  }
+  for (; query + 2 <= query_end; query += 2) attend<2>(t, s, k, v, head, query, scratch);
+  if (query < query_end) attend<1>(t, s, k, v, head, query, scratch);
 }

@@ -55,7 +55,7 @@ class CpuBackend final : public Backend {
       blocks += blocks_of(s);
       keys = std::max(keys, static_cast<std::int64_t>(s.key_rows.size()));
     }
-    const std::int64_t room = detail::cpu::attention_scratch(keys);
+    const std::int64_t room = detail::cpu::attention_scratch(keys, task.width);
     float* scratch = scratch_.floats(room * num_threads());
     const std::int64_t products = q.count() * keys;
     divide(blocks * task.heads, products, [&](std::int64_t i, int worker) {

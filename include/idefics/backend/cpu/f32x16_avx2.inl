@@ -122,6 +122,8 @@ struct F32x16 {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
 
+  /// The same value, loaded for good: a register and not a memory operand of each use.
+  IDEFICS_CPU_INLINE F32x16 held() const { return {pinned(lo), pinned(hi)}; }
   IDEFICS_CPU_INLINE Lanes group(int i) const { return {i == 0 ? lo : hi}; }
   static IDEFICS_CPU_INLINE F32x16 join(const F32x16* groups) { return groups[0]; }
   static IDEFICS_CPU_INLINE F32x16 join(const Lanes* groups) { return {groups[0].v, groups[1].v}; }

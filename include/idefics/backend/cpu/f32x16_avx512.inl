@@ -97,6 +97,7 @@ struct F32x16 {
   }
   IDEFICS_CPU_INLINE float max_lane() const { return _mm512_reduce_max_ps(v); }
 
+  IDEFICS_CPU_INLINE F32x16 held() const { return {pinned(v)}; }
   IDEFICS_CPU_INLINE Lanes group(int) const { return {v}; }
   static IDEFICS_CPU_INLINE F32x16 join(const F32x16* groups) { return groups[0]; }
   static IDEFICS_CPU_INLINE F32x16 join(const Lanes* groups) { return {groups[0].v}; }

@@ -117,6 +117,7 @@ struct F32x16 {
     return m;
   }
 
+  F32x16 held() const { return *this; }
   F32x16 group(int) const { return *this; }
   static F32x16 join(const F32x16* groups) { return groups[0]; }
 

@@ -81,8 +81,14 @@ struct AttentionTask {
   float scale;
 };
 
-/// Floats of scratch that a worker needs for `keys` keys: the scores of two queries.
-constexpr std::int64_t attention_scratch(std::int64_t keys) { return 2 * round_up(keys, 16); }
+/// From so many queries on, the keys and values of a head are worth copying together.
+inline constexpr std::int64_t attention_copy_queries = 8;
+
+/// Floats of scratch that a worker needs for `keys` keys: the scores of two queries, and the copies
+/// of keys and values of `width`, which is 0 without copies.
+constexpr std::int64_t attention_scratch(std::int64_t keys, std::int64_t width) {
+  return 2 * round_up(keys, 16) + round_up(2 * keys * width, 16);
+}
 
 /// Every kernel of one instruction set. Ranges are [begin, end); `d` is the width of a row.
 struct KernelTable {
