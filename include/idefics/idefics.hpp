@@ -1,0 +1,15 @@
+// Everything a program needs: #include <idefics/idefics.hpp>, link idefics::idefics.
+//
+//   auto processor = idefics::Processor::from_pretrained("HuggingFaceM4/idefics-9b");
+//   auto model = idefics::Model::from_pretrained("HuggingFaceM4/idefics-9b");
+//   auto inputs = processor({idefics::Image::open("eiffel.jpg"), "This is an image of "});
+//   auto output = model.generate(inputs, {.max_new_tokens = 10});
+//   std::cout << processor.batch_decode(output.sequences, {.skip_special_tokens = true})[0] << '\n';
+#pragma once
+
+#include <idefics/backend/reference/reference_backend.hpp>
+#include <idefics/io/safetensors.hpp>
+#include <idefics/model.hpp>
+#include <idefics/model/memory_plan.hpp>
+#include <idefics/processor.hpp>
+#include <idefics/text/tokenizer.hpp>

@@ -1,0 +1,222 @@
+// Text to token ids and back, exactly as transformers' LlamaTokenizerFast with `legacy` does it:
+// added tokens are cut out first; every non-empty piece between them gets one "▁" in front, its
+// spaces become "▁", and byte-pair encoding with byte fallback does the rest.
+// docs/layers/tokenizer.md.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <sentencepiece_processor.h>
+
+#include <idefics/text/tokenizer_files.hpp>
+#include <idefics/text/utf8.hpp>
+
+namespace idefics::inline v0 {
+
+struct EncodeOptions {
+  bool add_special_tokens = false;  // bos and eos, as tokenizer_config.json asks
+};
+
+struct DecodeOptions {
+  bool skip_special_tokens = false;
+};
+
+class Tokenizer {
+ public:
+  /// Reads the tokenizer files of a directory. Throws `not_a_checkpoint` or `invalid_tokenizer`.
+  static Tokenizer from_pretrained(const std::filesystem::path& directory,
+                                   TokenizerFormat format = TokenizerFormat::any) {
+    return Tokenizer(read_tokenizer_files(directory, format), directory.string());
+  }
+
+  /// Ids of a text. Throws `invalid_utf8` naming the offset of the first bad byte.
+  std::vector<std::int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
+
+  /// Text of ids. Throws `invalid_token_id`.
+  std::string decode(std::span<const std::int32_t> ids, DecodeOptions options = {}) const;
+
+  std::vector<std::string> batch_decode(const std::vector<std::vector<std::int32_t>>& rows,
+                                        DecodeOptions options = {}) const {
+    std::vector<std::string> texts;
+    for (const auto& row : rows) texts.push_back(decode(row, options));
+    return texts;
+  }
+
+  /// Pieces of the model, without added tokens.
+  std::int64_t vocab_size() const { return std::ssize(about_.model.pieces); }
+  /// One more than the highest id.
+  std::int64_t size() const { return std::ssize(texts_); }
+
+  std::optional<std::int32_t> token_to_id(std::string_view token) const {
+    const auto it = ids_.find(std::string(token));
+    return it == ids_.end() ? std::nullopt : std::optional(it->second);
+  }
+  const std::string& id_to_token(std::int32_t id) const { return texts_[checked(id)]; }
+
+  std::int32_t bos_id() const { return required(about_.bos); }
+  std::int32_t eos_id() const { return required(about_.eos); }
+  std::int32_t unk_id() const { return required(about_.unk); }
+  std::int32_t pad_id() const { return required(about_.pad); }
+  std::span<const AddedToken> added_tokens() const { return about_.added; }
+  PaddingSide padding_side() const { return about_.padding_side; }
+  const std::string& chat_template() const { return about_.chat_template; }
+
+  /// Whether the files list this token under their additional special tokens.
+  bool has_special(std::string_view token) const {
+    return std::ranges::find(about_.additional_special_tokens, token) !=
+           about_.additional_special_tokens.end();
+  }
+
+ private:
+  Tokenizer(TokenizerDescription about, std::string file);
+
+  struct Match {
+    std::size_t begin, end;
+    const AddedToken* token;
+  };
+  std::optional<Match> next_added_token(std::string_view text, std::size_t from) const;
+  void encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const;
+  std::size_t checked(std::int32_t id) const;
+  std::int32_t required(const std::string& token) const;
+  static void append_bytes(std::string& text, std::string& bytes);
+
+  TokenizerDescription about_;
+  std::string file_;
+  std::shared_ptr<sentencepiece::SentencePieceProcessor> pieces_;
+  std::vector<std::string> texts_;  // by id
+  std::vector<bool> special_;       // by id
+  std::unordered_map<std::string, std::int32_t> ids_;
+};
+
+inline Tokenizer::Tokenizer(TokenizerDescription about, std::string file)
+    : about_(std::move(about)),
+      file_(std::move(file)),
+      pieces_(std::make_shared<sentencepiece::SentencePieceProcessor>()) {
+  const auto status = pieces_->LoadFromSerializedProto(serialize(about_.model));
+  if (!status.ok())
+    fail(ErrorCode::invalid_tokenizer, "SentencePiece refuses the model: " + status.ToString(),
+         {.file = file_});
+  for (const Piece& piece : about_.model.pieces) texts_.push_back(piece.text);
+  constexpr std::size_t max_gap = 1 << 16;
+  for (const AddedToken& token : about_.added) {
+    const auto id = static_cast<std::size_t>(token.id);
+    if (id > texts_.size() + max_gap)
+      fail(ErrorCode::invalid_tokenizer,
+           "the id of \"" + token.content + "\" lies far behind the vocabulary", {.file = file_});
+    if (id >= texts_.size()) texts_.resize(id + 1);
+    texts_[id] = token.content;
+  }
+  special_.resize(texts_.size(), false);
+  for (const AddedToken& token : about_.added)
+    special_[static_cast<std::size_t>(token.id)] = token.special;
+  for (std::size_t id = 0; id < texts_.size(); ++id)
+    ids_.emplace(texts_[id], static_cast<std::int32_t>(id));
+  for (const std::string& token : {about_.bos, about_.eos, about_.unk, about_.pad})
+    (void)required(token);
+}
+
+inline std::vector<std::int32_t> Tokenizer::encode(std::string_view text,
+                                                   EncodeOptions options) const {
+  if (const auto valid = valid_utf8_prefix(text); valid != text.size())
+    fail(ErrorCode::invalid_utf8, "the text is not UTF-8", {.offset = valid});
+  std::vector<std::int32_t> ids;
+  if (options.add_special_tokens && about_.add_bos_token) ids.push_back(bos_id());
+  std::size_t at = 0;
+  while (const auto match = next_added_token(text, at)) {
+    encode_piece(text.substr(at, match->begin - at), ids);
+    ids.push_back(match->token->id);
+    at = match->end;
+  }
+  encode_piece(text.substr(at), ids);
+  if (options.add_special_tokens && about_.add_eos_token) ids.push_back(eos_id());
+  return ids;
+}
+
+/// The first added token at or behind `from`; of several at one place, the longest.
+inline std::optional<Tokenizer::Match> Tokenizer::next_added_token(std::string_view text,
+                                                                   std::size_t from) const {
+  std::optional<Match> best;
+  for (const AddedToken& token : about_.added) {
+    const std::size_t at = text.find(token.content, from);
+    if (at == std::string_view::npos) continue;
+    const std::size_t end = at + token.content.size();
+    if (!best || at < best->begin || (at == best->begin && end > best->end))
+      best = Match{at, end, &token};
+  }
+  if (best && best->token->lstrip)
+    while (best->begin > from && text[best->begin - 1] == ' ') --best->begin;
+  if (best && best->token->rstrip)
+    while (best->end < text.size() && text[best->end] == ' ') ++best->end;
+  return best;
+}
+
+/// The library puts the "▁" in front and turns spaces into "▁", as the proto it was given asks.
+inline void Tokenizer::encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const {
+  if (piece.empty()) return;
+  std::vector<int> found;
+  const auto status = pieces_->Encode(piece, &found);
+  if (!status.ok())
+    fail(ErrorCode::invalid_tokenizer, "SentencePiece cannot encode: " + status.ToString(),
+         {.file = file_});
+  ids.insert(ids.end(), found.begin(), found.end());
+}
+
+inline std::string Tokenizer::decode(std::span<const std::int32_t> ids,
+                                     DecodeOptions options) const {
+  constexpr std::string_view underline = "▁";
+  std::string text, bytes;  // bytes: the run of byte tokens not yet turned into text
+  for (const std::int32_t id : ids) {
+    const std::string& token = texts_[checked(id)];
+    if (options.skip_special_tokens && special_[static_cast<std::size_t>(id)]) continue;
+    if (const int byte = detail::byte_of_piece(token); byte >= 0) {
+      bytes.push_back(static_cast<char>(byte));
+      continue;
+    }
+    append_bytes(text, bytes);
+    for (std::size_t at = 0; at < token.size();) {
+      const bool space = std::string_view(token).substr(at).starts_with(underline);
+      text.push_back(space ? ' ' : token[at]);
+      at += space ? underline.size() : 1;
+    }
+  }
+  append_bytes(text, bytes);
+  if (about_.strip_leading_space && text.starts_with(' ')) text.erase(0, 1);
+  return text;
+}
+
+/// A run of bytes is text if it is valid as a whole; else every byte becomes one U+FFFD.
+inline void Tokenizer::append_bytes(std::string& text, std::string& bytes) {
+  if (valid_utf8_prefix(bytes) == bytes.size())
+    text += bytes;
+  else
+    for (std::size_t i = 0; i < bytes.size(); ++i) text += "\xEF\xBF\xBD";
+  bytes.clear();
+}
+
+inline std::size_t Tokenizer::checked(std::int32_t id) const {
+  if (id < 0 || id >= size() || texts_[static_cast<std::size_t>(id)].empty())
+    fail(ErrorCode::invalid_token_id,
+         "token id " + std::to_string(id) + " is not in the vocabulary",
+         {.file = file_, .limit = static_cast<std::uint64_t>(size())});
+  return static_cast<std::size_t>(id);
+}
+
+inline std::int32_t Tokenizer::required(const std::string& token) const {
+  const auto id = token_to_id(token);
+  if (!id)
+    fail(ErrorCode::invalid_tokenizer,
+         "the special token \"" + token + "\" is not in the vocabulary", {.file = file_});
+  return *id;
+}
+
+}  // namespace idefics::inline v0
