@@ -1,0 +1,19 @@
+#!/bin/sh
+# Installs the Debian packages of cmake/debian-packages.txt that are missing. Nothing to do: no root needed.
+set -eu
+list=$(dirname "$0")/debian-packages.txt
+missing=
+while read -r package; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+done <"$list"
+[ -n "$missing" ] || exit 0
+echo "installing:$missing" >&2
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "not root, and no sudo: please install$missing" >&2; exit 1; }
+  as_root=sudo
+fi
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq
+# shellcheck disable=SC2086
+$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
