@@ -22,6 +22,15 @@ struct HeadRows {
   const float* operator[](std::int64_t j) const { return base + (rows ? rows[j] : j) * stride; }
 };
 
+/// Asks for `count` floats that are soon needed; rows of a head are too far apart to be guessed.
+IDEFICS_CPU_INLINE void prefetch(const float* p, std::int64_t count) {
+#if defined(__GNUC__)
+  for (std::int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i);
+#else
+  (void)p, (void)count;
+#endif
+}
+
 /// Unscaled scores of `queries` queries with `queries * tile` = 4 dot products at a time.
 template <int queries, int tile>
 IDEFICS_CPU_INLINE void score_tile(const float* const (&q)[queries], const float* const (&k)[tile],
@@ -54,7 +63,10 @@ inline void scores_of(const AttentionTask& t, const HeadRows& keys, std::int64_t
   for (int i = 0; i < queries; ++i) q[i] = t.q + ((query + i) * t.heads + head) * t.width;
   for (std::int64_t j = 0; j < count; j += tile) {
     const float* k[tile];  // behind the last key: the last once more, never used
-    for (int i = 0; i < tile; ++i) k[i] = keys[std::min(j + i, count - 1)];
+    for (int i = 0; i < tile; ++i) {
+      k[i] = keys[std::min(j + i, count - 1)];
+      if (queries == 1) prefetch(keys[std::min(j + i + 16, count - 1)], t.width);
+    }
     score_tile<queries, tile>(q, k, t.width, scores, stride, j);
   }
 }
@@ -93,6 +105,7 @@ IDEFICS_CPU_INLINE void values_tile(const HeadRows& v, std::int64_t at, float* o
     sums[i / tile][i % tile] = load(out + i / tile * row + 16 * (i % tile));
   for (std::int64_t j = begin; j < end; ++j) {
     const float* value = v[j] + at;
+    if (queries == 1) prefetch(v[std::min(j + 16, end - 1)] + at, 16 * tile);
     F32x16 values[tile];
     IDEFICS_CPU_UNROLL
     for (int e = 0; e < tile; ++e) values[e] = load(value + 16 * e);
