@@ -1,5 +1,5 @@
 # Applies one mutant to a copy of the headers, builds the test it names, and fails unless an assertion
-# of that test fails. The file format, by example:
+# of that test fails that holds without the mutant. The file format, by example:
 #
 #   Queries see the key of the next token as well.
 #   file: idefics/backend/cpu/attention.inl
@@ -21,6 +21,12 @@ set(header ${CMAKE_MATCH_1})
 set(cases "${CMAKE_MATCH_2}")
 set(old "${CMAKE_MATCH_3}")
 set(new "${CMAKE_MATCH_4}")
+
+execute_process(COMMAND ${ORIGINAL} ${cases} --abort
+                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "the test does not pass without the mutant (${code}):\n${output}")
+endif()
 
 file(REMOVE_RECURSE ${COPY})
 file(COPY ${SOURCE}/ DESTINATION ${COPY})
