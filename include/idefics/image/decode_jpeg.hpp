@@ -1,0 +1,118 @@
+// JPEG through libjpeg-turbo with the settings Pillow uses: accurate inverse DCT and smooth chroma,
+// so the pixels are Pillow's, bit for bit.
+#pragma once
+
+#ifndef IDEFICS_NO_LIBJPEG
+
+#include <csetjmp>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <jpeglib.h>
+
+#include <jerror.h>
+
+#include <idefics/image/guards.hpp>
+
+namespace idefics::inline v0::detail {
+
+/// libjpeg's error handler: jumps back instead of exiting, and prints nothing.
+struct JpegErrors {
+  jpeg_error_mgr base;
+  std::jmp_buf back;
+  char message[JMSG_LENGTH_MAX];
+
+  static void on_error(j_common_ptr info) {
+    auto* self = reinterpret_cast<JpegErrors*>(info->err);
+    self->base.format_message(info, self->message);
+    std::longjmp(self->back, 1);
+  }
+  /// The end of the data is an error, as for Pillow; other warnings leave a picture behind.
+  static void on_message(j_common_ptr info, int level) {
+    if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) on_error(info);
+  }
+  static void silent(j_common_ptr) {}
+};
+
+struct JpegPixels {
+  int width = 0, height = 0, channels = 0;
+  bool inverted_cmyk = false;
+  std::vector<std::uint8_t> bytes;
+};
+
+/// Everything between setjmp and longjmp; holds no C++ object of its own whose destructor a jump
+/// skips.
+inline bool run_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors,
+                     std::span<const std::byte> encoded, const ImageLimits& limits, JpegPixels& out,
+                     bool& too_large) {
+  if (setjmp(errors.back) != 0) return false;
+  jpeg_create_decompress(&jpeg);
+  jpeg.mem->max_memory_to_use = static_cast<long>(limits.max_decoded_bytes);
+  jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(encoded.data()),
+               static_cast<unsigned long>(encoded.size()));
+  jpeg_read_header(&jpeg, TRUE);
+  too_large = exceeds(jpeg.image_width, jpeg.image_height, limits);
+  if (too_large) return false;
+  if (jpeg.num_components == 4) jpeg.out_color_space = JCS_CMYK;
+  out.inverted_cmyk = jpeg.saw_Adobe_marker != 0;
+  jpeg_start_decompress(&jpeg);
+  out.width = static_cast<int>(jpeg.output_width);
+  out.height = static_cast<int>(jpeg.output_height);
+  out.channels = jpeg.output_components;
+  const std::size_t row =
+      static_cast<std::size_t>(out.width) * static_cast<std::size_t>(out.channels);
+  out.bytes.resize(row * static_cast<std::size_t>(out.height));
+  while (jpeg.output_scanline < jpeg.output_height) {
+    JSAMPROW line = &out.bytes[row * jpeg.output_scanline];
+    jpeg_read_scanlines(&jpeg, &line, 1);
+  }
+  return true;
+}
+
+/// CMYK to RGB as Pillow converts it: (255 - ink) scaled by (255 - key), rounded.
+inline std::vector<std::uint8_t> cmyk_to_rgb(const JpegPixels& in) {
+  std::vector<std::uint8_t> rgb(in.bytes.size() / 4 * 3);
+  for (std::size_t i = 0; i < in.bytes.size() / 4; ++i) {
+    auto ink = [&](std::size_t c) {
+      const int value = in.bytes[i * 4 + c];
+      return in.inverted_cmyk ? 255 - value : value;
+    };
+    const int light = 255 - ink(3);
+    for (std::size_t c = 0; c < 3; ++c) {
+      const int product = ink(c) * light + 128;
+      rgb[i * 3 + c] =
+          static_cast<std::uint8_t>(std::clamp(light - (((product >> 8) + product) >> 8), 0, 255));
+    }
+  }
+  return rgb;
+}
+
+inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& name,
+                         const ImageLimits& limits) {
+  jpeg_decompress_struct jpeg{};
+  JpegErrors errors{};
+  jpeg.err = jpeg_std_error(&errors.base);
+  errors.base.error_exit = JpegErrors::on_error;
+  errors.base.emit_message = JpegErrors::on_message;
+  errors.base.output_message = JpegErrors::silent;
+  JpegPixels pixels;
+  bool too_large = false;
+  const bool good = run_jpeg(jpeg, errors, encoded, limits, pixels, too_large);
+  const auto width = jpeg.image_width, height = jpeg.image_height;
+  jpeg_destroy_decompress(&jpeg);
+  if (too_large) check_size(width, height, limits, name);
+  if (!good)
+    fail(ErrorCode::invalid_image, std::string("damaged JPEG: ") + errors.message, {.file = name});
+  if (pixels.channels == 4)
+    return Image::from_pixels(pixels.width, pixels.height, 3, cmyk_to_rgb(pixels));
+  if (pixels.channels != 1 && pixels.channels != 3)
+    fail(ErrorCode::unsupported_image,
+         "a JPEG of " + std::to_string(pixels.channels) + " components", {.file = name});
+  return Image::from_pixels(pixels.width, pixels.height, pixels.channels, pixels.bytes);
+}
+
+}  // namespace idefics::inline v0::detail
+
+#endif

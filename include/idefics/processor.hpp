@@ -1,0 +1,265 @@
+// Interleaved text and pictures to the four tensors of the model.
+// Source: transformers' IdeficsProcessor. docs/layers/preprocessing.md works the masks through.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <idefics/image/processor.hpp>
+#include <idefics/io/hub_cache.hpp>
+#include <idefics/model/inputs.hpp>
+#include <idefics/text/tokenizer.hpp>
+
+namespace idefics::inline v0 {
+
+/// A string that names a picture on the web: no space, a scheme and a host, as Python's urlparse
+/// tells.
+inline bool is_url(std::string_view text) {
+  const auto colon = text.find("://");
+  if (colon == std::string_view::npos || colon == 0 || text.find(' ') != std::string_view::npos)
+    return false;
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const auto scheme = text.substr(0, colon), rest = text.substr(colon + 3);
+  return letter(scheme[0]) &&
+         std::ranges::all_of(scheme,
+                             [&](char c) {
+                               return letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' ||
+                                      c == '.';
+                             }) &&
+         !rest.substr(0, rest.find_first_of("/?#")).empty();
+}
+
+/// One item of a prompt: a text or a picture.
+class PromptItem {
+ public:
+  PromptItem(const char* text) : PromptItem(std::string(text)) {}
+  PromptItem(std::string_view text) : PromptItem(std::string(text)) {}
+  /// A text; or, if it is a URL, the picture there.
+  PromptItem(std::string text) : value_(std::move(text)) {}
+  PromptItem(Image image) : value_(std::move(image)) {}
+  /// Always a text, whatever it looks like.
+  static PromptItem text(std::string text) {
+    PromptItem item(std::move(text));
+    item.literal_ = true;
+    return item;
+  }
+
+  const Image* image() const { return std::get_if<Image>(&value_); }
+  const std::string& string() const { return std::get<std::string>(value_); }
+  bool literal() const { return literal_; }
+
+ private:
+  std::variant<std::string, Image> value_;
+  bool literal_ = false;
+};
+
+using Prompt = std::vector<PromptItem>;
+
+struct ProcessorOptions {
+  bool add_eos_token = false;
+  std::optional<bool> add_end_of_utterance_token{};  // unset: if the tokenizer has the token
+  std::optional<PaddingSide> padding_side{};         // unset: as tokenizer_config.json says
+  std::optional<std::int64_t> image_size{};          // unset: as preprocessor_config.json says
+  /// Fetches the bytes behind a URL. Unset: a URL is a typed error.
+  std::function<std::vector<std::byte>(const std::string&)> fetch{};
+};
+
+class Processor {
+ public:
+  /// Throws what the tokenizer files and preprocessor_config.json can cause.
+  static Processor from_pretrained(std::string_view directory_or_repo) {
+    const auto directory = resolve_model(directory_or_repo);
+    return {Tokenizer::from_pretrained(directory), ImageProcessor::from_pretrained(directory)};
+  }
+  Processor(Tokenizer tokenizer, ImageProcessor image_processor)
+      : tokenizer_(std::move(tokenizer)), image_processor_(image_processor) {}
+
+  Inputs operator()(const Prompt& prompt, const ProcessorOptions& options = {}) const {
+    return (*this)(std::vector<Prompt>{prompt}, options);
+  }
+  /// Throws `empty_prompt` for a batch without rows, `url_refused`, `invalid_utf8`.
+  Inputs operator()(const std::vector<Prompt>& batch, const ProcessorOptions& options = {}) const;
+
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  const ImageProcessor& image_processor() const { return image_processor_; }
+  std::vector<std::string> batch_decode(const std::vector<std::vector<std::int32_t>>& rows,
+                                        DecodeOptions options = {}) const {
+    return tokenizer_.batch_decode(rows, options);
+  }
+  /// The ids around and of pictures, which an answer should not contain: bad_words_ids of the
+  /// guide.
+  std::vector<std::vector<std::int32_t>> image_token_ids() const {
+    std::vector<std::vector<std::int32_t>> ids;
+    for (const char* token : {fake_token, image_token})
+      if (const auto id = tokenizer_.token_to_id(token)) ids.push_back({*id});
+    return ids;
+  }
+
+  static constexpr const char* fake_token = "<fake_token_around_image>";
+  static constexpr const char* image_token = "<image>";
+  static constexpr const char* end_of_utterance_token = "<end_of_utterance>";
+
+ private:
+  struct Row {
+    std::vector<std::int32_t> ids;
+    std::vector<Image> pictures;
+  };
+  Row read(const Prompt& prompt, const ProcessorOptions& options) const;
+  std::vector<std::int64_t> pictures_seen(const std::vector<std::int32_t>& ids) const;
+
+  Tokenizer tokenizer_;
+  ImageProcessor image_processor_;
+};
+
+/// "<s>" and the items joined: texts lose spaces at their ends, pictures become their tokens.
+inline Processor::Row Processor::read(const Prompt& prompt, const ProcessorOptions& options) const {
+  Row row;
+  std::string text = "<s>";
+  bool last_was_image = false, last_was_text = false;
+  const bool end_of_utterance =
+      options.add_end_of_utterance_token.value_or(tokenizer_.has_special(end_of_utterance_token));
+  auto add_image = [&](Image image) {
+    text.append(last_was_image ? "" : fake_token).append(image_token).append(fake_token);
+    row.pictures.push_back(std::move(image));
+    last_was_image = true, last_was_text = false;
+  };
+  for (const PromptItem& item : prompt) {
+    if (const Image* image = item.image()) {
+      add_image(*image);
+      continue;
+    }
+    std::string_view part = item.string();
+    part.remove_prefix(std::min(part.find_first_not_of(' '), part.size()));
+    part.remove_suffix(part.size() - 1 - part.find_last_not_of(' '));
+    if (!item.literal() && is_url(part)) {
+      if (!options.fetch)
+        fail(ErrorCode::url_refused,
+             "pictures are not fetched from URLs here: " + std::string(part.substr(0, 200)));
+      add_image(Image::decode(options.fetch(std::string(part)), part));
+      continue;
+    }
+    if (end_of_utterance && last_was_text) text.append(end_of_utterance_token);
+    text.append(part);
+    last_was_image = false, last_was_text = true;
+  }
+  if (options.add_eos_token) text.append("</s>");
+  row.ids = tokenizer_.encode(text);
+  return row;
+}
+
+/// For every token the latest picture before it (its own token included), or -1; none after an eos.
+inline std::vector<std::int64_t> Processor::pictures_seen(
+    const std::vector<std::int32_t>& ids) const {
+  const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1),
+                     eos = tokenizer_.eos_id();
+  std::vector<std::int64_t> seen;
+  std::int64_t count = -1;
+  bool ended = false;
+  for (const std::int32_t id : ids) {
+    if (id == image) ++count, ended = false;
+    seen.push_back(ended ? -1 : count);
+    if (id == eos) ended = true;
+  }
+  return seen;
+}
+
+inline Inputs Processor::operator()(const std::vector<Prompt>& batch,
+                                    const ProcessorOptions& options) const {
+  if (batch.empty()) fail(ErrorCode::empty_prompt, "the batch has no prompt");
+  std::vector<Row> rows;
+  std::int64_t t = 0, n = 1;
+  bool any_picture = false;
+  const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1);
+  for (const Prompt& prompt : batch) {
+    rows.push_back(read(prompt, options));
+    // no more pictures than image tokens; fewer can only be typed ones, which see nothing
+    Row& row = rows.back();
+    row.pictures.resize(std::min<std::size_t>(
+        row.pictures.size(), static_cast<std::size_t>(std::ranges::count(row.ids, image))));
+    any_picture = any_picture || !row.pictures.empty();
+    t = std::max(t, std::ssize(row.ids));
+    n = std::max(n, std::ssize(row.pictures));
+  }
+  const auto b = std::ssize(rows);
+  const std::int64_t size = options.image_size.value_or(image_processor_.image_size),
+                     area = 3 * size * size;
+  Inputs in{Tensor::empty(DType::i64, {b, t}), Tensor::zeros(DType::i64, {b, t}),
+            Tensor::zeros(DType::f32, {b, n, 3, size, size}),
+            Tensor::zeros(any_picture ? DType::i64 : DType::boolean, {b, t, n})};
+  const auto ids = in.input_ids.as_mutable<std::int64_t>(),
+             mask = in.attention_mask.as_mutable<std::int64_t>();
+  std::ranges::fill(ids, tokenizer_.pad_id());
+  const bool left = options.padding_side.value_or(tokenizer_.padding_side()) == PaddingSide::left;
+  for (std::int64_t r = 0; r < b; ++r) {
+    const Row& row = rows[static_cast<std::size_t>(r)];
+    const std::int64_t first = r * t + (left ? t - std::ssize(row.ids) : 0);
+    const auto seen = pictures_seen(row.ids);
+    for (std::size_t i = 0; i < row.ids.size(); ++i) {
+      const auto at = static_cast<std::size_t>(first) + i;
+      ids[at] = row.ids[i], mask[at] = 1;
+      if (any_picture && seen[i] >= 0 && seen[i] < n)
+        in.image_attention_mask.as_mutable<std::int64_t>()[at * static_cast<std::size_t>(n) +
+                                                           static_cast<std::size_t>(seen[i])] = 1;
+    }
+    for (std::size_t i = 0; i < row.pictures.size(); ++i)
+      image_processor_(
+          row.pictures[i],
+          in.pixel_values.as_mutable<float>().subspan(
+              static_cast<std::size_t>((r * n) * area) + i * static_cast<std::size_t>(area),
+              static_cast<std::size_t>(area)),
+          size);
+  }
+  return in;
+}
+
+namespace detail {
+
+inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path& file,
+                                   const std::string& where) {
+  auto refuse = [&](const char* why) {
+    fail(ErrorCode::invalid_prompt, why, {.file = file.string(), .field = where});
+  };
+  if (item.is_string()) return item.get<std::string>();
+  if (!item.is_object() || item.size() != 1 || !item.begin()->is_string())
+    refuse("an item is a string, {\"image\": …} or {\"text\": …}");
+  const auto value = item.begin()->get<std::string>();
+  if (item.begin().key() == "text") return PromptItem::text(value);
+  if (item.begin().key() != "image") refuse("an item is a string, {\"image\": …} or {\"text\": …}");
+  return is_url(value) ? PromptItem(value) : PromptItem(Image::open(file.parent_path() / value));
+}
+
+}  // namespace detail
+
+/// Prompts of a JSON file: an array is one prompt, an array of arrays a batch. Paths in it are
+/// relative to the file. Throws `invalid_prompt` naming the item.
+inline std::vector<Prompt> read_prompt_file(const std::filesystem::path& file) {
+  const Json json = read_json_file(file);
+  auto refuse = [&file](const std::string& where) {
+    fail(ErrorCode::invalid_prompt, "a prompt is an array of items",
+         {.file = file.string(), .field = where});
+  };
+  if (!json.is_array()) refuse("$");
+  const bool is_batch = !json.empty() && json.front().is_array();
+  const Json rows = is_batch ? json : Json::array({json});
+  std::vector<Prompt> batch;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const std::string row = is_batch ? "$[" + std::to_string(r) + "]" : "$";
+    if (!rows[r].is_array()) refuse(row);
+    Prompt prompt;
+    for (std::size_t i = 0; i < rows[r].size(); ++i)
+      prompt.push_back(
+          detail::read_prompt_item(rows[r][i], file, row + "[" + std::to_string(i) + "]"));
+    batch.push_back(std::move(prompt));
+  }
+  return batch;
+}
+
+}  // namespace idefics::inline v0
