@@ -43,12 +43,36 @@ inline Image decode_with_stb(std::span<const std::byte> encoded, const std::stri
   return Image::from_pixels(width, height, channels, {pixels.get(), size});
 }
 
+/// Grey, by Pillow's rules: 16-bit levels saturate at 255 and are never transparent; in others a
+/// pixel is transparent where its level, stretched to 8 bits, is the number in the tRNS chunk.
+inline Image decode_grey_png(std::span<const std::byte> encoded, const std::string& name,
+                             const ImageLimits& limits, const PngHeader& png) {
+  if (png.depth != 16) {
+    Image image = decode_with_stb(encoded, name, limits, 1);
+    for (std::uint8_t& level : image.rgb)
+      if (png.transparency && level == png.transparent_grey) level = 255;
+    return image;
+  }
+  DecoderBudget::left() = limits.max_decoded_bytes;
+  int width = 0, height = 0, found = 0;
+  const std::unique_ptr<stbi_us, void (*)(stbi_us*)> levels(
+      stbi_load_16_from_memory(reinterpret_cast<const stbi_uc*>(encoded.data()),
+                               static_cast<int>(encoded.size()), &width, &height, &found, 1),
+      [](stbi_us* p) { DecoderBudget::release(p); });
+  if (!levels) fail(ErrorCode::invalid_image, "damaged PNG", {.file = name});
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(width) *
+                                   static_cast<std::size_t>(height));
+  for (std::size_t i = 0; i < pixels.size(); ++i)
+    pixels[i] = static_cast<std::uint8_t>(std::min<stbi_us>(levels.get()[i], 255));
+  return Image::from_pixels(width, height, 1, pixels);
+}
+
 inline Image decode_png(std::span<const std::byte> encoded, const std::string& name,
                         const ImageLimits& limits) {
   const PngHeader png = scan_png(encoded, name, limits);
   if (png.colour_type == 2)
     return decode_with_stb(encoded, name, limits, 3);  // RGB: transparency is ignored
-  if (png.colour_type == 0) return decode_with_stb(encoded, name, limits, 2);
+  if (png.colour_type == 0) return decode_grey_png(encoded, name, limits, png);
   return decode_with_stb(encoded, name, limits, 4);
 }
 
