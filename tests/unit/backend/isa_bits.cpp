@@ -248,7 +248,8 @@ TEST_CASE("exp, tanh and erf stay within their documented errors, with the same 
         CHECK(std::isinf(scalar[i]));
         continue;
       }
-      const double unit = std::max(std::ldexp(1.0, std::ilogb(right) - 23), 0x1p-149);
+      const double unit =
+          std::max(std::ldexp(1.0, std::ilogb(std::abs(right) + 0x1p-200) - 23), 0x1p-149);
       if (right != 0.0 || scalar[i] != 0.0f)
         worst = std::max(worst, std::abs(static_cast<double>(scalar[i]) - right) / unit);
     }
