@@ -231,10 +231,11 @@ class CpuBackend final : public Backend {
     }
   }
 
-  /// A small parameter as f32: itself, or widened into `room`; null when empty.
+  /// A small parameter as aligned f32: itself, or a copy in `room`; null when empty.
   const float* as_f32(const Tensor& t, detail::cpu::Scratch& room) const {
     if (!t) return nullptr;
-    if (format_of(t) == 0) return reinterpret_cast<const float*>(t.raw());
+    const bool aligned = reinterpret_cast<std::uintptr_t>(t.raw()) % alignof(float) == 0;
+    if (format_of(t) == 0 && aligned) return reinterpret_cast<const float*>(t.raw());
     float* values = room.floats(t.count());
     kernels_.convert(values, t.raw(), t.dtype(), t.count());
     return values;
