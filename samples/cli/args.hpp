@@ -1,0 +1,108 @@
+// What every sub-command of the `idefics` executable shares: common options, output, and its own
+// faults.
+#pragma once
+
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <idefics/idefics.hpp>
+
+namespace cli {
+
+/// A fault of usage: exit code 2.
+struct UsageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct CommonOptions {
+  std::string model;
+  std::string dtype, device = "auto", load_in_4bit;
+  int threads = 0;
+  std::uint64_t seed = 0;
+  bool json = false, quiet = false, offline = false, timings = false, double_quant = false;
+
+  void add_to(CLI::App& app);
+
+  idefics::ModelOptions model_options() const;
+  idefics::Processor processor() const { return idefics::Processor::from_pretrained(model); }
+  /// Applies --threads and loads.
+  idefics::Model load() const {
+    idefics::set_num_threads(threads);
+    return idefics::Model::from_pretrained(model, model_options());
+  }
+};
+
+inline void CommonOptions::add_to(CLI::App& app) {
+  const char* named = std::getenv("IDEFICS_MODEL");
+  model = named != nullptr && *named != '\0' ? named : IDEFICS_TINY_MODEL;
+  app.add_option("--model", model,
+                 "checkpoint directory, or org/name[@revision] in the local cache");
+  app.add_option("--dtype", dtype,
+                 "f32, bf16 or f16; unset: as the files hold the weights, f32 arithmetic")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  app.add_option("--device", device, "cpu, cuda or auto")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}));
+  app.add_option("--load-in-4bit", load_in_4bit, "quantize weights: nf4 or fp4")
+      ->expected(0, 1)
+      ->default_str("fp4");
+  app.add_flag("--double-quant", double_quant, "quantize the quantization constants as well");
+  app.add_option("--threads", threads, "threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  app.add_option("--seed", seed, "seed of sampling");
+  app.add_flag("--json", json, "print one JSON object");
+  app.add_flag("--quiet", quiet, "no progress on stderr");
+  app.add_flag("--offline", offline, "never use the network");
+  app.add_flag("--timings", timings, "report seconds by stage");
+}
+
+inline idefics::ModelOptions CommonOptions::model_options() const {
+  using namespace idefics;
+  if (device == "cuda")
+    fail(ErrorCode::device_unavailable, "this build has no CUDA backend", {.field = "device"});
+  if (!load_in_4bit.empty() || double_quant)
+    fail(ErrorCode::invalid_option, "this build does not load in 4 bits",
+         {.field = "load_in_4bit"});
+  ModelOptions options;
+  if (dtype == "f32") options.dtype = DType::f32;
+  if (dtype == "bf16") options.dtype = DType::bf16;
+  if (dtype == "f16") options.dtype = DType::f16;
+  return options;
+}
+
+/// Options of the processor that several commands take.
+struct PromptOptions {
+  std::string file, end_of_utterance;
+  bool add_eos_token = false;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--prompt-file", file,
+                   "JSON prompt: an array of items, or an array of such arrays");
+    app.add_flag("--add-eos-token", add_eos_token, "end every prompt with the eos token");
+    app.add_option("--add-end-of-utterance-token", end_of_utterance,
+                   "true or false; unset: if the tokenizer has it")
+        ->check(CLI::IsMember({"true", "false"}));
+  }
+  idefics::ProcessorOptions options() const {
+    idefics::ProcessorOptions result{.add_eos_token = add_eos_token};
+    if (!end_of_utterance.empty()) result.add_end_of_utterance_token = end_of_utterance == "true";
+    return result;
+  }
+};
+
+/// Writes a line to stdout; a full disk or a closed pipe is an error like any other.
+inline void print(const std::string& text) {
+  std::cout << text << '\n' << std::flush;
+  if (!std::cout) idefics::fail(idefics::ErrorCode::io_failure, "cannot write to standard output");
+}
+
+void add_generate(CLI::App& app);
+void add_tensors(CLI::App& app);
+void add_tokens(CLI::App& app);
+void add_info(CLI::App& app);
+
+}  // namespace cli

@@ -1,0 +1,67 @@
+// The `idefics` executable. The answer goes to stdout and everything else to stderr; exit 0 is
+// success, 1 a runtime error, 2 a usage error, 130 an interrupt.
+#include <unistd.h>
+#include <csignal>
+
+#include <algorithm>
+
+#include "cli/args.hpp"
+
+namespace {
+
+void on_interrupt(int) { _exit(130); }
+
+/// One line whatever the message holds.
+std::string one_line(std::string text) {
+  std::ranges::replace_if(
+      text, [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
+  return text;
+}
+
+int report(const std::string& code, const std::string& message, bool json,
+           const idefics::ErrorContext& where, int exit) {
+  std::cerr << "idefics: error: " << code << ": " << one_line(message) << '\n';
+  if (json) {
+    idefics::Json error{{"code", code}, {"message", one_line(message)}};
+    if (!where.file.empty()) error["file"] = where.file;
+    if (!where.tensor.empty()) error["tensor"] = where.tensor;
+    if (!where.field.empty()) error["field"] = where.field;
+    if (where.offset) error["offset"] = *where.offset;
+    if (where.actual) error["actual"] = *where.actual;
+    if (where.limit) error["limit"] = *where.limit;
+    using Handler = idefics::Json::error_handler_t;
+    std::cerr << idefics::Json{{"error", error}}.dump(-1, ' ', false, Handler::replace) << '\n';
+  }
+  return exit;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGPIPE, SIG_IGN);
+  const bool json = std::any_of(argv + 1, argv + argc,
+                                [](const char* arg) { return std::string(arg) == "--json"; });
+  CLI::App app("IDEFICS-1: pictures and text in, text out.", "idefics");
+  app.set_version_flag("--version", "idefics " IDEFICS_VERSION);
+  app.require_subcommand(1);
+  cli::add_generate(app);
+  cli::add_tensors(app);
+  cli::add_tokens(app);
+  cli::add_info(app);
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return report("usage", error.what(), json, {}, 2);
+  } catch (const cli::UsageError& error) {
+    return report("usage", error.what(), json, {}, 2);
+  } catch (const idefics::Error& error) {
+    return report(std::string(error.code_name()), error.what(), json, error.context(), 1);
+  } catch (const std::bad_alloc&) {
+    return report("out_of_memory", "memory is exhausted", json, {}, 1);
+  } catch (const std::exception& error) {
+    return report("internal", error.what(), json, {}, 1);
+  }
+}

@@ -1,0 +1,53 @@
+// idefics process, idefics logits: what goes into the model, and what comes out of one pass.
+#include <memory>
+
+#include "cli/args.hpp"
+
+namespace cli {
+namespace {
+
+using namespace idefics;
+
+struct Command {
+  CommonOptions common;
+  PromptOptions prompt;
+  std::string out;
+};
+
+Inputs process(const Command& c) {
+  return c.common.processor()(read_prompt_file(c.prompt.file), c.prompt.options());
+}
+
+void run_process(const Command& c) {
+  const Inputs in = process(c);
+  write_safetensors(c.out, {{"input_ids", in.input_ids},
+                            {"attention_mask", in.attention_mask},
+                            {"pixel_values", in.pixel_values},
+                            {"image_attention_mask", in.image_attention_mask}});
+}
+
+void run_logits(const Command& c) {
+  const Inputs in = process(c);
+  const ForwardOutput out = c.common.load().forward(in);
+  write_safetensors(c.out,
+                    {{"logits", out.logits}, {"image_hidden_states", out.image_hidden_states}});
+}
+
+void add(CLI::App& app, const char* name, const char* about, void (*run)(const Command&)) {
+  auto c = std::make_shared<Command>();
+  auto* command = app.add_subcommand(name, about);
+  c->common.add_to(*command);
+  c->prompt.add_to(*command);
+  command->get_option("--prompt-file")->required();
+  command->add_option("-o,--output", c->out, "the .safetensors file to write")->required();
+  command->callback([c, run] { run(*c); });
+}
+
+}  // namespace
+
+void add_tensors(CLI::App& app) {
+  add(app, "process", "write the tensors that the processor makes of a prompt", run_process);
+  add(app, "logits", "write the logits of one forward pass", run_logits);
+}
+
+}  // namespace cli
