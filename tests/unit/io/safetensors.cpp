@@ -1,0 +1,92 @@
+// The header rules of safetensors, one case each, and what other readers once let through.
+#include <idefics/io/safetensors.hpp>
+
+#include "support/catch.hpp"
+#include "support/temp_dir.hpp"
+
+namespace {
+
+/// A file of a header and `data` bytes of zeros.
+std::string file_of(const std::string& header, std::size_t data) {
+  const std::uint64_t length = header.size();
+  std::string file(reinterpret_cast<const char*>(&length), sizeof length);
+  return file + header + std::string(data, '\0');
+}
+
+std::string verdict(const std::string& file) {
+  try {
+    idefics::parse_safetensors_header(std::as_bytes(std::span(file)), "f");
+  } catch (const idefics::Error& error) {
+    return std::string(error.code_name());
+  }
+  return "accepted";
+}
+
+std::string verdict(const std::string& header, std::size_t data) {
+  return verdict(file_of(header, data));
+}
+
+std::string entry(const std::string& name, const std::string& dtype, const std::string& shape,
+                  const std::string& offsets) {
+  return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape +
+         ",\"data_offsets\":" + offsets + "}";
+}
+
+}  // namespace
+
+TEST_CASE("valid headers are accepted") {
+  CHECK(verdict("{}", 0) == "accepted");
+  CHECK(verdict("{}   ", 0) == "accepted");
+  CHECK(verdict("{" + entry("s", "F32", "[]", "[0,4]") + "}", 4) == "accepted");
+  CHECK(verdict("{" + entry("e", "F32", "[0,3]", "[0,0]") + "}", 0) == "accepted");
+  CHECK(verdict(
+            "{" + entry("b", "U8", "[1]", "[4,5]") + "," + entry("a", "F32", "[1]", "[0,4]") + "}",
+            5) == "accepted");
+}
+
+TEST_CASE("sizes and offsets that contradict each other are refused") {
+  const auto one = [](const char* shape, const char* offsets, std::size_t data) {
+    return verdict("{" + entry("t", "F32", shape, offsets) + "}", data);
+  };
+  CHECK(one("[4194305,4194305,211106198978564]", "[0,16]", 16) == "arithmetic_overflow");
+  CHECK(one("[1000,1000]", "[0,4]", 4) == "invalid_safetensors");
+  CHECK(one("[1]", "[4,0]", 4) == "invalid_safetensors");
+  CHECK(one("[2]", "[0,8]", 4) == "truncated_file");
+  CHECK(one("[1]", "[0,4]", 5) == "oversized_file");
+  CHECK(one("[1]", "[4,8]", 8) == "invalid_safetensors");
+  for (const char* dim : {"[-1]", "[1.0]", "[1e0]", "[\"1\"]", "[281474976710657]"})
+    CHECK(one(dim, "[0,4]", 4) == "invalid_safetensors");
+  CHECK(verdict(
+            "{" + entry("k", "F32", "[1]", "[0,4]") + "," + entry("v", "F32", "[1]", "[0,4]") + "}",
+            4) == "invalid_safetensors");
+}
+
+TEST_CASE("texts that are no header are refused") {
+  CHECK(verdict(std::string("short")) == "truncated_file");
+  CHECK(verdict(std::string(8, '\xff')) == "invalid_safetensors");
+  CHECK(verdict(" {}", 0) == "invalid_safetensors");
+  CHECK(verdict("{}\n", 0) == "invalid_safetensors");
+  CHECK(verdict("{\"\xff\":1}", 0) == "invalid_json");
+  CHECK(verdict("{" + entry("t", "F31", "[1]", "[0,4]") + "}", 4) == "unsupported_dtype");
+  const auto twice = entry("t", "F32", "[1]", "[0,4]");
+  CHECK(verdict("{" + twice + "," + twice + "}", 4) == "duplicate_key");
+  CHECK(verdict("{\"__metadata__\":{\"n\":1}}", 0) == "invalid_safetensors");
+  CHECK(verdict(std::string("version https://git-lfs.github.com/spec/v1\n")) == "git_lfs_pointer");
+}
+
+TEST_CASE("what is written is read back, and no truncation of it is accepted") {
+  const testing::TempDir directory;
+  const auto path = directory.path() / "t.safetensors";
+  auto values = idefics::Tensor::empty(idefics::DType::f32, {2, 3});
+  for (std::size_t i = 0; i < 6; ++i) values.as_mutable<float>()[i] = static_cast<float>(i);
+  idefics::write_safetensors(
+      path, {{"z", values}, {"a", idefics::Tensor::zeros(idefics::DType::u8, {3})}},
+      {{"format", "pt"}});
+  const auto file = idefics::SafetensorsFile::open(path);
+  CHECK(file.tensors().front().name == "z");  // the wider dtype comes first
+  CHECK(file.metadata().at("format") == "pt");
+  CHECK(file.tensor("z").as<float>()[5] == 5.0f);
+  CHECK(file.find("absent") == nullptr);
+  const std::string whole = idefics::read_text_file(path, 4096);
+  for (std::size_t n = 0; n < whole.size(); ++n) CHECK(verdict(whole.substr(0, n)) != "accepted");
+}
