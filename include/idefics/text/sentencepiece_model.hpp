@@ -135,13 +135,15 @@ inline constexpr std::uint64_t normalizer_name = 1, charsmap = 2, dummy_prefix =
 inline constexpr std::uint64_t bpe = 2;  // TrainerSpec.ModelType
 }  // namespace proto
 
+/// The library recurses over a piece, so that a very long one would overflow the stack.
+inline constexpr std::size_t max_piece_bytes = 4096;
+
 inline Piece read_piece(std::string_view bytes, const std::string& file) {
-  constexpr std::size_t max_piece = 4096;
   ProtoReader reader(bytes, file);
   Piece piece;
   while (!reader.done()) {
     const auto field = reader.next();
-    if (field.number == proto::piece_text) piece.text = field.bytes.substr(0, max_piece + 1);
+    if (field.number == proto::piece_text) piece.text = field.bytes.substr(0, max_piece_bytes + 1);
     if (field.number == proto::piece_score)
       piece.score = std::bit_cast<float>(static_cast<std::uint32_t>(field.value));
     if (field.number == proto::piece_type) {
@@ -149,7 +151,6 @@ inline Piece read_piece(std::string_view bytes, const std::string& file) {
       piece.type = static_cast<PieceType>(field.value);
     }
   }
-  if (piece.text.size() > max_piece) reader.refuse("a piece is longer than 4096 bytes");
   return piece;
 }
 
@@ -174,6 +175,7 @@ inline void validate(const SentencePieceModel& model, const std::string& file) {
   for (const Piece& piece : model.pieces) {
     if (piece.text.empty() || piece.text.find('\0') != std::string::npos)
       refuse("a piece is empty or holds a zero byte");
+    if (piece.text.size() > detail::max_piece_bytes) refuse("a piece is longer than 4096 bytes");
     if (!seen.insert(piece.text).second)
       refuse("the piece \"" + piece.text.substr(0, 64) + "\" stands twice");
     unknown += piece.type == PieceType::unknown;
