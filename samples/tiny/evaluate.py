@@ -1,0 +1,143 @@
+"""What the checkpoint can do, measured from pictures through the processor and `generate`, as anyone would use it."""
+
+import json
+import random
+from pathlib import Path
+
+import torch
+from transformers import IdeficsForVisionText2Text, IdeficsProcessor
+
+from pool import HELD_OUT, picture_of
+from talk import ASKERS, CLASSIFY, NUMBERS, STORY, VQA, ask, ask_colour, ask_count, ask_what, ask_where, caption, story
+from world import KINDS, draw, sample_scene
+
+UNSEEN = HELD_OUT + 1_000_000          # the evaluation's seeds
+SHOWN = HELD_OUT + 2_000_000           # the sample pictures'
+PICTURES = (2, 10, 22, 47, 21)         # seeds, counted from SHOWN, chosen for their looks and for right answers
+
+
+class Speaker:
+    """A checkpoint that completes prompts greedily."""
+
+    def __init__(self, folder, dtype=torch.float32):
+        self.model = IdeficsForVisionText2Text.from_pretrained(folder, dtype=dtype).eval()
+        self.processor = IdeficsProcessor.from_pretrained(folder)
+
+    @torch.no_grad()
+    def __call__(self, prompts, chat=False, batch=50):
+        """The texts that follow the prompts; `chat` leaves <end_of_utterance> to the prompts."""
+        replies = []
+        for start in range(0, len(prompts), batch):
+            options = dict(add_end_of_utterance_token=False) if chat else {}
+            inputs = self.processor(text=prompts[start:start + batch], return_tensors="pt", **options)
+            ids = self.model.generate(**inputs, max_new_tokens=48)[:, inputs["input_ids"].shape[1]:]
+            replies += [text.strip() for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
+        return replies
+
+
+# ---- prompts: see prompts.md ----
+
+def question_prompt(picture, question):
+    return [VQA, picture, f"Question: {question} Answer:"]
+
+
+def chat_prompt(picture, question):
+    return ["User:", picture, f"{question}<end_of_utterance>", "\nAssistant:"]
+
+
+def next_turn(prompt, reply, question):
+    return [*prompt[:-1], f"{prompt[-1]} {reply}<end_of_utterance>", f"\nUser: {question}<end_of_utterance>", "\nAssistant:"]
+
+
+def examples_prompt(shown, picture):
+    """`shown`: pictures with their captions."""
+    told = [item for image, words in shown for item in ("User:", image, f"Describe this image.\nAssistant: {words}\n")]
+    return [*told, "User:", picture, "Describe this image.\nAssistant:"]
+
+
+def category_prompt(picture, categories):
+    return [CLASSIFY.format(list(categories)), picture, "Category:"]
+
+
+# ---- the measurement ----
+
+class Exam:
+    def __init__(self, folder, dtype, count):
+        self.speaker, self.count = Speaker(folder, dtype), count
+        self.scenes = [sample_scene(UNSEEN + i) for i in range(count)]
+        self.pictures = [picture_of(scene, UNSEEN + i) for i, scene in enumerate(self.scenes)]
+        self.pairs = list(zip(self.pictures, self.scenes))
+
+    def grade(self, name, prompts, truths, chat=False):
+        said = self.speaker(prompts, chat)
+        wrong = [(truth, reply) for truth, reply in zip(truths, said) if truth != reply]
+        self._print(name, len(truths) - len(wrong), len(truths), wrong)
+        return said
+
+    def _print(self, name, right, total, wrong):
+        example = f"   e.g. {wrong[0][0]!r}, said {wrong[0][1]!r}" if wrong else ""
+        print(f"{name:34} {right / max(1, total):7.1%}  ({right}/{total}){example}", flush=True)
+
+    def captions(self):
+        truths = [caption(scene) for scene in self.scenes]
+        said = self.grade("caption, no text", [[picture] for picture in self.pictures], truths)
+        for things in (1, 2, 3):
+            chosen = [i for i, scene in enumerate(self.scenes) if len(scene.things) == things]
+            wrong = [(truths[i], said[i]) for i in chosen if truths[i] != said[i]]
+            self._print(f"  with {NUMBERS[things]}", len(chosen) - len(wrong), len(chosen), wrong)
+        self.grade("caption, continued text", [[p, "This is an image of"] for p in self.pictures], truths)
+        shown = [[(self.pictures[i - 2], truths[i - 2]), (self.pictures[i - 1], truths[i - 1])] for i in range(self.count)]
+        self.grade("caption, two examples", [examples_prompt(s, p) for s, p in zip(shown, self.pictures)], truths)
+
+    def questions(self):
+        rng = random.Random("exam")
+        for sort in ASKERS:
+            asked = [(picture, ask(scene, rng, sort)) for picture, scene in self.pairs]
+            asked = [(picture, found) for picture, found in asked if found]
+            self.grade(f"question: {sort}", [question_prompt(p, q) for p, (q, _) in asked], [answer for _, (_, answer) in asked])
+
+    def chat(self):
+        """Both turns count: the second is asked after the first reply, whatever that was."""
+        rng = random.Random("chat")
+        prompts, truths = [chat_prompt(p, "What is this?") for p in self.pictures], [caption(s) for s in self.scenes]
+        first = self.grade("chat, first turn", prompts, truths, chat=True)
+        asked = [ask(scene, rng) for scene in self.scenes]
+        second = [next_turn(prompt, reply, question) for prompt, reply, (question, _) in zip(prompts, first, asked)]
+        self.grade("chat, second turn", second, [answer for _, answer in asked], chat=True)
+
+    def others(self):
+        rng = random.Random("others")
+        alone = [(picture, scene.things[0].kind) for picture, scene in self.pairs if len(scene.things) == 1]
+        lists = [rng.sample([k for k in KINDS if k != kind], 4) + [kind] for _, kind in alone]
+        prompts = [category_prompt(p, rng.sample(names, 5)) for (p, _), names in zip(alone, lists)]
+        self.grade("category", prompts, [kind for _, kind in alone])
+        self.grade("story", [[STORY, picture, "Story:\n"] for picture in self.pictures], [story(s) for s in self.scenes])
+        self.grade("no picture", [["User: Hello!<end_of_utterance>", "\nAssistant:"]],
+                   ["Hello! Show me a picture and I will tell you what I see."], chat=True)
+
+
+def evaluate(folder, count=500, dtypes=(torch.float32, torch.bfloat16)):
+    for dtype in dtypes:
+        print(f"{folder}, {count} held-out scenes, {dtype}")
+        exam = Exam(folder, dtype, count)
+        for part in (exam.captions, exam.questions, exam.chat, exam.others):
+            part()
+
+
+# ---- the sample pictures ----
+
+def write_pictures(folder, out):
+    """Pictures and what is true of them; says so if the checkpoint does not agree."""
+    out, speaker, expected = Path(out), Speaker(folder), []
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in PICTURES:
+        scene, rng = sample_scene(SHOWN + seed), random.Random(seed)
+        name = "-and-".join(thing.name.replace(" ", "-") for thing in scene.things) + ".png"
+        picture = draw(scene, 256, oversample=4)
+        picture.save(out / name, optimize=True)
+        asked = dict(filter(None, (asker(scene, rng) for asker in (ask_what, ask_colour, ask_where, ask_count))))
+        said = speaker([[picture]]) + speaker([question_prompt(picture, question) for question in asked])
+        for truth, reply in zip([caption(scene), *asked.values()], said):
+            print("right" if truth == reply else "WRONG", name, repr(truth), repr(reply))
+        expected.append(dict(image=name, caption=caption(scene), questions=[dict(q=q, a=a) for q, a in asked.items()]))
+    (out / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
