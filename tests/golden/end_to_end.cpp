@@ -1,0 +1,38 @@
+// The embedded checkpoint and its sample pictures, through files, processor, model and tokenizer: every
+// caption and every answer of samples/pictures/expected.json.
+#include <idefics/idefics.hpp>
+
+#include "support/catch.hpp"
+
+using namespace idefics;
+
+namespace {
+
+const std::filesystem::path samples = std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples";
+
+std::string answer(Model& model, const Processor& processor, const Prompt& prompt) {
+  const auto turn = processor.tokenizer().token_to_id(Processor::end_of_utterance_token);
+  const auto output = model.generate(
+      processor(prompt, {.add_end_of_utterance_token = false}),
+      {.max_new_tokens = 40,
+       .eos_token_id = std::vector<std::int32_t>{processor.tokenizer().eos_id(), turn.value()},
+       .bad_words_ids = processor.image_token_ids()});
+  return processor.batch_decode(output.new_tokens, {.skip_special_tokens = true}).at(0);
+}
+
+}  // namespace
+
+TEST_CASE("the embedded checkpoint captions its sample pictures, in every dtype") {
+  const Json expected = read_json_file(samples / "pictures" / "expected.json");
+  const auto processor = Processor::from_pretrained((samples / "tiny").string());
+  REQUIRE(expected.size() >= 4);
+  for (const auto dtype : {DType::f32, DType::bf16, DType::f16}) {
+    auto model = Model::from_pretrained((samples / "tiny").string(), {.dtype = dtype});
+    for (const Json& scene : expected) {
+      const auto name = scene.at("image").get<std::string>();
+      INFO(name << " in " << name_of(dtype));
+      CHECK(answer(model, processor, {Image::open(samples / "pictures" / name)}) ==
+            scene.at("caption").get<std::string>());
+    }
+  }
+}
