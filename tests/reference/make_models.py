@@ -4,6 +4,7 @@ Writes tests/golden/data/models/NAME/{config.json, generation_config.json, model
 forward.safetensors, greedy.json, greedy_pool.safetensors}. Weights, prompts and pictures come from SEED.
 """
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -122,12 +123,11 @@ def record_forward(name, model, folder):
     for i, case in enumerate(cases(name, model)):
         case_out = dict(case)
         for suffix, dtype in (("", torch.float32), ("_bf16", torch.bfloat16), ("_f16", torch.float16)):
-            out = model.to(dtype)(**case, interpolate_pos_encoding=name == "interpolated")
+            twin = copy.deepcopy(model).to(dtype)  # a copy: rotary tables stay rounded once they were
+            out = twin(**case, interpolate_pos_encoding=name == "interpolated")
             case_out["logits" + suffix] = out.logits.float()
             if not suffix:
                 case_out["image_hidden_states"] = out.image_hidden_states
-                saved = {k: v.clone() for k, v in model.state_dict().items()}
-            model.float().load_state_dict(saved)
         tensors |= {f"{i}.{k}": v.clone().contiguous() for k, v in case_out.items()}
     save_file(tensors, folder / "forward.safetensors", metadata=VERSIONS)
 

@@ -78,6 +78,8 @@ class Backend {
   /// Bytes that this device can read; the CPU returns the view itself.
   virtual Tensor upload(const Tensor& host) { return host; }
   virtual Tensor download(const Tensor& device) { return device; }
+  /// Tells how many keys an attention may come to read, so that a growing past finds its room taken.
+  virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) { (void)keys, (void)head_dim; }
 
   // ---- products
   // -------------------------------------------------------------------------------------

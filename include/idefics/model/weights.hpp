@@ -75,9 +75,8 @@ class CheckpointWeights final : public WeightSource {
       const DType kept = kept_dtype(stored.dtype(), dtype_);
       return backend_.upload(kept == stored.dtype() ? stored : convert(stored, kept));
     }
-    // small tensors: rounded to the dtype asked for, as the reference does, and then kept in f32
-    const bool round = dtype_ && *dtype_ != DType::f32 && *dtype_ != stored.dtype();
-    return backend_.upload(convert(round ? convert(stored, *dtype_) : stored, DType::f32));
+    // norms, biases and gates weigh nothing: they keep all the bits that the file has
+    return backend_.upload(convert(stored, DType::f32));
   }
 
   /// The stored tensor that answers a request, checked against it.

@@ -22,6 +22,10 @@ class CpuBackend final : public Backend {
   }
   Isa isa() const { return isa_; }
 
+  void reserve_keys(std::int64_t keys, std::int64_t head_dim) override {
+    (void)scratch_.floats(detail::cpu::attention_scratch(keys, head_dim) * num_threads());
+  }
+
  protected:
   void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
                  Compute compute) override {
