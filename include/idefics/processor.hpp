@@ -113,7 +113,7 @@ class Processor {
     std::vector<Image> pictures;
   };
   Row read(const Prompt& prompt, const ProcessorOptions& options) const;
-  std::vector<std::int64_t> pictures_seen(const std::vector<std::int32_t>& ids) const;
+  std::vector<std::int64_t> pictures_seen(std::span<const std::int64_t> ids) const;
 
   Tokenizer tokenizer_;
   ImageProcessor image_processor_;
@@ -156,14 +156,13 @@ inline Processor::Row Processor::read(const Prompt& prompt, const ProcessorOptio
 }
 
 /// For every token the latest picture before it (its own token included), or -1; none after an eos.
-inline std::vector<std::int64_t> Processor::pictures_seen(
-    const std::vector<std::int32_t>& ids) const {
+inline std::vector<std::int64_t> Processor::pictures_seen(std::span<const std::int64_t> ids) const {
   const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1),
                      eos = tokenizer_.eos_id();
   std::vector<std::int64_t> seen;
   std::int64_t count = -1;
   bool ended = false;
-  for (const std::int32_t id : ids) {
+  for (const std::int64_t id : ids) {
     if (id == image) ++count, ended = false;
     seen.push_back(ended ? -1 : count);
     if (id == eos) ended = true;
@@ -201,13 +200,18 @@ inline Inputs Processor::operator()(const std::vector<Prompt>& batch,
   for (std::int64_t r = 0; r < b; ++r) {
     const Row& row = rows[static_cast<std::size_t>(r)];
     const std::int64_t first = r * t + (left ? t - std::ssize(row.ids) : 0);
-    const auto seen = pictures_seen(row.ids);
     for (std::size_t i = 0; i < row.ids.size(); ++i) {
       const auto at = static_cast<std::size_t>(first) + i;
       ids[at] = row.ids[i], mask[at] = 1;
-      if (any_picture && seen[i] >= 0 && seen[i] < n)
-        in.image_attention_mask.as_mutable<std::int64_t>()[at * static_cast<std::size_t>(n) +
-                                                           static_cast<std::size_t>(seen[i])] = 1;
+    }
+    // over the padded row: padding behind a text sees what the last token sees, as in the reference
+    const auto seen =
+        pictures_seen(ids.subspan(static_cast<std::size_t>(r * t), static_cast<std::size_t>(t)));
+    for (std::size_t i = 0; any_picture && i < seen.size(); ++i) {
+      const auto at = (static_cast<std::size_t>(r * t) + i) * static_cast<std::size_t>(n);
+      if (seen[i] >= 0 && seen[i] < n)
+        in.image_attention_mask.as_mutable<std::int64_t>()[at + static_cast<std::size_t>(seen[i])] =
+            1;
     }
     for (std::size_t i = 0; i < row.pictures.size(); ++i)
       image_processor_(
