@@ -93,6 +93,7 @@ class Tokenizer {
   TokenizerDescription about_;
   std::string file_;
   std::shared_ptr<sentencepiece::SentencePieceProcessor> pieces_;
+  std::string first_bytes_;         // of added tokens
   std::vector<std::string> texts_;  // by id
   std::vector<bool> special_;       // by id
   std::unordered_map<std::string, std::int32_t> ids_;
@@ -116,6 +117,7 @@ inline Tokenizer::Tokenizer(TokenizerDescription about, std::string file)
     if (id >= texts_.size()) texts_.resize(id + 1);
     texts_[id] = token.content;
   }
+  for (const AddedToken& token : about_.added) first_bytes_.push_back(token.content[0]);
   special_.resize(texts_.size(), false);
   for (const AddedToken& token : about_.added)
     special_[static_cast<std::size_t>(token.id)] = token.special;
@@ -146,13 +148,13 @@ inline std::vector<std::int32_t> Tokenizer::encode(std::string_view text,
 inline std::optional<Tokenizer::Match> Tokenizer::next_added_token(std::string_view text,
                                                                    std::size_t from) const {
   std::optional<Match> best;
-  for (const AddedToken& token : about_.added) {
-    const std::size_t at = text.find(token.content, from);
-    if (at == std::string_view::npos) continue;
-    const std::size_t end = at + token.content.size();
-    if (!best || at < best->begin || (at == best->begin && end > best->end))
-      best = Match{at, end, &token};
-  }
+  // one pass over the text: only places where some token's first byte stands are looked at
+  for (std::size_t at = from;
+       !best && (at = text.find_first_of(first_bytes_, at)) != std::string_view::npos; ++at)
+    for (const AddedToken& token : about_.added)
+      if (text.substr(at).starts_with(token.content) &&
+          (!best || at + token.content.size() > best->end))
+        best = Match{at, at + token.content.size(), &token};
   if (best && best->token->lstrip)
     while (best->begin > from && text[best->begin - 1] == ' ') --best->begin;
   if (best && best->token->rstrip)
