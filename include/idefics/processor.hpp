@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -84,6 +85,11 @@ class Processor {
 
   Inputs operator()(const Prompt& prompt, const ProcessorOptions& options = {}) const {
     return (*this)(std::vector<Prompt>{prompt}, options);
+  }
+  /// processor({image, "text"}), and unambiguously so for two texts.
+  Inputs operator()(std::initializer_list<PromptItem> prompt,
+                    const ProcessorOptions& options = {}) const {
+    return (*this)(std::vector<Prompt>{Prompt(prompt)}, options);
   }
   /// Throws `empty_prompt` for a batch without rows, `url_refused`, `invalid_utf8`.
   Inputs operator()(const std::vector<Prompt>& batch, const ProcessorOptions& options = {}) const;

@@ -4,6 +4,7 @@
 
 #ifndef IDEFICS_NO_LIBJPEG
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <span>
@@ -38,7 +39,6 @@ struct JpegErrors {
 
 struct JpegPixels {
   int width = 0, height = 0, channels = 0;
-  bool inverted_cmyk = false;
   std::vector<std::uint8_t> bytes;
 };
 
@@ -56,7 +56,6 @@ inline bool run_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors,
   too_large = exceeds(jpeg.image_width, jpeg.image_height, limits);
   if (too_large) return false;
   if (jpeg.num_components == 4) jpeg.out_color_space = JCS_CMYK;
-  out.inverted_cmyk = jpeg.saw_Adobe_marker != 0;
   jpeg_start_decompress(&jpeg);
   out.width = static_cast<int>(jpeg.output_width);
   out.height = static_cast<int>(jpeg.output_height);
@@ -71,14 +70,12 @@ inline bool run_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors,
   return true;
 }
 
-/// CMYK to RGB as Pillow converts it: (255 - ink) scaled by (255 - key), rounded.
+/// CMYK to RGB as Pillow converts it: ink is stored inverted, as Adobe does, whatever the file
+/// says; (255 - ink) is scaled by (255 - key) and rounded.
 inline std::vector<std::uint8_t> cmyk_to_rgb(const JpegPixels& in) {
   std::vector<std::uint8_t> rgb(in.bytes.size() / 4 * 3);
   for (std::size_t i = 0; i < in.bytes.size() / 4; ++i) {
-    auto ink = [&](std::size_t c) {
-      const int value = in.bytes[i * 4 + c];
-      return in.inverted_cmyk ? 255 - value : value;
-    };
+    auto ink = [&](std::size_t c) { return 255 - int{in.bytes[i * 4 + c]}; };
     const int light = 255 - ink(3);
     for (std::size_t c = 0; c < 3; ++c) {
       const int product = ink(c) * light + 128;
