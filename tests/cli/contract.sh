@@ -1,0 +1,76 @@
+#!/bin/sh
+# Exit codes, one line on stderr, nothing on stdout after a fault; right answers on stdout otherwise.
+# usage: contract.sh EXECUTABLE SAMPLES
+set -u
+idefics=$1 samples=$2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+failures=0
+
+complain() {
+  echo "FAILED: $*" >&2
+  failures=$((failures + 1))
+}
+
+# fault CODE EXIT ARGS...: the command must fail with this code and exit status.
+fault() {
+  code=$1 status=$2
+  shift 2
+  "$idefics" "$@" >"$scratch/out" 2>"$scratch/err"
+  found=$?
+  [ "$found" -eq "$status" ] || complain "exit $found, not $status: $*"
+  [ ! -s "$scratch/out" ] || complain "stdout is not empty: $*"
+  [ "$(wc -l <"$scratch/err")" -eq 1 ] || complain "stderr is not one line: $*"
+  grep -q "^idefics: error: $code: " "$scratch/err" || complain "no $code in $(cat "$scratch/err"): $*"
+}
+
+# answer TEXT ARGS...: the command must print exactly this.
+answer() {
+  wanted=$1
+  shift
+  [ "$("$idefics" "$@" 2>"$scratch/err")" = "$wanted" ] || complain "another answer than '$wanted': $*"
+  [ ! -s "$scratch/err" ] || complain "stderr is not empty: $*"
+}
+
+picture=$samples/pictures/pink-boat.png
+answer "a pink boat" caption "$picture"
+answer "a pink boat" caption "$picture" --dtype bf16 --threads 1
+answer "$("$idefics" tokenize 'a red cat')" tokenize "a red cat" --model "$samples/tiny"
+answer "a red cat" detokenize "$("$idefics" tokenize 'a red cat')"
+
+mkdir "$scratch/empty" "$scratch/alien" "$scratch/lfs" "$scratch/sharded"
+echo '{"model_type": "llama"}' >"$scratch/alien/config.json"
+cp "$samples/tiny/model.safetensors" "$scratch/alien"
+cp "$samples/tiny/"*.json "$samples/tiny/tokenizer.model" "$scratch/lfs"
+printf 'version https://git-lfs.github.com/spec/v1\n' >"$scratch/lfs/model.safetensors"
+cp "$samples/tiny/"*.json "$scratch/sharded"
+echo '{"weight_map": {"x": "model-00001-of-00002.safetensors"}}' >"$scratch/sharded/model.safetensors.index.json"
+head -c 500 "$picture" >"$scratch/cut.png"
+echo 'not json' >"$scratch/prompt.json"
+echo '[{"image": 3}]' >"$scratch/item.json"
+
+fault usage 2
+fault usage 2 caption
+fault usage 2 caption "$picture" --no-such-flag
+fault usage 2 caption "$picture" --max-new-tokens many
+fault usage 2 generate
+fault file_not_found 1 caption "$scratch/none.png"
+fault invalid_image 1 caption "$scratch/cut.png"
+fault invalid_image 1 caption "$samples/tiny/config.json"
+fault model_not_found 1 info no-such-model
+fault model_not_found 1 info org/name@../../etc
+fault not_a_checkpoint 1 info "$scratch/empty"
+fault unsupported_architecture 1 info "$scratch/alien"
+fault git_lfs_pointer 1 info "$scratch/lfs"
+fault missing_shard 1 info "$scratch/sharded"
+fault invalid_json 1 generate --prompt-file "$scratch/prompt.json"
+fault invalid_prompt 1 generate --prompt-file "$scratch/item.json"
+fault url_refused 1 caption http://localhost/picture.png
+fault invalid_token_id 1 detokenize "[99999]"
+fault invalid_option 1 caption "$picture" --max-new-tokens 0
+fault invalid_option 1 caption "$picture" --num-beams 2
+fault invalid_option 1 caption "$picture" --load-in-4bit
+fault device_unavailable 1 caption "$picture" --device cuda
+
+[ "$failures" -eq 0 ] || exit 1
+echo "all commands answered as the contract says"
