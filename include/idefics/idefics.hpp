@@ -4,7 +4,7 @@
 //   auto model = idefics::Model::from_pretrained("HuggingFaceM4/idefics-9b");
 //   auto inputs = processor({idefics::Image::open("eiffel.jpg"), "This is an image of "});
 //   auto output = model.generate(inputs, {.max_new_tokens = 10});
-//   std::cout << processor.batch_decode(output.sequences, {.skip_special_tokens = true})[0] << '\n';
+//   std::cout << processor.batch_decode(output.sequences, {.skip_special_tokens = true})[0];
 #pragma once
 
 #include <idefics/backend/reference/reference_backend.hpp>

@@ -1,5 +1,5 @@
-// The embedded checkpoint and its sample pictures, through files, processor, model and tokenizer: every
-// caption and every answer of samples/pictures/expected.json.
+// The embedded checkpoint and its sample pictures, through files, processor, model and tokenizer:
+// every caption and every answer of samples/pictures/expected.json.
 #include <idefics/idefics.hpp>
 
 #include "support/catch.hpp"

@@ -6,9 +6,7 @@
 // promises:
 //
 //   * an output element depends on its own inputs, on K and on the compute dtype alone, never on
-//   how
-//     many rows, threads or vector lanes share the work (docs/determinism.md has the order of each
-//     sum);
+//     how many rows, threads or lanes share the work (docs/determinism.md: the order of each sum);
 //   * an operation allocates nothing once it has seen its largest shapes.
 //
 // The public functions check shapes and throw `shape_mismatch` or `dtype_mismatch`; a backend
@@ -62,9 +60,8 @@ struct LinearWeight {
 struct AttentionSegment {
   std::int64_t query_begin = 0;  // rows of q and out
   std::int64_t query_end = 0;
-  std::span<const std::int32_t>
-      key_rows{};       // rows of k and v, in the order of summation; may be empty
-  bool causal = false;  // query i of n sees the first keys - (n - 1 - i) keys
+  std::span<const std::int32_t> key_rows{};  // rows of k and v, as they are summed; may be empty
+  bool causal = false;                       // query i of n sees the first keys - (n - 1 - i) keys
 };
 
 class Backend {
@@ -72,17 +69,17 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
 
-  // ---- memory of the device
-  // --------------------------------------------------------------------------
+  // ---- memory of the device ---------------------------------------------------------------------
   virtual Tensor empty(DType dtype, Shape shape) { return Tensor::empty(dtype, shape); }
   /// Bytes that this device can read; the CPU returns the view itself.
   virtual Tensor upload(const Tensor& host) { return host; }
   virtual Tensor download(const Tensor& device) { return device; }
-  /// Tells how many keys an attention may come to read, so that a growing past finds its room taken.
-  virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) { (void)keys, (void)head_dim; }
+  /// Tells how many keys an attention may come to read: a growing past then finds its room taken.
+  virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) {
+    (void)keys, (void)head_dim;
+  }
 
-  // ---- products
-  // -------------------------------------------------------------------------------------
+  // ---- products ---------------------------------------------------------------------------------
   /// out[m,n] = sum_k x[m,k] * weight[n,k] (+ bias[n]); torch.nn.Linear. `bias` may be empty.
   void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/, const LinearWeight& weight /*[N,K]*/,
               const Tensor& bias /*[N]*/, Compute compute) {
@@ -104,8 +101,7 @@ class Backend {
     do_attention(std::move(out), q, k, v, segments, scale);
   }
 
-  // ---- normalisation
-  // --------------------------------------------------------------------------------
+  // ---- normalisation ----------------------------------------------------------------------------
   /// x / sqrt(mean(x^2) + eps) * weight; transformers' IdeficsRMSNorm. May work in place.
   void rms_norm(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& weight /*[D]*/,
                 float eps) {
@@ -122,10 +118,9 @@ class Backend {
     do_layer_norm(std::move(out), x, weight, bias, eps);
   }
 
-  // ---- positions and tokens
-  // -------------------------------------------------------------------------
-  /// Rotates halves in place: (a, b) -> (a cos - b sin, b cos + a sin), a = x[..., :E/2], b =
-  /// x[..., E/2:].
+  // ---- positions and tokens ---------------------------------------------------------------------
+  /// Rotates halves in place: (a, b) -> (a cos - b sin, b cos + a sin), with a = x[..., :E/2] and
+  /// b = x[..., E/2:].
   void rope(Tensor x /*[M,H,E]*/, const Tensor& cos /*[P,E/2]*/, const Tensor& sin /*[P,E/2]*/,
             std::span<const std::int32_t> positions /*[M]*/) {
     check(x.shape().rank() == 3 && x.dim(2) == 2 * cos.dim(1), "rope", "head width", x, cos);
@@ -150,8 +145,7 @@ class Backend {
     do_unfold_patches(std::move(out), pixels, patch);
   }
 
-  // ---- elementwise
-  // ----------------------------------------------------------------------------------
+  // ---- elementwise ------------------------------------------------------------------------------
   /// out = act(x). May work in place.
   void activation(Tensor out, const Tensor& x, Activation act) {
     check(out.count() == x.count(), "activation", "x and out", x, out);

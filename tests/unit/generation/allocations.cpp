@@ -36,9 +36,11 @@ TEST_CASE("a decode step allocates nothing") {
       auto model = golden::load(name, {.dtype = dtype});
       std::mt19937 random(5);
       std::vector<testing::RandomPrompt> rows;
-      for (int i = 0; i < 3; ++i) rows.push_back(testing::random_prompt(random, model.config(), 6, 2));
+      for (int i = 0; i < 3; ++i)
+        rows.push_back(testing::random_prompt(random, model.config(), 6, 2));
       const auto inputs = testing::batch_of(rows, model.config(), true);
-      const GenerationConfig config{.max_new_tokens = 12, .eos_token_id = std::vector<std::int32_t>{}};
+      const GenerationConfig config{.max_new_tokens = 12,
+                                    .eos_token_id = std::vector<std::int32_t>{}};
       std::vector<long> counts;
       counts.reserve(64);
       model.generate(inputs, config, {}, [&counts](auto) {

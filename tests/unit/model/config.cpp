@@ -39,8 +39,10 @@ TEST_CASE("keys that are left out have transformers' defaults") {
 
 TEST_CASE("the nested layout is read, with either name of the tower's width") {
   const Config c = read(R"({"model_type": "idefics", "use_resampler": true, "alpha_type": "vector",
-    "vision_config": {"hidden_size": 1280, "model_type": "idefics_vision", "hidden_act": "quick_gelu"},
-    "perceiver_config": {"resampler_depth": 2, "use_resampler": false, "model_type": "idefics_perciever"}})");
+    "vision_config": {"hidden_size": 1280, "hidden_act": "quick_gelu",
+                      "model_type": "idefics_vision"},
+    "perceiver_config": {"resampler_depth": 2, "use_resampler": false,
+                         "model_type": "idefics_perciever"}})");
   CHECK(c.vision.embed_dim == 1280);
   CHECK(c.vision.hidden_act == Activation::quick_gelu);
   CHECK(c.perceiver.depth == 2);
