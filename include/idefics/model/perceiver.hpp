@@ -9,6 +9,7 @@
 
 #include <idefics/model/config.hpp>
 #include <idefics/model/weight_source.hpp>
+#include <idefics/nn/attention.hpp>
 #include <idefics/nn/mlp.hpp>
 
 namespace idefics::inline v0 {
