@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -240,6 +241,20 @@ struct NamedTensor {
   Tensor tensor;
 };
 
+namespace detail {
+
+/// "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}, as the reference writer orders it.
+inline std::string header_entry(const NamedTensor& item, std::uint64_t begin) {
+  const auto* format =
+      std::ranges::find(format_dtypes, std::optional(item.tensor.dtype()), &FormatDType::dtype);
+  const auto dims = item.tensor.shape().dims();
+  return Json(item.name).dump() + R"(:{"dtype":")" + std::string(format->name) + R"(","shape":)" +
+         Json(std::vector<std::int64_t>(dims.begin(), dims.end())).dump() + R"(,"data_offsets":[)" +
+         std::to_string(begin) + "," + std::to_string(begin + item.tensor.bytes()) + "]}";
+}
+
+}  // namespace detail
+
 /// Writes a file as the reference writer does: wide dtypes first, then by name; header padded to
 /// eight bytes; complete or not there at all. Throws `io_failure` or `duplicate_key`.
 inline void write_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors,
@@ -248,22 +263,19 @@ inline void write_safetensors(const std::filesystem::path& path, std::vector<Nam
     const auto wide = [](const NamedTensor& t) { return size_of(t.tensor.dtype()); };
     return wide(a) != wide(b) ? wide(a) > wide(b) : a.name < b.name;
   });
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::string text = "{";
+  if (!metadata.empty()) text += "\"__metadata__\":" + Json(metadata).dump();
+  std::set<std::string_view> names;
   std::uint64_t at = 0;
-  for (const auto& [name, tensor] : tensors) {
-    if (header.contains(name))
+  for (const NamedTensor& item : tensors) {
+    if (!names.insert(item.name).second)
       fail(ErrorCode::duplicate_key, "two tensors have one name",
-           {.file = path.string(), .tensor = name});
-    const auto* format = std::ranges::find(detail::format_dtypes, std::optional(tensor.dtype()),
-                                           &detail::FormatDType::dtype);
-    header[name] = {{"dtype", std::string(format->name)},
-                    {"shape", std::vector<std::int64_t>(tensor.shape().dims().begin(),
-                                                        tensor.shape().dims().end())},
-                    {"data_offsets", {at, at + tensor.bytes()}}};
-    at += tensor.bytes();
+           {.file = path.string(), .tensor = item.name});
+    if (text.size() > 1) text += ',';
+    text += detail::header_entry(item, at);
+    at += item.tensor.bytes();
   }
-  std::string text = header.dump();
+  text += '}';
   text.append((8 - text.size() % 8) % 8, ' ');
   const std::uint64_t length = text.size();
   AtomicFile file(path);
