@@ -1,11 +1,28 @@
 // The kernels, compiled once for each instruction set, and the choice among them.
+//
+// They take seconds to compile. A program of many units may define IDEFICS_EXTERN_KERNELS in all of
+// them and IDEFICS_DEFINE_KERNELS in one that includes this header: then that unit alone has them.
 #pragma once
-
-#include <algorithm>
-#include <type_traits>
 
 #include <idefics/backend/cpu/isa.hpp>
 #include <idefics/backend/cpu/kernel_table.hpp>
+
+#if defined(IDEFICS_EXTERN_KERNELS) && !defined(IDEFICS_DEFINE_KERNELS)
+
+namespace idefics::inline v0::detail::cpu {
+KernelTable kernels_for(Isa isa, bool native_bf16 = true);
+}
+
+#else
+
+#if defined(IDEFICS_DEFINE_KERNELS)
+#define IDEFICS_KERNELS_INLINE
+#else
+#define IDEFICS_KERNELS_INLINE inline
+#endif
+
+#include <algorithm>
+#include <type_traits>
 
 #if defined(__GNUC__)
 // GCC reports every array bound that is a template parameter of type int.
@@ -62,7 +79,7 @@ namespace idefics::inline v0::detail::cpu {
 
 /// The kernels for `isa`, which this CPU must have. `native_bf16` allows `vdpbf16ps` where it
 /// exists; the bits are the same without.
-inline KernelTable kernels_for(Isa isa, bool native_bf16 = true) {
+IDEFICS_KERNELS_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true) {
 #if IDEFICS_CPU_X86
   if (isa == Isa::avx512) {
     KernelTable table = avx512::table;
@@ -75,5 +92,8 @@ inline KernelTable kernels_for(Isa isa, bool native_bf16 = true) {
 #endif
   return scalar::table;
 }
+#undef IDEFICS_KERNELS_INLINE
 
 }  // namespace idefics::inline v0::detail::cpu
+
+#endif
