@@ -128,6 +128,7 @@ inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationCo
                                         ForwardOptions options, const StepCallback& on_step) {
   const GenerationConfig config = asked.merged_over(parts_->generation_config);
   validate(config, this->config().total_vocab_size());
+  require_supported_mode(config);
   auto sequences = make_sequences(inputs, this->config());
   const LengthLimits limits =
       length_limits(config, inputs.input_ids.dim(1), this->config().max_position_embeddings);

@@ -5,55 +5,12 @@
 #include <memory>
 
 #include "cli/args.hpp"
+#include "cli/generation_flags.hpp"
 
 namespace cli {
 namespace {
 
 using namespace idefics;
-
-/// Options of generation, under transformers' names with dashes.
-struct GenerationFlags {
-  std::int64_t max_new_tokens = -1, max_length = -1, min_new_tokens = -1, min_length = 0,
-               num_beams = 1;
-  std::int64_t pad_token_id = -1;
-  std::string eos_token_id, bad_words_ids, file;
-  bool do_sample = false;
-
-  void add_to(CLI::App& app) {
-    app.add_option("--max-new-tokens", max_new_tokens);
-    app.add_option("--max-length", max_length, "counts the prompt");
-    app.add_option("--min-new-tokens", min_new_tokens);
-    app.add_option("--min-length", min_length, "counts the prompt");
-    app.add_option("--eos-token-id", eos_token_id, "an id, or a JSON list of ids");
-    app.add_option("--pad-token-id", pad_token_id);
-    app.add_option("--bad-words-ids", bad_words_ids, "JSON list of lists of ids");
-    app.add_option("--generation-config", file, "a generation_config.json; flags win over it");
-    app.add_option("--num-beams", num_beams);
-    app.add_flag("--do-sample", do_sample);
-  }
-
-  GenerationConfig config(const Model& model) const {
-    if (num_beams != 1)
-      fail(ErrorCode::invalid_option, "this build has greedy search alone", {.field = "num_beams"});
-    if (do_sample)
-      fail(ErrorCode::invalid_option, "this build has greedy search alone", {.field = "do_sample"});
-    Json given = Json::object();
-    auto set = [&given](const char* key, std::int64_t value, std::int64_t unset) {
-      if (value != unset) given[key] = value;
-    };
-    set("max_new_tokens", max_new_tokens, -1), set("max_length", max_length, -1);
-    set("min_new_tokens", min_new_tokens, -1), set("min_length", min_length, 0);
-    set("pad_token_id", pad_token_id, -1);
-    if (!eos_token_id.empty()) given["eos_token_id"] = parse_json(eos_token_id, "--eos-token-id");
-    if (!bad_words_ids.empty())
-      given["bad_words_ids"] = parse_json(bad_words_ids, "--bad-words-ids");
-    GenerationConfig flags = generation_config_from_json(given, "command line", model.config());
-    if (max_length != -1) flags.max_length = max_length;
-    if (file.empty()) return flags;
-    return flags.merged_over(
-        generation_config_from_json(read_json_file(file), file, model.config()));
-  }
-};
 
 struct Command {
   CommonOptions common;
@@ -106,7 +63,7 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
   Model model = c.common.load();
   const double load_s =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  GenerationConfig config = c.generation.config(model);
+  GenerationConfig config = c.generation.config();
   if (caption) {
     // The published generation configs leave both to the caller; plain `generate` equals them.
     if (config.bad_words_ids.empty()) config.bad_words_ids = processor.image_token_ids();

@@ -12,6 +12,7 @@
 
 #include <idefics/generation/config.hpp>
 #include <idefics/generation/logits.hpp>
+#include <idefics/generation/validate.hpp>
 #include <idefics/model/text_run.hpp>
 
 namespace idefics::inline v0 {
@@ -112,34 +113,6 @@ class GreedySearch {
 };
 
 }  // namespace detail
-
-/// Throws `invalid_option` for options that name ids outside the vocabulary or contradict
-/// themselves.
-inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
-  auto check = [vocabulary](std::int64_t id, const char* field) {
-    if (id < 0 || id >= vocabulary)
-      fail(ErrorCode::invalid_option, "id " + std::to_string(id) + " is not in the vocabulary",
-           {.field = field, .limit = static_cast<std::uint64_t>(vocabulary)});
-  };
-  if (config.eos_token_id)
-    for (const auto id : *config.eos_token_id) check(id, "eos_token_id");
-  if (config.pad_token_id) check(*config.pad_token_id, "pad_token_id");
-  for (const auto& word : config.bad_words_ids) {
-    if (word.empty())
-      fail(ErrorCode::invalid_option, "an entry has no id", {.field = "bad_words_ids"});
-    for (const auto id : word) check(id, "bad_words_ids");
-  }
-  auto positive = [](std::optional<std::int64_t> value, const char* field) {
-    if (value && *value <= 0)
-      fail(ErrorCode::invalid_option, "must be above zero, not " + std::to_string(*value),
-           {.field = field});
-  };
-  positive(config.max_new_tokens, "max_new_tokens");
-  positive(config.max_length, "max_length");
-  if ((config.min_new_tokens && *config.min_new_tokens < 0) || config.min_length < 0)
-    fail(ErrorCode::invalid_option, "must not be negative",
-         {.field = config.min_length < 0 ? "min_length" : "min_new_tokens"});
-}
 
 /// Greedy search over a prepared run. `prompts` are the padded rows that `sequences` begins with.
 inline GenerationOutput greedy_search(TextRun& run, const GenerationConfig& config,

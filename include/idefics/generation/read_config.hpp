@@ -2,82 +2,205 @@
 // them.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <string>
+#include <string_view>
+#include <vector>
 
-#include <idefics/generation/config.hpp>
+#include <idefics/generation/fields.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/model/config.hpp>
 
 namespace idefics::inline v0 {
 
 namespace detail {
 
-/// Options that would change the result and that this version does not have are refused, not
-/// ignored.
-inline void refuse_unsupported(const ConfigFields& fields) {
-  auto refuse = [&fields](const char* key) {
-    fail(ErrorCode::invalid_option, "this option is not supported by greedy search",
-         {.file = fields.file(), .field = key});
-  };
-  if (fields.flag("do_sample", false)) refuse("do_sample");
-  if (fields.integer("num_beams", 1, 1, 1 << 16) != 1) refuse("num_beams");
-  if (fields.number("repetition_penalty", 1.0f, 0.0f, 1e6f) != 1.0f) refuse("repetition_penalty");
-  if (fields.integer("no_repeat_ngram_size", 0, 0, 1 << 20) != 0) refuse("no_repeat_ngram_size");
-  for (const char* key :
-       {"suppress_tokens", "begin_suppress_tokens", "forced_eos_token_id", "sequence_bias",
-        "exponential_decay_length_penalty", "stop_strings", "penalty_alpha"})
-    if (fields.has(key)) refuse(key);
+// from_json(json, value) takes a value if it has the right form, and says whether it had.
+
+inline bool from_json(const Json& json, bool& value) {
+  return json.is_boolean() && (value = json.get<bool>(), true);
+}
+inline bool from_json(const Json& json, std::int64_t& value) {
+  if (!json.is_number_integer()) return false;
+  if (json.is_number_unsigned() && json.get<std::uint64_t>() > INT64_MAX) return false;
+  value = json.get<std::int64_t>();
+  return true;
+}
+inline bool from_json(const Json& json, std::uint64_t& value) {
+  return json.is_number_unsigned() && (value = json.get<std::uint64_t>(), true);
+}
+inline bool from_json(const Json& json, std::int32_t& value) {
+  std::int64_t wide = 0;
+  if (!from_json(json, wide) || wide < INT32_MIN || wide > INT32_MAX) return false;
+  value = static_cast<std::int32_t>(wide);
+  return true;
+}
+inline bool from_json(const Json& json, double& value) {
+  return json.is_number() && (value = json.get<double>(), true);
+}
+inline bool from_json(const Json& json, std::string& value) {
+  return json.is_string() && (value = json.get<std::string>(), true);
+}
+inline bool from_json(const Json& json, EarlyStopping& value) {
+  if (json.is_boolean()) return value = EarlyStopping(json.get<bool>()), true;
+  return json == "never" && (value = EarlyStopping::never, true);
 }
 
-inline std::vector<std::vector<std::int32_t>> read_id_lists(const Json& json,
-                                                            const std::string& file,
-                                                            const char* key, std::int64_t last) {
-  std::vector<std::vector<std::int32_t>> lists;
-  if (!json.contains(key) || json.at(key).is_null()) return lists;
-  if (!json.at(key).is_array())
-    fail(ErrorCode::invalid_option, "must be a list of lists of ids", {.file = file, .field = key});
-  for (const Json& entry : json.at(key)) {
-    const Json wrapped{{key, entry}};
-    lists.push_back(ConfigFields(wrapped, file, "").ids(key, {}, last));
+inline bool from_json(const Json& json, SequenceBias& value);
+
+template <class T>
+bool from_json(const Json& json, std::vector<T>& list) {
+  constexpr bool may_stand_alone = std::is_arithmetic_v<T> || std::is_same_v<T, std::string>;
+  if (may_stand_alone && !json.is_array()) return from_json(json, list.emplace_back());
+  if (!json.is_array()) return false;
+  return std::ranges::all_of(
+      json, [&](const Json& entry) { return from_json(entry, list.emplace_back()); });
+}
+
+template <class A, class B>
+bool pair_from_json(const Json& json, A& first, B& second) {
+  return json.is_array() && json.size() == 2 && from_json(json[0], first) &&
+         from_json(json[1], second);
+}
+inline bool from_json(const Json& json, SequenceBias& value) {
+  return json.is_array() && !json.empty() && json[0].is_array() &&
+         pair_from_json(json, value.ids, value.bias);
+}
+inline bool from_json(const Json& json, ExponentialDecay& value) {
+  return pair_from_json(json, value.start, value.factor);
+}
+inline bool from_json(const Json& json, DolaLayers& value) {
+  return json.is_string() ? from_json(json, value.bucket) : from_json(json, value.layers);
+}
+inline bool from_json(const Json& json, WatermarkingConfig& value) {
+  if (!json.is_object()) return false;
+  for (const auto& [key, entry] : json.items()) {
+    const bool known = key == "greenlist_ratio"  ? from_json(entry, value.greenlist_ratio)
+                       : key == "bias"           ? from_json(entry, value.bias)
+                       : key == "hashing_key"    ? from_json(entry, value.hashing_key)
+                       : key == "seeding_scheme" ? from_json(entry, value.seeding_scheme)
+                       : key == "context_width"  ? from_json(entry, value.context_width)
+                                                 : false;
+    if (!known) return false;
   }
-  return lists;
+  return true;
+}
+
+/// bad_words_ids and the like: lists within a list, not ids side by side.
+inline bool from_json(const Json& json, std::vector<std::vector<std::int32_t>>& lists) {
+  return json.is_array() && !json.empty() && std::ranges::all_of(json, [&](const Json& entry) {
+           return entry.is_array() && from_json(entry, lists.emplace_back());
+         });
+}
+/// force_words_ids: an entry is a phrase, or a list of phrases of which one must appear.
+inline bool from_json(const Json& json,
+                      std::vector<std::vector<std::vector<std::int32_t>>>& entries) {
+  return json.is_array() && std::ranges::all_of(json, [&](const Json& entry) {
+           if (!entry.is_array() || entry.empty()) return false;
+           const bool alternatives = entry[0].is_array();
+           return from_json(alternatives ? entry : Json::array({entry}), entries.emplace_back());
+         });
+}
+template <class T>
+bool from_json(const Json& json, std::optional<T>& value) {
+  return from_json(json, value.emplace());
+}
+
+/// Keys of transformers' files that change no result here: caches, speed, bookkeeping.
+inline constexpr std::array keys_without_effect{"use_cache",
+                                                "cache_implementation",
+                                                "cache_config",
+                                                "return_legacy_cache",
+                                                "prefill_chunk_size",
+                                                "compile_config",
+                                                "disable_compile",
+                                                "low_memory",
+                                                "is_assistant",
+                                                "assistant_lookbehind",
+                                                "target_lookbehind",
+                                                "return_dict_in_generate",
+                                                "decoder_start_token_id",
+                                                "transformers_version",
+                                                "_from_model_config",
+                                                "_commit_hash"};
+
+/// Keys of transformers that this engine does not have: allowed when they ask for nothing.
+inline constexpr std::array keys_not_supported{"token_healing", "output_hidden_states",
+                                               "constraints", "assistant_early_exit"};
+
+inline bool has_key(const auto& keys, std::string_view key) {
+  return std::ranges::any_of(keys, [key](std::string_view k) { return k == key; });
+}
+
+/// Every key must be an option, or known to have no effect here.
+inline void refuse_unknown(const Json& json, const std::string& file) {
+  for (const auto& [key, value] : json.items()) {
+    bool known = has_key(keys_without_effect, key);
+    for_each_field([&](const FieldInfo& info, auto) { known = known || key == info.name; });
+    if (has_key(keys_not_supported, key)) {
+      if (!value.is_null() && value != false)
+        fail(ErrorCode::invalid_option, "this option is not supported",
+             {.file = file, .field = key});
+      known = true;
+    }
+    if (!known)
+      fail(ErrorCode::invalid_option, "there is no such option",
+           {.file = file, .field = key.substr(0, 200)});
+  }
+}
+
+/// The options that `json` states; keys that are no options are passed over, null is unset.
+inline GenerationConfig read_known_options(const Json& json, const std::string& file) {
+  GenerationConfig config;
+  for_each_field([&](const FieldInfo& info, auto member) {
+    using T = std::remove_cvref_t<decltype(config.*member)>;
+    const auto found = json.find(info.name);
+    if (found == json.end() || found->is_null()) return;
+    if constexpr (program_only<T>)
+      fail(ErrorCode::invalid_option, "only a program can give this option",
+           {.file = file, .field = info.name});
+    else if (!from_json(*found, config.*member))
+      fail(ErrorCode::invalid_option,
+           "has not the form this option takes: " +
+               found->dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 200),
+           {.file = file, .field = info.name});
+  });
+  return config;
 }
 
 }  // namespace detail
 
-/// Options of generation from a parsed file; ids are checked against the vocabulary of `model`.
-inline GenerationConfig generation_config_from_json(const Json& json, const std::string& file,
-                                                    const Config& model) {
-  const ConfigFields fields(json, file, "");
-  const std::int64_t last = model.total_vocab_size() - 1;
-  auto length = [&fields](const char* key) -> std::optional<std::int64_t> {
-    if (!fields.has(key)) return std::nullopt;
-    return fields.integer(key, 0, 0, 1 << 30);
-  };
-  detail::refuse_unsupported(fields);
-  GenerationConfig c;
-  c.max_new_tokens = length("max_new_tokens");
-  c.max_length = length("max_length");
-  if (c.max_length == 20) c.max_length.reset();  // the default of transformers counts as not set
-  c.min_new_tokens = length("min_new_tokens");
-  c.min_length = length("min_length").value_or(0);
-  if (fields.has("eos_token_id")) c.eos_token_id = fields.ids("eos_token_id", {}, last);
-  c.pad_token_id = fields.id("pad_token_id", std::nullopt, last);
-  c.bos_token_id = fields.id("bos_token_id", std::nullopt, last);
-  c.bad_words_ids = detail::read_id_lists(json, file, "bad_words_ids", last);
-  return c;
+/// Options from a parsed file or from flags; `file` is named in errors. Throws `invalid_option` for
+/// unknown keys and for values of the wrong form; ranges are checked when the options are used.
+inline GenerationConfig generation_config_from_json(const Json& json, const std::string& file) {
+  if (!json.is_object())
+    fail(ErrorCode::invalid_option, "options must be a JSON object", {.file = file});
+  detail::refuse_unknown(json, file);
+  return detail::read_known_options(json, file);
 }
 
+/// Options from a generation_config.json. Its max_length of 20 is what transformers writes when
+/// nobody chose one, and counts as not set.
+inline GenerationConfig generation_config_from_file(const std::filesystem::path& path) {
+  GenerationConfig config = generation_config_from_json(read_json_file(path), path.string());
+  if (config.max_length == 20) config.max_length.reset();
+  return config;
+}
+
+/// What a checkpoint says: generation_config.json, or without one the options in config.json.
 inline GenerationConfig read_generation_config(const std::filesystem::path& directory,
                                                const Config& model) {
   const auto path = directory / "generation_config.json";
-  if (std::filesystem::exists(path))
-    return generation_config_from_json(read_json_file(path), path.string(), model);
-  GenerationConfig c;
-  c.eos_token_id = model.eos_token_ids;
-  c.bos_token_id = model.bos_token_id;
-  c.pad_token_id = model.pad_token_id;
-  return c;
+  if (std::filesystem::exists(path)) return generation_config_from_file(path);
+  const auto about = directory / "config.json";
+  GenerationConfig config = detail::read_known_options(read_json_file(about), about.string());
+  if (config.max_length == 20) config.max_length.reset();
+  config.eos_token_id = model.eos_token_ids;
+  config.bos_token_id = model.bos_token_id;
+  config.pad_token_id = model.pad_token_id;
+  return config;
 }
 
 }  // namespace idefics::inline v0

@@ -1,0 +1,203 @@
+// Checks of options before anything runs: values in range, ids in the vocabulary, options that
+// contradict each other. Every refusal is an `invalid_option` that names the option.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <idefics/generation/fields.hpp>
+
+namespace idefics::inline v0 {
+
+/// The modes of the reference's GenerationMode.
+enum class GenerationMode {
+  greedy_search,
+  sample,
+  beam_search,
+  beam_sample,
+  group_beam_search,
+  constrained_beam_search,
+  contrastive_search,
+  dola_generation,
+  assisted_generation,  // with a draft model, or with tokens looked up in the prompt
+};
+
+/// GenerationConfig.get_generation_mode: which mode the options ask for.
+inline GenerationMode generation_mode(const GenerationConfig& c) {
+  const bool sample = c.do_sample.value_or(false);
+  GenerationMode mode = sample ? GenerationMode::sample : GenerationMode::greedy_search;
+  if (!c.force_words_ids.empty()) return GenerationMode::constrained_beam_search;
+  if (c.num_beams.value_or(1) > 1) {
+    if (c.num_beam_groups.value_or(1) > 1) return GenerationMode::group_beam_search;
+    return sample ? GenerationMode::beam_sample : GenerationMode::beam_search;
+  }
+  if (!sample && c.penalty_alpha.value_or(0) > 0 && c.top_k.value_or(50) > 1)
+    return GenerationMode::contrastive_search;
+  if (c.assistant_model || c.prompt_lookup_num_tokens) mode = GenerationMode::assisted_generation;
+  if (c.dola_layers) mode = GenerationMode::dola_generation;
+  return mode;
+}
+
+namespace detail {
+
+[[noreturn]] inline void refuse_option(const char* option, const std::string& why) {
+  fail(ErrorCode::invalid_option, why, {.field = option});
+}
+
+/// Without trailing zeros: 0.5, 20.
+inline std::string plain(double value) {
+  std::string text = std::to_string(value);
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.back() == '.') text.pop_back();
+  return text;
+}
+
+/// Goes down an option's value to its numbers and holds each to the range of the option.
+class RangeCheck {
+ public:
+  RangeCheck(const FieldInfo& info, std::int64_t vocabulary)
+      : info_(info), vocabulary_(vocabulary) {}
+
+  template <class T>
+  void operator()(const T& value) const {
+    if constexpr (std::is_same_v<T, double>) {
+      if (!std::isfinite(value)) refuse_option(info_.name, "must be a finite number");
+      if (info_.range.kind == FieldRange::numbers) number(value);
+    } else if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      if (info_.range.kind == FieldRange::numbers) number(static_cast<double>(value));
+      if (info_.range.kind == FieldRange::ids) id(static_cast<std::int64_t>(value));
+    }
+  }
+  template <class T>
+  void operator()(const std::optional<T>& value) const {
+    if (value) (*this)(*value);
+  }
+  template <class T>
+  void operator()(const std::vector<T>& list) const {
+    for (const T& entry : list) (*this)(entry);
+  }
+  /// A sequence of ids within a list of them.
+  template <class T>
+  void operator()(const std::vector<std::vector<T>>& lists) const {
+    for (const std::vector<T>& list : lists) {
+      if (list.empty()) refuse_option(info_.name, "an entry has no id");
+      (*this)(list);
+    }
+  }
+  void operator()(const SequenceBias& entry) const {
+    if (entry.ids.empty()) refuse_option(info_.name, "an entry has no id");
+    if (std::isnan(entry.bias)) refuse_option(info_.name, "a bias is not a number");
+    (*this)(entry.ids);
+  }
+  void operator()(const ExponentialDecay& decay) const {
+    if (decay.start < 0 || !(decay.factor > 0) || !std::isfinite(decay.factor))
+      refuse_option(info_.name, "takes a start of at least 0 and a factor above 0");
+  }
+  void operator()(const WatermarkingConfig& mark) const {
+    if (!(mark.greenlist_ratio > 0 && mark.greenlist_ratio < 1))
+      refuse_option(info_.name, "greenlist_ratio must be between 0 and 1");
+    if (mark.seeding_scheme != "lefthash" && mark.seeding_scheme != "selfhash")
+      refuse_option(info_.name, "seeding_scheme must be lefthash or selfhash");
+    if (mark.context_width < 1) refuse_option(info_.name, "context_width must be at least 1");
+    if (!std::isfinite(mark.bias)) refuse_option(info_.name, "bias must be a finite number");
+  }
+
+ private:
+  void number(double value) const {
+    const FieldRange& r = info_.range;
+    if (value <= r.most && (r.least_excluded ? value > r.least : value >= r.least)) return;
+    std::string wanted = (r.least_excluded ? "above " : "at least ") + plain(r.least);
+    if (std::isfinite(r.most)) wanted += " and at most " + plain(r.most);
+    refuse_option(info_.name, "must be " + wanted + ", not " + plain(value));
+  }
+  void id(std::int64_t value) const {
+    if (value >= 0 && value < vocabulary_) return;
+    fail(ErrorCode::invalid_option, "id " + std::to_string(value) + " is not in the vocabulary",
+         {.field = info_.name, .limit = static_cast<std::uint64_t>(vocabulary_)});
+  }
+
+  const FieldInfo& info_;
+  std::int64_t vocabulary_;
+};
+
+inline void check_answers(const GenerationConfig& c) {
+  const std::int64_t beams = c.num_beams.value_or(1), answers = c.num_return_sequences.value_or(1);
+  const bool sample = c.do_sample.value_or(false);
+  if (beams > 1 && answers > beams)
+    refuse_option("num_return_sequences", "cannot be above num_beams, " + std::to_string(beams));
+  if (beams == 1 && !sample && answers > 1)
+    refuse_option("num_return_sequences", "above 1 needs do_sample or num_beams");
+  if (!c.best_of) return;
+  if (beams > 1 || !sample)
+    refuse_option("best_of", "chooses among samples: it needs do_sample, without num_beams");
+  if (*c.best_of < answers)
+    refuse_option("best_of", "cannot be below num_return_sequences, " + std::to_string(answers));
+}
+
+inline void check_beams(const GenerationConfig& c) {
+  const std::int64_t beams = c.num_beams.value_or(1), groups = c.num_beam_groups.value_or(1);
+  if (groups > beams || beams % groups != 0)
+    refuse_option("num_beam_groups", "must divide num_beams, " + std::to_string(beams));
+  if (groups > 1 && c.do_sample.value_or(false))
+    refuse_option("num_beam_groups", "groups of beams are not sampled: unset do_sample");
+  if (groups > 1 && c.diversity_penalty.value_or(0) <= 0)
+    refuse_option("diversity_penalty", "must be above 0 with num_beam_groups");
+  if (c.force_words_ids.empty()) return;
+  if (beams == 1) refuse_option("force_words_ids", "needs num_beams above 1");
+  if (c.do_sample.value_or(false) || groups > 1)
+    refuse_option("force_words_ids", "cannot be combined with do_sample or num_beam_groups");
+}
+
+inline void check_texts(const GenerationConfig& c) {
+  for (const std::string& text : c.stop_strings)
+    if (text.empty()) refuse_option("stop_strings", "a stop string is empty");
+  if (!c.stop_strings.empty() && !c.token_texts)
+    refuse_option("stop_strings", "needs token_texts, which Tokenizer::token_texts() makes");
+  if (c.dola_layers && c.dola_layers->layers.empty() && c.dola_layers->bucket != "low" &&
+      c.dola_layers->bucket != "high")
+    refuse_option("dola_layers", "must be low, high or a list of layers");
+  if (const auto& schedule = c.num_assistant_tokens_schedule; schedule && *schedule != "constant" &&
+                                                              *schedule != "heuristic" &&
+                                                              *schedule != "heuristic_transient")
+    refuse_option("num_assistant_tokens_schedule",
+                  "must be constant, heuristic or heuristic_transient");
+}
+
+}  // namespace detail
+
+/// Throws `invalid_option` for values out of range, ids outside the vocabulary, and options that
+/// contradict each other.
+inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
+  for_each_field([&](const FieldInfo& info, auto member) {
+    using T = std::remove_cvref_t<decltype(config.*member)>;
+    if constexpr (!detail::program_only<T>) detail::RangeCheck(info, vocabulary)(config.*member);
+  });
+  detail::check_answers(config);
+  detail::check_beams(config);
+  detail::check_texts(config);
+}
+
+/// Throws `invalid_option` for a mode that this version does not have.
+inline void require_supported_mode(const GenerationConfig& config) {
+  switch (generation_mode(config)) {
+    case GenerationMode::greedy_search: return;
+    case GenerationMode::sample: detail::refuse_option("do_sample", "is not supported yet");
+    case GenerationMode::beam_search:
+    case GenerationMode::beam_sample: detail::refuse_option("num_beams", "is not supported yet");
+    case GenerationMode::group_beam_search:
+      detail::refuse_option("num_beam_groups", "is not supported yet");
+    case GenerationMode::constrained_beam_search:
+      detail::refuse_option("force_words_ids", "is not supported yet");
+    case GenerationMode::contrastive_search:
+      detail::refuse_option("penalty_alpha", "is not supported yet");
+    case GenerationMode::dola_generation:
+      detail::refuse_option("dola_layers", "is not supported yet");
+    case GenerationMode::assisted_generation:
+      detail::refuse_option("prompt_lookup_num_tokens", "is not supported yet");
+  }
+}
+
+}  // namespace idefics::inline v0

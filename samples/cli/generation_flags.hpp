@@ -1,0 +1,65 @@
+// Every generation option as a flag: transformers' name with dashes, lists and maps as JSON.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <type_traits>
+
+#include "cli/args.hpp"
+
+namespace cli {
+
+class GenerationFlags {
+ public:
+  void add_to(CLI::App& app) {
+    using namespace idefics;
+    app.add_option("--generation-config", file_, "a generation_config.json; flags win over it");
+    for_each_field([&](const FieldInfo& info, auto member) {
+      using T = std::remove_cvref_t<decltype(GenerationConfig{}.*member)>;
+      if constexpr (!detail::program_only<T>) {
+        if (std::string(info.name) != "seed") add_flag<T>(app, info);
+      }
+    });
+  }
+
+  /// The flags over the file.
+  idefics::GenerationConfig config() const {
+    using namespace idefics;
+    Json given = Json::object();
+    for (const auto& [name, text] : texts_)
+      if (!text.empty()) given[name] = value_of(name, text);
+    const auto flags = generation_config_from_json(given, "command line");
+    return file_.empty() ? flags : flags.merged_over(generation_config_from_file(file_));
+  }
+
+ private:
+  template <class T>
+  void add_flag(CLI::App& app, const idefics::FieldInfo& info) {
+    std::string flag = "--" + std::string(info.name);
+    std::ranges::replace(flag, '_', '-');
+    std::string& text = texts_[info.name];
+    if constexpr (std::is_same_v<T, std::optional<bool>>) {
+      app.add_flag(flag, text, info.help);
+    } else {
+      auto* option = app.add_option(flag, text, info.help);
+      if constexpr (std::is_same_v<T, std::optional<double>>) option->check(CLI::Number);
+      if constexpr (std::is_same_v<T, std::optional<std::int64_t>> ||
+                    std::is_same_v<T, std::optional<std::int32_t>>)
+        option->check(CLI::TypeValidator<std::int64_t>("INT"));
+    }
+  }
+
+  /// A word that is not JSON is a text: `--early-stopping never`.
+  static idefics::Json value_of(const std::string& name, const std::string& text) {
+    const bool word =
+        std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; });
+    if (word && text != "true" && text != "false" && text != "null") return text;
+    return idefics::parse_json(text, "--" + name);
+  }
+
+  std::map<std::string, std::string> texts_;  // by option, empty where the flag is not given
+  std::string file_;
+};
+
+}  // namespace cli
