@@ -16,6 +16,7 @@
 
 #include <idefics/image/processor.hpp>
 #include <idefics/io/hub_cache.hpp>
+#include <idefics/io/url.hpp>
 #include <idefics/model/inputs.hpp>
 #include <idefics/text/tokenizer.hpp>
 
@@ -49,17 +50,28 @@ class PromptItem {
   /// Always a text, whatever it looks like.
   static PromptItem text(std::string text) {
     PromptItem item(std::move(text));
-    item.literal_ = true;
+    item.kind_ = Kind::text;
+    return item;
+  }
+  /// Always the picture at a URL: http, https or data.
+  static PromptItem image_url(std::string url) {
+    PromptItem item(std::move(url));
+    item.kind_ = Kind::url;
     return item;
   }
 
   const Image* image() const { return std::get_if<Image>(&value_); }
   const std::string& string() const { return std::get<std::string>(value_); }
-  bool literal() const { return literal_; }
+  /// Whether this string, given without the spaces around it, names a picture.
+  bool names_picture(std::string_view stripped) const {
+    return kind_ == Kind::url || (kind_ == Kind::unsaid && is_url(stripped));
+  }
 
  private:
+  enum class Kind { unsaid, text, url };
+
   std::variant<std::string, Image> value_;
-  bool literal_ = false;
+  Kind kind_ = Kind::unsaid;
 };
 
 using Prompt = std::vector<PromptItem>;
@@ -69,7 +81,7 @@ struct ProcessorOptions {
   std::optional<bool> add_end_of_utterance_token{};  // unset: if the tokenizer has the token
   std::optional<PaddingSide> padding_side{};         // unset: as tokenizer_config.json says
   std::optional<std::int64_t> image_size{};          // unset: as preprocessor_config.json says
-  /// Fetches the bytes behind a URL. Unset: a URL is a typed error.
+  /// Fetches the bytes behind a URL. Unset: fetch_url with its own limits.
   std::function<std::vector<std::byte>(const std::string&)> fetch{};
 };
 
@@ -91,7 +103,8 @@ class Processor {
                     const ProcessorOptions& options = {}) const {
     return (*this)(std::vector<Prompt>{Prompt(prompt)}, options);
   }
-  /// Throws `empty_prompt` for a batch without rows, `url_refused`, `invalid_utf8`.
+  /// Throws `empty_prompt` for a batch without rows, `invalid_utf8`, and for pictures at URLs
+  /// `url_refused`, `fetch_failed` and what decoding can cause.
   Inputs operator()(const std::vector<Prompt>& batch, const ProcessorOptions& options = {}) const;
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
@@ -145,11 +158,10 @@ inline Processor::Row Processor::read(const Prompt& prompt, const ProcessorOptio
     std::string_view part = item.string();
     part.remove_prefix(std::min(part.find_first_not_of(' '), part.size()));
     part.remove_suffix(part.size() - 1 - part.find_last_not_of(' '));
-    if (!item.literal() && is_url(part)) {
-      if (!options.fetch)
-        fail(ErrorCode::url_refused,
-             "pictures are not fetched from URLs here: " + std::string(part.substr(0, 200)));
-      add_image(Image::decode(options.fetch(std::string(part)), part));
+    if (item.names_picture(part)) {
+      const std::string url(part);
+      add_image(
+          Image::decode(options.fetch ? options.fetch(url) : fetch_url(url), part.substr(0, 200)));
       continue;
     }
     if (end_of_utterance && last_was_text) text.append(end_of_utterance_token);
@@ -243,7 +255,8 @@ inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path
   const auto value = item.begin()->get<std::string>();
   if (item.begin().key() == "text") return PromptItem::text(value);
   if (item.begin().key() != "image") refuse("an item is a string, {\"image\": …} or {\"text\": …}");
-  return is_url(value) ? PromptItem(value) : PromptItem(Image::open(file.parent_path() / value));
+  if (is_url(value) || is_data_url(value)) return PromptItem::image_url(value);
+  return Image::open(file.parent_path() / value);
 }
 
 }  // namespace detail

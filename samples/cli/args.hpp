@@ -25,11 +25,15 @@ struct CommonOptions {
   std::string dtype, device = "auto", load_in_4bit;
   int threads = 0;
   std::uint64_t seed = 0;
-  bool json = false, quiet = false, offline = false, timings = false, double_quant = false;
+  bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
+       allow_private_urls = false;
 
   void add_to(CLI::App& app);
 
   idefics::ModelOptions model_options() const;
+  idefics::FetchOptions fetch_options() const {
+    return {.allow_private = allow_private_urls, .offline = offline};
+  }
   idefics::Processor processor() const { return idefics::Processor::from_pretrained(model); }
   /// Applies --threads and loads.
   idefics::Model load() const {
@@ -56,7 +60,10 @@ inline void CommonOptions::add_to(CLI::App& app) {
   app.add_option("--seed", seed, "seed of sampling");
   app.add_flag("--json", json, "print one JSON object");
   app.add_flag("--quiet", quiet, "no progress on stderr");
-  app.add_flag("--offline", offline, "never use the network");
+  app.add_flag("--offline", offline, "never use the network; so does HF_HUB_OFFLINE=1");
+  app.add_flag("--allow-private-urls", allow_private_urls,
+               "fetch pictures from this machine and its network as well")
+      ->envname("IDEFICS_ALLOW_PRIVATE_URLS");
   app.add_flag("--timings", timings, "report seconds by stage");
 }
 
@@ -87,12 +94,22 @@ struct PromptOptions {
                    "true or false; unset: if the tokenizer has it")
         ->check(CLI::IsMember({"true", "false"}));
   }
-  idefics::ProcessorOptions options() const {
+  idefics::ProcessorOptions options(const CommonOptions& common) const {
     idefics::ProcessorOptions result{.add_eos_token = add_eos_token};
+    result.fetch = [options = common.fetch_options()](const std::string& url) {
+      return idefics::fetch_url(url, options);
+    };
     if (!end_of_utterance.empty()) result.add_end_of_utterance_token = end_of_utterance == "true";
     return result;
   }
 };
+
+/// The picture at a path or URL.
+inline idefics::PromptItem read_picture(const std::string& place) {
+  if (idefics::is_url(place) || idefics::is_data_url(place))
+    return idefics::PromptItem::image_url(place);
+  return idefics::Image::open(place);
+}
 
 /// Writes a line to stdout; a full disk or a closed pipe is an error like any other.
 inline void print(const std::string& text) {

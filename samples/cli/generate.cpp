@@ -24,7 +24,7 @@ struct Command {
 PromptItem read_item(const std::string& item) {
   if (!item.starts_with('@')) return PromptItem::text(item);
   const std::string place = item.substr(1);
-  return is_url(place) ? PromptItem(place) : PromptItem(Image::open(place));
+  return read_picture(place);
 }
 
 Json timings_json(const GenerationTimings& t, double load_s) {
@@ -70,7 +70,7 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
     const auto turn = processor.tokenizer().token_to_id(Processor::end_of_utterance_token);
     if (!config.eos_token_id && turn) config.eos_token_id = {processor.tokenizer().eos_id(), *turn};
   }
-  const auto output = model.generate(processor(batch, c.prompt.options()), config);
+  const auto output = model.generate(processor(batch, c.prompt.options(c.common)), config);
   print_output(c, processor, output, load_s, caption && c.text.empty());
 }
 
@@ -88,7 +88,7 @@ void run_generate(const Command& c) {
 }
 
 void run_caption(const Command& c) {
-  Prompt prompt{is_url(c.image) ? PromptItem(c.image) : PromptItem(Image::open(c.image))};
+  Prompt prompt{read_picture(c.image)};
   if (!c.text.empty()) prompt.push_back(PromptItem::text(c.text));
   run(c, {prompt}, true);
 }

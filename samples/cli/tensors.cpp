@@ -15,7 +15,7 @@ struct Command {
 };
 
 Inputs process(const Command& c) {
-  return c.common.processor()(read_prompt_file(c.prompt.file), c.prompt.options());
+  return c.common.processor()(read_prompt_file(c.prompt.file), c.prompt.options(c.common));
 }
 
 void run_process(const Command& c) {

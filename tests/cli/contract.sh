@@ -38,6 +38,8 @@ answer "a pink boat" caption "$picture" --dtype bf16 --threads 1
 answer "$("$idefics" tokenize 'a red cat')" tokenize "a red cat" --model "$samples/tiny"
 answer "a red cat" detokenize "$("$idefics" tokenize 'a red cat')"
 
+answer "a pink boat" caption "data:image/png;base64,$(base64 -w0 "$picture")" --offline
+
 mkdir "$scratch/empty" "$scratch/alien" "$scratch/lfs" "$scratch/sharded"
 echo '{"model_type": "llama"}' >"$scratch/alien/config.json"
 cp "$samples/tiny/model.safetensors" "$scratch/alien"
@@ -66,6 +68,10 @@ fault missing_shard 1 info "$scratch/sharded"
 fault invalid_json 1 generate --prompt-file "$scratch/prompt.json"
 fault invalid_prompt 1 generate --prompt-file "$scratch/item.json"
 fault url_refused 1 caption http://localhost/picture.png
+fault url_refused 1 caption http://example.com/picture.png --offline
+fault url_refused 1 caption ftp://example.com/picture.png
+fault fetch_failed 1 caption http://localhost:1/picture.png --allow-private-urls
+fault fetch_failed 1 caption "data:image/png;base64,?"
 fault invalid_token_id 1 detokenize "[99999]"
 fault invalid_option 1 caption "$picture" --max-new-tokens 0
 fault invalid_option 1 caption "$picture" --num-beams 2

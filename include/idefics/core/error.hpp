@@ -46,7 +46,8 @@ enum class ErrorCode {
   unsupported_image,     // a known format with an unsupported feature
   image_too_large,       // more pixels or bytes than the limits allow
   image_count_mismatch,  // pictures and <image> tokens of a prompt disagree
-  url_refused,           // a URL where fetching is off or impossible
+  url_refused,           // a URL that may not be fetched: offline, private, of another scheme
+  fetch_failed,          // a URL that could not be fetched
   // prompts and generation
   empty_prompt,       // no token to start from
   invalid_prompt,     // a prompt file that is not the documented JSON
@@ -142,6 +143,7 @@ constexpr std::string_view name_of(ErrorCode code) noexcept {
     IDEFICS_NAME(image_too_large)
     IDEFICS_NAME(image_count_mismatch)
     IDEFICS_NAME(url_refused)
+    IDEFICS_NAME(fetch_failed)
     IDEFICS_NAME(empty_prompt)
     IDEFICS_NAME(invalid_prompt)
     IDEFICS_NAME(context_overflow)

@@ -1,0 +1,116 @@
+// Which network addresses are the public internet. Whoever fetches URLs for others must not reach
+// what only this machine can reach: itself, its neighbours, the metadata service of its cloud.
+// Source: IANA's special-purpose address registries (RFC 6890).
+#pragma once
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <idefics/core/config.hpp>
+
+namespace idefics::inline v0 {
+
+/// An IPv4 or IPv6 address with its port, as sockets give it.
+using SocketAddress = std::vector<std::byte>;
+
+namespace detail {
+
+constexpr bool is_public_ipv4(std::uint32_t address) {
+  struct Block {
+    std::uint32_t first;
+    int bits;
+  };
+  constexpr std::array<Block, 15> reserved{{
+      {0x00000000, 8},   // this network
+      {0x0a000000, 8},   // private
+      {0x64400000, 10},  // shared by a provider's customers
+      {0x7f000000, 8},   // loopback
+      {0xa9fe0000, 16},  // link-local, and the metadata service of clouds
+      {0xac100000, 12},  // private
+      {0xc0000000, 24},  // protocol assignments
+      {0xc0000200, 24},  // documentation
+      {0xc0586300, 24},  // 6to4 relays
+      {0xc0a80000, 16},  // private
+      {0xc6120000, 15},  // benchmarks
+      {0xc6336400, 24},  // documentation
+      {0xcb007100, 24},  // documentation
+      {0xe0000000, 4},   // multicast
+      {0xf0000000, 4},   // reserved, and broadcast
+  }};
+  for (const Block& block : reserved)
+    if ((address ^ block.first) >> (32 - block.bits) == 0) return false;
+  return true;
+}
+
+/// Only 2000::/3 is the public internet; some of it, and some forms outside, stand for IPv4.
+constexpr bool is_public_ipv6(const std::array<std::uint8_t, 16>& a) {
+  auto ipv4_at = [&a](std::size_t i) {
+    return std::uint32_t{a[i]} << 24 | std::uint32_t{a[i + 1]} << 16 |
+           std::uint32_t{a[i + 2]} << 8 | a[i + 3];
+  };
+  auto word = [&a](std::size_t i) { return a[2 * i] << 8 | a[2 * i + 1]; };
+  auto zero = [&](std::size_t from, std::size_t to) {
+    for (std::size_t i = from; i < to; ++i)
+      if (word(i) != 0) return false;
+    return true;
+  };
+  if (zero(0, 5) && word(5) == 0xffff) return is_public_ipv4(ipv4_at(12));  // ::ffff:a.b.c.d
+  if (word(0) == 0x64 && word(1) == 0xff9b && zero(2, 6))
+    return is_public_ipv4(ipv4_at(12));                      // NAT64
+  if (word(0) == 0x2002) return is_public_ipv4(ipv4_at(2));  // 6to4
+  if (word(0) == 0x2001 && word(1) < 0x200) return false;    // Teredo and other protocols
+  if (word(0) == 0x2001 && word(1) == 0xdb8) return false;   // documentation
+  return a[0] >> 5 == 1;                                     // 2000::/3
+}
+
+}  // namespace detail
+
+/// Whether an address is one of the public internet. Families other than IPv4 and IPv6 are not.
+inline bool is_public(const sockaddr& address, std::size_t bytes) {
+  if (address.sa_family == AF_INET && bytes >= sizeof(sockaddr_in)) {
+    sockaddr_in ipv4{};
+    std::memcpy(&ipv4, &address, sizeof ipv4);
+    return detail::is_public_ipv4(ntohl(ipv4.sin_addr.s_addr));
+  }
+  if (address.sa_family == AF_INET6 && bytes >= sizeof(sockaddr_in6)) {
+    sockaddr_in6 ipv6{};
+    std::memcpy(&ipv6, &address, sizeof ipv6);
+    std::array<std::uint8_t, 16> raw{};
+    std::memcpy(raw.data(), &ipv6.sin6_addr, raw.size());
+    return detail::is_public_ipv6(raw);
+  }
+  return false;
+}
+
+/// "127.0.0.1" or "fe80::1".
+inline std::string to_string(const sockaddr& address, std::size_t bytes) {
+  std::array<char, NI_MAXHOST> text{};
+  const int failed = ::getnameinfo(&address, static_cast<socklen_t>(bytes), text.data(),
+                                   static_cast<socklen_t>(text.size()), nullptr, 0, NI_NUMERICHOST);
+  return failed != 0 ? "an unknown address" : text.data();
+}
+
+/// All addresses of a host name, or of an address written out; none where it cannot be resolved.
+inline std::vector<SocketAddress> resolve(const std::string& host, const std::string& port) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  std::vector<SocketAddress> found;
+  if (::getaddrinfo(host.c_str(), port.c_str(), &hints, &list) != 0) return found;
+  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(one->ai_addr);
+    found.emplace_back(bytes, bytes + one->ai_addrlen);
+  }
+  ::freeaddrinfo(list);
+  return found;
+}
+
+}  // namespace idefics::inline v0
