@@ -4,6 +4,7 @@
 struct Lanes {
   static constexpr int width = 8;
   static constexpr int tile_rows = 4, tile_cols = 3;  // 12 sums, 3 weights, 1 input: 16 registers
+  static constexpr int few_cols = 2;  // 4 x 2 sums, 2 inputs, 1 weight, and room to overlap
   __m256 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm256_setzero_ps()}; }
@@ -27,6 +28,12 @@ struct Lanes {
   IDEFICS_CPU_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+  }
+  /// The same value, loaded for good: a register and not a memory operand of each use.
+  IDEFICS_CPU_INLINE Lanes held() const {
+    __m256 x = v;
+    __asm__("" : "+x"(x));
+    return {x};
   }
 };
 

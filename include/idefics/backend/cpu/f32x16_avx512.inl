@@ -4,6 +4,7 @@
 struct Lanes {
   static constexpr int width = 16;
   static constexpr int tile_rows = 4, tile_cols = 6;  // 24 sums, 6 weights, 1 input: 31 registers
+  static constexpr int few_cols = 4;  // 4 x 4 sums, 4 inputs, 1 weight: 21 registers
   __m512 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }
@@ -25,6 +26,11 @@ struct Lanes {
   IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+  }
+  IDEFICS_CPU_INLINE Lanes held() const {
+    __m512 x = v;
+    __asm__("" : "+v"(x));
+    return {x};
   }
 #if IDEFICS_CPU_BF16_PRODUCTS
   /// c + a.odd * b.odd, then + a.even * b.even, each one fused multiply-add with FTZ and DAZ.

@@ -7,6 +7,7 @@
 struct F32x16 {
   static constexpr int width = 16;
   static constexpr int tile_rows = 2, tile_cols = 2;  // register tile of the matrix kernel
+  static constexpr int few_cols = 2;                  // rows of x that share a few weight rows
   float v[16];
 
   static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }

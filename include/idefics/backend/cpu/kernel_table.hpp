@@ -35,10 +35,9 @@ constexpr std::int64_t vectors_of(Layout layout, std::int64_t k) {
 /// Vectors of K that the matrix kernel keeps in cache at a time; even, for pairs of vectors.
 inline constexpr std::int64_t block_vectors = 64;
 
-/// With few rows of x the weight is read where it lies: at most so many rows of x, so many weight
-/// rows whose sums wait together, so many K values before the next block.
-inline constexpr std::int64_t direct_rows_max = 8, direct_block_rows = 32,
-                              direct_block_values = 2048;
+/// With few rows of x the weight is read where it lies: at most so many rows of x, so many K values
+/// of four weight rows at a time.
+inline constexpr std::int64_t direct_rows_max = 8, direct_piece = 512;
 
 /// out[m,n] = sum_k x[m,k] weight[n,k] + bias[n] for rows 0..m of `out`.
 struct LinearTask {

@@ -41,11 +41,16 @@ template <Layout layout, class T, class V, int rows, int cols>
 IDEFICS_CPU_INLINE void accumulate(V (&sums)[rows][cols], const std::byte* const (&w)[rows],
                                    const float* const (&x)[cols], std::int64_t offset,
                                    std::int64_t at, int lane) {
+  // Left alone, compilers load an input once for every weight row; three of them need that room.
+  constexpr bool hold = cols != 3 || Lanes::few_cols > 3;
   IDEFICS_CPU_UNROLL
   for (int v = 0; v < Step<layout>::vectors; ++v) {
     V inputs[cols];
     IDEFICS_CPU_UNROLL
-    for (int c = 0; c < cols; ++c) inputs[c] = V::load(x[c] + at + 16 * v + lane);
+    for (int c = 0; c < cols; ++c) {
+      inputs[c] = V::load(x[c] + at + 16 * v + lane);
+      if (hold) inputs[c] = inputs[c].held();
+    }
     IDEFICS_CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
       const V weight = fetch<layout, T, V>(w[r] + offset, v, lane);
@@ -82,23 +87,19 @@ inline void direct_block(float* waiting, const std::byte* const (&w)[rows],
   for (int i = 0; i < rows * cols; ++i) sums[i / cols][i % cols].store(waiting + i * V::width);
 }
 
-/// Sums of weight rows n.. n + rows and rows m.. m + cols of x over K values [k_begin, k_end). When
-/// registers are narrower than 16 lanes, each group of lanes takes its own pass over a piece of K
-/// that is then in the nearest cache.
+/// Sums of weight rows n.. n + rows and rows m.. m + cols of x over K values [k_begin, k_end), one
+/// pass for each group of lanes that a register holds.
 template <Layout layout, class T, class V, int rows, int cols>
 inline void direct_tile(const LinearTask& t, float* sums, std::int64_t n, std::int64_t m,
                         std::int64_t k_begin, std::int64_t k_end) {
-  constexpr int groups = 16 / V::width;
-  constexpr std::int64_t piece = groups == 1 ? std::int64_t{1} << 40 : 512;
   const std::byte* w[rows];
   const float* x[cols];
   for (int r = 0; r < rows; ++r)
     w[r] = t.weight + (n + r) * t.k * static_cast<std::int64_t>(sizeof(T));
   for (int c = 0; c < cols; ++c) x[c] = t.x + (m + c) * 16 * vectors_of(layout, t.k);
-  for (std::int64_t k = k_begin; k < k_end; k += piece)
-    for (int g = 0; g < groups; ++g)
-      direct_block<layout, T, V>(sums + g * rows * cols * V::width, w, x, k,
-                                 std::min(k + piece, k_end), g * V::width);
+  for (int g = 0; g < 16 / V::width; ++g)
+    direct_block<layout, T, V>(sums + g * rows * cols * V::width, w, x, k_begin, k_end,
+                               g * V::width);
 }
 
 /// The trees over the lanes of a direct tile, and its outputs.
@@ -115,51 +116,49 @@ inline void finish_direct(const LinearTask& t, const float* sums, std::int64_t n
     }
 }
 
-/// One tile over the whole of K.
+/// Weight rows n.. n + rows against one row of x.
 template <Layout layout, class T, int rows>
-inline void direct_rows(const LinearTask& t, std::int64_t n, std::int64_t m) {
+inline void direct_row(const LinearTask& t, std::int64_t n, std::int64_t m) {
   float sums[rows * 16] = {};
   direct_tile<layout, T, F32x16, rows, 1>(t, sums, n, m, 0, t.k);
   finish_direct<F32x16, rows, 1>(t, sums, n, m);
 }
 
-/// Calls body.template operator()<cols>(m) for groups of two or three rows of x.
+/// Calls body.template operator()<cols>(m) for groups of few_cols rows of x, three or two.
 template <class Body>
 inline void for_few_rows(std::int64_t m_end, const Body& body) {
+  constexpr int most = Lanes::few_cols;
   std::int64_t m = 0;
-  for (; m_end - m == 3 || m_end - m > 4; m += 3) body.template operator()<3>(m);
-  for (; m < m_end; m += 2) body.template operator()<2>(m);
+  for (; m_end - m == most || m_end - m > most + 1; m += most) body.template operator()<most>(m);
+  if (m_end - m > 2) body.template operator()<3>(m), m += 3;
+  if (m_end - m > 1) body.template operator()<2>(m);
 }
 
-/// Weight rows [n, n_end), at most direct_block_rows and a multiple of four: blocks of K come
-/// first, so that what the rows of x hold there stays in cache for all of them.
+/// Weight rows n.. n + 4 against all rows of x. Their streams run on without a break; all groups of
+/// rows and lanes pass over a piece of them while it is in the nearest cache.
 template <Layout layout, class T>
-inline void direct_panel(const LinearTask& t, std::int64_t n, std::int64_t n_end) {
-  float sums[direct_block_rows * direct_rows_max * 16] = {};
-  const auto sums_of = [&](std::int64_t row, std::int64_t m) {
-    return sums + ((row - n) * t.m + 4 * m) * 16;
-  };
-  for (std::int64_t k = 0; k < t.k; k += direct_block_values)
-    for (std::int64_t row = n; row < n_end; row += 4)
-      for_few_rows(t.m, [&]<int cols>(std::int64_t m) {
-        direct_tile<layout, T, Lanes, 4, cols>(t, sums_of(row, m), row, m, k,
-                                               std::min(k + direct_block_values, t.k));
-      });
-  for (std::int64_t row = n; row < n_end; row += 4)
+inline void direct_rows(const LinearTask& t, std::int64_t n) {
+  float sums[4 * direct_rows_max * 16] = {};
+  for (std::int64_t k = 0; k < t.k; k += direct_piece)
     for_few_rows(t.m, [&]<int cols>(std::int64_t m) {
-      finish_direct<Lanes, 4, cols>(t, sums_of(row, m), row, m);
+      direct_tile<layout, T, Lanes, 4, cols>(t, sums + m * 4 * 16, n, m, k,
+                                             std::min(k + direct_piece, t.k));
     });
+  for_few_rows(t.m, [&]<int cols>(std::int64_t m) {
+    finish_direct<Lanes, 4, cols>(t, sums + m * 4 * 16, n, m);
+  });
 }
 
 template <Layout layout, class T>
 inline void direct(const LinearTask& t, std::int64_t n, std::int64_t n_end) {
-  const std::int64_t fours = n + (n_end - n) / 4 * 4;
-  if (t.m == 1)
-    for (; n < fours; n += 4) direct_rows<layout, T, 4>(t, n, 0);
-  for (; n < fours; n = std::min(n + direct_block_rows, fours))
-    direct_panel<layout, T>(t, n, std::min(n + direct_block_rows, fours));
+  for (; n + 4 <= n_end; n += 4) {
+    if (t.m == 1)
+      direct_row<layout, T, 4>(t, n, 0);
+    else
+      direct_rows<layout, T>(t, n);
+  }
   for (; n < n_end; ++n)
-    for (std::int64_t m = 0; m < t.m; ++m) direct_rows<layout, T, 1>(t, n, m);
+    for (std::int64_t m = 0; m < t.m; ++m) direct_row<layout, T, 1>(t, n, m);
 }
 
 // ---- many rows: tiles of both sides are packed, then multiplied from cache ----------------------
