@@ -12,8 +12,8 @@
 
 #include <idefics/generation/config.hpp>
 #include <idefics/generation/logits.hpp>
+#include <idefics/generation/text_run.hpp>
 #include <idefics/generation/validate.hpp>
-#include <idefics/model/text_run.hpp>
 
 namespace idefics::inline v0 {
 

@@ -40,9 +40,11 @@ class Idefics {
   void project_picture(Backend& backend, const ImageCache& pictures, std::int32_t slot) const;
 
   /// One pass of M tokens through the decoder; afterwards state.normed holds the final hidden
-  /// states.
+  /// states. before_layer(i) is called when state.hidden is what layer i is about to read.
+  template <class BeforeLayer>
   void forward(Backend& backend, const TextState& state, const TokenBatch& tokens,
-               const KvCache& past, const ImageCache& pictures, const RotaryTable& rotary) const;
+               const KvCache& past, const ImageCache& pictures, const RotaryTable& rotary,
+               const BeforeLayer& before_layer) const;
 
   /// Logits of hidden states [R,D]: [R,V] of the vocabulary, [R,A] of the added tokens.
   void logits(Backend& backend, const Tensor& base, const Tensor& additional,
@@ -102,11 +104,13 @@ inline void Idefics::project_picture(Backend& backend, const ImageCache& picture
   }
 }
 
-inline void Idefics::forward(Backend& backend, const TextState& state, const TokenBatch& tokens,
-                             const KvCache& past, const ImageCache& pictures,
-                             const RotaryTable& rotary) const {
+template <class BeforeLayer>
+void Idefics::forward(Backend& backend, const TextState& state, const TokenBatch& tokens,
+                      const KvCache& past, const ImageCache& pictures, const RotaryTable& rotary,
+                      const BeforeLayer& before_layer) const {
   embed_tokens_(backend, state.hidden, tokens.ids);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
+    before_layer(i);
     const auto interval = static_cast<std::size_t>(config_.cross_layer_interval);
     if (i % interval == 0) {
       const std::size_t cross = i / interval;
