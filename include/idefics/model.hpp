@@ -141,9 +141,12 @@ inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationCo
   for (const Sequence& sequence : sequences) prompt_tokens += std::ssize(sequence.ids);
   TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
               limits.new_tokens(), parts_->prefill_chunk, LogitRows::last);
-  GenerationOutput output = greedy_search(
-      run, config, limits, static_cast<std::size_t>(this->config().total_vocab_size()),
-      padded_rows(inputs.input_ids), on_step);
+  const LogitsContext context{
+      .vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
+      .base_vocabulary = static_cast<std::size_t>(this->config().vocab_size),
+      .limits = limits,
+      .prompts = padded_rows(inputs.input_ids)};
+  GenerationOutput output = greedy_search(run, config, context, on_step);
   output.timings.vision_s = vision_s;
   output.timings.prefill_tokens = prompt_tokens;
   return output;

@@ -11,11 +11,20 @@
 #include <vector>
 
 #include <idefics/generation/config.hpp>
-#include <idefics/generation/logits.hpp>
+#include <idefics/generation/pipeline.hpp>
 #include <idefics/generation/text_run.hpp>
 #include <idefics/generation/validate.hpp>
 
 namespace idefics::inline v0 {
+
+/// The id of the highest score; among equals the lowest id.
+inline std::int32_t argmax(std::span<const float> scores /*[V+A]*/) {
+  return static_cast<std::int32_t>(std::ranges::max_element(scores) - scores.begin());
+}
+
+inline bool all_finite(std::span<const float> scores) {
+  return std::ranges::all_of(scores, [](float s) { return std::isfinite(s); });
+}
 
 /// Seconds spent, and tokens processed, by stage.
 struct GenerationTimings {
@@ -51,12 +60,14 @@ class Stopwatch {
 /// Rows of a greedy search: chooses the next token of each row that goes on.
 class GreedySearch {
  public:
-  GreedySearch(const GenerationConfig& config, LengthLimits limits, std::size_t vocabulary,
-               std::vector<std::vector<std::int32_t>> prompts)
-      : config_(config), limits_(limits), scores_(vocabulary), sequences_(std::move(prompts)) {
-    if (config_.eos_token_id) eos_ = *config_.eos_token_id;
-    pad_ = config_.pad_token_id.value_or(eos_.empty() ? 0 : eos_.front());
-    for (auto& row : sequences_) row.reserve(static_cast<std::size_t>(limits.longest));
+  GreedySearch(const GenerationConfig& config, const LogitsContext& context)
+      : limits_(context.limits),
+        pipeline_(config, context),
+        scores_(context.vocabulary),
+        sequences_(context.prompts),
+        eos_(pipeline_.eos().begin(), pipeline_.eos().end()) {
+    pad_ = config.pad_token_id.value_or(eos_.empty() ? 0 : eos_.front());
+    for (auto& row : sequences_) row.reserve(static_cast<std::size_t>(limits_.longest));
     for (auto* list : {&active_, &next_}) list->reserve(sequences_.size());
     chosen_.reserve(sequences_.size());
   }
@@ -70,8 +81,7 @@ class GreedySearch {
            "row " + std::to_string(row) + " has NaN or infinite logits after " +
                std::to_string(std::ssize(sequence) - limits_.prompt) + " new tokens",
            {.field = "logits"});
-    apply_bad_words(scores_, sequence, config_.bad_words_ids, eos_);
-    apply_min_length(scores_, std::ssize(sequence), limits_.shortest, eos_);
+    pipeline_.process(scores_, sequence, static_cast<std::int64_t>(row));
     const std::int32_t id = argmax(scores_);
     sequence.push_back(id);
     chosen_.emplace_back(static_cast<std::int32_t>(row), id);
@@ -103,8 +113,8 @@ class GreedySearch {
   }
 
  private:
-  const GenerationConfig& config_;
   LengthLimits limits_;
+  LogitsPipeline pipeline_;
   std::vector<float> scores_;  // [V+A]
   std::vector<std::vector<std::int32_t>> sequences_;
   std::vector<std::int32_t> eos_, active_, next_;
@@ -114,14 +124,12 @@ class GreedySearch {
 
 }  // namespace detail
 
-/// Greedy search over a prepared run. `prompts` are the padded rows that `sequences` begins with.
+/// Greedy search over a prepared run; `sequences` begin with the padded prompts of `context`.
 inline GenerationOutput greedy_search(TextRun& run, const GenerationConfig& config,
-                                      const LengthLimits& limits, std::size_t vocabulary,
-                                      std::vector<std::vector<std::int32_t>> prompts,
-                                      const StepCallback& on_step) {
+                                      const LogitsContext& context, const StepCallback& on_step) {
   detail::Stopwatch watch;
   GenerationOutput output;
-  detail::GreedySearch search(config, limits, vocabulary, std::move(prompts));
+  detail::GreedySearch search(config, context);
   auto take = [&search](std::size_t row, std::int64_t, std::span<const float> base,
                         std::span<const float> additional) { search.take(row, base, additional); };
   run.prefill(take);
@@ -137,7 +145,7 @@ inline GenerationOutput greedy_search(TextRun& run, const GenerationConfig& conf
   output.timings.decode_s = watch.lap();
   output.sequences = search.finish();
   for (const auto& row : output.sequences)
-    output.new_tokens.emplace_back(row.begin() + limits.prompt, row.end());
+    output.new_tokens.emplace_back(row.begin() + context.limits.prompt, row.end());
   return output;
 }
 
