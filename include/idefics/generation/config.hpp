@@ -1,7 +1,7 @@
 // Options of generation under their transformers names. Every option can be left unset: a call
 // states what it wants, generation_config.json what the checkpoint wants, and what nobody states
 // has transformers' default. generation/fields.hpp lists them once for everything that goes over
-// all of them; docs/generation.md is the table for readers.
+// all of them.
 #pragma once
 
 #include <cstdint>
