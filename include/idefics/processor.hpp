@@ -256,6 +256,7 @@ inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path
   if (item.begin().key() == "text") return PromptItem::text(value);
   if (item.begin().key() != "image") refuse("an item is a string, {\"image\": …} or {\"text\": …}");
   if (is_url(value) || is_data_url(value)) return PromptItem::image_url(value);
+  if (value.find('\0') != std::string::npos) refuse("a path holds a zero byte");
   return Image::open(file.parent_path() / value);
 }
 

@@ -86,10 +86,15 @@ class Error : public std::runtime_error {
   const ErrorContext& context() const noexcept { return context_; }
 
  private:
+  /// Names from a file can be as long as the file: a message quotes their beginning.
+  static std::string clipped(const std::string& text, std::size_t most) {
+    return text.size() <= most ? text : text.substr(0, most) + "...";
+  }
   static std::string describe(const std::string& message, const ErrorContext& where) {
-    std::string text = message;
+    std::string text = clipped(message, 1000);
     auto add = [&text](std::string_view label, const std::string& value) {
-      if (!value.empty()) text.append(" [").append(label).append(": ").append(value).append("]");
+      if (!value.empty())
+        text.append(" [").append(label).append(": ").append(clipped(value, 500)).append("]");
     };
     add("file", where.file);
     add("tensor", where.tensor);

@@ -34,9 +34,12 @@ inline Image decode_with_stb(std::span<const std::byte> encoded, const std::stri
                             static_cast<int>(encoded.size()), &width, &height, &found, channels),
       [](stbi_uc* p) { DecoderBudget::release(p); });
   if (!pixels) {
-    const char* why = stbi_failure_reason();
-    fail(ErrorCode::invalid_image, std::string("damaged picture: ") + (why ? why : "unknown"),
-         {.file = name});
+    const char* reason = stbi_failure_reason();
+    const std::string why = reason == nullptr || *reason == '\0' ? "unknown" : reason;
+    if (why == "outofmem")
+      fail(ErrorCode::image_too_large, "decoding takes more memory than the limit",
+           {.file = name, .limit = limits.max_decoded_bytes});
+    fail(ErrorCode::invalid_image, "damaged picture: " + why, {.file = name});
   }
   const auto size = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) *
                     static_cast<std::size_t>(channels);
@@ -176,7 +179,8 @@ inline Image Image::decode(std::span<const std::byte> encoded, std::string_view 
 }
 
 inline Image Image::open(const std::filesystem::path& path, const ImageLimits& limits) {
-  return decode(MappedFile::open(path)->bytes(), path.string(), limits);
+  const std::string file = read_file(path, limits.max_file_bytes, ErrorCode::image_too_large);
+  return decode(std::as_bytes(std::span(file)), path.string(), limits);
 }
 
 }  // namespace idefics::inline v0

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csetjmp>
 #include <cstdio>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,6 +36,14 @@ struct JpegErrors {
     if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) on_error(info);
   }
   static void silent(j_common_ptr) {}
+  /// A few bytes of an empty scan cost a pass over the whole picture; real files have about ten.
+  static void on_progress(j_common_ptr info) {
+    constexpr int max_scans = 100;
+    if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= max_scans) return;
+    auto* self = reinterpret_cast<JpegErrors*>(info->err);
+    std::snprintf(self->message, sizeof self->message, "more than %d scans", max_scans);
+    std::longjmp(self->back, 1);
+  }
 };
 
 struct JpegPixels {
@@ -44,11 +53,12 @@ struct JpegPixels {
 
 /// Everything between setjmp and longjmp; holds no C++ object of its own whose destructor a jump
 /// skips.
-inline bool run_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors,
+inline bool run_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors, jpeg_progress_mgr& progress,
                      std::span<const std::byte> encoded, const ImageLimits& limits, JpegPixels& out,
                      bool& too_large) {
   if (setjmp(errors.back) != 0) return false;
   jpeg_create_decompress(&jpeg);
+  jpeg.progress = &progress;
   jpeg.mem->max_memory_to_use = static_cast<long>(limits.max_decoded_bytes);
   jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(encoded.data()),
                static_cast<unsigned long>(encoded.size()));
@@ -90,15 +100,18 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
                          const ImageLimits& limits) {
   jpeg_decompress_struct jpeg{};
   JpegErrors errors{};
+  jpeg_progress_mgr progress{};
+  progress.progress_monitor = JpegErrors::on_progress;
+  const std::unique_ptr<jpeg_decompress_struct, void (*)(j_decompress_ptr)> release(
+      &jpeg, jpeg_destroy_decompress);
   jpeg.err = jpeg_std_error(&errors.base);
   errors.base.error_exit = JpegErrors::on_error;
   errors.base.emit_message = JpegErrors::on_message;
   errors.base.output_message = JpegErrors::silent;
   JpegPixels pixels;
   bool too_large = false;
-  const bool good = run_jpeg(jpeg, errors, encoded, limits, pixels, too_large);
+  const bool good = run_jpeg(jpeg, errors, progress, encoded, limits, pixels, too_large);
   const auto width = jpeg.image_width, height = jpeg.image_height;
-  jpeg_destroy_decompress(&jpeg);
   if (too_large) check_size(width, height, limits, name);
   if (!good)
     fail(ErrorCode::invalid_image, std::string("damaged JPEG: ") + errors.message, {.file = name});

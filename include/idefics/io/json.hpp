@@ -25,6 +25,16 @@ struct JsonLimits {
 
 namespace detail {
 
+/// The parser's own sentence without its prefix, and short: it may quote the whole input.
+[[noreturn]] inline void fail_json(const nlohmann::json::exception& error, const std::string& file,
+                                   std::size_t position) {
+  std::string text = error.what();
+  if (const auto at = text.find("; last read:"); at != std::string::npos) text.resize(at);
+  if (const auto at = text.find("] "); at != std::string::npos) text.erase(0, at + 2);
+  fail(ErrorCode::invalid_json, "this is not JSON: " + text.substr(0, 200),
+       {.file = file, .offset = position});
+}
+
 class BoundedJson final : public nlohmann::json_sax<Json> {
  public:
   BoundedJson(std::string_view file, const JsonLimits& limits) : file_(file), limits_(limits) {}
@@ -52,17 +62,10 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception& error) override {
-    fail(ErrorCode::invalid_json, reason_of(error.what()), {.file = file_, .offset = position});
+    fail_json(error, file_, position);
   }
 
  private:
-  /// The parser's own sentence without its prefix, and short: it may quote the whole input.
-  static std::string reason_of(std::string text) {
-    if (const auto at = text.find("; last read:"); at != std::string::npos) text.resize(at);
-    if (const auto at = text.find("] "); at != std::string::npos) text.erase(0, at + 2);
-    return "this is not JSON: " + text.substr(0, 200);
-  }
-
   template <class T>
   Json* place(T&& value) {
     if (open_.empty()) {

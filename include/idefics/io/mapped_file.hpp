@@ -47,8 +47,14 @@ class Descriptor {
   fail(code, std::string(what) + ": " + std::strerror(error), {.file = path.string()});
 }
 
-/// Opens a regular file for reading and gives its size.
-inline std::uint64_t open_regular(const Descriptor& file, const std::filesystem::path& path) {
+/// Opens for reading. What is no regular file is opened without waiting for its other end, so that
+/// it can be refused.
+inline int open_to_read(const std::filesystem::path& path) {
+  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+/// The size of an open file, which must be a regular one.
+inline std::uint64_t regular_size(const Descriptor& file, const std::filesystem::path& path) {
   if (file.get() < 0) fail_errno(path, "cannot open the file");
   struct stat status = {};
   if (::fstat(file.get(), &status) != 0) fail_errno(path, "cannot read the size of the file");
@@ -64,8 +70,8 @@ class MappedFile {
  public:
   /// Throws `file_not_found` or `io_failure`. An empty file maps to no bytes.
   static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path) {
-    const detail::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    const std::uint64_t size = detail::open_regular(file, path);
+    const detail::Descriptor file(detail::open_to_read(path));
+    const std::uint64_t size = detail::regular_size(file, path);
     void* memory = nullptr;
     if (size > 0) {
       memory = ::mmap(nullptr, Checked(size).size(), PROT_READ, MAP_SHARED, file.get(), 0);
@@ -99,17 +105,35 @@ inline bool is_git_lfs_pointer(std::span<const std::byte> bytes) {
   return bytes.size() >= start.size() && std::memcmp(bytes.data(), start.data(), start.size()) == 0;
 }
 
-/// The whole of a file as text. Throws `oversized_file` above `limit` bytes, `git_lfs_pointer`.
+/// The whole of a file, read and not mapped: nobody else's writing can change it afterwards. Throws
+/// `too_large` above `limit` bytes, before anything is read; `file_not_found`, `io_failure`.
+inline std::string read_file(const std::filesystem::path& path, std::uint64_t limit,
+                             ErrorCode too_large = ErrorCode::oversized_file) {
+  const detail::Descriptor file(detail::open_to_read(path));
+  const std::uint64_t size = detail::regular_size(file, path);
+  if (size > limit)
+    fail(too_large, "the file is larger than its kind may be",
+         {.file = path.string(), .actual = size, .limit = limit});
+  std::string content(Checked(size).size(), '\0');
+  std::size_t have = 0;
+  while (have < content.size()) {
+    const auto got = ::read(file.get(), content.data() + have, content.size() - have);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) detail::fail_errno(path, "cannot read the file");
+    if (got == 0) break;  // it has become shorter in the meantime
+    have += static_cast<std::size_t>(got);
+  }
+  content.resize(have);
+  return content;
+}
+
+/// The whole of a file as text. Throws what read_file throws, and `git_lfs_pointer`.
 inline std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
-  const auto file = MappedFile::open(path);
-  const auto bytes = file->bytes();
-  if (bytes.size() > limit)
-    fail(ErrorCode::oversized_file, "the file is larger than its kind may be",
-         {.file = path.string(), .actual = bytes.size(), .limit = limit});
-  if (is_git_lfs_pointer(bytes))
+  std::string text = read_file(path, limit);
+  if (is_git_lfs_pointer(std::as_bytes(std::span(text))))
     fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the file it stands for",
          {.file = path.string()});
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  return text;
 }
 
 /// Writes a file under a temporary name and renames it when every byte is on its way: nothing half

@@ -89,6 +89,7 @@ class ConfigFields {
     if (value && value->is_array()) {
       std::vector<std::int32_t> list;
       for (const Json& element : *value) {
+        if (!element.is_number_integer()) wrong_type(key, "an integer, or a list of them");
         const Json wrapped{{key, element}};
         list.push_back(static_cast<std::int32_t>(
             ConfigFields(wrapped, file_, prefix_).integer(key, 0, 0, last)));

@@ -111,9 +111,10 @@ inline Tokenizer::Tokenizer(TokenizerDescription about, std::string file)
   constexpr std::size_t max_gap = 1 << 16;
   for (const AddedToken& token : about_.added) {
     const auto id = static_cast<std::size_t>(token.id);
-    if (id > texts_.size() + max_gap)
+    if (id >= about_.model.pieces.size() + max_gap)
       fail(ErrorCode::invalid_tokenizer,
-           "the id of \"" + token.content + "\" lies far behind the vocabulary", {.file = file_});
+           "the id of \"" + token.content + "\" lies far behind the vocabulary",
+           {.file = file_, .actual = id, .limit = about_.model.pieces.size() + max_gap});
     if (id >= texts_.size()) texts_.resize(id + 1);
     texts_[id] = token.content;
   }

@@ -46,10 +46,17 @@ enum class TokenizerFormat { any, json, sentencepiece };
 namespace detail {
 
 inline constexpr JsonLimits tokenizer_json_limits{.bytes = 256u << 20, .depth = 64};
+inline constexpr std::size_t max_added_tokens =
+    4096;  // each is looked for at every place of a text
 
 [[noreturn]] inline void refuse_tokenizer(const std::string& file, const std::string& field,
                                           const std::string& why) {
   fail(ErrorCode::invalid_tokenizer, why, {.file = file, .field = field});
+}
+
+[[noreturn]] inline void refuse_count(const std::string& file, std::size_t found) {
+  fail(ErrorCode::invalid_tokenizer, "there are too many added tokens",
+       {.file = file, .actual = found, .limit = max_added_tokens});
 }
 
 /// The value under `key`, or null where the object or the key is missing.
@@ -162,6 +169,7 @@ inline void read_tokenizer_json(const std::filesystem::path& path, TokenizerDesc
   read_pipeline(json, file, out);
   const Json& added = value_or_null(json, "added_tokens");
   if (!added.is_array()) return;
+  if (added.size() > max_added_tokens) refuse_count(file, added.size());
   for (const Json& entry : added) {
     const Json& id = value_or_null(entry, "id");
     out.added.push_back(
@@ -169,7 +177,8 @@ inline void read_tokenizer_json(const std::filesystem::path& path, TokenizerDesc
   }
 }
 
-inline void read_special_tokens(const Json& json, TokenizerDescription& out) {
+inline void read_special_tokens(const Json& json, const std::string& file,
+                                TokenizerDescription& out) {
   auto take = [&json](const char* key, std::string& target) {
     if (const auto content = token_content(value_or_null(json, key))) target = *content;
   };
@@ -177,6 +186,7 @@ inline void read_special_tokens(const Json& json, TokenizerDescription& out) {
       take("pad_token", out.pad);
   const Json& additional = value_or_null(json, "additional_special_tokens");
   if (!additional.is_array()) return;
+  if (additional.size() > max_added_tokens) refuse_count(file, additional.size());
   for (const Json& token : additional)
     if (const auto content = token_content(token))
       if (std::ranges::find(out.additional_special_tokens, *content) ==
@@ -186,7 +196,7 @@ inline void read_special_tokens(const Json& json, TokenizerDescription& out) {
 
 inline void read_tokenizer_config(const Json& json, const std::string& file,
                                   TokenizerDescription& out, bool with_added) {
-  read_special_tokens(json, out);
+  read_special_tokens(json, file, out);
   out.add_bos_token = flag_or(json, "add_bos_token", out.add_bos_token);
   out.add_eos_token = flag_or(json, "add_eos_token", out.add_eos_token);
   if (const Json& side = value_or_null(json, "padding_side"); side.is_string())
@@ -195,6 +205,7 @@ inline void read_tokenizer_config(const Json& json, const std::string& file,
     out.chat_template = text.get<std::string>();
   const Json& added = value_or_null(json, "added_tokens_decoder");
   if (!with_added || !added.is_object()) return;
+  if (added.size() > max_added_tokens) refuse_count(file, added.size());
   for (const auto& [key, entry] : added.items()) {
     std::int64_t id = key.empty() || key.size() > 8 ? -1 : 0;
     for (const char c : key) id = id < 0 || c < '0' || c > '9' ? -1 : id * 10 + (c - '0');
@@ -211,6 +222,7 @@ inline void complete_added_tokens(const std::filesystem::path& directory,
   };
   if (const auto path = directory / "added_tokens.json"; std::filesystem::exists(path)) {
     const Json tokens = read_json_file(path);
+    if (tokens.size() > max_added_tokens) refuse_count(path.string(), tokens.size());
     for (const auto& [content, id] : tokens.items())
       if (!known(content))
         out.added.push_back(read_added_token(Json{{"content", content}},
@@ -253,7 +265,7 @@ inline TokenizerDescription read_tokenizer_files(const std::filesystem::path& di
     if (std::string_view(name) == "tokenizer_config.json")
       detail::read_tokenizer_config(config, path.string(), out, !from_json);
     else
-      detail::read_special_tokens(config, out);
+      detail::read_special_tokens(config, path.string(), out);
   }
   detail::complete_added_tokens(directory, out);
   return out;

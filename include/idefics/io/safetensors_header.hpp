@@ -1,0 +1,320 @@
+// The header of a safetensors file: a JSON object of names, each with dtype, shape and byte range.
+// It is read event by event and refused at the first rule it breaks, so that a hostile header of
+// the largest size the format allows costs a bounded time, and memory in proportion to valid
+// entries alone. docs/errors.md lists the faults.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <idefics/core/dtype.hpp>
+#include <idefics/io/json.hpp>
+
+namespace idefics::inline v0 {
+
+/// One entry of a header. `dtype` is empty for dtypes that the format knows and the engine does not
+/// use.
+struct TensorInfo {
+  std::string name;
+  std::string dtype_name;  // as the file spells it: "BF16"
+  std::optional<DType> dtype;
+  std::vector<std::int64_t> dims;
+  std::uint64_t begin = 0, end = 0;  // bytes from the start of the file
+};
+
+struct SafetensorsHeader {
+  std::vector<TensorInfo> tensors;  // in the order of their bytes
+  std::map<std::string, std::string> metadata;
+};
+
+namespace detail {
+
+struct FormatDType {
+  std::string_view name;
+  unsigned bits;
+  std::optional<DType> dtype;
+};
+
+inline constexpr FormatDType format_dtypes[] = {
+    {"BOOL", 8, DType::boolean},
+    {"U8", 8, DType::u8},
+    {"I8", 8, {}},
+    {"F8_E5M2", 8, {}},
+    {"F8_E4M3", 8, {}},
+    {"F8_E8M0", 8, {}},
+    {"F8_E4M3FNUZ", 8, {}},
+    {"F8_E5M2FNUZ", 8, {}},
+    {"F4", 4, {}},
+    {"F6_E2M3", 6, {}},
+    {"F6_E3M2", 6, {}},
+    {"I16", 16, {}},
+    {"U16", 16, {}},
+    {"F16", 16, DType::f16},
+    {"BF16", 16, DType::bf16},
+    {"I32", 32, DType::i32},
+    {"U32", 32, {}},
+    {"F32", 32, DType::f32},
+    {"C64", 64, {}},
+    {"F64", 64, {}},
+    {"I64", 64, DType::i64},
+    {"U64", 64, {}},
+};
+
+inline constexpr std::uint64_t max_header_bytes = 100'000'000;  // the format's own limit
+inline constexpr std::uint64_t max_integer = std::uint64_t{1} << 48;
+inline constexpr std::size_t max_entries = 1 << 18, max_rank = 64;  // far above any real file
+
+/// Builds the entries of a header from the events of the JSON parser.
+class HeaderReader final : public nlohmann::json_sax<Json> {
+ public:
+  HeaderReader(const std::string& file, std::uint64_t data_begin)
+      : file_(file), data_begin_(data_begin) {}
+
+  SafetensorsHeader take() {
+    check_names();
+    return std::move(header_);
+  }
+
+  bool null() override { unexpected(); }
+  bool boolean(bool) override { unexpected(); }
+  bool number_integer(number_integer_t) override { unexpected(); }  // a negative one
+  bool number_unsigned(number_unsigned_t value) override { return add_integer(value); }
+  bool number_float(number_float_t, const string_t&) override { unexpected(); }
+  bool binary(binary_t&) override { unexpected(); }
+  bool string(string_t& value) override {
+    if (place_ == Place::metadata)
+      set_metadata(value);
+    else if (place_ == Place::entry && field_ == Field::dtype)
+      set_dtype(value);
+    else
+      unexpected();
+    return true;
+  }
+
+  bool start_object(std::size_t) override {
+    if (place_ == Place::outside)
+      place_ = Place::header;
+    else if (place_ == Place::header)
+      start_entry();
+    else
+      unexpected();
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (place_ == Place::header)
+      tensor_ = std::move(name);
+    else if (place_ == Place::metadata)
+      metadata_key_ = std::move(name);
+    else
+      set_field(name);
+    return true;
+  }
+  bool end_object() override {
+    if (place_ == Place::entry) end_entry();
+    place_ = place_ == Place::header ? Place::outside : Place::header;
+    return true;
+  }
+  bool start_array(std::size_t) override {
+    if (place_ != Place::entry || field_ == Field::dtype) unexpected();
+    place_ = Place::list;
+    return true;
+  }
+  bool end_array() override {
+    place_ = Place::entry;
+    return true;
+  }
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::json::exception& error) override {
+    fail_json(error, file_, position);
+  }
+
+ private:
+  enum class Place { outside, header, entry, metadata, list };
+  enum class Field { dtype, shape, data_offsets };
+
+  [[noreturn]] void refuse(ErrorCode code, const std::string& why,
+                           std::optional<std::uint64_t> limit = {}) const {
+    fail(code, why, {.file = file_, .tensor = tensor_, .limit = limit});
+  }
+  [[noreturn]] void unexpected() const {
+    if (place_ == Place::metadata)
+      fail(ErrorCode::invalid_safetensors, "metadata must map names to strings",
+           {.file = file_, .field = metadata_key_});
+    if (place_ == Place::list)
+      refuse(ErrorCode::invalid_safetensors, "a size is not an unsigned integer up to 2^48",
+             max_integer);
+    refuse(ErrorCode::invalid_safetensors,
+           place_ == Place::entry ? "dtype is a string, shape a list, data_offsets a pair"
+                                  : "an entry holds exactly dtype, shape and data_offsets");
+  }
+
+  void start_entry() {
+    if (header_.tensors.size() == max_entries)
+      refuse(ErrorCode::invalid_safetensors, "the header has too many entries", max_entries);
+    const bool metadata = tensor_ == "__metadata__";
+    place_ = metadata ? Place::metadata : Place::entry;
+    if (metadata && std::exchange(has_metadata_, true))
+      refuse(ErrorCode::duplicate_key, "there is metadata twice");
+    entry_ = TensorInfo{.name = tensor_, .dtype_name = {}, .dtype = {}, .dims = {}};
+    seen_ = 0, bits_ = 0;
+    offsets_.clear();
+  }
+  void set_field(const std::string& name) {
+    static constexpr std::string_view names[] = {"dtype", "shape", "data_offsets"};
+    const auto* known = std::ranges::find(names, std::string_view(name));
+    if (known == std::end(names))
+      refuse(ErrorCode::invalid_safetensors,
+             "an entry holds exactly dtype, shape and data_offsets");
+    const auto index = static_cast<unsigned>(known - names);
+    if ((seen_ >> index & 1u) != 0) refuse(ErrorCode::duplicate_key, name + " stands twice");
+    seen_ |= 1u << index;
+    field_ = static_cast<Field>(index);
+  }
+  void set_metadata(const std::string& value) {
+    if (header_.metadata.size() == max_entries)
+      refuse(ErrorCode::invalid_safetensors, "the metadata has too many entries", max_entries);
+    if (!header_.metadata.emplace(metadata_key_, value).second)
+      fail(ErrorCode::duplicate_key, "a name of the metadata stands twice",
+           {.file = file_, .field = metadata_key_});
+  }
+  void set_dtype(const std::string& name) {
+    const auto* known = std::ranges::find(format_dtypes, name, &FormatDType::name);
+    if (known == std::end(format_dtypes))
+      refuse(ErrorCode::unsupported_dtype, "dtype \"" + name.substr(0, 64) + "\" is not known");
+    entry_.dtype_name = name;
+    entry_.dtype = known->dtype;
+    bits_ = known->bits;
+  }
+  bool add_integer(std::uint64_t value) {
+    if (place_ != Place::list || value > max_integer) unexpected();
+    if (field_ == Field::data_offsets) {
+      if (offsets_.size() == 2)
+        refuse(ErrorCode::invalid_safetensors, "data_offsets holds more than two numbers", 2);
+      offsets_.push_back(value + data_begin_);
+    } else {
+      if (entry_.dims.size() == max_rank)
+        refuse(ErrorCode::invalid_safetensors, "the shape has too many dimensions", max_rank);
+      entry_.dims.push_back(static_cast<std::int64_t>(value));
+    }
+    return true;
+  }
+
+  std::uint64_t bits_of_entry() const {
+    Checked bits = bits_;
+    try {
+      for (const std::int64_t dim : entry_.dims) bits = bits * static_cast<std::uint64_t>(dim);
+    } catch (const Error& error) {
+      refuse(error.code(), "its shape needs more than 2^64 bits");
+    }
+    return bits.value();
+  }
+  void end_entry() {
+    if (seen_ != 7 || offsets_.size() != 2)
+      refuse(ErrorCode::invalid_safetensors,
+             seen_ != 7 ? "an entry holds exactly dtype, shape and data_offsets"
+                        : "data_offsets is a pair");
+    entry_.begin = offsets_[0], entry_.end = offsets_[1];
+    const std::uint64_t bits = bits_of_entry();
+    if (entry_.end < entry_.begin || bits % 8 != 0 || bits / 8 != entry_.end - entry_.begin)
+      refuse(ErrorCode::invalid_safetensors, "its shape needs " + std::to_string(bits / 8) +
+                                                 " bytes and its offsets span another number");
+    header_.tensors.push_back(std::move(entry_));
+  }
+
+  void check_names() const {
+    std::vector<std::string_view> names;
+    for (const TensorInfo& tensor : header_.tensors) names.push_back(tensor.name);
+    std::ranges::sort(names);
+    if (const auto twice = std::ranges::adjacent_find(names); twice != names.end())
+      fail(ErrorCode::duplicate_key, "two tensors have one name",
+           {.file = file_, .tensor = std::string(*twice)});
+  }
+
+  const std::string& file_;
+  std::uint64_t data_begin_;
+  SafetensorsHeader header_;
+  Place place_ = Place::outside;
+  std::string tensor_, metadata_key_;  // the entry, or name in the metadata, that is being read
+  bool has_metadata_ = false;
+  TensorInfo entry_;
+  Field field_ = Field::dtype;
+  unsigned seen_ = 0;       // fields of the entry, a bit each
+  std::uint64_t bits_ = 0;  // of one element
+  std::vector<std::uint64_t> offsets_;
+};
+
+/// Tensors must follow each other without a gap or an overlap and end where the file ends.
+inline void check_coverage(std::vector<TensorInfo>& tensors, const std::string& file,
+                           std::uint64_t data_begin, std::uint64_t file_size) {
+  std::ranges::sort(tensors, [](const TensorInfo& a, const TensorInfo& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
+  std::uint64_t at = data_begin;
+  for (const TensorInfo& tensor : tensors) {
+    if (tensor.begin != at)
+      fail(ErrorCode::invalid_safetensors,
+           tensor.begin < at ? "its bytes overlap another tensor's"
+                             : "there is a gap before its bytes",
+           {.file = file, .tensor = tensor.name, .offset = tensor.begin, .limit = at});
+    at = tensor.end;
+    if (at > file_size)
+      fail(ErrorCode::truncated_file, "the file ends before the tensor's bytes do",
+           {.file = file, .tensor = tensor.name, .actual = file_size, .limit = at});
+  }
+  if (at != file_size)
+    fail(ErrorCode::oversized_file, "there are bytes behind the last tensor",
+         {.file = file, .offset = at, .actual = file_size, .limit = at});
+}
+
+}  // namespace detail
+
+/// Validates a header against every rule of the format. `file` is named in errors. Throws
+/// `truncated_file`, `oversized_file`, `invalid_safetensors`, `unsupported_dtype`, `duplicate_key`,
+/// `invalid_json` or `git_lfs_pointer`.
+inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes,
+                                                  const std::string& file) {
+  if (is_git_lfs_pointer(bytes))
+    fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the weights it stands for",
+         {.file = file});
+  if (bytes.size() < 8)
+    fail(ErrorCode::truncated_file, "the file is too short for a header",
+         {.file = file, .actual = bytes.size(), .limit = 8});
+  std::uint64_t length = 0;
+  static_assert(std::endian::native == std::endian::little,
+                "the format is little-endian, and so is this reader");
+  std::memcpy(&length, bytes.data(), 8);
+  if (length > detail::max_header_bytes)
+    fail(ErrorCode::invalid_safetensors, "the header claims to be larger than the format allows",
+         {.file = file, .actual = length, .limit = detail::max_header_bytes});
+  if (length > bytes.size() - 8)
+    fail(ErrorCode::truncated_file, "the file ends within its header",
+         {.file = file, .actual = bytes.size(), .limit = length + 8});
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, length);
+  if (!text.starts_with('{'))
+    fail(ErrorCode::invalid_safetensors, "the header does not begin with a brace",
+         {.file = file, .offset = 8});
+  text.remove_suffix(text.size() - 1 -
+                     text.find_last_not_of(' '));  // the only padding that is allowed
+  if (!text.ends_with('}'))
+    fail(ErrorCode::invalid_safetensors, "the header does not end with a brace and spaces",
+         {.file = file, .offset = 7 + text.size()});
+
+  const std::uint64_t data_begin = 8 + length;
+  detail::HeaderReader reader(file, data_begin);
+  if (!Json::sax_parse(text.begin(), text.end(), &reader))
+    fail(ErrorCode::invalid_json, "the header is not JSON", {.file = file});
+  SafetensorsHeader header = reader.take();
+  detail::check_coverage(header.tensors, file, data_begin, bytes.size());
+  return header;
+}
+
+}  // namespace idefics::inline v0
