@@ -1,0 +1,23 @@
+// libFuzzer's entry: idefics-fuzz --target=NAME [libFuzzer's options] CORPUS…
+#include "fuzz/targets.hpp"
+
+namespace {
+const fuzz::Target* target = nullptr;
+}
+
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  constexpr std::string_view option = "--target=";
+  for (int i = 1; i < *argc; ++i)
+    if (const std::string_view arg = (*argv)[i]; arg.starts_with(option))
+      target = fuzz::find_target(arg.substr(option.size()));
+  if (target != nullptr) return 0;
+  std::fprintf(stderr, "--target=NAME, one of:");
+  for (const auto& known : fuzz::targets) std::fprintf(stderr, " %s", known.name.data());
+  std::fprintf(stderr, "\n");
+  std::exit(2);
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz::run(*target, std::as_bytes(std::span(data, size)));
+  return 0;
+}

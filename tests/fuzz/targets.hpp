@@ -1,0 +1,43 @@
+// All parsers, with what the heap may hold beside the input.
+#pragma once
+
+#include "fuzz/targets/config.hpp"
+#include "fuzz/targets/data_url.hpp"
+#include "fuzz/targets/image.hpp"
+#include "fuzz/targets/index.hpp"
+#include "fuzz/targets/json.hpp"
+#include "fuzz/targets/prompt.hpp"
+#include "fuzz/targets/safetensors.hpp"
+#include "fuzz/targets/sentencepiece.hpp"
+#include "fuzz/targets/tokenizer.hpp"
+#include "fuzz/targets/utf8.hpp"
+
+namespace fuzz {
+
+inline constexpr std::int64_t MiB = 1 << 20;
+
+// A JSON value takes 16 bytes, and a list that grows holds its elements twice and a half: "0," is
+// two bytes of text. Accepted configurations are measured with their table of weights, up to 4096
+// layers of each kind.
+inline constexpr Target targets[] = {
+    {"json", json, 80, MiB},
+    {"safetensors", safetensors, 16, MiB},
+    {"index", index, 80, MiB},
+    {"config", config, 80, 64 * MiB},
+    {"generation_config", generation_config, 80, MiB},
+    {"sentencepiece_model", sentencepiece_model, 80, MiB},
+    {"tokenizer", tokenizer, 160, 16 * MiB},
+    {"prompt_file", prompt_file, 80, MiB},
+    {"preprocessor_config", preprocessor_config, 80, MiB},
+    {"data_url", data_url, 4, MiB},
+    {"image", image, 2, 16 * MiB},
+    {"utf8", utf8, 0, 4096},
+};
+
+inline const Target* find_target(std::string_view name) {
+  for (const Target& target : targets)
+    if (target.name == name) return &target;
+  return nullptr;
+}
+
+}  // namespace fuzz

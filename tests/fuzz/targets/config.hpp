@@ -1,0 +1,33 @@
+// config.json, generation_config.json: whatever is accepted must lead to a table of weights and a
+// memory plan without an overflow.
+#pragma once
+
+#include <idefics/generation/read_config.hpp>
+#include <idefics/generation/validate.hpp>
+#include <idefics/model/idefics.hpp>
+#include <idefics/model/memory_plan.hpp>
+
+#include "fuzz/target.hpp"
+
+namespace fuzz {
+
+inline void config(Bytes input) {
+  const auto json = idefics::parse_json(text_of(input), "config.json");
+  const auto read = idefics::Config::from_json(json, "config.json");
+  expect(read.head_dim() > 0 && read.vision.head_dim() > 0, "a head without width");
+  idefics::WeightTable table;
+  const idefics::Idefics layers(table, read);
+  for (const auto dtype : {idefics::DType::f32, idefics::DType::bf16})
+    (void)plan_memory(read, table.requests(), dtype).total_bytes();
+}
+
+inline void generation_config(Bytes input) {
+  const auto json = idefics::parse_json(text_of(input), "generation_config.json");
+  const auto read = idefics::generation_config_from_json(json, "generation_config.json");
+  const idefics::Config model;
+  validate(read, model.total_vocab_size());
+  const auto limits = length_limits(read, 7, model.max_position_embeddings);
+  expect(limits.new_tokens() > 0, "no room for a token");
+}
+
+}  // namespace fuzz

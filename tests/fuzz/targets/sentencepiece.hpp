@@ -1,0 +1,22 @@
+// tokenizer.model: what is accepted must survive being written and read again.
+#pragma once
+
+#include <idefics/text/sentencepiece_model.hpp>
+
+#include "fuzz/target.hpp"
+
+namespace fuzz {
+
+inline void sentencepiece_model(Bytes input) {
+  const auto model = idefics::parse_sentencepiece_model(text_of(input), "input");
+  const auto again = idefics::parse_sentencepiece_model(serialize(model), "again");
+  expect(again.byte_fallback == model.byte_fallback &&
+             again.add_dummy_prefix == model.add_dummy_prefix &&
+             std::ranges::equal(again.pieces, model.pieces,
+                                [](const idefics::Piece& a, const idefics::Piece& b) {
+                                  return a.text == b.text && a.score == b.score && a.type == b.type;
+                                }),
+         "a model changes when it is written and read");
+}
+
+}  // namespace fuzz
