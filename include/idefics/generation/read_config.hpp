@@ -138,7 +138,8 @@ inline bool has_key(const auto& keys, std::string_view key) {
 inline void refuse_unknown(const Json& json, const std::string& file) {
   for (const auto& [key, value] : json.items()) {
     bool known = has_key(keys_without_effect, key);
-    for_each_field([&](const FieldInfo& info, auto) { known = known || key == info.name; });
+    const std::string& name = key;  // Clang 14 captures no structured bindings
+    for_each_field([&](const FieldInfo& info, auto) { known = known || name == info.name; });
     if (has_key(keys_not_supported, key)) {
       if (!value.is_null() && value != false)
         fail(ErrorCode::invalid_option, "this option is not supported",
