@@ -12,38 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/core/threads.hpp>
+#include <idefics/backend/cpu/convert.hpp>
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/model/weight_source.hpp>
 
 namespace idefics::inline v0 {
-
-namespace detail {
-
-template <class T>
-void convert_elements(Tensor& out, const Tensor& in) {
-  constexpr std::int64_t chunk = 1 << 16;
-  const std::int64_t count = in.count();
-  const auto target = out.as_mutable<T>();
-  parallel_for((count + chunk - 1) / chunk, [&](std::int64_t c) {
-    for (std::int64_t i = c * chunk; i < std::min(count, (c + 1) * chunk); ++i)
-      target[static_cast<std::size_t>(i)] = from_f32<T>(element_as_f32(in, i));
-  });
-}
-
-}  // namespace detail
-
-/// The tensor in another float dtype, rounded to nearest even.
-inline Tensor convert(const Tensor& in, DType dtype) {
-  Tensor out = Tensor::empty(dtype, in.shape());
-  switch (dtype) {
-    case DType::f32: detail::convert_elements<float>(out, in); break;
-    case DType::f16: detail::convert_elements<f16_t>(out, in); break;
-    case DType::bf16: detail::convert_elements<bf16_t>(out, in); break;
-    default: fail(ErrorCode::unsupported_dtype, "weights are f32, f16 or bf16");
-  }
-  return out;
-}
 
 /// The dtype in which a matrix is kept. f32 arithmetic reads 16-bit weights exactly, so asking for
 /// f32 converts nothing: the bits of every result are those of a converted copy.

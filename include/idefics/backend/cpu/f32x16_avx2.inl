@@ -51,6 +51,15 @@ struct F32x16 {
     _mm256_storeu_ps(p, lo);
     _mm256_storeu_ps(p + 8, hi);
   }
+  IDEFICS_CPU_INLINE void store_f16(void* p) const {
+    auto* half = static_cast<__m128i*>(p);
+    _mm_storeu_si128(half, _mm256_cvtps_ph(lo, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128(half + 1, _mm256_cvtps_ph(hi, _MM_FROUND_TO_NEAREST_INT));
+  }
+  IDEFICS_CPU_INLINE void store_bf16(void* p) const {
+    const __m256i mixed = _mm256_packus_epi32(rounded_to_bf16(lo), rounded_to_bf16(hi));
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm256_permute4x64_epi64(mixed, 0xd8));
+  }
 
   static IDEFICS_CPU_INLINE F32x16 load_f16(const void* p) {
     return {Lanes::load_f16(p).v, Lanes::load_f16(static_cast<const char*>(p) + 16).v};
@@ -136,6 +145,16 @@ struct F32x16 {
   static IDEFICS_CPU_INLINE F32x16 join(const Lanes* groups) { return {groups[0].v, groups[1].v}; }
 
  private:
+  /// to_bf16 in the lower halves of eight words.
+  static IDEFICS_CPU_INLINE __m256i rounded_to_bf16(__m256 x) {
+    const __m256i bits = _mm256_castps_si256(x), upper = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    const __m256i up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, up), 16);
+    const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(rounded, quiet, nan);
+  }
   static IDEFICS_CPU_INLINE __m256 pinned(__m256 x) {
     __asm__("" : "+x"(x));
     return x;

@@ -49,6 +49,19 @@ struct F32x16 {
   static IDEFICS_CPU_INLINE F32x16 set(float x) { return {_mm512_set1_ps(x)}; }
   static IDEFICS_CPU_INLINE F32x16 load(const void* p) { return {_mm512_loadu_ps(p)}; }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
+  IDEFICS_CPU_INLINE void store_f16(void* p) const {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  IDEFICS_CPU_INLINE void store_bf16(void* p) const {
+    const __m512i bits = _mm512_castps_si512(v), upper = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i up = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, up), 16);
+    const __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    _mm256_storeu_si256(static_cast<__m256i*>(p),
+                        _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, rounded, quiet)));
+  }
 
   static IDEFICS_CPU_INLINE F32x16 load_f16(const void* p) { return {Lanes::load_f16(p).v}; }
   static IDEFICS_CPU_INLINE F32x16 load_bf16(const void* p) { return {Lanes::load_bf16(p).v}; }

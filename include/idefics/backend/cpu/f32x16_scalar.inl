@@ -22,6 +22,17 @@ struct F32x16 {
     return r;
   }
   IDEFICS_CPU_OUTLINE void store(float* p) const { std::memcpy(p, v, sizeof v); }
+  /// Rounded to nearest, ties to even, as to_f16 and to_bf16 do it; NaN stays NaN.
+  IDEFICS_CPU_OUTLINE void store_f16(void* p) const {
+    f16_t half[16];
+    for (int i = 0; i < 16; ++i) half[i] = to_f16(v[i]);
+    std::memcpy(p, half, sizeof half);
+  }
+  IDEFICS_CPU_OUTLINE void store_bf16(void* p) const {
+    bf16_t half[16];
+    for (int i = 0; i < 16; ++i) half[i] = to_bf16(v[i]);
+    std::memcpy(p, half, sizeof half);
+  }
 
   static IDEFICS_CPU_OUTLINE F32x16 load_f16(const void* p) {
     f16_t half[16];

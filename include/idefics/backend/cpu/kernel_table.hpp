@@ -100,6 +100,8 @@ struct KernelTable {
                      std::int64_t rows, std::int64_t d);
   void (*rope)(float* x, const float* cos, const float* sin, std::int64_t heads, std::int64_t half);
   void (*convert)(float* out, const std::byte* x, DType dtype, std::int64_t count);
+  /// f32 at any alignment to f16 or bf16.
+  void (*narrow)(std::byte* out, DType dtype, const std::byte* x, std::int64_t count);
   void (*unfold_patch)(float* out, const float* pixels, std::int64_t channels, std::int64_t height,
                        std::int64_t width, std::int64_t patch);
   /// `up` may be null: no product then.

@@ -8,6 +8,7 @@
 #include <idefics/backend/cpu/norm.inl>
 #include <idefics/backend/cpu/rope.inl>
 #include <idefics/backend/cpu/embedding.inl>
+#include <idefics/backend/cpu/convert.inl>
 #include <idefics/backend/cpu/activation.inl>
 #include <idefics/backend/cpu/elementwise.inl>
 #include <idefics/backend/cpu/patch.inl>
@@ -21,6 +22,7 @@ inline constexpr KernelTable table = {
     .layer_norm = layer_norm,
     .rope = rope,
     .convert = convert,
+    .narrow = narrow,
     .unfold_patch = unfold_patch,
     .gated_activation = gated_activation,
     .add = add,
