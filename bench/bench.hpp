@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <idefics/backend/backend.hpp>
+#include <idefics/core/threads.hpp>
 
 #include "ceilings.hpp"
 
@@ -24,9 +25,10 @@ namespace idefics::bench {
 
 /// What every family of measurements is given.
 struct Context {
-  Backend& fast;       // measured
-  Backend& reference;  // right
-  bool quick = false;  // few rounds and small shapes: only to see that all of it runs
+  Backend& fast;        // measured
+  Backend& reference;   // right
+  bool quick = false;   // few rounds and small shapes: only to see that all of it runs
+  std::string model{};  // a checkpoint directory, for whole stages
   int rounds() const { return quick ? 3 : 15; }
 };
 
@@ -39,6 +41,7 @@ void bench_activation(Context&);
 void bench_embedding(Context&);
 void bench_elementwise(Context&);
 void bench_patch(Context&);
+void bench_stages(Context&);
 
 /// Seconds that one call takes.
 inline double seconds(const std::function<void()>& call) {
@@ -78,19 +81,24 @@ inline void print_rate(const std::string& name, double time, double work, const 
 /// Values around zero with the given spread, the same in every run (splitmix64).
 inline Tensor random_tensor(DType dtype, Shape shape, float spread, std::uint64_t seed) {
   Tensor t = Tensor::empty(dtype, shape);
-  const auto count = static_cast<std::size_t>(t.count());
-  for (std::size_t i = 0; i < count; ++i) {
-    std::uint64_t z = (seed << 40) + (i + 1) * 0x9e3779b97f4a7c15u;
+  const auto value = [=](std::int64_t i) {
+    std::uint64_t z = (seed << 40) + (static_cast<std::uint64_t>(i) + 1) * 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    const float x = (static_cast<float>(z >> 40) * 0x1p-23f - 1.0f) * spread;
-    if (dtype == DType::f32)
-      t.as_mutable<float>()[i] = x;
-    else if (dtype == DType::f16)
-      t.as_mutable<f16_t>()[i] = to_f16(x);
-    else
-      t.as_mutable<bf16_t>()[i] = to_bf16(x);
-  }
+    return (static_cast<float>(z >> 40) * 0x1p-23f - 1.0f) * spread;
+  };
+  const auto fill = [&](auto values, auto convert) {
+    parallel_ranges(t.count(), 4096, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        values[static_cast<std::size_t>(i)] = convert(value(i));
+    });
+  };
+  if (dtype == DType::f32)
+    fill(t.as_mutable<float>(), [](float x) { return x; });
+  else if (dtype == DType::f16)
+    fill(t.as_mutable<f16_t>(), [](float x) { return to_f16(x); });
+  else
+    fill(t.as_mutable<bf16_t>(), [](float x) { return to_bf16(x); });
   return t;
 }
 

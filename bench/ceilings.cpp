@@ -1,32 +1,45 @@
 // Ceilings, compiled for each instruction set as the kernels are.
 #include "ceilings.hpp"
 
-#include <idefics/backend/cpu/kernels.hpp>
+#include <algorithm>
+
+#include <idefics/backend/cpu/isa.hpp>
+#include <idefics/backend/cpu/kernel_table.hpp>
 #include <idefics/core/threads.hpp>
 
+#if defined(__GNUC__)  // as kernels.hpp does, and for its reason
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#endif
+
+// clang-format off
 #define IDEFICS_CPU_BF16_PRODUCTS 0
-namespace idefics::inline v0::detail::cpu::scalar {
+namespace idefics::inline v0::bench_scalar {
+#include <idefics/backend/cpu/f32x16_scalar.inl>
 #include "ceilings.inl"
 }
 #if IDEFICS_CPU_X86
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
-namespace idefics::inline v0::detail::cpu::avx2 {
+namespace idefics::inline v0::bench_avx2 {
+#include <idefics/backend/cpu/f32x16_avx2.inl>
 #include "ceilings.inl"
 }
 IDEFICS_CPU_REGION_END
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
-namespace idefics::inline v0::detail::cpu::avx512 {
+namespace idefics::inline v0::bench_avx512 {
+#include <idefics/backend/cpu/f32x16_avx512.inl>
 #include "ceilings.inl"
 }
 IDEFICS_CPU_REGION_END
 #undef IDEFICS_CPU_BF16_PRODUCTS
 #define IDEFICS_CPU_BF16_PRODUCTS 1
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
-namespace idefics::inline v0::detail::cpu::avx512_bf16 {
+namespace idefics::inline v0::bench_avx512_bf16 {
+#include <idefics/backend/cpu/f32x16_avx512.inl>
 #include "ceilings.inl"
 }
 IDEFICS_CPU_REGION_END
 #endif
+// clang-format on
 
 namespace idefics::bench {
 namespace {
@@ -37,12 +50,12 @@ volatile float kept;
 
 /// The best available of one function of ceilings.inl.
 #if IDEFICS_CPU_X86
-#define BEST(function)                              \
-  (has(Isa::avx512) ? detail::cpu::avx512::function \
-   : has(Isa::avx2) ? detail::cpu::avx2::function   \
-                    : detail::cpu::scalar::function)
+#define BEST(function)                       \
+  (has(Isa::avx512) ? bench_avx512::function \
+   : has(Isa::avx2) ? bench_avx2::function   \
+                    : bench_scalar::function)
 #else
-#define BEST(function) detail::cpu::scalar::function
+#define BEST(function) bench_scalar::function
 #endif
 
 int lane_width() { return has(Isa::avx512) || !has(Isa::avx2) ? 16 : 8; }
@@ -70,8 +83,7 @@ double multiply_f32_flops() {
 
 void multiply_bf16() {
 #if IDEFICS_CPU_X86
-  if (detail::cpu::has_bf16_products())
-    return on_all_threads(detail::cpu::avx512_bf16::multiply<true>);
+  if (detail::cpu::has_bf16_products()) return on_all_threads(bench_avx512_bf16::multiply<true>);
 #endif
   multiply_f32();
 }

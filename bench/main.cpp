@@ -1,6 +1,6 @@
-// idefics_bench [--quick] [--threads N] [FAMILY…]: operations of the CPU backend beside the
-// ceilings of this machine, measured in turn in one run. Families carry the names of the kernels'
-// files.
+// idefics_bench [--quick] [--threads N] [--model DIR] [FAMILY…]: operations of the CPU backend
+// beside the ceilings of this machine, measured in turn in one run. Families carry the names of the
+// kernels' files; `stages` runs a whole checkpoint.
 #include <cstdlib>
 #include <string_view>
 
@@ -27,10 +27,12 @@ constexpr Family families[] = {
     {"embedding", bench::bench_embedding},
     {"elementwise", bench::bench_elementwise},
     {"patch", bench::bench_patch},
+    {"stages", bench::bench_stages},
 };
 
 int usage() {
-  std::fprintf(stderr, "usage: idefics_bench [--quick] [--threads N] [FAMILY...]\nfamilies:");
+  std::fprintf(stderr,
+               "usage: idefics_bench [--quick] [--threads N] [--model DIR] [FAMILY...]\nfamilies:");
   for (const auto& family : families) std::fprintf(stderr, " %s", family.name.data());
   std::fprintf(stderr, "\n");
   return 2;
@@ -55,12 +57,15 @@ void print_ceilings(const Backend& backend) {
 int main(int argc, char** argv) {
   bool quick = false;
   std::vector<std::string_view> names;
+  std::string model;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     if (word == "--quick")
       quick = true;
     else if (word == "--threads" && i + 1 < argc)
       set_num_threads(static_cast<int>(std::strtol(argv[++i], nullptr, 10)));
+    else if (word == "--model" && i + 1 < argc)
+      model = argv[++i];
     else if (std::ranges::any_of(families, [&](auto& f) { return f.name == word; }))
       names.push_back(word);
     else
@@ -68,7 +73,7 @@ int main(int argc, char** argv) {
   }
   const auto fast = make_cpu_backend();
   const auto reference = make_reference_backend();
-  bench::Context context{*fast, *reference, quick};
+  bench::Context context{*fast, *reference, quick, model};
   print_ceilings(*fast);
   for (const auto& family : families)
     if (names.empty() || std::ranges::find(names, family.name) != names.end()) family.run(context);

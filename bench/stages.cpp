@@ -1,0 +1,193 @@
+// Whole stages of a checkpoint in bf16: loading, a picture, a prompt of 64 tokens, decoding one row
+// and four rows (of a short prompt, which takes less time to read). Flops and bytes are those of the matrices; reading and multiplying are timed in
+// turn with the stages, between two steps and between two prompts.
+#include <atomic>
+#include <fstream>
+#include <numeric>
+#include <thread>
+
+#include <idefics/model.hpp>
+
+#include "bench.hpp"
+
+namespace idefics::bench {
+namespace {
+
+constexpr std::int64_t prompt_tokens = 64, short_prompt_tokens = 8;
+
+/// Bytes of anonymous memory of this process: what is not a mapped file.
+std::int64_t anonymous_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("RssAnon:")) return std::strtoll(line.c_str() + 8, nullptr, 10) * 1024;
+  return 0;
+}
+
+/// The largest anonymous_bytes() while it lives, looked at every few milliseconds.
+class PeakMemory {
+ public:
+  PeakMemory() : watcher_([this](std::stop_token stop) { watch(stop); }) {}
+  std::int64_t bytes() const { return peak_; }
+
+ private:
+  void watch(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      peak_ = std::max(peak_.load(), anonymous_bytes());
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+  std::atomic<std::int64_t> peak_ = 0;
+  std::jthread watcher_;
+};
+
+/// What the matrices of a model ask for.
+struct Work {
+  double picture_flops = 0, prompt_flops = 0, step_bytes = 0;
+};
+
+Work work_of(const Config& config) {
+  WeightTable table;
+  const Idefics listed(table, config);
+  const double positions = static_cast<double>(
+      config.vision.positions_of(config.vision.image_size, config.vision.image_size));
+  const double latents =
+      config.use_resampler ? static_cast<double>(config.perceiver.latents) : positions;
+  Work work;
+  for (const WeightRequest& request : table.requests()) {
+    if (request.role != WeightRole::matrix) continue;
+    const auto values = static_cast<double>(request.shape.count());
+    const std::string_view part = component_of(request.name);
+    const bool of_pictures = request.name.find(".k_proj.") != std::string::npos ||
+                             request.name.find(".v_proj.") != std::string::npos;
+    if (part == "vision tower")
+      work.picture_flops += 2 * values * positions;
+    else if (part == "perceiver resampler")
+      work.picture_flops += 2 * values * (of_pictures ? positions + latents : latents);
+    else if (part == "gated cross-attention" && of_pictures)
+      work.picture_flops += 2 * values * latents;
+    else {
+      work.step_bytes += 2 * values;
+      work.prompt_flops +=
+          2 * values * (part == "output head" ? 1.0 : static_cast<double>(prompt_tokens));
+    }
+  }
+  return work;
+}
+
+/// `rows` times the same prompt of one picture, different for every seed.
+Inputs prompt(const Config& config, std::int64_t rows, std::int64_t tokens, std::uint64_t seed) {
+  const std::int64_t side = config.vision.image_size;
+  const Tensor picture = random_tensor(DType::f32, {1, 1, 3, side, side}, 1.0f, seed);
+  Inputs in{.input_ids = Tensor::empty(DType::i64, {rows, tokens}),
+            .attention_mask = Tensor::empty(DType::i64, {rows, tokens}),
+            .pixel_values = Tensor::empty(DType::f32, {rows, 1, 3, side, side}),
+            .image_attention_mask = Tensor::empty(DType::i64, {rows, tokens, 1})};
+  std::ranges::fill(in.attention_mask.as_mutable<std::int64_t>(), 1);
+  std::ranges::fill(in.image_attention_mask.as_mutable<std::int64_t>(), 1);
+  for (std::int64_t i = 0; i < rows * tokens; ++i)
+    in.input_ids.as_mutable<std::int64_t>()[static_cast<std::size_t>(i)] =
+        5 + i % tokens * 7 % (config.vocab_size - 5);
+  for (std::int64_t r = 0; r < rows; ++r)
+    std::memcpy(in.pixel_values.raw_mutable() + static_cast<std::size_t>(r) * picture.bytes(),
+                picture.raw(), picture.bytes());
+  return in;
+}
+
+/// The matrices of the decoder where they lie in the mapping, a gigabyte at a time.
+class MappedWeights {
+ public:
+  explicit MappedWeights(const Checkpoint& checkpoint) {
+    for (const TensorInfo* info : checkpoint.tensors())
+      if (component_of(info->name.substr(info->name.find('.') + 1)) == "decoder")
+        tensors_.push_back(checkpoint.tensor(info->name));
+  }
+  /// Reads the next gigabyte, or all of a smaller model; returns seconds per byte.
+  double read() {
+    double bytes = 0;
+    const double time = seconds([&] {
+      for (std::size_t i = 0; i < tensors_.size() && bytes < 1e9; ++i) {
+        const Tensor& t = tensors_[next_++ % tensors_.size()];
+        read_all({t.raw(), t.bytes()});
+        bytes += static_cast<double>(t.bytes());
+      }
+    });
+    return time / bytes;
+  }
+  void read_everything() {
+    for (const Tensor& t : tensors_) read_all({t.raw(), t.bytes()});
+  }
+
+ private:
+  std::vector<Tensor> tensors_;
+  std::size_t next_ = 0;
+};
+
+struct Times {
+  std::vector<double> load, picture, prompt, products, read[2], step[2];
+};
+
+/// One prompt of `rows` rows and some steps, every step followed by reading.
+void run_prompt(Model& model, MappedWeights& weights, const Inputs& inputs, std::int64_t steps,
+                Times& times) {
+  const std::size_t many = inputs.input_ids.dim(0) > 1 ? 1 : 0;
+  detail::Stopwatch watch;
+  bool first = true;
+  const auto output = model.generate(
+      inputs, {.max_new_tokens = steps + 1, .min_new_tokens = steps + 1}, {}, [&](auto) {
+        const double step = watch.lap();
+        if (!std::exchange(first, false)) times.step[many].push_back(step);
+        times.read[many].push_back(weights.read());
+        watch.lap();
+        return true;
+      });
+  if (many) return;
+  times.picture.push_back(output.timings.vision_s);
+  times.prompt.push_back(output.timings.prefill_s);
+}
+
+void print_times(const Times& t, const Work& work, std::int64_t added_bytes) {
+  std::printf("%-44s %9.3f ms, pages in cache\n", "load", median(t.load) * 1e3);
+  const double peak = multiply_bf16_flops() / median(t.products) / 1e9;
+  print_rate("image encode", median(t.picture), work.picture_flops, "GFLOP/s", peak,
+             "bf16 product peak");
+  print_rate("prefill " + std::to_string(prompt_tokens), median(t.prompt), work.prompt_flops,
+             "GFLOP/s", peak, "bf16 product peak");
+  for (const int many : {0, 1})
+    print_rate(many ? "decode, 4 rows" : "decode, 1 row", median(t.step[many]), work.step_bytes,
+               "GB/s", 1e-9 / median(t.read[many]), "read bandwidth");
+  std::printf("%-44s %9.2f GB\n", "bytes per step", work.step_bytes / 1e9);
+  std::printf("%-44s %9.2f\n", "step of 4 rows over step of 1 row",
+              median(t.step[1]) / median(t.step[0]));
+  std::printf("%-44s %9.2f GiB\n", "anonymous memory added, at most",
+              static_cast<double>(added_bytes) / 0x1p30);
+}
+
+}  // namespace
+
+void bench_stages(Context& c) {
+  if (c.model.empty()) return;
+  const Checkpoint checkpoint = Checkpoint::open(c.model);
+  MappedWeights weights(checkpoint);
+  weights.read_everything();
+  const std::int64_t before = anonymous_bytes();
+  const PeakMemory peak;
+  Times times;
+  std::optional<Model> model;
+  for (int i = 0; i < 3; ++i) {
+    model.reset();
+    times.load.push_back(
+        seconds([&] { model.emplace(Model::from_pretrained(c.model, {.dtype = DType::bf16})); }));
+  }
+  const int rounds = c.quick ? 1 : 3;
+  for (int round = 0; round < rounds; ++round)
+    for (const std::int64_t rows : {1, 4}) {
+      times.products.push_back(seconds(multiply_bf16));
+      const auto inputs =
+          prompt(model->config(), rows, rows == 1 ? prompt_tokens : short_prompt_tokens,
+                 static_cast<std::uint64_t>(round));
+      run_prompt(*model, weights, inputs, c.quick ? 2 : 4, times);
+    }
+  print_times(times, work_of(model->config()), peak.bytes() - before);
+}
+
+}  // namespace idefics::bench
