@@ -1,0 +1,190 @@
+// The AVX-512 intrinsics that f32x16_avx512.inl uses, as loops over lanes, for CPUs that lack them.
+// Each says what Intel's manual says of the instruction. To be included once, inside a region with
+// AVX2, behind <immintrin.h>: from here on the names of the intrinsics mean these functions.
+#pragma once
+
+#include <cmath>
+
+#include <idefics/core/dtype.hpp>
+
+namespace testing::avx512 {
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef std::int32_t i32x16 __attribute__((vector_size(64)));
+typedef std::uint32_t u32x16 __attribute__((vector_size(64)));
+
+#define EMULATED __attribute__((always_inline)) inline
+
+/// A vector whose lane i is f(i).
+template <class Vector, class F>
+EMULATED Vector each(const F& f) {
+  Vector r{};
+  for (int i = 0; i < 16; ++i) r[i] = f(i);
+  return r;
+}
+
+// bits
+EMULATED i32x16 as_int(f32x16 a) { return reinterpret_cast<i32x16>(a); }
+EMULATED f32x16 as_float(i32x16 a) { return reinterpret_cast<f32x16>(a); }
+EMULATED f32x16 and_ps(f32x16 a, f32x16 b) { return as_float(as_int(a) & as_int(b)); }
+EMULATED f32x16 andnot_ps(f32x16 a, f32x16 b) { return as_float(~as_int(a) & as_int(b)); }
+EMULATED f32x16 or_ps(f32x16 a, f32x16 b) { return as_float(as_int(a) | as_int(b)); }
+EMULATED f32x16 xor_ps(f32x16 a, f32x16 b) { return as_float(as_int(a) ^ as_int(b)); }
+EMULATED i32x16 and_si(i32x16 a, i32x16 b) { return a & b; }
+EMULATED i32x16 or_si(i32x16 a, i32x16 b) { return a | b; }
+EMULATED i32x16 slli(i32x16 a, int n) {
+  return reinterpret_cast<i32x16>(reinterpret_cast<u32x16>(a) << n);
+}
+EMULATED i32x16 srli(i32x16 a, int n) {
+  return reinterpret_cast<i32x16>(reinterpret_cast<u32x16>(a) >> n);
+}
+EMULATED i32x16 srai(i32x16 a, int n) { return a >> n; }
+
+// memory
+EMULATED f32x16 loadu_ps(const void* p) {
+  f32x16 r;
+  std::memcpy(&r, p, 64);
+  return r;
+}
+EMULATED i32x16 loadu_si(const void* p) { return as_int(loadu_ps(p)); }
+EMULATED void storeu_ps(void* p, f32x16 a) { std::memcpy(p, &a, 64); }
+EMULATED f32x16 set1_ps(float x) {
+  return each<f32x16>([=](int) { return x; });
+}
+EMULATED i32x16 set1_epi32(int x) {
+  return each<i32x16>([=](int) { return x; });
+}
+EMULATED f32x16 setzero_ps() { return f32x16{}; }
+
+// arithmetic
+EMULATED f32x16 add_ps(f32x16 a, f32x16 b) { return a + b; }
+EMULATED f32x16 sub_ps(f32x16 a, f32x16 b) { return a - b; }
+EMULATED f32x16 mul_ps(f32x16 a, f32x16 b) { return a * b; }
+EMULATED f32x16 div_ps(f32x16 a, f32x16 b) { return a / b; }
+EMULATED i32x16 add_epi32(i32x16 a, i32x16 b) {
+  return reinterpret_cast<i32x16>(reinterpret_cast<u32x16>(a) + reinterpret_cast<u32x16>(b));
+}
+EMULATED i32x16 sub_epi32(i32x16 a, i32x16 b) {
+  return reinterpret_cast<i32x16>(reinterpret_cast<u32x16>(a) - reinterpret_cast<u32x16>(b));
+}
+/// The second operand unless the first is less (greater): also when one is NaN.
+EMULATED f32x16 min_ps(f32x16 a, f32x16 b) { return a < b ? a : b; }
+EMULATED f32x16 max_ps(f32x16 a, f32x16 b) { return a > b ? a : b; }
+EMULATED f32x16 fmadd_ps(f32x16 a, f32x16 b, f32x16 c) {
+  return each<f32x16>([=](int i) { return std::fma(a[i], b[i], c[i]); });
+}
+EMULATED float reduce_max_ps(f32x16 a) {
+  float most = a[0];
+  for (int i = 1; i < 16; ++i) most = a[i] > most ? a[i] : most;
+  return most;
+}
+/// Subnormal numbers count as zero, whatever the mode of the thread.
+EMULATED float flushed(float x) { return std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+/// Of each lane: c + the odd product, then + the even one, each fused and rounded to even.
+EMULATED f32x16 dpbf16_ps(f32x16 c, i32x16 a, i32x16 b) {
+  return each<f32x16>([=](int i) {
+    const auto part = [i](i32x16 v, int odd) {
+      const auto bits = static_cast<std::uint32_t>(v[i]);
+      return flushed(std::bit_cast<float>(odd != 0 ? bits & 0xffff0000u : bits << 16));
+    };
+    const float first = flushed(std::fma(part(a, 1), part(b, 1), flushed(c[i])));
+    return flushed(std::fma(part(a, 0), part(b, 0), first));
+  });
+}
+
+// masks
+template <int predicate>
+EMULATED std::uint16_t cmp_ps_mask(f32x16 a, f32x16 b) {
+  static_assert(predicate == _CMP_LT_OQ || predicate == _CMP_UNORD_Q);
+  unsigned mask = 0;
+  for (int i = 0; i < 16; ++i) {
+    const bool yes = predicate == _CMP_LT_OQ ? a[i] < b[i] : std::isnan(a[i]) || std::isnan(b[i]);
+    mask |= static_cast<unsigned>(yes) << i;
+  }
+  return static_cast<std::uint16_t>(mask);
+}
+template <class Vector>
+EMULATED Vector mask_blend(std::uint16_t mask, Vector clear, Vector set) {
+  return each<Vector>([=](int i) { return (mask >> i & 1) != 0 ? set[i] : clear[i]; });
+}
+
+// widths
+EMULATED f32x16 cvtph_ps(__m256i half) {
+  std::uint16_t bits[16];
+  std::memcpy(bits, &half, 32);
+  return each<f32x16>([&](int i) { return idefics::to_f32(idefics::f16_t{bits[i]}); });
+}
+EMULATED __m256i cvtps_ph(f32x16 a) {
+  std::uint16_t bits[16];
+  for (int i = 0; i < 16; ++i) bits[i] = idefics::to_f16(a[i]).bits;
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits));
+}
+EMULATED i32x16 cvtepu16_epi32(__m256i half) {
+  std::uint16_t bits[16];
+  std::memcpy(bits, &half, 32);
+  return each<i32x16>([&](int i) { return static_cast<std::int32_t>(bits[i]); });
+}
+EMULATED __m256i cvtepi32_epi16(i32x16 a) {
+  std::uint16_t bits[16];
+  for (int i = 0; i < 16; ++i) bits[i] = static_cast<std::uint16_t>(a[i]);
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits));
+}
+EMULATED __m256 extractf32x8_ps(f32x16 a, int upper) {
+  float lanes[16];
+  storeu_ps(lanes, a);
+  return _mm256_loadu_ps(lanes + 8 * upper);
+}
+EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
+
+#undef EMULATED
+
+}  // namespace testing::avx512
+
+// clang-format off
+#undef _mm512_cmp_ps_mask
+#undef _mm512_cvtps_ph
+#undef _mm512_extractf32x8_ps
+#undef _mm512_slli_epi32
+#undef _mm512_srai_epi32
+#undef _mm512_srli_epi32
+#define __m512 ::testing::avx512::f32x16
+#define __m512i ::testing::avx512::i32x16
+#define __m512bh ::testing::avx512::i32x16
+#define _mm512_add_epi32 ::testing::avx512::add_epi32
+#define _mm512_add_ps ::testing::avx512::add_ps
+#define _mm512_and_ps ::testing::avx512::and_ps
+#define _mm512_and_si512 ::testing::avx512::and_si
+#define _mm512_andnot_ps ::testing::avx512::andnot_ps
+#define _mm512_castps512_ps256 ::testing::avx512::lower_half
+#define _mm512_castps_si512 ::testing::avx512::as_int
+#define _mm512_castsi512_ps ::testing::avx512::as_float
+#define _mm512_cmp_ps_mask(a, b, predicate) ::testing::avx512::cmp_ps_mask<predicate>(a, b)
+#define _mm512_cvtepi32_epi16 ::testing::avx512::cvtepi32_epi16
+#define _mm512_cvtepu16_epi32 ::testing::avx512::cvtepu16_epi32
+#define _mm512_cvtph_ps ::testing::avx512::cvtph_ps
+#define _mm512_cvtps_ph(a, rounding) ::testing::avx512::cvtps_ph(a)
+#define _mm512_div_ps ::testing::avx512::div_ps
+#define _mm512_dpbf16_ps ::testing::avx512::dpbf16_ps
+#define _mm512_extractf32x8_ps ::testing::avx512::extractf32x8_ps
+#define _mm512_fmadd_ps ::testing::avx512::fmadd_ps
+#define _mm512_loadu_ps ::testing::avx512::loadu_ps
+#define _mm512_loadu_si512 ::testing::avx512::loadu_si
+#define _mm512_mask_blend_epi32 ::testing::avx512::mask_blend
+#define _mm512_mask_blend_ps ::testing::avx512::mask_blend
+#define _mm512_max_ps ::testing::avx512::max_ps
+#define _mm512_min_ps ::testing::avx512::min_ps
+#define _mm512_mul_ps ::testing::avx512::mul_ps
+#define _mm512_or_ps ::testing::avx512::or_ps
+#define _mm512_or_si512 ::testing::avx512::or_si
+#define _mm512_reduce_max_ps ::testing::avx512::reduce_max_ps
+#define _mm512_set1_epi32 ::testing::avx512::set1_epi32
+#define _mm512_set1_ps ::testing::avx512::set1_ps
+#define _mm512_setzero_ps ::testing::avx512::setzero_ps
+#define _mm512_slli_epi32 ::testing::avx512::slli
+#define _mm512_srai_epi32 ::testing::avx512::srai
+#define _mm512_srli_epi32 ::testing::avx512::srli
+#define _mm512_storeu_ps ::testing::avx512::storeu_ps
+#define _mm512_sub_epi32 ::testing::avx512::sub_epi32
+#define _mm512_sub_ps ::testing::avx512::sub_ps
+#define _mm512_xor_ps ::testing::avx512::xor_ps
+// clang-format on

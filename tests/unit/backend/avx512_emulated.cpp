@@ -1,0 +1,73 @@
+// The AVX-512 kernels without AVX-512: their intrinsics become loops (support/avx512_emulated.hpp),
+// and the sweeps of isa_bits.cpp and convert.cpp hold them against the scalar kernels, bit for bit.
+// "avx2" stands for the kernels of AVX-512 alone here, "avx512" for those with `vdpbf16ps`.
+#ifndef IDEFICS_EXTERN_KERNELS
+#define IDEFICS_EXTERN_KERNELS  // this program brings its own kernels_for
+#endif
+#include <algorithm>
+#include <type_traits>
+#include <vector>
+
+#include <idefics/backend/cpu/convert.hpp>
+#include <idefics/backend/cpu/cpu_backend.hpp>
+
+// clang-format off
+#if IDEFICS_CPU_X86
+#pragma GCC diagnostic ignored "-Wpsabi"            // vectors of 64 bytes are passed to loops
+#pragma GCC diagnostic ignored "-Wsign-conversion"  // as in kernels.hpp
+#define IDEFICS_CPU_UNROLL
+#define IDEFICS_CPU_BF16_PRODUCTS 0
+namespace idefics::inline v0::detail::cpu::plain {
+#include <idefics/backend/cpu/f32x16_scalar.inl>
+#include <idefics/backend/cpu/kernels.inl>
+}
+IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
+#include "support/avx512_emulated.hpp"
+#define __asm__(...) static_cast<void>(0)  // pinned to registers that are not there
+namespace idefics::inline v0::detail::cpu::emulated {
+#include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/kernels.inl>
+}
+#undef IDEFICS_CPU_BF16_PRODUCTS
+#define IDEFICS_CPU_BF16_PRODUCTS 1
+namespace idefics::inline v0::detail::cpu::emulated_bf16 {
+#include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/linear.inl>
+inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>();
+}
+#undef __asm__
+IDEFICS_CPU_REGION_END
+// clang-format on
+
+namespace idefics::inline v0::detail::cpu {
+
+/// This program's kernels, in the place of the library's.
+KernelTable kernels_for(Isa isa, bool) {
+  if (isa == Isa::scalar) return plain::table;
+  KernelTable table = emulated::table;
+  if (isa == Isa::avx512) table.linear_bf16 = emulated_bf16::linear_bf16;
+  return table;
+}
+
+}  // namespace idefics::inline v0::detail::cpu
+
+namespace {
+
+std::vector<idefics::Isa> emulated_isas() {
+  using enum idefics::Isa;
+  if (!idefics::detail::cpu::has(avx2)) return {scalar};  // the loops are compiled for it
+  return {scalar, avx2, avx512};
+}
+
+std::shared_ptr<idefics::Backend> emulated_backend(idefics::Isa isa = emulated_isas().back()) {
+  return std::make_shared<idefics::CpuBackend>(isa);
+}
+
+}  // namespace
+
+#define available_isas emulated_isas
+#define make_cpu_backend emulated_backend
+#include "unit/backend/convert.cpp"
+#include "unit/backend/isa_bits.cpp"
+#endif
