@@ -12,8 +12,10 @@ find_path(IDEFICS_SENTENCEPIECE_INCLUDE_DIR sentencepiece_processor.h)
 find_library(IDEFICS_SENTENCEPIECE_LIBRARY sentencepiece)
 find_path(IDEFICS_WEBP_INCLUDE_DIR webp/decode.h)
 find_library(IDEFICS_WEBP_LIBRARY webp)
+find_library(IDEFICS_WEBP_DEMUX_LIBRARY webpdemux)
 mark_as_advanced(IDEFICS_STB_INCLUDE_DIR IDEFICS_SENTENCEPIECE_INCLUDE_DIR
-                 IDEFICS_SENTENCEPIECE_LIBRARY IDEFICS_WEBP_INCLUDE_DIR IDEFICS_WEBP_LIBRARY)
+                 IDEFICS_SENTENCEPIECE_LIBRARY IDEFICS_WEBP_INCLUDE_DIR IDEFICS_WEBP_LIBRARY
+                 IDEFICS_WEBP_DEMUX_LIBRARY)
 
 # idefics_attach_dependencies(core full): links what was found to the two interface targets.
 function(idefics_attach_dependencies core full)
@@ -36,9 +38,9 @@ function(idefics_attach_dependencies core full)
   else()
     target_compile_definitions(${full} INTERFACE IDEFICS_NO_LIBJPEG)
   endif()
-  if(IDEFICS_WEBP_INCLUDE_DIR AND IDEFICS_WEBP_LIBRARY)
+  if(IDEFICS_WEBP_INCLUDE_DIR AND IDEFICS_WEBP_LIBRARY AND IDEFICS_WEBP_DEMUX_LIBRARY)
     target_include_directories(${full} SYSTEM INTERFACE ${IDEFICS_WEBP_INCLUDE_DIR})
-    target_link_libraries(${full} INTERFACE ${IDEFICS_WEBP_LIBRARY})
+    target_link_libraries(${full} INTERFACE ${IDEFICS_WEBP_DEMUX_LIBRARY} ${IDEFICS_WEBP_LIBRARY})
   else()
     target_compile_definitions(${full} INTERFACE IDEFICS_NO_WEBP)
   endif()

@@ -1,11 +1,14 @@
-// Every recorded picture, decoded, resized and normalised to the bits of the reference.
+// Every recorded picture, decoded, resized and normalised to the bits of the reference; what the
+// reference refuses is refused.
 #include <cstdio>
+#include <cstdlib>
 
 #include <idefics/image/processor.hpp>
 #include <idefics/io/safetensors.hpp>
 
 #include "support/catch.hpp"
 #include "support/hash.hpp"
+#include "support/test_data.hpp"
 
 using namespace idefics;
 
@@ -13,7 +16,7 @@ namespace {
 
 const std::filesystem::path pictures = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "pictures";
 
-/// Without libjpeg the pixels of a JPEG may differ by a few levels; the hash cannot say by how
+/// Without libjpeg the pixels of a JPEG differ by a few levels: "the largest difference" says by how
 /// many.
 bool comparable(const std::string& name) {
 #ifdef IDEFICS_NO_LIBJPEG
@@ -25,34 +28,84 @@ bool comparable(const std::string& name) {
   return !name.empty();
 }
 
-}  // namespace
+std::string hash(std::span<const std::byte> bytes) { return std::to_string(testing::fnv1a(bytes)); }
 
-TEST_CASE("pictures have the reference's pixels, bit for bit") {
-  const auto corpus = SafetensorsFile::open(pictures / "corpus.safetensors");
-  const Json expected = read_json_file(pictures / "expected.json");
-  REQUIRE(expected.size() >= 300);
-  std::size_t compared = 0;
-  for (const Json& one : expected) {
+void compare(const Image& image, const Json& expected) {
+  CHECK(image.width == expected.at("width").get<std::int64_t>());
+  CHECK(image.height == expected.at("height").get<std::int64_t>());
+  CHECK(hash(std::as_bytes(std::span(image.rgb))) == expected.at("rgb_hash").get<std::string>());
+  for (const std::int64_t size : {30, 224}) {
+    const auto key = "pixel_values_hash_" + std::to_string(size);
+    if (!expected.contains(key)) continue;
+    std::vector<float> pixels(static_cast<std::size_t>(3 * size * size));
+    ImageProcessor{}(image, pixels, size);
+    CHECK(hash(std::as_bytes(std::span(pixels))) == expected.at(key).get<std::string>());
+  }
+}
+
+/// The picture, or nothing where decoding throws one of the errors that are due.
+std::optional<Image> decoded(const SafetensorsFile& files, const std::string& name) {
+  const Tensor file = files.tensor(name);
+  try {
+    return Image::decode({file.raw(), file.bytes()}, name);
+  } catch (const Error& error) {
+    CHECK(
+        (error.code() == ErrorCode::invalid_image || error.code() == ErrorCode::unsupported_image ||
+         error.code() == ErrorCode::image_too_large || error.code() == ErrorCode::git_lfs_pointer));
+    CHECK(error.context().file == name);
+    return {};
+  }
+}
+
+/// Pictures that were compared, and files that were refused as the reference refuses them.
+std::pair<int, int> compare_all(const std::string& file, const std::string& answers) {
+  const auto files = SafetensorsFile::open(pictures / file);
+  std::pair<int, int> count;
+  for (const Json& one : read_json_file(pictures / answers)) {
     const auto name = one.at("name").get<std::string>();
     if (!comparable(name)) continue;
     INFO(name);
-    const Tensor file = corpus.tensor(name);
-    const Image image = Image::decode({file.raw(), file.bytes()}, name);
-    CHECK(image.width == one.at("width").get<std::int64_t>());
-    CHECK(image.height == one.at("height").get<std::int64_t>());
-    CHECK(std::to_string(testing::fnv1a(std::as_bytes(std::span(image.rgb)))) ==
-          one.at("rgb_hash").get<std::string>());
-    for (const std::int64_t size : {30, 224}) {
-      const auto key = "pixel_values_hash_" + std::to_string(size);
-      if (!one.contains(key)) continue;
-      std::vector<float> pixels(static_cast<std::size_t>(3 * size * size));
-      ImageProcessor{}(image, pixels, size);
-      CHECK(std::to_string(testing::fnv1a(std::as_bytes(std::span(pixels)))) ==
-            one.at(key).get<std::string>());
-    }
-    ++compared;
+    const auto image = decoded(files, name);
+    const bool refused = one.contains("error"), damaged = name.find("broken_") != name.npos;
+    CHECK((image.has_value() != refused || (damaged && !image)));
+    if (image && !refused) compare(*image, one), ++count.first;
+    if (!image) ++count.second;
   }
-  std::printf("%zu pictures compared\n", compared);
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("pictures have the reference's pixels, bit for bit") {
+  const auto [same, refused] = compare_all("corpus.safetensors", "expected.json");
+  std::printf("%d pictures compared\n", same);
+  CHECK(refused == 0);
+#if !defined(IDEFICS_NO_LIBJPEG) && !defined(IDEFICS_NO_WEBP)
+  CHECK(same >= 300);
+#endif
+}
+
+TEST_CASE("rare pictures have the reference's pixels, and damaged ones are refused") {
+  const auto [same, refused] = compare_all("rare.safetensors", "rare_expected.json");
+  std::printf("%d rare pictures compared, %d refused\n", same, refused);
+  CHECK(same >= 120);
+  CHECK(refused >= 40);
+}
+
+TEST_CASE("the largest difference of a JPEG that stb_image decodes is a few levels") {
+  const auto files = SafetensorsFile::open(pictures / "corpus.safetensors");
+  const auto recorded = SafetensorsFile::open(pictures / "jpeg_levels.safetensors");
+  int largest = 0;
+  for (const TensorInfo& info : recorded.tensors()) {
+    const Tensor file = files.tensor(info.name), levels = recorded.tensor(info.name);
+    const Image image = resize_bicubic(
+        detail::decode_with_stb({file.raw(), file.bytes()}, info.name, {}, 3), 30, 30);
+    for (std::size_t i = 0; i < image.rgb.size(); ++i)
+      largest = std::max(largest, std::abs(image.rgb[i] - levels.as<std::uint8_t>()[i]));
+  }
+  std::printf("JPEG without libjpeg-turbo: %d levels at most\n", largest);
+  CHECK(recorded.tensors().size() >= 30);
+  CHECK(largest <= 24);
 }
 
 TEST_CASE("every truncation of a picture is a picture or a typed error") {
@@ -68,5 +121,36 @@ TEST_CASE("every truncation of a picture is a picture or a typed error") {
         CHECK(error.context().file == info.name);
       }
     }
+  }
+}
+
+TEST_CASE("a picture that needs more memory than allowed is too large, not damaged") {
+  const auto corpus = SafetensorsFile::open(pictures / "corpus.safetensors");
+  for (const TensorInfo& info : corpus.tensors()) {
+    if (!info.name.ends_with("rgba.png")) continue;
+    const Tensor file = corpus.tensor(info.name);
+    INFO(info.name);
+    try {
+      (void)Image::decode({file.raw(), file.bytes()}, info.name, {.max_decoded_bytes = 100});
+      FAIL("decoded");
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::image_too_large);
+      CHECK(error.context().limit == 100u);
+      CHECK(error.context().actual > 100u);
+    }
+  }
+}
+
+TEST_CASE("photographs have the reference's pixels") {
+  const auto folder = testing::test_data();
+  for (const Json& one : read_json_file(pictures / "photographs.json")) {
+    const auto path = folder / one.at("name").get<std::string>();
+    if (folder.empty() || !std::filesystem::exists(path)) {
+      std::printf("%s is not there: not compared\n", path.filename().c_str());
+      continue;
+    }
+    if (!comparable(path.string())) continue;
+    INFO(path);
+    compare(Image::open(path), one);
   }
 }

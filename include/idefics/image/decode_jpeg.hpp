@@ -77,6 +77,7 @@ inline bool run_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors, jpeg_prog
     JSAMPROW line = &out.bytes[row * jpeg.output_scanline];
     jpeg_read_scanlines(&jpeg, &line, 1);
   }
+  jpeg_finish_decompress(&jpeg);  // the end marker must be there
   return true;
 }
 
@@ -113,6 +114,9 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
   const bool good = run_jpeg(jpeg, errors, progress, encoded, limits, pixels, too_large);
   const auto width = jpeg.image_width, height = jpeg.image_height;
   if (too_large) check_size(width, height, limits, name);
+  if (!good && (errors.base.msg_code == JERR_NO_BACKING_STORE))
+    fail(ErrorCode::image_too_large, "decoding needs too much memory",
+         {.file = name, .limit = limits.max_decoded_bytes});
   if (!good)
     fail(ErrorCode::invalid_image, std::string("damaged JPEG: ") + errors.message, {.file = name});
   if (pixels.channels == 4)
@@ -121,6 +125,28 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
     fail(ErrorCode::unsupported_image,
          "a JPEG of " + std::to_string(pixels.channels) + " components", {.file = name});
   return Image::from_pixels(pixels.width, pixels.height, pixels.channels, pixels.bytes);
+}
+
+}  // namespace idefics::inline v0::detail
+
+#else
+
+#include <string>
+
+#include <idefics/image/stb.hpp>
+
+namespace idefics::inline v0::detail {
+
+/// Without libjpeg-turbo: the picture, with levels that differ from Pillow's by a few.
+inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& name,
+                         const ImageLimits& limits) {
+  int width = 0, height = 0, channels = 0;
+  DecoderBudget::begin(limits.max_decoded_bytes);
+  if (!stbi_info_from_memory(reinterpret_cast<const stbi_uc*>(encoded.data()),
+                             static_cast<int>(encoded.size()), &width, &height, &channels))
+    fail(ErrorCode::invalid_image, "damaged JPEG", {.file = name});
+  check_size(static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height), limits, name);
+  return decode_with_stb(encoded, name, limits, 3);
 }
 
 }  // namespace idefics::inline v0::detail

@@ -1,7 +1,7 @@
-// Checks that run before any decoder sees a file: sizes, and the structure of a PNG.
+// Checks that run before any decoder sees a file: sizes, and reading within the file alone.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -58,68 +58,5 @@ class ByteReader {
   std::span<const std::byte> bytes_;
   const std::string& name_;
 };
-
-/// CRC-32 of PNG (ISO 3309).
-inline std::uint32_t crc32(std::span<const std::byte> bytes) {
-  static const auto table = [] {
-    std::array<std::uint32_t, 256> t{};
-    for (std::uint32_t i = 0; i < 256; ++i) {
-      std::uint32_t c = i;
-      for (int k = 0; k < 8; ++k) c = (c & 1) != 0 ? 0xedb88320u ^ (c >> 1) : c >> 1;
-      t[i] = c;
-    }
-    return t;
-  }();
-  std::uint32_t crc = 0xffffffffu;
-  for (const std::byte b : bytes)
-    crc = table[(crc ^ static_cast<std::uint32_t>(b)) & 0xff] ^ (crc >> 8);
-  return ~crc;
-}
-
-/// What a walk over the chunks of a PNG finds out.
-struct PngHeader {
-  std::uint64_t width = 0, height = 0;
-  unsigned depth = 0,
-           colour_type = 0;   // 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha
-  bool transparency = false;  // a tRNS chunk
-  std::uint16_t transparent_grey = 0;
-};
-
-/// Walks the chunk list against the real size of the file: lengths, checksums, and an end.
-inline PngHeader scan_png(std::span<const std::byte> bytes, const std::string& name,
-                          const ImageLimits& limits) {
-  const ByteReader in(bytes, name);
-  auto refuse = [&name](const char* why, std::uint64_t at) {
-    fail(ErrorCode::invalid_image, why, {.file = name, .offset = at});
-  };
-  PngHeader png;
-  std::uint64_t pixels = 0;
-  for (std::uint64_t at = 8;;) {
-    const std::uint64_t length = in.big_endian(at, 4), type = in.big_endian(at + 4, 4);
-    const auto body = in.part(at + 4, length + 4);
-    if (crc32(body) != in.big_endian(at + 8 + length, 4))
-      refuse("a PNG chunk has a wrong checksum", at);
-    if ((at == 8) != (type == 0x49484452)) refuse("a PNG begins with its one header", at);  // IHDR
-    if (at == 8) {
-      if (length != 13) refuse("the header of the PNG has a wrong length", at);
-      png.width = in.big_endian(16, 4), png.height = in.big_endian(20, 4);
-      png.depth = static_cast<unsigned>(in.byte(24)),
-      png.colour_type = static_cast<unsigned>(in.byte(25));
-      check_size(png.width, png.height, limits, name);
-    } else if (type == 0x74524e53) {  // tRNS
-      png.transparency = true;
-      if (length >= 2) png.transparent_grey = static_cast<std::uint16_t>(in.big_endian(at + 8, 2));
-    } else if (type == 0x49444154) {  // IDAT
-      if (length == 0 && pixels == 0)
-        refuse("the pixel data of the PNG begins with an empty chunk", at);
-      pixels += length;
-    } else if (type == 0x49454e44) {  // IEND
-      break;
-    }
-    at += 12 + length;
-  }
-  if (pixels == 0) refuse("the PNG has no pixel data", 8);
-  return png;
-}
 
 }  // namespace idefics::inline v0::detail

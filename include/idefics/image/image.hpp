@@ -17,7 +17,7 @@ struct ImageLimits {
   std::uint64_t max_file_bytes = 64u << 20;
   std::uint64_t max_pixels = 89'478'485;  // Pillow's bound against decompression bombs
   std::uint64_t max_side = 32'768;
-  std::uint64_t max_decoded_bytes = 512u << 20;  // of the decoder's own memory
+  std::uint64_t max_decoded_bytes = 1u << 30;  // of the decoder's own memory
 };
 
 struct Image {

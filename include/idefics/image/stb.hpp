@@ -1,11 +1,15 @@
-// stb_image, compiled into this translation unit alone: PNG, GIF, BMP and JPEG from memory, nothing
-// else, with an allocator that stops at a budget. Never its multi-frame GIF entry, which is not
-// memory-safe.
+// stb_image, compiled into this translation unit alone: PNG and JPEG from memory, nothing else,
+// with an allocator that stops at a budget.
 #pragma once
 
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <span>
+#include <string>
+
+#include <idefics/image/guards.hpp>
 
 namespace idefics::inline v0::detail {
 
@@ -18,8 +22,21 @@ class DecoderBudget {
     thread_local std::size_t bytes = 0;
     return bytes;
   }
+  /// What the decoder would have held with the block that did not fit; 0 if all did.
+  static std::size_t& refused() {
+    thread_local std::size_t bytes = 0;
+    return bytes;
+  }
+  static std::size_t& limit() {
+    thread_local std::size_t bytes = 0;
+    return bytes;
+  }
+  static void begin(std::size_t bytes) { limit() = left() = bytes, refused() = 0; }
   static void* allocate(std::size_t size) {
-    if (size > left()) return nullptr;
+    if (size > left()) {
+      refused() = limit() - left() + size;
+      return nullptr;
+    }
     auto* block = static_cast<unsigned char*>(std::malloc(size + header));
     if (block == nullptr) return nullptr;
     left() -= size;
@@ -52,8 +69,6 @@ class DecoderBudget {
 #define STBI_NO_LINEAR
 #define STBI_NO_SIMD
 #define STBI_ONLY_PNG
-#define STBI_ONLY_GIF
-#define STBI_ONLY_BMP
 #define STBI_ONLY_JPEG
 #define STBI_NO_THREAD_LOCALS
 #define STBI_ASSERT(x) ((void)0)
@@ -65,3 +80,53 @@ class DecoderBudget {
 #define STBI_REALLOC(memory, new_size) idefics::detail::DecoderBudget::allocate(new_size)
 #include <stb_image.h>
 #undef STB_IMAGE_IMPLEMENTATION
+
+namespace idefics::inline v0::detail {
+
+/// Values [H,W,channels] decoded by one of stb_image's functions, within the budget. Throws
+/// `invalid_image`, or `image_too_large` where the budget is the reason.
+template <class T>
+class StbPixels {
+ public:
+  using Load = T* (*)(const stbi_uc*, int, int*, int*, int*, int);
+  StbPixels(Load load, std::span<const std::byte> encoded, const std::string& name,
+            const ImageLimits& limits, int channels)
+      : channels_(channels) {
+    constexpr std::size_t max_int = 0x7fffffff;
+    if (encoded.size() > max_int)
+      fail(ErrorCode::image_too_large, "the file is too large", {.file = name});
+    DecoderBudget::begin(limits.max_decoded_bytes);
+    int found = 0;
+    values_.reset(load(reinterpret_cast<const stbi_uc*>(encoded.data()),
+                       static_cast<int>(encoded.size()), &width_, &height_, &found, channels));
+    if (values_) return;
+    if (DecoderBudget::refused() != 0)
+      fail(ErrorCode::image_too_large, "decoding needs too much memory",
+           {.file = name, .actual = DecoderBudget::refused(), .limit = limits.max_decoded_bytes});
+    const char* reason = stbi_failure_reason();
+    const std::string why = reason == nullptr || *reason == '\0' ? "unknown" : reason;
+    fail(ErrorCode::invalid_image, "damaged picture: " + why, {.file = name});
+  }
+  int width() const { return width_; }
+  int height() const { return height_; }
+  std::size_t size() const {
+    return static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_) *
+           static_cast<std::size_t>(channels_);
+  }
+  std::span<const T> values() const { return {values_.get(), size()}; }
+
+ private:
+  struct Release {
+    void operator()(T* values) const { DecoderBudget::release(values); }
+  };
+  std::unique_ptr<T, Release> values_;
+  int width_ = 0, height_ = 0, channels_;
+};
+
+inline Image decode_with_stb(std::span<const std::byte> encoded, const std::string& name,
+                             const ImageLimits& limits, int channels) {
+  const StbPixels<stbi_uc> pixels(stbi_load_from_memory, encoded, name, limits, channels);
+  return Image::from_pixels(pixels.width(), pixels.height(), channels, pixels.values());
+}
+
+}  // namespace idefics::inline v0::detail
