@@ -1,0 +1,122 @@
+#!/bin/sh
+# Bad files, pictures, tokens and prompts given to the executable: one line on stderr that has the code and
+# names what is at fault, nothing on stdout, exit 1; within two seconds of processor time and 4 GiB of addresses.
+# usage: faults.sh EXECUTABLE SAMPLES
+set -u
+idefics=$1 samples=$2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+failures=0
+
+complain() {
+  echo "FAILED: $*" >&2
+  failures=$((failures + 1))
+}
+
+# fault CODE NAMED ARGS...: the command must fail with this code, and its line must hold NAMED.
+fault() {
+  code=$1 named=$2
+  shift 2
+  (
+    ulimit -t 2
+    ulimit -v 4194304 2>/dev/null
+    exec timeout 60 "$idefics" "$@"
+  ) >"$scratch/out" 2>"$scratch/err" </dev/null
+  found=$?
+  [ "$found" -eq 1 ] || complain "exit $found, not 1: $*"
+  [ ! -s "$scratch/out" ] || complain "stdout is not empty: $*"
+  [ "$(wc -l <"$scratch/err")" -eq 1 ] || complain "stderr is not one line: $*"
+  [ "$(wc -c <"$scratch/err")" -lt 4096 ] || complain "the line is long: $*"
+  grep -q "^idefics: error: $code: .*$named" "$scratch/err" || complain "no $code naming $named in $(cat "$scratch/err"): $*"
+}
+
+# model NAME: a copy of the small checkpoint, to be broken.
+model() {
+  mkdir "$scratch/$1" && cp "$samples/tiny/"*.json "$samples/tiny/tokenizer.model" "$samples/tiny/model.safetensors" "$scratch/$1"
+}
+# header JSON BYTES: a safetensors file on stdout.
+header() {
+  size=${#1}
+  printf "\\$(printf %o $((size % 256)))\\$(printf %o $((size / 256)))\\0\\0\\0\\0\\0\\0%s" "$1"
+  head -c "$2" /dev/zero
+}
+lfs='version https://git-lfs.github.com/spec/v1'
+picture=$samples/pictures/pink-boat.png
+
+# checkpoints
+for kind in cut padded lfs text huge pipe config-lfs config-list config-deep layers heads eos tokenizer prefix pickled sharded; do
+  model $kind
+done
+weights=model.safetensors
+head -c 100000 "$samples/tiny/$weights" >"$scratch/cut/$weights"
+echo >>"$scratch/padded/$weights"
+echo "$lfs" >"$scratch/lfs/$weights"
+echo "no weights at all" >"$scratch/text/$weights"
+header '{"t":{"dtype":"F32","shape":[4194305,4194305,211106198978564],"data_offsets":[0,16]}}' 16 >"$scratch/huge/$weights"
+rm "$scratch/pipe/$weights" && mkfifo "$scratch/pipe/$weights"
+echo "$lfs" >"$scratch/config-lfs/config.json"
+echo '[]' >"$scratch/config-list/config.json"
+head -c 100000 /dev/zero | tr '\0' '[' >"$scratch/config-deep/config.json"
+edit() { sed "$2" "$samples/tiny/config.json" >"$scratch/$1/config.json"; }
+edit layers 's/"num_hidden_layers": 4,/"num_hidden_layers": 99999999999999999999,/'
+edit heads 's/"num_attention_heads": 4,/"num_attention_heads": 3,/'
+edit eos 's/"eos_token_id": 2,/"eos_token_id": [null],/'
+echo '{"model": 1' >"$scratch/tokenizer/tokenizer.json"
+rm "$scratch/prefix/tokenizer.json" && echo "text" >"$scratch/prefix/tokenizer.model"
+mv "$scratch/pickled/$weights" "$scratch/pickled/pytorch_model.bin"
+mv "$scratch/sharded/$weights" "$scratch/sharded/1.safetensors"
+echo '{"weight_map": {"x": "1.safetensors", "x": "2.safetensors"}}' >"$scratch/sharded/$weights.index.json"
+mkdir "$scratch/bare" "$scratch/quiet" && cp "$samples/tiny/config.json" "$scratch/bare"
+
+for command in "info" "caption $picture --model"; do
+  fault truncated_file "file: $scratch/cut/$weights.*limit: " $command "$scratch/cut"
+  fault oversized_file "file: $scratch/padded/$weights.*limit: " $command "$scratch/padded"
+  fault git_lfs_pointer "file: $scratch/lfs/$weights" $command "$scratch/lfs"
+  fault invalid_safetensors "file: $scratch/text/$weights" $command "$scratch/text"
+  fault arithmetic_overflow "tensor: t" $command "$scratch/huge"
+  fault file_not_found "file: $scratch/pipe/$weights" $command "$scratch/pipe"
+  fault git_lfs_pointer "file: $scratch/config-lfs/config.json" $command "$scratch/config-lfs"
+  fault invalid_config "file: $scratch/config-list/config.json" $command "$scratch/config-list"
+  fault invalid_json "limit: 16" $command "$scratch/config-deep"
+  fault invalid_config "field: num_hidden_layers" $command "$scratch/layers"
+  fault invalid_config "field: .*num_attention_heads" $command "$scratch/heads"
+  fault invalid_config "field: eos_token_id" $command "$scratch/eos"
+  fault not_a_checkpoint "pytorch_model.bin" $command "$scratch/pickled"
+  fault duplicate_key "index.json" $command "$scratch/sharded"
+done
+fault not_a_checkpoint "file: $scratch/bare" info "$scratch/bare"
+fault not_a_checkpoint "file: $scratch/quiet" info "$scratch/quiet"
+fault invalid_json "file: $scratch/tokenizer/tokenizer.json" tokenize x --model "$scratch/tokenizer"
+fault invalid_tokenizer "file: $scratch/prefix/tokenizer.model" tokenize x --model "$scratch/prefix"
+
+# pictures
+head -c 500 "$picture" >"$scratch/cut.png"
+echo "$lfs" >"$scratch/lfs.png"
+: >"$scratch/empty.png"
+printf 'GIF89a\377\377\377\377xyz' >"$scratch/bomb.gif"
+mkfifo "$scratch/pipe.png"
+fault invalid_image "file: $scratch/cut.png" caption "$scratch/cut.png"
+fault git_lfs_pointer "file: $scratch/lfs.png" caption "$scratch/lfs.png"
+fault invalid_image "file: $scratch/empty.png" caption "$scratch/empty.png"
+fault image_too_large "limit: " caption "$scratch/bomb.gif"
+fault file_not_found "file: $scratch/pipe.png" caption "$scratch/pipe.png"
+fault file_not_found "file: $samples" caption "$samples"
+
+# tokens and prompts
+fault invalid_utf8 "offset: 2" tokenize "$(printf 'ab\377')"
+fault invalid_token_id "limit: " detokenize "[99999]"
+fault invalid_token_id "integers" detokenize "[99999999999999999999]"
+prompt() {
+  printf '%s' "$3" >"$scratch/prompt.json"
+  fault "$1" "$2" generate --prompt-file "$scratch/prompt.json"
+}
+prompt invalid_json "file: $scratch/prompt.json" 'not json'
+prompt invalid_prompt 'field: \$\[1\]' '["a", 7]'
+prompt invalid_prompt 'field: \$\[0\]' '[{"image": "a\u0000b"}]'
+prompt duplicate_key "field: text" '[{"text": "a", "text": "b"}]'
+prompt file_not_found "file: $scratch/none.png" '[{"image": "none.png"}]'
+prompt invalid_image "file: $scratch/cut.png" '[{"image": "cut.png"}]'
+fault file_not_found "file: $scratch/none.json" generate --prompt-file "$scratch/none.json"
+
+[ "$failures" -eq 0 ] || exit 1
+echo "every fault was told as it should be"

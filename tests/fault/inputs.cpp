@@ -1,0 +1,187 @@
+// Pictures, texts, token ids, tokenizer files and prompt files with one thing wrong.
+#include <sys/stat.h>
+
+#include <idefics/processor.hpp>
+
+#include "support/fault.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace idefics;
+using enum ErrorCode;
+
+namespace {
+
+const std::filesystem::path source = IDEFICS_SOURCE_DIR, tiny = source / "samples/tiny";
+const std::filesystem::path picture = source / "samples/pictures/pink-boat.png";
+
+/// A row that writes one file and opens it as a picture.
+testing::Fault opening(const char* what, ErrorCode code, std::string content, bool limit = false) {
+  const auto act = [content = std::move(content)] {
+    const testing::TempDir directory;
+    (void)Image::open(directory.write("picture", content));
+  };
+  return {what, code, act, "picture", "", "", limit};
+}
+
+/// A row that replaces one tokenizer file of the small checkpoint and loads the tokenizer.
+testing::Fault tokenizer(const char* what, const char* name, std::string content,
+                         const char* field = "", ErrorCode code = invalid_tokenizer,
+                         const char* file = nullptr) {
+  const auto act = [name, content = std::move(content)] {
+    const testing::TempDir directory;
+    for (const char* part : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
+      std::filesystem::copy_file(tiny / part, directory.path() / part);
+    if (std::string_view(name) == "tokenizer.model")
+      std::filesystem::remove(directory.path() / "tokenizer.json");
+    directory.write(name, content);
+    (void)Tokenizer::from_pretrained(directory.path());
+  };
+  return {what, code, act, file == nullptr ? name : file, "", field};
+}
+
+/// A row that writes a prompt file and reads it.
+testing::Fault prompt(const char* what, ErrorCode code, std::string content, const char* field = "",
+                      const char* file = "prompt.json") {
+  const auto act = [content = std::move(content)] {
+    const testing::TempDir directory;
+    directory.write("cut.png", read_file(picture, 1 << 20).substr(0, 300));
+    (void)read_prompt_file(directory.write("prompt.json", content));
+  };
+  return {what, code, act, file, "", field};
+}
+
+std::string changed(const char* name, const std::function<void(Json&)>& change) {
+  Json json = read_json_file(tiny / name);
+  change(json);
+  return json.dump();
+}
+
+std::string little_endian(std::uint32_t value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+}  // namespace
+
+TEST_CASE("pictures that cannot be decoded") {
+  const std::string png = read_file(picture, 1 << 20), signature("\x89PNG\r\n\x1a\n");
+  const std::string header("\0\0\0\x0dIHDR", 8);
+  std::string damaged = png;
+  damaged[damaged.size() / 2] ^= 1;
+  std::string two_billion = "BM" + std::string(8, '\0') + little_endian(54) + little_endian(40) +
+                            little_endian(40'000) + little_endian(10) + std::string(28, '\0');
+  const testing::Fault faults[] = {
+      opening("an empty file", invalid_image, ""),
+      opening("a text", invalid_image, "this is no picture"),
+      opening("a pointer", git_lfs_pointer, "version https://git-lfs.github.com/spec/v1\n"),
+      opening("cut off", invalid_image, png.substr(0, png.size() / 2), true),
+      opening("a flipped bit", invalid_image, damaged),
+      opening("a PNG without a header", invalid_image, signature, true),
+      opening("a PNG cut within its header", invalid_image, signature + header, true),
+      opening("a BMP wider than allowed", image_too_large, two_billion, true),
+      opening("a GIF of 65535 x 65535", image_too_large, "GIF89a" + std::string(4, '\xff') + "xyz",
+              true),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+  testing::check({"no file", file_not_found, [] { (void)Image::open("/nowhere/a.png"); }, "a.png"});
+  testing::check({"a directory", file_not_found, [] { (void)Image::open(tiny); }, "tiny"});
+  testing::check({"a pipe", file_not_found,
+                  [] {
+                    const testing::TempDir directory;
+                    ::mkfifo((directory.path() / "pipe").c_str(), 0600);
+                    (void)Image::open(directory.path() / "pipe");
+                  },
+                  "pipe"});
+  testing::check({"a larger file than allowed", image_too_large,
+                  [] { (void)Image::open(picture, {.max_file_bytes = 100}); }, ".png", "", "",
+                  true});
+  testing::check({"more pixels than allowed", image_too_large,
+                  [] { (void)Image::open(picture, {.max_pixels = 100}); }, ".png", "", "", true});
+  testing::check({"more memory than allowed", image_too_large,
+                  [] { (void)Image::open(picture, {.max_decoded_bytes = 100}); }, ".png", "", "",
+                  true});
+}
+
+TEST_CASE("tokenizer files that contradict the rules") {
+  const auto vocab_twice = [](Json& json) { json["model"]["vocab"]["a"] = 0; };
+  const auto far = [](Json& json) {
+    json["added_tokens"].push_back({{"id", 1 << 23}, {"content", "<far>"}, {"special", true}});
+  };
+  const auto many = [](Json& json) {
+    for (int i = 0; i < 5000; ++i) json["additional_special_tokens"].push_back(std::to_string(i));
+  };
+  const testing::Fault faults[] = {
+      tokenizer("no JSON", "tokenizer.json", "{", "", invalid_json),
+      tokenizer("one name twice", "tokenizer.json", R"({"model":1,"model":2})", "model",
+                duplicate_key),
+      tokenizer("no model", "tokenizer.json", "{}", "model"),
+      tokenizer("another kind of model", "tokenizer.json",
+                changed("tokenizer.json", [](Json& j) { j["model"]["type"] = "Unigram"; }),
+                "model"),
+      tokenizer("two pieces of one id", "tokenizer.json", changed("tokenizer.json", vocab_twice)),
+      tokenizer("a merge of one piece", "tokenizer.json",
+                changed("tokenizer.json", [](Json& j) { j["model"]["merges"] = {"x"}; }),
+                "model.merges"),
+      tokenizer("a pre-tokenizer", "tokenizer.json",
+                changed("tokenizer.json",
+                        [](Json& j) {
+                          j["pre_tokenizer"] = {{"type", "Split"}};
+                        }),
+                "pre_tokenizer"),
+      tokenizer("an added token far away", "tokenizer.json", changed("tokenizer.json", far), "",
+                invalid_tokenizer, "*"),
+      tokenizer("a special token that is no token", "special_tokens_map.json",
+                R"({"bos_token":"<nobody>"})", "", invalid_tokenizer, "*"),
+      tokenizer("thousands of special tokens", "special_tokens_map.json",
+                changed("special_tokens_map.json", many)),
+      tokenizer("an empty model", "tokenizer.model", ""),
+      tokenizer("a model of text", "tokenizer.model", "this is no model"),
+      tokenizer("a pointer", "tokenizer.model", "version https://git-lfs.github.com/spec/v1\n", "",
+                git_lfs_pointer),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+  testing::check({"no tokenizer", not_a_checkpoint,
+                  [] {
+                    const testing::TempDir directory;
+                    (void)Tokenizer::from_pretrained(directory.path());
+                  },
+                  "*"});
+}
+
+TEST_CASE("texts and ids") {
+  const auto loaded = Tokenizer::from_pretrained(tiny);
+  const std::int32_t behind = static_cast<std::int32_t>(loaded.size());
+  try {
+    (void)loaded.encode("abc\xff");
+    FAIL_CHECK("no error");
+  } catch (const Error& error) {
+    CHECK(error.code() == invalid_utf8);
+    CHECK(error.context().offset == 3u);
+  }
+  for (const std::int32_t id : {-1, behind, INT32_MAX, INT32_MIN})
+    testing::check({"an id outside", invalid_token_id,
+                    [&] { (void)loaded.decode(std::vector{id}); }, "*", "", "", true});
+}
+
+TEST_CASE("prompt files keep the error of what is wrong in them") {
+  const testing::Fault faults[] = {
+      prompt("no JSON", invalid_json, "not json"),
+      prompt("a number", invalid_prompt, "7", "$"),
+      prompt("an object", invalid_prompt, R"({"text":"a"})", "$"),
+      prompt("a number as an item", invalid_prompt, R"(["a",7])", "$[1]"),
+      prompt("a picture without a name", invalid_prompt, R"([{"image":3}])", "$[0]"),
+      prompt("an item of two", invalid_prompt, R"([["a"],[{"image":"a","text":"b"}]])", "$[1][0]"),
+      prompt("an unknown kind", invalid_prompt, R"([{"video":"a"}])", "$[0]"),
+      prompt("rows and items mixed", invalid_prompt, R"([["a"],"b"])", "$[1]"),
+      prompt("items and rows mixed", invalid_prompt, R"(["a",["b"]])", "$[1]"),
+      prompt("a zero byte in a name", invalid_prompt, R"([{"image":"a\u0000b"}])", "$[0]"),
+      prompt("one name twice", duplicate_key, R"([{"text":"a","text":"b"}])", "text"),
+      prompt("a picture that is not there", file_not_found, R"([{"image":"none.png"}])", "",
+             "none.png"),
+      prompt("a damaged picture", invalid_image, R"([{"image":"cut.png"}])", "", "cut.png"),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+  const auto processor = Processor::from_pretrained(tiny.string());
+  testing::check({"no prompt", empty_prompt, [&] { (void)processor(std::vector<Prompt>{}); }});
+  testing::check({"an address of this machine", url_refused,
+                  [&] { (void)processor({"http://127.0.0.1/a.png"}); }, "*"});
+}

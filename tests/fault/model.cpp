@@ -1,0 +1,224 @@
+// Checkpoints with one thing wrong: each gives its own error, before any weight is used.
+#include <sys/stat.h>
+
+#include <idefics/model.hpp>
+
+#include "support/fault.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace idefics;
+using enum ErrorCode;
+
+namespace {
+
+const std::filesystem::path tiny = std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples/tiny";
+
+/// A copy of the small checkpoint in which a test breaks something.
+struct Broken : testing::TempDir {
+  Broken() {
+    for (const char* name : {"config.json", "generation_config.json", "model.safetensors"})
+      std::filesystem::copy_file(tiny / name, path() / name);
+  }
+  void without(const char* name) const { std::filesystem::remove(path() / name); }
+
+  void config(const char* key, const Json& value) const {
+    Json json = read_json_file(path() / "config.json");
+    json[key] = value;
+    write("config.json", json.dump());
+  }
+  /// Rewrites the weights with `change` applied to their list.
+  void weights(const std::function<void(std::vector<NamedTensor>&)>& change) const {
+    const auto file = SafetensorsFile::open(tiny / "model.safetensors");
+    std::vector<NamedTensor> tensors;
+    for (const TensorInfo& info : file.tensors())
+      tensors.push_back({info.name, file.tensor(info.name)});
+    change(tensors);
+    write_safetensors(path() / "model.safetensors", tensors);
+  }
+  /// Replaces the weights by one shard and an index that names it.
+  void index(const std::string& weight_map) const {
+    std::filesystem::rename(path() / "model.safetensors", path() / "1.safetensors");
+    write("model.safetensors.index.json", "{\"weight_map\":{" + weight_map + "}}");
+  }
+  void load() const { (void)Model::from_pretrained(path().string()); }
+};
+
+Tensor& named(std::vector<NamedTensor>& tensors, const std::string& name) {
+  return std::ranges::find(tensors, name, &NamedTensor::name)->tensor;
+}
+
+/// A row whose action breaks a fresh copy and loads it.
+testing::Fault row(const char* what, ErrorCode code, void (*damage)(const Broken&),
+                   const char* file, const char* tensor = "", const char* field = "",
+                   bool limit = false) {
+  return {what,
+          code,
+          [damage] {
+            const Broken broken;
+            damage(broken);
+            broken.load();
+          },
+          file,
+          tensor,
+          field,
+          limit};
+}
+
+constexpr const char* norm = "model.norm.weight";
+
+}  // namespace
+
+TEST_CASE("files that are missing, cut, too long or not what they seem") {
+  const testing::Fault faults[] = {
+      row(
+          "no config", not_a_checkpoint, [](auto& d) { d.without("config.json"); }, "*"),
+      row(
+          "no weights", not_a_checkpoint, [](auto& d) { d.without("model.safetensors"); }, "*"),
+      row(
+          "pickled weights alone", not_a_checkpoint,
+          [](auto& d) { d.without("model.safetensors"), d.write("pytorch_model.bin", "x"); }, "*"),
+      row(
+          "a pointer instead of weights", git_lfs_pointer,
+          [](auto& d) {
+            d.write("model.safetensors", "version https://git-lfs.github.com/spec/v1\n");
+          },
+          "model.safetensors"),
+      row(
+          "a pointer instead of the config", git_lfs_pointer,
+          [](auto& d) { d.write("config.json", "version https://git-lfs.github.com/spec/v1\n"); },
+          "config.json"),
+      row(
+          "weights cut off", truncated_file,
+          [](auto& d) { std::filesystem::resize_file(d.path() / "model.safetensors", 1 << 20); },
+          "model.safetensors", "*", "", true),
+      row(
+          "a header cut off", truncated_file,
+          [](auto& d) { std::filesystem::resize_file(d.path() / "model.safetensors", 100); },
+          "model.safetensors", "", "", true),
+      row(
+          "empty weights", truncated_file, [](auto& d) { d.write("model.safetensors", ""); },
+          "model.safetensors", "", "", true),
+      row(
+          "bytes behind the weights", oversized_file,
+          [](auto& d) {
+            const auto file = d.path() / "model.safetensors";
+            std::filesystem::resize_file(file, std::filesystem::file_size(file) + 1);
+          },
+          "model.safetensors", "", "", true),
+      row(
+          "text instead of weights", invalid_safetensors,
+          [](auto& d) { d.write("model.safetensors", "no weights at all"); }, "model.safetensors",
+          "", "", true),
+      row(
+          "a pipe instead of weights", file_not_found,
+          [](auto& d) {
+            d.without("model.safetensors");
+            ::mkfifo((d.path() / "model.safetensors").c_str(), 0600);
+          },
+          "model.safetensors"),
+      row(
+          "a pipe instead of the config", file_not_found,
+          [](auto& d) {
+            d.without("config.json");
+            ::mkfifo((d.path() / "config.json").c_str(), 0600);
+          },
+          "config.json"),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+}
+
+TEST_CASE("shards and their index") {
+  const testing::Fault faults[] = {
+      row(
+          "a missing shard", missing_shard,
+          [](auto& d) { d.index(R"("model.norm.weight":"2.safetensors")"); }, ".index.json", norm),
+      row(
+          "a tensor in another shard", index_mismatch,
+          [](auto& d) { d.index(R"("nobody":"1.safetensors")"); }, ".index.json", "nobody"),
+      row(
+          "one name in two shards", duplicate_key,
+          [](auto& d) { d.index(R"("a":"1.safetensors","a":"2.safetensors")"); }, ".index.json", "",
+          "a"),
+      row(
+          "a shard outside the directory", index_mismatch,
+          [](auto& d) { d.index(R"("a":"../1.safetensors")"); }, ".index.json", "a"),
+      row(
+          "an index without a map", index_mismatch,
+          [](auto& d) {
+            d.without("model.safetensors");
+            d.write("model.safetensors.index.json", "{}");
+          },
+          ".index.json", "", "weight_map"),
+      row(
+          "an index that is no JSON", invalid_json,
+          [](auto& d) {
+            d.without("model.safetensors");
+            d.write("model.safetensors.index.json", "<html>");
+          },
+          ".index.json"),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+}
+
+TEST_CASE("tensors that do not fit the configuration") {
+  const testing::Fault faults[] = {
+      row(
+          "absent", missing_tensor,
+          [](auto& d) {
+            d.weights(
+                [](auto& all) { std::erase_if(all, [](auto& t) { return t.name == norm; }); });
+          },
+          "*", "norm.weight"),
+      row(
+          "of another shape", shape_mismatch,
+          [](auto& d) {
+            d.weights([](auto& all) { named(all, norm) = Tensor::zeros(DType::f32, {7}); });
+          },
+          "model.safetensors", norm),
+      row(
+          "of whole numbers", dtype_mismatch,
+          [](auto& d) {
+            d.weights([](auto& all) { named(all, norm) = Tensor::zeros(DType::i32, {128}); });
+          },
+          "model.safetensors", norm),
+      row(
+          "wider than the configuration says", shape_mismatch,
+          [](auto& d) { d.config("intermediate_size", 353); }, "model.safetensors", "*"),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+}
+
+TEST_CASE("configurations") {
+  const auto config = [](const char* what, ErrorCode code, const char* key, Json value,
+                         bool limit = false) {
+    const auto act = [key, value] {
+      const Broken broken;
+      broken.config(key, value);
+      broken.load();
+    };
+    return testing::Fault{what, code, act, "config.json", "", key, limit};
+  };
+  const std::string wide(100'000, 'x');
+  const testing::Fault faults[] = {
+      config("another architecture", unsupported_architecture, "model_type", "llama"),
+      config("no layers", invalid_config, "num_hidden_layers", 0, true),
+      config("a negative number of layers", invalid_config, "num_hidden_layers", -4, true),
+      config("more layers than allowed", invalid_config, "num_hidden_layers", 4097, true),
+      config("a fraction of layers", invalid_config, "num_hidden_layers", 4.0),
+      config("a number above 64 bits", invalid_config, "num_hidden_layers", 1e20),
+      config("a text instead of a number", invalid_config, "num_hidden_layers", "4"),
+      config("heads that do not divide", invalid_config, "num_attention_heads", 3),
+      config("an unknown activation", invalid_config, "hidden_act", wide),
+      config("an epsilon below zero", invalid_config, "rms_norm_eps", -1.0),
+      config("an id outside the vocabulary", invalid_config, "eos_token_id", 1 << 30, true),
+      config("a null among ids", invalid_config, "eos_token_id", Json::array({nullptr})),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+  testing::check(row(
+      "a list instead of a configuration", invalid_config,
+      [](auto& d) { d.write("config.json", "[]"); }, "config.json"));
+  testing::check(row(
+      "a configuration nested too deep", invalid_json,
+      [](auto& d) { d.write("config.json", std::string(1000, '[')); }, "config.json", "", "",
+      true));
+}
