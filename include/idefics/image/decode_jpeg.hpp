@@ -117,6 +117,10 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
   if (!good && (errors.base.msg_code == JERR_NO_BACKING_STORE))
     fail(ErrorCode::image_too_large, "decoding needs too much memory",
          {.file = name, .limit = limits.max_decoded_bytes});
+  if (const int code = errors.base.msg_code;
+      !good && (code == JERR_OUT_OF_MEMORY || code == JERR_NO_BACKING_STORE))
+    fail(ErrorCode::image_too_large, "decoding needs too much memory",
+         {.file = name, .limit = limits.max_decoded_bytes});
   if (!good)
     fail(ErrorCode::invalid_image, std::string("damaged JPEG: ") + errors.message, {.file = name});
   if (pixels.channels == 4)

@@ -1,0 +1,80 @@
+// Every prefix of a file: refused with a typed error, or, where only a trailer is missing, read as
+// the whole is. And every bit of a small header turned over: never another error, never a crash.
+#include <fstream>
+
+#include <idefics/image/decode.hpp>
+#include <idefics/io/safetensors.hpp>
+#include <idefics/text/sentencepiece_model.hpp>
+
+#include "support/catch.hpp"
+
+using namespace idefics;
+
+namespace {
+
+const std::filesystem::path corpus =
+    std::filesystem::path(IDEFICS_SOURCE_DIR) / "tests/fuzz/corpus";
+
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+/// "refused" for a typed error that input can cause.
+template <class Read>
+std::string verdict(const Read& read) {
+  try {
+    read();
+  } catch (const Error& error) {
+    return error.code() == ErrorCode::invalid_argument ? error.what() : "refused";
+  }
+  return "accepted";
+}
+
+}  // namespace
+
+TEST_CASE("prefixes of a safetensors file and turned bits of its header") {
+  const std::string whole = read_file(corpus / "safetensors/two_tensors", 1 << 16);
+  const auto read = [](const std::string& file) {
+    return verdict([&] { parse_safetensors_header(bytes_of(file), "f"); });
+  };
+  REQUIRE(read(whole) == "accepted");
+  for (std::size_t n = 0; n < whole.size(); ++n) CHECK(read(whole.substr(0, n)) == "refused");
+  std::size_t accepted = 0;
+  for (std::size_t bit = 0; bit < whole.size() * 8; ++bit) {
+    std::string other = whole;
+    other[bit / 8] = static_cast<char>(other[bit / 8] ^ (1 << (bit % 8)));
+    const std::string found = read(other);
+    CHECK((found == "accepted" || found == "refused"));
+    accepted += found == "accepted";
+  }
+  CHECK(accepted < whole.size() * 3);  // letters of names, dtypes of the same width, and the data
+}
+
+TEST_CASE("prefixes of tokenizer.model") {
+  const std::string whole = read_file(corpus / "sentencepiece_model/small", 1 << 16);
+  const auto pieces = parse_sentencepiece_model(whole, "f").pieces.size();
+  std::size_t accepted = 0;
+  for (std::size_t n = 0; n < whole.size(); ++n)
+    accepted += verdict([&] {
+                  const auto model = parse_sentencepiece_model(whole.substr(0, n), "f");
+                  CHECK(model.pieces.size() == pieces);
+                }) == "accepted";
+  CHECK(accepted <= 1);  // a field that ends is a message that ends: the normalizer may be absent
+}
+
+TEST_CASE("prefixes of pictures never give another picture") {
+  for (const char* name : {"png_rgb", "png_p", "png_trns", "jpeg_0", "jpeg_2", "jpeg_progressive",
+                           "jpeg_grey", "gif", "bmp_rgb", "bmp_p", "webp", "webp_lossless"}) {
+    INFO(name);
+    const std::string whole = read_file(corpus / "image" / name, 1 << 16);
+    const Image picture = Image::decode(bytes_of(whole));
+    for (std::size_t n = 0; n < whole.size(); ++n) {
+      INFO(n << " of " << whole.size());
+      const std::string found = verdict([&] {
+        const Image prefix = Image::decode(bytes_of(whole).first(n));
+        CHECK((prefix.rgb == picture.rgb));
+      });
+      CHECK((found == "refused" || n + 32 > whole.size()));
+    }
+  }
+}
