@@ -7,15 +7,14 @@ forward.safetensors, greedy.json, greedy_pool.safetensors}. Weights, prompts and
 import copy
 import json
 import shutil
-from pathlib import Path
 
 import torch
 import transformers
+from common import output_folder
 from safetensors.torch import save_file
 from transformers import GenerationConfig, IdeficsConfig, IdeficsForVisionText2Text
 
 SEED = 20261123
-OUT = Path(__file__).resolve().parent.parent / "golden" / "data" / "models"
 VERSIONS = {"torch": torch.__version__, "transformers": transformers.__version__, "seed": str(SEED)}
 PROMPTS_PER_MODEL, NEW_TOKENS, POOL = 72, 8, 4
 
@@ -159,7 +158,7 @@ def main():
     torch.set_num_threads(1)
     for name in MODELS:
         model, dtype = build(name)
-        folder = OUT / name
+        folder = output_folder() / "models" / name
         save(name, model, dtype, folder)
         record_forward(name, model, folder)
         if name != "interpolated":

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Records all goldens again. `regenerate.sh --check` records them into a temporary folder and compares.
+# IDEFICS_REFERENCE_VENV names a Python environment with the reference; without it one is made outside the tree.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+venv=${IDEFICS_REFERENCE_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/idefics/reference-venv}
+if [ ! -x "$venv/bin/python" ]; then
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet -r requirements.txt
+fi
+export PYTHONDONTWRITEBYTECODE=1
+
+committed=../golden/data
+out=$committed
+if [ "${1:-}" = --check ]; then
+  out=$(mktemp -d)
+  trap 'rm -rf "$out"' EXIT
+fi
+
+for group in tokenizer models pictures rare_pictures photographs processor; do
+  echo "make_$group.py"
+  "$venv/bin/python" "make_$group.py" --out "$out"
+done
+
+if [ "$out" != "$committed" ]; then "$venv/bin/python" compare.py "$out" "$committed"; fi
