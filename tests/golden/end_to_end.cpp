@@ -36,3 +36,38 @@ TEST_CASE("the embedded checkpoint captions its sample pictures, in every dtype"
     }
   }
 }
+
+TEST_CASE("the embedded checkpoint answers questions about its sample pictures") {
+  const auto processor = Processor::from_pretrained((samples / "tiny").string());
+  auto model = Model::from_pretrained((samples / "tiny").string(), {.dtype = DType::f32});
+  for (const Json& scene : read_json_file(samples / "pictures" / "expected.json")) {
+    const auto picture = Image::open(samples / "pictures" / scene.at("image").get<std::string>());
+    REQUIRE(scene.at("questions").size() >= 4);
+    for (const Json& one : scene.at("questions")) {
+      const auto question = one.at("q").get<std::string>();
+      INFO(scene.at("image") << ": " << question);
+      CHECK(answer(model, processor,
+                   {"Instruction: Provide an answer to the question. Use the image to answer.\n",
+                    picture, "Question: " + question + " Answer:"}) ==
+            one.at("a").get<std::string>());
+    }
+  }
+}
+
+TEST_CASE("the embedded checkpoint holds a chat of two turns") {
+  const auto processor = Processor::from_pretrained((samples / "tiny").string());
+  auto model = Model::from_pretrained((samples / "tiny").string(), {.dtype = DType::f32});
+  for (const Json& scene : read_json_file(samples / "pictures" / "expected.json")) {
+    const auto picture = Image::open(samples / "pictures" / scene.at("image").get<std::string>());
+    INFO(scene.at("image"));
+    const Prompt first{"User:", picture, "What is this?<end_of_utterance>", "\nAssistant:"};
+    const std::string caption = answer(model, processor, first);
+    CHECK(caption == scene.at("caption").get<std::string>());
+    const Json& then = scene.at("questions").at(1);
+    CHECK(answer(model, processor,
+                 {"User:", picture, "What is this?<end_of_utterance>",
+                  "\nAssistant: " + caption + "<end_of_utterance>",
+                  "\nUser: " + then.at("q").get<std::string>() + "<end_of_utterance>",
+                  "\nAssistant:"}) == then.at("a").get<std::string>());
+  }
+}

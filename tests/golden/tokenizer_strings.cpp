@@ -1,14 +1,14 @@
 // 200,000 generated strings, tokenized from both file forms and back: hashes of the reference's ids
-// and texts. With IDEFICS_TEST_DATA naming a folder that holds llama-tokenizer.model, LLaMA's
-// vocabulary too.
+// and texts; and LLaMA's own vocabulary, where support/test_data.hpp finds llama-tokenizer.model.
 #include <cstdio>
-#include <cstdlib>
 
 #include <idefics/core/threads.hpp>
 #include <idefics/text/tokenizer.hpp>
 
 #include "support/catch.hpp"
 #include "support/hash.hpp"
+#include "support/temp_dir.hpp"
+#include "support/test_data.hpp"
 
 using namespace idefics;
 
@@ -114,4 +114,29 @@ TEST_CASE("200,000 strings have the reference's ids and texts, from both file fo
       CHECK(differing_chunks(Tokenizer::from_pretrained(data / name, format), about) == 0);
     }
   }
+}
+
+TEST_CASE("200,000 strings have the reference's ids and texts with LLaMA's vocabulary") {
+  const auto model = testing::test_data() / "llama-tokenizer.model";
+  if (!std::filesystem::exists(model)) {
+    std::printf("llama-tokenizer.model is not there: not compared\n");
+    return;
+  }
+  const testing::TempDir folder;  // with the added tokens of the small tokenizer, moved up
+  std::filesystem::copy_file(model, folder.path() / "tokenizer.model");
+  folder.write("tokenizer_config.json", R"({"added_tokens_decoder": {
+      "0": {"content": "<unk>", "special": true, "normalized": false},
+      "1": {"content": "<s>", "special": true, "normalized": false},
+      "2": {"content": "</s>", "special": true, "normalized": false},
+      "32000": {"content": "<fake_token_around_image>", "special": true, "normalized": false},
+      "32001": {"content": "<image>", "special": true, "normalized": false}}})");
+  const Json about = read_json_file(data / "hashes_llama.json");
+  REQUIRE(about.at("count").get<int>() == 200000);
+  CHECK(differing_chunks(Tokenizer::from_pretrained(folder.path(), TokenizerFormat::sentencepiece),
+                         about) == 0);
+  const auto json = testing::test_data() / "llama-tokenizer.json";  // as transformers saves it
+  if (!std::filesystem::exists(json)) return;
+  std::filesystem::copy_file(json, folder.path() / "tokenizer.json");
+  CHECK(differing_chunks(Tokenizer::from_pretrained(folder.path(), TokenizerFormat::json), about) ==
+        0);
 }
