@@ -11,6 +11,7 @@ namespace {
 
 const std::filesystem::path data = IDEFICS_GOLDEN_DIR;
 
+/// Pictures come from the bytes of their file, every second one as raw pixels.
 Prompt prompt_of(const Json& items, const SafetensorsFile& corpus) {
   Prompt prompt;
   for (const Json& item : items) {
@@ -18,7 +19,10 @@ Prompt prompt_of(const Json& items, const SafetensorsFile& corpus) {
       prompt.push_back(item.get<std::string>());
     } else {
       const Tensor file = corpus.tensor(item.at("image").get<std::string>());
-      prompt.push_back(Image::decode({file.raw(), file.bytes()}));
+      const Image image = Image::decode({file.raw(), file.bytes()});
+      prompt.push_back(prompt.size() % 2 == 0
+                           ? image
+                           : Image::from_pixels(image.width, image.height, 3, image.rgb));
     }
   }
   return prompt;
@@ -80,5 +84,12 @@ TEST_CASE("prompts become the reference's tensors") {
             one.at("pixel_values_hash").get<std::string>());
 #endif
     }
+  }
+}
+
+TEST_CASE("strings are taken for URLs as by the reference") {
+  for (const Json& one : read_json_file(data / "processor" / "urls.json")) {
+    INFO(one.dump());
+    CHECK(is_url(one.at(0).get<std::string>()) == one.at(1).get<bool>());
   }
 }

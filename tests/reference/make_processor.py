@@ -1,6 +1,7 @@
 """Prompts through IdeficsProcessor: ids, masks, and hashes of the pixels.
 
-Writes tests/golden/data/processor/cases.json. Pictures are named in the corpus of make_pictures.py.
+Writes tests/golden/data/processor/cases.json, and urls.json: strings, and whether the processor takes them for a picture
+on the web. Pictures are named in the corpus of make_pictures.py.
 """
 
 import io
@@ -11,6 +12,7 @@ from common import GOLDEN, fnv1a, output_folder
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, IdeficsImageProcessor, IdeficsProcessor
+from transformers.models.idefics.processing_idefics import is_url
 
 PICTURES = {key: next(n for n in sorted(load_file(GOLDEN / "pictures" / "corpus.safetensors")) if key in n) for key in ("rgb.png", "s2q75.jpg", "rgba.png")}
 A, B, C = ({"image": name} for name in PICTURES.values())
@@ -21,7 +23,12 @@ PROMPTS = [
     [["https:/x", "mailto:a@b"]], [["short"], ["a longer prompt", A], [A, B, "two pictures", C]], [["no"], ["pictures", "here"]],
     [["User:", A, "Describe.<end_of_utterance>", "\nAssistant:"]], [[A, "x"], ["</s>", A, "y</s>z"]], [["é日本😀", A]], [[" lead", A, " trail "]],
 ]
-OPTIONS = [{}, {"add_eos_token": True}, {"add_end_of_utterance_token": False}, {"add_end_of_utterance_token": True}, {"padding_side": "right"}]
+OPTIONS = [{}, {"add_eos_token": True}, {"add_end_of_utterance_token": False}, {"add_end_of_utterance_token": True}, {"padding_side": "right"},
+           {"padding_side": "right", "add_eos_token": True, "add_end_of_utterance_token": True}]
+URLS = ["", "x", "http", "http:", "http:/", "http://", "http://a", "HTTP://A", "http:///a", "http://?a", "http://#a", "http://a?b", "http:// a", "http://a b",
+        " http://a", "\thttp://a", "\n\x01http://a", "ht\ttp://a", "http:\n//a", "http://\n", "http://\n/a", "http://a\n", "\u00a0http://a", "//a", "://a", "a://",
+        "a://b", "1a://b", "a1+-.://b", "a_b://c", "é://b", "a:b://c", "x:http://a", "mailto:a@b", "data:image/png;base64,AAAA", "data://a", "file:///a", "file://a/b",
+        "s3://bucket/key", "http://é", "http://a:80", "http://:80", "http://@", "http://[::1]/a", "see:http://a", "http://a/http://b", "C:\\a", "C://a", "\\\\a", "http:\\\\a"]
 
 
 def run(tokenizer_name, prompts, options):
@@ -48,6 +55,8 @@ def main():
     folder = output_folder() / "processor"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.json").write_text("[" + ",\n".join(json.dumps(c) for c in cases) + "]\n")
+    urls = [[text, is_url(text)] for text in URLS]
+    (folder / "urls.json").write_text("[" + ",\n".join(json.dumps(u) for u in urls) + "]\n")
     print(len(cases), "cases")
 
 
