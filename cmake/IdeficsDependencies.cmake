@@ -3,7 +3,7 @@
 
 find_package(Eigen3 REQUIRED NO_MODULE)
 find_package(OpenMP QUIET COMPONENTS CXX)
-find_package(Threads REQUIRED)
+find_package(Threads REQUIRED QUIET)
 find_package(nlohmann_json QUIET)
 find_package(JPEG QUIET)
 find_package(CURL QUIET)

@@ -1,7 +1,7 @@
 # The two interface targets. They carry an include path, C++20 and libraries: no compiler flag leaks.
 #
-#   idefics::core      tensors, backends, layers and the model: needs Eigen and OpenMP alone
-#   idefics::idefics   all of it: files, tokenizer, pictures, generation
+#   idefics::core      core/, backend/ and nn/, that is tensors and layers: Eigen and OpenMP alone
+#   idefics::idefics   all of it: files, model, tokenizer, pictures, generation
 
 include(${CMAKE_CURRENT_LIST_DIR}/IdeficsDependencies.cmake)
 

@@ -1,0 +1,25 @@
+// Tensors, layers and both backends, and no other library than Eigen and OpenMP.
+#include <algorithm>
+
+#include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/backend/reference/reference_backend.hpp>
+#include <idefics/nn/linear.hpp>
+
+#if defined(INCLUDE_NLOHMANN_JSON_HPP_) || defined(STBI_VERSION) || defined(JPEG_LIB_VERSION) || \
+    defined(SENTENCEPIECE_PROCESSOR_H_) || defined(WEBP_DECODER_ABI_VERSION)
+#error "idefics::core has reached for a library of the rest"
+#endif
+
+using namespace idefics;
+
+int main() {
+  Tensor weight = Tensor::empty(DType::f32, {2, 2}), x = Tensor::empty(DType::f32, {1, 2});
+  std::ranges::fill(weight.as_mutable<float>(), 1.0f);
+  std::ranges::fill(x.as_mutable<float>(), 2.5f);
+  for (const auto& backend : {make_cpu_backend(), make_reference_backend()}) {
+    Tensor out = Tensor::empty(DType::f32, {1, 2});
+    backend->linear(out, x, {weight}, {}, Compute::f32);
+    if (out.as<float>()[0] != 5 || out.as<float>()[1] != 5) return 1;
+  }
+  return 0;
+}
