@@ -80,6 +80,19 @@ class DecoderBudget {
 #define STBI_REALLOC(memory, new_size) idefics::detail::DecoderBudget::allocate(new_size)
 #include <stb_image.h>
 #undef STB_IMAGE_IMPLEMENTATION
+#undef STB_IMAGE_STATIC
+#undef STBI_NO_STDIO
+#undef STBI_NO_HDR
+#undef STBI_NO_LINEAR
+#undef STBI_NO_SIMD
+#undef STBI_ONLY_PNG
+#undef STBI_ONLY_JPEG
+#undef STBI_NO_THREAD_LOCALS
+#undef STBI_ASSERT
+#undef STBI_MALLOC
+#undef STBI_FREE
+#undef STBI_REALLOC_SIZED
+#undef STBI_REALLOC
 
 namespace idefics::inline v0::detail {
 
