@@ -283,6 +283,22 @@ def pictures() -> None:
         b"," + struct.pack("<HHHHB", 1, 1, 60000, 60000, 0) + b"\x02\x02\x4c\x01\x00;")
     put("image", "bmp_bomb", b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 1 << 30, -(1 << 31), 1, 24, 0, 0, 0, 0, 0, 0))
     put("image", "bmp_palette_behind_end", b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 1 << 31, 40, 4, 4, 1, 8, 0, 0, 0, 0, 0, 0))
+    colours = b"".join(bytes((i * 9 & 255, i * 5 & 255, i, 0)) for i in range(16))
+    bmp = lambda bits, compression, body, extra=b"", w=6, h=3: b"BM" + struct.pack(
+        "<IIIIiiHHIIiiII", 0, 0, 54 + len(extra), 40, w, h, 1, bits, compression, len(body), 0, 0, len(extra) // 4, 0) + extra + body
+    put("image", "bmp_rle8", bmp(8, 1, b"\6\3\0\0\2\1\0\3\4\5\6\0\0\0\0\2\0\0\1\0\5\7\0\1", colours))
+    put("image", "bmp_rle8_far_jumps", bmp(8, 1, b"\0\2\0\0\377\377" * 20, colours, w=4000, h=16))
+    put("image", "bmp_rle8_cut", bmp(8, 1, b"\6\3\0\0\0\377\1\2", colours))
+    put("image", "bmp_rle4", bmp(4, 2, b"\6\x21\0\0\0\6\x12\x34\x56\0\0\0\6\x77\0\1", colours))
+    put("image", "bmp_565", bmp(16, 3, bytes(range(36)), struct.pack("<III", 0xF800, 0x7E0, 0x1F)))
+    put("image", "bmp_unusual_masks", bmp(32, 3, bytes(72), struct.pack("<III", 0x3FF, 0xFFC00, 0xFFF00000)))
+    put("image", "bmp_colours_behind_end", bmp(8, 0, b"", colours)[:60])
+    gif = lambda flags, codes, w=4, h=9: b"GIF89a" + struct.pack("<HHBBB", w, h, 0x81, 0, 0) + bytes(range(12)) + b"," + struct.pack(
+        "<HHHHB", 0, 0, w, h, flags) + codes + b"\0;"
+    put("image", "gif_interlaced", gif(0x40, b"\2\x16\x8c\x2d\x99\x87\x2a\x1c\xdc\x33\xa0\x02\x75\xec\x95\xfa\xa8\xde\x60\x8c\x04\x91\x4c\x01"))
+    put("image", "gif_codes_ahead", gif(0, b"\2\4\x84\xff\xff\xff"))
+    put("image", "gif_codes_too_wide", gif(0, b"\x0c\2\x84\x51"))
+    put("image", "gif_codes_of_0_bits", gif(0, b"\0\2\x84\x51"))
     put("image", "webp_claims", b"RIFF" + struct.pack("<I", 1 << 30) + b"WEBPVP8L" + struct.pack("<I", 1 << 30) + b"\x2f\xff\xff\xff\xff")
     put("image", "empty", b"")
     put("image", "text", b"not a picture")
