@@ -263,8 +263,8 @@ inline void blocked(const LinearTask& t, std::int64_t n_begin, std::int64_t n_en
                                   t.weight + (n_begin + j * cols) * row_bytes,
                                   n_end - n_begin - j * cols, t.k, v, v + count);
     for (std::int64_t i = 0; i < m_tiles; ++i)
-      for (std::int64_t j = 0; j < n_tiles; ++j)
-        for (int g = 0; g < groups; ++g)
+      for (int g = 0; g < groups; ++g)  // the group of x stays in the nearest cache
+        for (std::int64_t j = 0; j < n_tiles; ++j)
           multiply_tile<layout == Layout::whole_pairs>(
               sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
               t.x + (i * vectors + v) * 16 * rows + g * x_group,
