@@ -93,7 +93,7 @@ fault invalid_tokenizer "file: $scratch/prefix/tokenizer.model" tokenize x --mod
 head -c 500 "$picture" >"$scratch/cut.png"
 echo "$lfs" >"$scratch/lfs.png"
 : >"$scratch/empty.png"
-printf 'GIF89a\377\377\377\377xyz' >"$scratch/bomb.gif"
+printf 'GIF89a\377\377\377\377\0\0\0,\0\0\0\0\377\377\377\377\0\0\0' >"$scratch/bomb.gif"
 mkfifo "$scratch/pipe.png"
 fault invalid_image "file: $scratch/cut.png" caption "$scratch/cut.png"
 fault git_lfs_pointer "file: $scratch/lfs.png" caption "$scratch/lfs.png"
