@@ -13,7 +13,7 @@
 #include <vector>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
-#include <idefics/generation/generate.hpp>
+#include <idefics/generation/modes.hpp>
 #include <idefics/generation/read_config.hpp>
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/io/hub_cache.hpp>
@@ -51,7 +51,7 @@ class Model {
   /// One pass over whole prompts: IdeficsForVisionText2Text.forward.
   ForwardOutput forward(const Inputs& inputs, ForwardOptions options = {});
 
-  /// Greedy search. Options that are not set come from generation_config.json.
+  /// The mode that the options ask for. What is not set comes from generation_config.json.
   GenerationOutput generate(const Inputs& inputs, const GenerationConfig& config = {},
                             ForwardOptions options = {}, const StepCallback& on_step = {});
 
@@ -140,13 +140,13 @@ inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationCo
   std::int64_t prompt_tokens = 0;
   for (const Sequence& sequence : sequences) prompt_tokens += std::ssize(sequence.ids);
   TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
-              limits.new_tokens(), parts_->prefill_chunk, LogitRows::last);
+              limits.new_tokens(), parts_->prefill_chunk, LogitRows::last, run_options(config));
   const LogitsContext context{
       .vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
       .base_vocabulary = static_cast<std::size_t>(this->config().vocab_size),
       .limits = limits,
       .prompts = padded_rows(inputs.input_ids)};
-  GenerationOutput output = greedy_search(run, config, context, on_step);
+  GenerationOutput output = generate_tokens(run, config, context, on_step);
   output.timings.vision_s = vision_s;
   output.timings.prefill_tokens = prompt_tokens;
   return output;

@@ -49,6 +49,7 @@ void print_output(const Command& c, const Processor& processor, const Generation
               {"new_tokens", out.new_tokens},
               {"text", text},
               {"new_text", answers}};
+    if (!out.sequences_scores.empty()) json["sequences_scores"] = out.sequences_scores;
     if (c.common.timings) json["timings"] = timings_json(out.timings, load_s);
     print(json.dump(-1, ' ', false, Json::error_handler_t::replace));
     return;

@@ -23,4 +23,12 @@ for group in tokenizer models pictures rare_pictures photographs processor; do
   "$venv/bin/python" "make_$group.py" --out "$out"
 done
 
+"$venv/bin/python" make_beams.py --out "$out"
+old="$venv-transformers-4.56.2" # the last release with group and constrained beams
+if [ ! -x "$old/bin/python" ]; then
+  python3 -m venv "$old"
+  sed -e 's/^transformers==.*/transformers==4.56.2/' requirements.txt | "$old/bin/pip" install --quiet -r /dev/stdin
+fi
+"$old/bin/python" make_old_modes.py --out "$out"
+
 if [ "$out" != "$committed" ]; then "$venv/bin/python" compare.py "$out" "$committed"; fi

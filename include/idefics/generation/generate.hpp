@@ -38,6 +38,9 @@ struct GenerationTimings {
 struct GenerationOutput {
   std::vector<std::vector<std::int32_t>> sequences;   // rectangular: padded prompt, then answer
   std::vector<std::vector<std::int32_t>> new_tokens;  // rectangular: the answer alone
+  std::vector<float> sequences_scores;                // with beams: penalized, one per sequence
+  std::vector<std::vector<std::int32_t>>
+      beam_indices;  // with beams: the beam of the batch that each new token continued, or -1
   GenerationTimings timings;
 };
 

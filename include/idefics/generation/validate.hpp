@@ -183,14 +183,12 @@ inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
 /// Throws `invalid_option` for a mode that this version does not have.
 inline void require_supported_mode(const GenerationConfig& config) {
   switch (generation_mode(config)) {
-    case GenerationMode::greedy_search: return;
-    case GenerationMode::sample: detail::refuse_option("do_sample", "is not supported yet");
+    case GenerationMode::greedy_search:
     case GenerationMode::beam_search:
-    case GenerationMode::beam_sample: detail::refuse_option("num_beams", "is not supported yet");
     case GenerationMode::group_beam_search:
-      detail::refuse_option("num_beam_groups", "is not supported yet");
-    case GenerationMode::constrained_beam_search:
-      detail::refuse_option("force_words_ids", "is not supported yet");
+    case GenerationMode::constrained_beam_search: return;
+    case GenerationMode::sample: detail::refuse_option("do_sample", "is not supported yet");
+    case GenerationMode::beam_sample: detail::refuse_option("num_beams", "is not supported yet");
     case GenerationMode::contrastive_search:
       detail::refuse_option("penalty_alpha", "is not supported yet");
     case GenerationMode::dola_generation:

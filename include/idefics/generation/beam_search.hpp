@@ -1,0 +1,296 @@
+// Beam search and beam sampling: several continuations of a prompt are kept, and the best by the
+// sum of their log-probabilities go on. Source: transformers' GenerationMixin._beam_search;
+// docs/beams.md works an example. Letters: B prompts, n beams of each, V+A the whole vocabulary, K
+// candidates of a step, L new tokens at most.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <vector>
+
+#include <idefics/generation/beams.hpp>
+#include <idefics/generation/generate.hpp>
+
+namespace idefics::inline v0 {
+
+namespace detail {
+
+/// What the beams of all prompts go by.
+struct BeamRules {
+  std::size_t beams, candidates, vocabulary;
+  LengthLimits limits;
+  float length_penalty;
+  EarlyStopping early_stopping;
+  std::vector<std::int32_t> eos;
+
+  BeamRules(const GenerationConfig& config, const LogitsContext& context)
+      : beams(static_cast<std::size_t>(*config.num_beams)),
+        vocabulary(context.vocabulary),
+        limits(context.limits),
+        length_penalty(static_cast<float>(config.length_penalty.value_or(1.0))),
+        early_stopping(config.early_stopping.value_or(false)),
+        eos(config.eos_token_id.value_or(GenerationConfig::Ids{})) {
+    // so many that at least n remain when every end token is among them
+    candidates = std::min(std::max<std::size_t>(2, 1 + eos.size()) * beams, beams * vocabulary);
+  }
+
+  /// A sum of log-probabilities as the score of a hypothesis of `new_tokens` tokens.
+  float penalized(float sum, std::int64_t new_tokens) const {
+    const auto length = static_cast<double>(new_tokens);
+    return sum / static_cast<float>(std::pow(length, static_cast<double>(length_penalty)));
+  }
+  bool stops(std::span<const std::int32_t> ids) const {
+    return std::ssize(ids) >= limits.longest || std::ranges::find(eos, ids.back()) != eos.end();
+  }
+};
+
+/// Log-probabilities of a beam from its logits. Throws `non_finite_logits`.
+inline void take_log_probs(std::span<float> scores /*[V+A]*/, std::span<const float> base /*[V]*/,
+                           std::span<const float> additional /*[A]*/, std::size_t row,
+                           std::int64_t new_tokens) {
+  std::ranges::copy(base, scores.begin());
+  std::ranges::copy(additional, scores.begin() + std::ssize(base));
+  if (!all_finite(scores))
+    fail(ErrorCode::non_finite_logits,
+         "beam " + std::to_string(row) + " has NaN or infinite logits after " +
+             std::to_string(new_tokens) + " new tokens",
+         {.field = "logits"});
+  log_softmax(scores);
+}
+
+/// The beams of one prompt.
+class BeamItem {
+ public:
+  BeamItem(const BeamRules& rules, std::span<const std::int32_t> prompt, std::int32_t first_row)
+      : rules_(rules), first_row_(first_row), scores_(rules.beams * rules.vocabulary) {
+    const auto longest = static_cast<std::size_t>(rules.limits.longest);
+    for (std::size_t i = 0; i < rules.beams; ++i) {
+      running_.emplace_back(prompt, longest);
+      next_.emplace_back(prompt, longest);
+    }
+    for (std::size_t i = 0; i <= rules.beams; ++i) finished_.emplace_back(prompt, longest);
+    running_.front().score = 0;
+    candidates_.reserve(rules.candidates + 1), order_.reserve(rules.beams + 1);
+  }
+
+  bool open() const { return open_; }
+  std::int32_t first_row() const { return first_row_; }
+  std::span<const Hypothesis> running() const { return running_; }
+  std::span<const Hypothesis> finished() const { return std::span(finished_).first(rules_.beams); }
+  std::span<float> scores(std::size_t beam) {
+    return std::span(scores_).subspan(beam * rules_.vocabulary, rules_.vocabulary);
+  }
+
+  /// From the processed log-probabilities of all beams to the beams of the next step.
+  void advance() {
+    for (std::size_t i = 0; i < rules_.beams; ++i)
+      for (float& score : scores(i)) score += running_[i].score;
+    best_candidates(scores_, rules_.vocabulary, rules_.candidates, candidates_);
+    for (Candidate& c : candidates_) c.stopped = stops(c);
+    finish_stopped();
+    go_on();
+    close_if_done();
+  }
+
+  /// No further step will come: what runs is as good as finished.
+  void finish_running() {
+    if (!open_) return;
+    for (const Hypothesis& beam : running_)
+      if (!beam.trace.empty() && beam.score > no_beam)
+        insert(beam, rules_.penalized(beam.score, std::ssize(beam.trace)));
+  }
+
+ private:
+  bool stops(const Candidate& candidate) {
+    auto& ids = running_[static_cast<std::size_t>(candidate.beam)].ids;
+    ids.push_back(candidate.id);
+    const bool stop = rules_.stops(ids);
+    ids.pop_back();
+    return stop;
+  }
+
+  /// Of the candidates that stopped, those among the first n finish; the others are dropped.
+  void finish_stopped() {
+    for (std::size_t i = 0; i < std::min(rules_.beams, candidates_.size()); ++i) {
+      const Candidate& c = candidates_[i];
+      if (!c.stopped) continue;
+      const Hypothesis& parent = running_[static_cast<std::size_t>(c.beam)];
+      Hypothesis& scratch = next_.front();
+      scratch.continue_from(parent, first_row_ + c.beam, c.id, c.score);
+      insert(scratch, rules_.penalized(c.score, std::ssize(scratch.trace)));
+    }
+  }
+
+  /// Into the n best finished, which are in order; behind equals.
+  void insert(const Hypothesis& hypothesis, float score) {
+    if (!(score > finished_[rules_.beams - 1].score)) return;
+    Hypothesis& place = finished_.back();  // the spare one
+    place.ids.assign(hypothesis.ids.begin(), hypothesis.ids.end());
+    place.trace.assign(hypothesis.trace.begin(), hypothesis.trace.end());
+    place.score = score;
+    const auto before = std::ranges::upper_bound(finished_.begin(), finished_.end() - 1, score,
+                                                 std::greater<>(), &Hypothesis::score);
+    std::rotate(before, finished_.end() - 1, finished_.end());
+  }
+
+  /// The best n that did not stop run on; if there are too few, stopped ones run on behind them.
+  void go_on() {
+    all_stopped_ = std::ranges::all_of(candidates_, &Candidate::stopped);
+    order_.clear();
+    for (Candidate c : candidates_) {
+      if (c.stopped) c.score += no_beam;
+      insert_candidate(order_, rules_.beams, c);
+    }
+    for (std::size_t i = 0; i < rules_.beams; ++i) {
+      const Candidate& c = order_[i];
+      next_[i].continue_from(running_[static_cast<std::size_t>(c.beam)], first_row_ + c.beam, c.id,
+                             c.score);
+    }
+    running_.swap(next_);
+  }
+
+  /// The item is closed when all n places are taken and, with early_stopping, at once, else when
+  /// the best running beam is not expected to beat the worst finished one.
+  void close_if_done() {
+    const std::int64_t so_far = std::ssize(running_[0].trace);
+    const bool full = finished_[rules_.beams - 1].score > no_beam;
+    const bool longest = rules_.early_stopping == EarlyStopping::never && rules_.length_penalty > 0;
+    const float best =
+        rules_.penalized(running_[0].score, longest ? rules_.limits.new_tokens() : so_far);
+    const float worst = full ? finished_[rules_.beams - 1].score : no_beam;
+    if (!(best > worst) || (full && rules_.early_stopping == EarlyStopping::yes) || all_stopped_)
+      open_ = false;
+  }
+
+  const BeamRules& rules_;
+  std::int32_t first_row_;                  // of the run: beam i of this item is row first_row + i
+  std::vector<float> scores_;               // [n,V+A]
+  std::vector<Hypothesis> running_, next_;  // [n]
+  std::vector<Hypothesis> finished_;        // [n + 1], best first; the last is scratch
+  std::vector<Candidate> candidates_;       // [K]
+  std::vector<Candidate> order_;            // [n]
+  bool open_ = true, all_stopped_ = false;
+};
+
+/// The beams of a batch.
+class BeamSearch {
+ public:
+  BeamSearch(const GenerationConfig& config, const LogitsContext& context)
+      : rules_(config, context),
+        pipeline_(config, context),
+        returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
+        fill_(config.pad_token_id.value_or(0)) {
+    // the reference takes a pad id of 0 for "not set"
+    if (fill_ == 0 && !rules_.eos.empty()) fill_ = rules_.eos.front();
+    const auto n = static_cast<std::int32_t>(rules_.beams);
+    for (const auto& prompt : context.prompts)
+      items_.emplace_back(rules_, prompt, static_cast<std::int32_t>(items_.size()) * n);
+    for (auto* list : {&rows_, &parents_, &next_}) list->reserve(items_.size() * rules_.beams);
+  }
+
+  /// The logits behind a prompt serve all of its beams.
+  void take_prompt(std::size_t first_row, std::span<const float> base,
+                   std::span<const float> additional) {
+    for (std::size_t i = 0; i < rules_.beams; ++i) take(first_row + i, base, additional);
+  }
+  /// Logits of a beam: log-probabilities, then the processors, without normalising again.
+  void take(std::size_t row, std::span<const float> base, std::span<const float> additional) {
+    BeamItem& item = items_[row / rules_.beams];
+    const Hypothesis& beam = item.running()[row % rules_.beams];
+    const std::span<float> scores = item.scores(row % rules_.beams);
+    take_log_probs(scores, base, additional, row, std::ssize(beam.trace));
+    pipeline_.process(scores, beam.ids, static_cast<std::int64_t>(row / rules_.beams));
+  }
+
+  /// After all beams of a step: which rows go on, behind which, and with which ids.
+  void advance() {
+    rows_.clear(), parents_.clear(), next_.clear();
+    for (BeamItem& item : items_) {
+      if (!item.open()) continue;
+      item.advance();
+      if (!item.open()) continue;
+      for (std::size_t i = 0; i < rules_.beams; ++i) {
+        const Hypothesis& beam = item.running()[i];
+        rows_.push_back(item.first_row() + static_cast<std::int32_t>(i));
+        // after the prompt only the first row has a past
+        parents_.push_back(beam.trace.size() == 1 ? item.first_row() : beam.trace.back());
+        next_.push_back(beam.ids.back());
+      }
+    }
+  }
+
+  std::span<const std::int32_t> rows() const { return rows_; }
+  std::span<const std::int32_t> parents() const { return parents_; }
+  std::span<const std::int32_t> next() const { return next_; }
+
+  /// The best hypotheses of each prompt, filled up to the longest.
+  void finish(GenerationOutput& output) {
+    std::size_t longest = 0;
+    for (BeamItem& item : items_) {
+      item.finish_running();
+      for (const Hypothesis& h : item.finished().first(returned_))
+        longest = std::max(longest, h.ids.size());
+    }
+    for (const BeamItem& item : items_) {
+      for (const Hypothesis& h : item.finished().first(returned_)) {
+        output.sequences.push_back(h.ids);
+        output.sequences.back().resize(longest, fill_);
+        output.beam_indices.push_back(h.trace);
+        output.beam_indices.back().resize(longest - static_cast<std::size_t>(rules_.limits.prompt),
+                                          -1);
+        output.sequences_scores.push_back(h.score);
+      }
+    }
+  }
+
+ private:
+  BeamRules rules_;
+  LogitsPipeline pipeline_;
+  std::size_t returned_;
+  std::int32_t fill_;
+  std::deque<BeamItem> items_;                       // [B]
+  std::vector<std::int32_t> rows_, parents_, next_;  // of the beams that go on
+};
+
+/// The loop of every search with beams: `search` takes logits, says which rows go on behind which,
+/// and at the end what it found.
+template <class Search>
+GenerationOutput search_with_beams(TextRun& run, Search& search, const LogitsContext& context,
+                                   const StepCallback& on_step) {
+  Stopwatch watch;
+  GenerationOutput output;
+  run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
+    search.take_prompt(row, base, additional);
+  });
+  output.timings.prefill_s = watch.lap();
+  for (;;) {
+    search.advance();
+    if ((on_step && !on_step({})) || search.rows().empty()) break;
+    run.reorder(search.rows(), search.parents());
+    run.step(search.rows(), search.next(),
+             [&search](std::size_t row, std::int64_t, auto base, auto additional) {
+               search.take(row, base, additional);
+             });
+    ++output.timings.decode_tokens;
+  }
+  output.timings.decode_s = watch.lap();
+  search.finish(output);
+  for (const auto& row : output.sequences)
+    output.new_tokens.emplace_back(row.begin() + context.limits.prompt, row.end());
+  return output;
+}
+
+}  // namespace detail
+
+/// Beam search over a run with num_beams copies of each prompt. `on_step` is called without tokens:
+/// none is final before the end.
+inline GenerationOutput beam_search(TextRun& run, const GenerationConfig& config,
+                                    const LogitsContext& context, const StepCallback& on_step) {
+  detail::BeamSearch search(config, context);
+  return detail::search_with_beams(run, search, context, on_step);
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,63 @@
+// The finished hypotheses of a group of beams, as beam search kept them before transformers 4.50
+// and group and constrained beams did to the end. Source: BeamHypotheses in transformers' (4.56.2)
+// generation/beam_search.py. In contrast to beam_search.hpp a hypothesis lacks its end token, scores
+// are doubles, and what still runs at the end competes as well.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include <idefics/generation/beams.hpp>
+#include <idefics/generation/config.hpp>
+
+namespace idefics::inline v0 {
+
+struct FinishedBeam {
+  double score = 0;               // penalized
+  std::vector<std::int32_t> ids;  // padded prompt, then new tokens without the end token
+};
+
+class FinishedBeams {
+ public:
+  FinishedBeams(std::size_t beams, const GenerationConfig& config, const LengthLimits& limits)
+      : beams_(beams),
+        length_penalty_(config.length_penalty.value_or(1.0)),
+        early_stopping_(config.early_stopping.value_or(false)),
+        limits_(limits) {}
+
+  /// In the order they came; at most `beams`, the best.
+  const std::vector<FinishedBeam>& list() const { return list_; }
+
+  void add(std::span<const std::int32_t> ids, double sum, std::int64_t new_tokens) {
+    const double score = penalized(sum, new_tokens);
+    if (list_.size() == beams_ && !(score > worst_)) return;
+    list_.push_back({score, {ids.begin(), ids.end()}});
+    if (list_.size() > beams_)
+      list_.erase(std::ranges::min_element(list_, {}, &FinishedBeam::score));
+    worst_ = std::ranges::min_element(list_, {}, &FinishedBeam::score)->score;
+  }
+
+  /// Whether no running beam is expected to enter, the best of them having `best_sum`.
+  bool is_done(double best_sum, std::int64_t new_tokens) const {
+    if (list_.size() < beams_) return false;
+    if (early_stopping_ == EarlyStopping::yes) return true;
+    const bool longest = early_stopping_ == EarlyStopping::never && length_penalty_ > 0;
+    return worst_ >= penalized(best_sum, longest ? limits_.new_tokens() : new_tokens);
+  }
+
+ private:
+  double penalized(double sum, std::int64_t new_tokens) const {
+    return sum / std::pow(static_cast<double>(new_tokens), length_penalty_);
+  }
+
+  std::size_t beams_;
+  double length_penalty_;
+  EarlyStopping early_stopping_;
+  LengthLimits limits_;
+  std::vector<FinishedBeam> list_;
+  double worst_ = 0;
+};
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,31 @@
+// Which search a configuration asks for, and what it needs of the run. Source: transformers'
+// GenerationConfig.get_generation_mode; one file per mode.
+#pragma once
+
+#include <idefics/generation/beam_search.hpp>
+#include <idefics/generation/generate.hpp>
+#include <idefics/generation/group_beam_search.hpp>
+#include <idefics/model/config.hpp>
+
+namespace idefics::inline v0 {
+
+/// What a run must offer for the mode of `config`.
+inline TextRunOptions run_options(const GenerationConfig& config) {
+  TextRunOptions options;
+  options.copies = config.num_beams.value_or(1);
+  return options;
+}
+
+/// Generates over a run that was made with `run_options(config)`.
+inline GenerationOutput generate_tokens(TextRun& run, const GenerationConfig& config,
+                                        const LogitsContext& context, const StepCallback& on_step) {
+  switch (generation_mode(config)) {
+    case GenerationMode::beam_search: return beam_search(run, config, context, on_step);
+    case GenerationMode::group_beam_search:
+    case GenerationMode::constrained_beam_search:
+      return group_beam_search(run, config, context, on_step);
+    default: return greedy_search(run, config, context, on_step);
+  }
+}
+
+}  // namespace idefics::inline v0

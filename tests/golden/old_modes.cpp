@@ -1,0 +1,16 @@
+// Modes that left transformers' package, against the last releases that had them
+// (tests/reference/make_old_modes.py).
+#include <cstdio>
+
+#include "support/catch.hpp"
+#include "support/golden_modes.hpp"
+
+using namespace idefics;
+
+TEST_CASE("diverse beams equal those of transformers 4.56.2") {
+  CHECK(golden::compare_cases("groups.json") >= 85);
+}
+
+TEST_CASE("constrained beams equal those of transformers 4.56.2") {
+  CHECK(golden::compare_cases("constrained.json") >= 90);
+}

@@ -1,0 +1,73 @@
+// A backend that hands every operation on to another one and counts the bytes that are moved.
+#pragma once
+
+#include <memory>
+
+#include <idefics/backend/backend.hpp>
+
+namespace testing {
+
+class CountingBackend : public idefics::Backend {
+ public:
+  explicit CountingBackend(std::shared_ptr<idefics::Backend> inner) : inner_(std::move(inner)) {}
+
+  std::size_t scattered_bytes = 0, gathered_bytes = 0;
+
+  std::string_view name() const override { return inner_->name(); }
+  void reserve_keys(std::int64_t keys, std::int64_t head_dim) override {
+    inner_->reserve_keys(keys, head_dim);
+  }
+
+ protected:
+  using Tensor = idefics::Tensor;
+  using Ids = std::span<const std::int32_t>;
+
+  void do_linear(Tensor out, const Tensor& x, const idefics::LinearWeight& w, const Tensor& bias,
+                 idefics::Compute compute) override {
+    inner_->linear(out, x, w, bias, compute);
+  }
+  void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
+                    std::span<const idefics::AttentionSegment> segments, float scale) override {
+    inner_->attention(out, q, k, v, segments, scale);
+  }
+  void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
+    inner_->rms_norm(out, x, weight, eps);
+  }
+  void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     float eps) override {
+    inner_->layer_norm(out, x, weight, bias, eps);
+  }
+  void do_rope(Tensor x, const Tensor& cos, const Tensor& sin, Ids positions) override {
+    inner_->rope(x, cos, sin, positions);
+  }
+  void do_embedding(Tensor out, Ids ids, const Tensor& table, const Tensor& additional) override {
+    inner_->embedding(out, ids, table, additional);
+  }
+  void do_unfold_patches(Tensor out, const Tensor& pixels, std::int64_t patch) override {
+    inner_->unfold_patches(out, pixels, patch);
+  }
+  void do_activation(Tensor out, const Tensor& x, idefics::Activation act) override {
+    inner_->activation(out, x, act);
+  }
+  void do_gated_activation(Tensor out, const Tensor& gate, const Tensor& up,
+                           idefics::Activation act) override {
+    inner_->gated_activation(out, gate, up, act);
+  }
+  void do_add(Tensor out, const Tensor& x, const Tensor& y) override { inner_->add(out, x, y); }
+  void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
+    inner_->gated_add(x, y, alpha);
+  }
+  void do_scatter_rows(Tensor out, Ids rows, const Tensor& x) override {
+    scattered_bytes += x.bytes();
+    inner_->scatter_rows(out, rows, x);
+  }
+  void do_gather_rows(Tensor out, const Tensor& x, Ids rows) override {
+    gathered_bytes += out.bytes();
+    inner_->gather_rows(out, x, rows);
+  }
+
+ private:
+  std::shared_ptr<idefics::Backend> inner_;
+};
+
+}  // namespace testing

@@ -1,0 +1,134 @@
+// Recorded generations in tests/golden/data/modes: batches, options, and what the reference made of
+// them.
+#pragma once
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <idefics/io/json.hpp>
+
+#include "support/catch.hpp"
+#include "support/golden_models.hpp"
+
+namespace golden {
+
+inline idefics::Json mode_cases(const std::string& file) {
+  return idefics::read_json_file(std::filesystem::path(IDEFICS_GOLDEN_DIR) / "modes" / file)
+      .at("cases");
+}
+
+/// Models by name, loaded once each, with the pictures their cases draw from.
+class ModeModels {
+ public:
+  struct Entry {
+    idefics::Model model;
+    idefics::Tensor pool;  // [P,3,S,S]
+  };
+  Entry& operator[](const std::string& name) {
+    auto found = entries_.find(name);
+    if (found == entries_.end()) {
+      const auto pool =
+          idefics::SafetensorsFile::open(models_dir() / name / "greedy_pool.safetensors");
+      found =
+          entries_
+              .emplace(name, Entry{load(name, {.dtype = idefics::DType::f32}), pool.tensor("pool")})
+              .first;
+    }
+    return found->second;
+  }
+
+ private:
+  std::map<std::string, Entry> entries_;
+};
+
+/// Rows of a case as one batch, padded on the left.
+inline idefics::Inputs mode_inputs(const idefics::Json& rows, const idefics::Tensor& pool) {
+  using idefics::DType;
+  using idefics::Tensor;
+  std::size_t t = 0, n = 1;
+  for (const auto& row : rows) {
+    t = std::max(t, row.at("ids").size());
+    n = std::max(n, row.at("images").size());
+  }
+  const auto b = std::ssize(rows), columns = static_cast<std::int64_t>(t),
+             pictures = static_cast<std::int64_t>(n);
+  idefics::Inputs in{
+      Tensor::zeros(DType::i64, {b, columns}), Tensor::zeros(DType::i64, {b, columns}),
+      Tensor::zeros(DType::f32, {b, pictures, pool.dim(1), pool.dim(2), pool.dim(3)}),
+      Tensor::zeros(DType::i64, {b, columns, pictures})};
+  std::size_t r = 0;
+  for (const auto& row : rows) {
+    const auto ids = row.at("ids").get<std::vector<std::int64_t>>();
+    const auto images = row.at("images").get<std::vector<std::int64_t>>();
+    const auto seen = row.at("seen").get<std::vector<std::int64_t>>();
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const std::size_t at = r * t + t - ids.size() + i;
+      in.input_ids.as_mutable<std::int64_t>()[at] = ids[i];
+      in.attention_mask.as_mutable<std::int64_t>()[at] = 1;
+      if (seen[i] >= 0)
+        in.image_attention_mask
+            .as_mutable<std::int64_t>()[at * n + static_cast<std::size_t>(seen[i])] = 1;
+    }
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const Tensor one = pool.slice(images[i], images[i] + 1);
+      std::memcpy(in.pixel_values.raw_mutable() + (r * n + i) * one.bytes(), one.raw(),
+                  one.bytes());
+    }
+    ++r;
+  }
+  return in;
+}
+
+inline idefics::GenerationConfig mode_options(const idefics::Json& recorded) {
+  return idefics::generation_config_from_json(recorded.at("options"), "case");
+}
+
+/// How far a score may lie from the recorded one: 1e-4. A negative length penalty multiplies sums of
+/// log-probabilities by the length instead of dividing them, and their errors with them.
+inline double score_bound(const idefics::Json& options) {
+  const double penalty = options.value("length_penalty", 1.0);
+  const auto tokens = options.at("max_new_tokens").get<double>();
+  return 1e-4 * std::max(1.0, std::pow(tokens, -penalty));
+}
+
+/// Holds what was generated to what was recorded: the same sequences and, where recorded, parents
+/// and scores. False if they differ where the reference itself was not sure.
+inline bool compare_case(const idefics::Json& recorded, const idefics::GenerationOutput& output) {
+  constexpr double sure = 1e-4;  // margins below this are ties of the reference
+  using Rows = std::vector<std::vector<std::int32_t>>;
+  const auto theirs = recorded.at("new_tokens").get<Rows>();
+  if (output.new_tokens != theirs && recorded.at("margin").get<double>() < sure) return false;
+  INFO(recorded.dump());
+  CHECK(output.new_tokens == theirs);
+  if (recorded.contains("beam_indices"))
+    CHECK(output.beam_indices == recorded.at("beam_indices").get<Rows>());
+  if (!recorded.contains("scores")) return true;
+  const auto scores = recorded.at("scores").get<std::vector<double>>();
+  REQUIRE(output.sequences_scores.size() == scores.size());
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    CHECK(std::abs(static_cast<double>(output.sequences_scores[i]) - scores[i]) <
+          score_bound(recorded.at("options")));
+  return true;
+}
+
+/// Runs every case of a file; returns how many were compared, near ties not counted.
+inline std::size_t compare_cases(const std::string& file) {
+  ModeModels models;
+  std::size_t compared = 0, ties = 0;
+  for (const idefics::Json& recorded : mode_cases(file)) {
+    auto& [model, pool] = models[recorded.at("model").get<std::string>()];
+    const bool same = compare_case(
+        recorded, model.generate(mode_inputs(recorded.at("rows"), pool), mode_options(recorded)));
+    ++(same ? compared : ties);
+  }
+  std::printf("%s: %zu cases compared, %zu near ties of the reference differ\n", file.c_str(),
+              compared, ties);
+  CHECK(ties <= 5);
+  return compared;
+}
+
+}  // namespace golden

@@ -1,0 +1,87 @@
+// Beams: what a step moves, which rows of the cache they name, and how the best are chosen.
+#include "support/catch.hpp"
+#include "support/counting_backend.hpp"
+#include "support/golden_models.hpp"
+#include "support/random_prompts.hpp"
+
+using namespace idefics;
+
+namespace {
+using Ids = std::vector<std::int32_t>;
+}
+
+TEST_CASE("a beam step writes the keys and values of its new tokens and moves no others") {
+  auto backend = std::make_shared<testing::CountingBackend>(make_cpu_backend());
+  auto model = golden::load("published", {.dtype = DType::f32, .backend = backend});
+  const Config& c = model.config();
+  std::mt19937 random(11);
+  std::vector<testing::RandomPrompt> prompts;
+  for (int i = 0; i < 2; ++i) prompts.push_back(testing::random_prompt(random, c, 6, 1));
+  std::vector<std::size_t> scattered, gathered;
+  model.generate(testing::batch_of(prompts, c, true),
+                 {.max_new_tokens = 10, .eos_token_id = Ids{}, .num_beams = 4}, {}, [&](auto) {
+                   scattered.push_back(backend->scattered_bytes);
+                   gathered.push_back(backend->gathered_bytes);
+                   return true;
+                 });
+  REQUIRE(scattered.size() == 10);
+  const auto row = static_cast<std::size_t>(c.hidden_size) * sizeof(float);
+  const std::size_t rows = 2 * 4, layers = static_cast<std::size_t>(c.num_hidden_layers);
+  for (std::size_t i = 1; i < scattered.size(); ++i) {
+    CHECK(scattered[i] - scattered[i - 1] == rows * 2 * layers * row);  // a key and a value each
+    CHECK(gathered[i] - gathered[i - 1] == rows * row);                 // what the head reads
+  }
+}
+
+TEST_CASE("cache tables: copies share the prompt, follow their parents and write their own rows") {
+  const std::vector<std::int64_t> lengths{2, 1};
+  CacheTable table(lengths, 2, 3);
+  CHECK(table.pool_rows() == 2 + 1 + 4 * 3);
+  auto rows = [&table](std::size_t row) {
+    return Ids(table.rows(row).begin(), table.rows(row).end());
+  };
+  table.append(0), table.append(0);
+  table.append(2);
+  table.reorder(Ids{0, 1, 2, 3}, Ids{0, 0, 2, 2});
+  CHECK(rows(1) == Ids{0, 1});
+  CHECK(rows(3) == Ids{2});
+  CHECK(table.append(0) == 3);  // first own row of sequence 0
+  CHECK(table.append(1) == 6);  // of sequence 1
+  table.reorder(Ids{0, 1}, Ids{1, 0});
+  CHECK(rows(0) == Ids{0, 1, 6});
+  CHECK(rows(1) == Ids{0, 1, 3});
+  CHECK(table.append(0) == 4);  // its second own row, whoever its parent was
+  table.reorder(Ids{1}, Ids{0});
+  CHECK(rows(1) == Ids{0, 1, 6, 4});
+}
+
+TEST_CASE("the best candidates come in order, and equals by place") {
+  const std::vector<float> sums{1, 5, 3, 5, 2, 4};  // two beams, three ids
+  std::vector<Candidate> best;
+  best.reserve(5);
+  best_candidates(sums, 3, 4, best);
+  REQUIRE(best.size() == 4);
+  CHECK((best[0].beam == 0 && best[0].id == 1));
+  CHECK((best[1].beam == 1 && best[1].id == 0));
+  CHECK((best[2].beam == 1 && best[2].id == 2));
+  CHECK((best[3].beam == 0 && best[3].id == 2));
+}
+
+TEST_CASE("a callback ends beam search after any step with the beams as they stand") {
+  auto model = golden::load("published", {.dtype = DType::f32});
+  std::mt19937 random(3);
+  const auto inputs = testing::batch_of({testing::random_prompt(random, model.config(), 5, 1)},
+                                        model.config(), true);
+  int steps = 0;
+  const auto output = model.generate(
+      inputs,
+      {.max_new_tokens = 9, .eos_token_id = Ids{}, .num_return_sequences = 2, .num_beams = 3}, {},
+      [&steps](auto) { return ++steps < 4; });
+  REQUIRE(output.new_tokens.size() == 2);
+  CHECK(output.new_tokens[0].size() == 4);
+  const auto whole = model.generate(
+      inputs,
+      {.max_new_tokens = 4, .eos_token_id = Ids{}, .num_return_sequences = 2, .num_beams = 3});
+  CHECK(whole.new_tokens == output.new_tokens);
+  CHECK(whole.sequences_scores == output.sequences_scores);
+}
