@@ -108,7 +108,46 @@ EMULATED Vector mask_blend(std::uint16_t mask, Vector clear, Vector set) {
   return each<Vector>([=](int i) { return (mask >> i & 1) != 0 ? set[i] : clear[i]; });
 }
 
+// lookups
+template <class Lane, class Vector>
+EMULATED Vector lookup(i32x16 index, Vector table) {
+  constexpr std::size_t lanes = 64 / sizeof(Lane);
+  Lane at[lanes], from[lanes], to[lanes];
+  std::memcpy(at, &index, 64);
+  std::memcpy(from, &table, 64);
+  for (std::size_t i = 0; i < lanes; ++i) to[i] = from[at[i] % lanes];
+  std::memcpy(&table, to, 64);
+  return table;
+}
+EMULATED f32x16 permutexvar_ps(i32x16 index, f32x16 table) {
+  return lookup<std::uint32_t>(index, table);
+}
+EMULATED i32x16 permutexvar_epi16(i32x16 index, i32x16 table) {
+  return lookup<std::uint16_t>(index, table);
+}
+/// Bytes of each quarter by the bytes of its index.
+EMULATED i32x16 shuffle_epi8(i32x16 a, i32x16 index) {
+  std::uint8_t at[64], from[64], to[64];
+  std::memcpy(at, &index, 64);
+  std::memcpy(from, &a, 64);
+  for (int i = 0; i < 64; ++i) to[i] = at[i] >= 128 ? 0 : from[i / 16 * 16 + at[i] % 16];
+  std::memcpy(&a, to, 64);
+  return a;
+}
+EMULATED i32x16 srlv(i32x16 a, i32x16 n) {
+  return each<i32x16>(
+      [=](int i) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a[i]) >> n[i]); });
+}
+EMULATED i32x16 set1_epi64(std::int64_t x) {
+  return each<i32x16>([=](int i) { return static_cast<std::int32_t>(x >> (i % 2 * 32)); });
+}
+
 // widths
+EMULATED i32x16 cvtepu8_epi32(__m128i byte) {
+  std::uint8_t bytes[16];
+  std::memcpy(bytes, &byte, 16);
+  return each<i32x16>([&](int i) { return static_cast<std::int32_t>(bytes[i]); });
+}
 EMULATED f32x16 cvtph_ps(__m256i half) {
   std::uint16_t bits[16];
   std::memcpy(bits, &half, 32);
@@ -160,6 +199,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_castsi512_ps ::testing::avx512::as_float
 #define _mm512_cmp_ps_mask(a, b, predicate) ::testing::avx512::cmp_ps_mask<predicate>(a, b)
 #define _mm512_cvtepi32_epi16 ::testing::avx512::cvtepi32_epi16
+#define _mm512_cvtepu8_epi32 ::testing::avx512::cvtepu8_epi32
 #define _mm512_cvtepu16_epi32 ::testing::avx512::cvtepu16_epi32
 #define _mm512_cvtph_ps ::testing::avx512::cvtph_ps
 #define _mm512_cvtps_ph(a, rounding) ::testing::avx512::cvtps_ph(a)
@@ -176,13 +216,18 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_mul_ps ::testing::avx512::mul_ps
 #define _mm512_or_ps ::testing::avx512::or_ps
 #define _mm512_or_si512 ::testing::avx512::or_si
+#define _mm512_permutexvar_epi16 ::testing::avx512::permutexvar_epi16
+#define _mm512_permutexvar_ps ::testing::avx512::permutexvar_ps
 #define _mm512_reduce_max_ps ::testing::avx512::reduce_max_ps
 #define _mm512_set1_epi32 ::testing::avx512::set1_epi32
+#define _mm512_set1_epi64 ::testing::avx512::set1_epi64
 #define _mm512_set1_ps ::testing::avx512::set1_ps
 #define _mm512_setzero_ps ::testing::avx512::setzero_ps
+#define _mm512_shuffle_epi8 ::testing::avx512::shuffle_epi8
 #define _mm512_slli_epi32 ::testing::avx512::slli
 #define _mm512_srai_epi32 ::testing::avx512::srai
 #define _mm512_srli_epi32 ::testing::avx512::srli
+#define _mm512_srlv_epi32 ::testing::avx512::srlv
 #define _mm512_storeu_ps ::testing::avx512::storeu_ps
 #define _mm512_sub_epi32 ::testing::avx512::sub_epi32
 #define _mm512_sub_ps ::testing::avx512::sub_ps

@@ -2,7 +2,7 @@
 // sizes.
 //
 // Activations are f32, dense and row-major; "M rows" means the product of all leading dimensions.
-// Weights are f32, f16 or bf16, at any alignment, and are used where they lie. Every backend
+// Weights are f32, f16, bf16 or 4-bit, at any alignment, and are used where they lie. Every backend
 // promises:
 //
 //   * an output element depends on its own inputs, on K and on the compute dtype alone, never on
@@ -22,12 +22,14 @@
 #include <string_view>
 
 #include <idefics/core/tensor.hpp>
+#include <idefics/quant/blockwise.hpp>
 
 namespace idefics::inline v0 {
 
 /// The order in which products of a linear layer are summed (docs/determinism.md).
 ///   f32   f32 products, one fused multiply-add per element and lane
-///   bf16  inputs rounded to bf16, weights in bf16, pairs of products added as `vdpbf16ps` does
+///   bf16  inputs rounded to bf16, weights in bf16, pairs of products added as `vdpbf16ps` does; blocks
+///         of 4-bit weights are summed so and scaled by their f32 absmax
 enum class Compute { f32, bf16 };
 
 /// Activations that configurations name (transformers' ACT2FN).
@@ -48,12 +50,15 @@ enum class Activation {
   identity,  // "linear"
 };
 
-/// The matrix of a linear layer, [N,K] as checkpoints store it.
+/// The matrix of a linear layer, [N,K] as checkpoints store it: plain, or in 4 bits.
 struct LinearWeight {
-  Tensor values;  // [N,K] f32, f16 or bf16
+  Tensor values{};           // [N,K] f32, f16 or bf16, or empty:
+  QuantizedTensor packed{};  // [N,K]
 
-  std::int64_t rows() const { return values.dim(0); }
-  std::int64_t cols() const { return values.dim(1); }
+  std::int64_t rows() const { return shape()[0]; }
+  std::int64_t cols() const { return shape()[1]; }
+  const Shape& shape() const { return packed ? packed.shape : values.shape(); }
+  explicit operator bool() const { return packed || values; }
 };
 
 /// Queries that attend to the same keys. Masks do not exist here: whoever calls names the keys.

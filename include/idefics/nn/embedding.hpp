@@ -29,7 +29,7 @@ struct DecoupledHead {
                   const Tensor& additional_logits /*[M,A] or empty*/,
                   const Tensor& x /*[M,D]*/) const {
     base(backend, base_logits, x);
-    if (additional.weight.values) additional(backend, additional_logits, x);
+    if (additional.weight) additional(backend, additional_logits, x);
   }
 };
 

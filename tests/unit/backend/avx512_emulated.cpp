@@ -10,6 +10,7 @@
 
 #include <idefics/backend/cpu/convert.hpp>
 #include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/backend/cpu/quantize.hpp>
 
 // clang-format off
 #if IDEFICS_CPU_X86
@@ -19,6 +20,7 @@
 #define IDEFICS_CPU_BF16_PRODUCTS 0
 namespace idefics::inline v0::detail::cpu::plain {
 #include <idefics/backend/cpu/f32x16_scalar.inl>
+#include <idefics/backend/cpu/lookup_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
@@ -26,15 +28,19 @@ IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 #define __asm__(...) static_cast<void>(0)  // pinned to registers that are not there
 namespace idefics::inline v0::detail::cpu::emulated {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }
 #undef IDEFICS_CPU_BF16_PRODUCTS
 #define IDEFICS_CPU_BF16_PRODUCTS 1
 namespace idefics::inline v0::detail::cpu::emulated_bf16 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/linear.inl>
+#include <idefics/backend/cpu/linear_4bit.inl>
 inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>();
+inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::whole_pairs>();
 }
 #undef __asm__
 IDEFICS_CPU_REGION_END
@@ -46,7 +52,10 @@ namespace idefics::inline v0::detail::cpu {
 KernelTable kernels_for(Isa isa, bool) {
   if (isa == Isa::scalar) return plain::table;
   KernelTable table = emulated::table;
-  if (isa == Isa::avx512) table.linear_bf16 = emulated_bf16::linear_bf16;
+  if (isa == Isa::avx512) {
+    table.linear_bf16 = emulated_bf16::linear_bf16;
+    table.four_bit_pairs = emulated_bf16::four_bit_pairs;
+  }
   return table;
 }
 
@@ -70,4 +79,5 @@ std::shared_ptr<idefics::Backend> emulated_backend(idefics::Isa isa = emulated_i
 #define make_cpu_backend emulated_backend
 #include "unit/backend/convert.cpp"
 #include "unit/backend/isa_bits.cpp"
+#include "unit/backend/isa_bits_4bit.cpp"
 #endif

@@ -6,6 +6,7 @@
 
 #include <idefics/backend/backend.hpp>
 #include <idefics/backend/cpu/kernels.hpp>
+#include <idefics/backend/cpu/linear_4bit.hpp>
 #include <idefics/backend/cpu/scratch.hpp>
 #include <idefics/core/threads.hpp>
 
@@ -15,7 +16,8 @@ namespace idefics::inline v0 {
 /// it owns the scratch memory, which grows to the largest shapes seen and is then reused.
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(Isa isa) : isa_(isa), kernels_(detail::cpu::kernels_for(isa)) {}
+  explicit CpuBackend(Isa isa)
+      : isa_(isa), kernels_(detail::cpu::kernels_for(isa)), four_bits_(kernels_) {}
 
   std::string_view name() const override {
     return isa_ == Isa::avx512 ? "cpu-avx512" : isa_ == Isa::avx2 ? "cpu-avx2" : "cpu-scalar";
@@ -37,6 +39,7 @@ class CpuBackend final : public Backend {
                                  .m = x.dim(0),
                                  .n = weight.rows(),
                                  .k = weight.cols()};
+    if (weight.packed) return four_bits_(task, weight.packed, compute);
     const auto dtype = format_of(weight.values);
     if (task.m <= detail::cpu::direct_rows_max && kernels.direct[dtype] != nullptr)
       linear_direct(task, kernels, dtype, compute == Compute::bf16);
@@ -322,6 +325,7 @@ class CpuBackend final : public Backend {
 
   Isa isa_;
   detail::cpu::KernelTable kernels_;
+  detail::cpu::FourBitLinear four_bits_;
   detail::cpu::Scratch packed_, scratch_, parameters_[2];
 };
 

@@ -13,6 +13,7 @@
 
 #include <idefics/backend/backend.hpp>
 #include <idefics/core/dtype.hpp>
+#include <idefics/quant/blockwise.hpp>
 
 namespace idefics::inline v0::detail::cpu {
 
@@ -71,6 +72,39 @@ struct LinearKernels {
   }
 };
 
+/// A 4-bit matrix as kernels see it. Blocks are numbered over the flattened matrix.
+struct FourBitMatrix {
+  const std::uint8_t* codes;  // [ceil(N K / 2)]
+  const float* table;         // [16]
+  std::int64_t n, k, blocksize;
+
+  /// Whether every row is a whole number of blocks, as the fast kernels need.
+  bool aligned() const { return k % blocksize == 0; }
+};
+
+/// Kernels of the f32 order and those that both orders share. `absmax` begins at the first block
+/// that the range touches.
+struct FourBitKernels {
+  /// absmax [begin, end) of a doubly quantized tensor.
+  void (*expand_absmax)(float* out, const std::uint8_t* codes, const NestedConstants&,
+                        std::int64_t begin, std::int64_t end);
+  /// Values [begin, end) of the flattened matrix.
+  void (*dequantize)(float* out, const FourBitMatrix&, const float* absmax, std::int64_t begin,
+                     std::int64_t end);
+  /// One row of x, packed by pack_rows, against weight rows [begin, end) of an aligned matrix.
+  void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* absmax, std::int64_t begin,
+                   std::int64_t end);
+};
+
+/// Kernels of the bf16 order; x is packed by its LinearKernels::pack_rows.
+struct FourBitPairKernels {
+  void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* absmax, std::int64_t begin,
+                   std::int64_t end);
+  /// Any number of rows of x, any matrix; `rows` has room for (end - begin) * K values.
+  void (*multiply_rows)(const LinearTask&, const FourBitMatrix&, const float* absmax, bf16_t* rows,
+                        std::int64_t begin, std::int64_t end);
+};
+
 struct AttentionTask {
   float* out;      // [M, H, E]
   const float* q;  // [M, H, E]
@@ -92,6 +126,8 @@ constexpr std::int64_t attention_scratch(std::int64_t keys, std::int64_t width) 
 /// Every kernel of one instruction set. Ranges are [begin, end); `d` is the width of a row.
 struct KernelTable {
   LinearKernels linear_f32, linear_bf16;
+  FourBitKernels four_bit;
+  FourBitPairKernels four_bit_pairs;
   void (*attention)(const AttentionTask&, const AttentionSegment&, std::int64_t head,
                     std::int64_t query_begin, std::int64_t query_end, float* scratch);
   void (*rms_norm)(float* out, const float* x, const float* weight, float eps, std::int64_t rows,
@@ -102,6 +138,9 @@ struct KernelTable {
   void (*convert)(float* out, const std::byte* x, DType dtype, std::int64_t count);
   /// f32 at any alignment to f16 or bf16.
   void (*narrow)(std::byte* out, DType dtype, const std::byte* x, std::int64_t count);
+  /// `count` values at `x`, the first at the beginning of a block, to 4 bits.
+  void (*quantize)(std::uint8_t* codes, float* absmax, const std::byte* x, DType dtype,
+                   std::int64_t count, std::int64_t blocksize, const CodeRule& rule);
   void (*unfold_patch)(float* out, const float* pixels, std::int64_t channels, std::int64_t height,
                        std::int64_t width, std::int64_t patch);
   /// `up` may be null: no product then.

@@ -35,6 +35,7 @@ namespace idefics::inline v0::detail::cpu::scalar {
 #define IDEFICS_CPU_BF16_PRODUCTS 0
 #define IDEFICS_CPU_UNROLL
 #include <idefics/backend/cpu/f32x16_scalar.inl>
+#include <idefics/backend/cpu/lookup_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }  // namespace idefics::inline v0::detail::cpu::scalar
 
@@ -44,6 +45,7 @@ namespace idefics::inline v0::detail::cpu::scalar {
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 namespace idefics::inline v0::detail::cpu::avx2 {
 #include <idefics/backend/cpu/f32x16_avx2.inl>
+#include <idefics/backend/cpu/lookup_avx2.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }  // namespace idefics::inline v0::detail::cpu::avx2
 IDEFICS_CPU_REGION_END
@@ -51,6 +53,7 @@ IDEFICS_CPU_REGION_END
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
 namespace idefics::inline v0::detail::cpu::avx512 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }  // namespace idefics::inline v0::detail::cpu::avx512
 IDEFICS_CPU_REGION_END
@@ -61,9 +64,12 @@ IDEFICS_CPU_REGION_END
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
 namespace idefics::inline v0::detail::cpu::avx512_bf16 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/linear.inl>
+#include <idefics/backend/cpu/linear_4bit.inl>
 inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>();
+inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::whole_pairs>();
 }  // namespace idefics::inline v0::detail::cpu::avx512_bf16
 IDEFICS_CPU_REGION_END
 #endif
@@ -83,7 +89,10 @@ IDEFICS_KERNELS_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true)
 #if IDEFICS_CPU_X86
   if (isa == Isa::avx512) {
     KernelTable table = avx512::table;
-    if (native_bf16 && has_bf16_products()) table.linear_bf16 = avx512_bf16::linear_bf16;
+    if (native_bf16 && has_bf16_products()) {
+      table.linear_bf16 = avx512_bf16::linear_bf16;
+      table.four_bit_pairs = avx512_bf16::four_bit_pairs;
+    }
     return table;
   }
   if (isa == Isa::avx2) return avx2::table;

@@ -4,11 +4,13 @@
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/math.inl>
 #include <idefics/backend/cpu/linear.inl>
+#include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/attention.inl>
 #include <idefics/backend/cpu/norm.inl>
 #include <idefics/backend/cpu/rope.inl>
 #include <idefics/backend/cpu/embedding.inl>
 #include <idefics/backend/cpu/convert.inl>
+#include <idefics/backend/cpu/quantize.inl>
 #include <idefics/backend/cpu/activation.inl>
 #include <idefics/backend/cpu/elementwise.inl>
 #include <idefics/backend/cpu/patch.inl>
@@ -17,12 +19,15 @@
 inline constexpr KernelTable table = {
     .linear_f32 = linear_kernels<Layout::natural>(),
     .linear_bf16 = linear_kernels<Layout::split_pairs>(),
+    .four_bit = {expand_absmax, dequantize, multiply_f32},
+    .four_bit_pairs = four_bit_pair_kernels<Layout::split_pairs>(),
     .attention = attention,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .rope = rope,
     .convert = convert,
     .narrow = narrow,
+    .quantize = quantize,
     .unfold_patch = unfold_patch,
     .gated_activation = gated_activation,
     .add = add,

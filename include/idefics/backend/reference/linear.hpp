@@ -2,8 +2,9 @@
 //
 //   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n]
 //
-// With Compute::bf16 both factors are rounded to bf16 first; products of two bf16 (or f32) values
-// are exact in double, so the sum is the only place where this definition rounds.
+// 4-bit weights are codebook[code] * absmax, rounded to f32. With Compute::bf16 both factors are rounded to bf16 first; products of two bf16 (or f32) values
+// are exact in double, so the sum is the only place where this definition rounds. In the bf16 order
+// of 4-bit weights the codebook's values are rounded and absmax is not.
 #pragma once
 
 #include <idefics/backend/backend.hpp>
@@ -18,6 +19,24 @@ inline Eigen::VectorXd factors(const Tensor& t, std::int64_t row, std::int64_t k
   return values;
 }
 
+/// Row `row` of a matrix in the precision of `compute`.
+inline Eigen::VectorXd weight_row(const LinearWeight& weight, std::int64_t row, Compute compute) {
+  if (!weight.packed) return factors(weight.values, row, weight.cols(), compute);
+  const QuantizedTensor& q = weight.packed;
+  const Codebook table = q.table();
+  Eigen::VectorXd values(weight.cols());
+  for (std::int64_t k = 0, i = row * weight.cols(); k < weight.cols(); ++k, ++i) {
+    const auto pair = static_cast<std::uint8_t>(q.codes.raw()[i / 2]);
+    const float code = table[i % 2 == 0 ? pair >> 4 : pair & 15];
+    float absmax = 0;
+    q.expand_absmax(i / q.blocksize, {&absmax, 1});
+    values[k] = compute == Compute::bf16
+                    ? static_cast<double>(to_f32(to_bf16(code))) * static_cast<double>(absmax)
+                    : static_cast<double>(code * absmax);
+  }
+  return values;
+}
+
 inline void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/,
                    const LinearWeight& weight /*[N,K]*/, const Tensor& bias /*[N]*/,
                    Compute compute) {
@@ -26,7 +45,7 @@ inline void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/,
   for (std::int64_t m = 0; m < x.dim(0); ++m) {
     const Eigen::VectorXd x_m = factors(x, m, k, compute);
     for (std::int64_t n = 0; n < n_rows; ++n) {
-      const Eigen::VectorXd w_n = factors(weight.values, n, k, compute);
+      const Eigen::VectorXd w_n = weight_row(weight, n, compute);
       const double sum = x_m.dot(w_n) + (bias ? value(bias, n) : 0.0);
       result[static_cast<std::size_t>(m * n_rows + n)] = static_cast<float>(sum);
     }

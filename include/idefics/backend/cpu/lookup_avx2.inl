@@ -1,0 +1,83 @@
+// Codes of 4 bits to values with the byte shuffle, which looks up 32 nibbles in a table of 16 bytes:
+// once for each byte of a value, then the bytes are put together. lookup_scalar.inl says what is meant.
+//
+// Shuffles and unpacks work within halves of a register. Codes are therefore dealt to the halves so
+// that unpacking twice leaves values in order: k = 0..3, 8..11, … below, 4..7, 12..15, … above.
+
+struct Lookup {
+  using Scaled = __m256;  // absmax in all lanes
+  __m256i planes[4];      // byte i of every value, in both halves
+
+  explicit Lookup(const float* values) {
+    std::uint8_t bytes[4][16];
+    for (int i = 0; i < 16; ++i)
+      for (int b = 0; b < 4; ++b)
+        bytes[b][i] = static_cast<std::uint8_t>(std::bit_cast<std::uint32_t>(values[i]) >> 8 * b);
+    for (int b = 0; b < 4; ++b)
+      planes[b] =
+          _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes[b])));
+  }
+  IDEFICS_CPU_INLINE Scaled scaled(float absmax) const { return _mm256_set1_ps(absmax); }
+
+  IDEFICS_CPU_INLINE void values(Scaled absmax, const std::uint8_t* codes, F32x16 (&w)[2]) const {
+    const __m256i both =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+    const __m256i dealt = _mm256_shuffle_epi8(
+        both, _mm256_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13,  //
+                               2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15));
+    const __m256i index = _mm256_or_si256(  // high nibbles in even bytes, low ones in odd bytes
+        _mm256_and_si256(_mm256_srli_epi16(dealt, 4), _mm256_set1_epi16(0x000f)),
+        _mm256_and_si256(dealt, _mm256_set1_epi16(0x0f00)));
+    const __m256i b0 = _mm256_shuffle_epi8(planes[0], index);
+    const __m256i b1 = _mm256_shuffle_epi8(planes[1], index);
+    const __m256i b2 = _mm256_shuffle_epi8(planes[2], index);
+    const __m256i b3 = _mm256_shuffle_epi8(planes[3], index);
+    const __m256i low0 = _mm256_unpacklo_epi8(b0, b1), low1 = _mm256_unpackhi_epi8(b0, b1);
+    const __m256i high0 = _mm256_unpacklo_epi8(b2, b3), high1 = _mm256_unpackhi_epi8(b2, b3);
+    w[0] = scale(_mm256_unpacklo_epi16(low0, high0), _mm256_unpackhi_epi16(low0, high0), absmax);
+    w[1] = scale(_mm256_unpacklo_epi16(low1, high1), _mm256_unpackhi_epi16(low1, high1), absmax);
+  }
+
+ private:
+  static IDEFICS_CPU_INLINE F32x16 scale(__m256i lo, __m256i hi, __m256 absmax) {
+    return F32x16{_mm256_castsi256_ps(lo), _mm256_castsi256_ps(hi)} * F32x16{absmax, absmax};
+  }
+};
+
+template <Layout layout>
+struct PairLookup {
+  static_assert(layout == Layout::split_pairs);
+  __m256i low, high;  // the two bytes of every value, in both halves
+
+  explicit PairLookup(const float* values) {
+    std::uint8_t bytes[2][16];
+    for (int i = 0; i < 16; ++i) {
+      const std::uint16_t bits = to_bf16(values[i]).bits;
+      bytes[0][i] = static_cast<std::uint8_t>(bits & 255);
+      bytes[1][i] = static_cast<std::uint8_t>(bits >> 8);
+    }
+    low = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes[0])));
+    high = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes[1])));
+  }
+
+  IDEFICS_CPU_INLINE void values(const std::uint8_t* codes, F32x16 (&w)[2]) const {
+    const __m256i both =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+    const __m256i dealt = _mm256_shuffle_epi8(
+        both, _mm256_setr_epi8(0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11,  //
+                               4, 5, 6, 7, 12, 13, 14, 15, 4, 5, 6, 7, 12, 13, 14, 15));
+    const __m256i index = _mm256_and_si256(  // even values: high nibbles, in the first eight bytes
+        _mm256_blend_epi32(_mm256_srli_epi16(dealt, 4), dealt, 0xcc), _mm256_set1_epi8(15));
+    const __m256i first = _mm256_shuffle_epi8(low, index),
+                  second = _mm256_shuffle_epi8(high, index);
+    w[0] = widen(_mm256_unpackhi_epi8(first, second));
+    w[1] = widen(_mm256_unpacklo_epi8(first, second));
+  }
+
+ private:
+  static IDEFICS_CPU_INLINE F32x16 widen(__m256i bf16) {
+    const __m256i zero = _mm256_setzero_si256();
+    return {_mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, bf16)),
+            _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, bf16))};
+  }
+};

@@ -1,0 +1,74 @@
+// Tensors to 4 bits and back, on the kernels and threads of the CPU.
+#pragma once
+
+#include <algorithm>
+
+#include <idefics/backend/cpu/kernels.hpp>
+#include <idefics/core/threads.hpp>
+
+namespace idefics::inline v0 {
+
+namespace detail {
+
+inline const cpu::KernelTable& best_kernels() {
+  static const cpu::KernelTable kernels = cpu::kernels_for(available_isas().back());
+  return kernels;
+}
+
+}  // namespace detail
+
+/// `x` (f32, f16 or bf16, at any alignment) in 4 bits, bit for bit as bitsandbytes quantizes it on the
+/// CPU (quant/blockwise.hpp). Throws `dtype_mismatch`, `invalid_option` for a block size that
+/// bitsandbytes does not take, or `out_of_memory`.
+inline QuantizedTensor quantize_4bit(
+    const Tensor& x, const QuantizeOptions& options = {},
+    const detail::cpu::KernelTable& kernels = detail::best_kernels()) {
+  if (!is_float(x.dtype())) fail(ErrorCode::dtype_mismatch, "only f32, f16 and bf16 are quantized");
+  if (!is_blocksize(options.blocksize))
+    fail(ErrorCode::invalid_option, "a block size is a power of two from 32 to 4096",
+         {.field = "blocksize"});
+  QuantizedTensor q{
+      .type = options.type, .blocksize = options.blocksize, .dtype = x.dtype(), .shape = x.shape()};
+  const std::int64_t n = q.count(), size = q.blocksize;
+  q.codes = Tensor::empty(DType::u8, {(n + 1) / 2});
+  q.absmax = Tensor::empty(DType::f32, {q.blocks()});
+  auto* codes = reinterpret_cast<std::uint8_t*>(q.codes.raw_mutable());
+  const auto absmax = q.absmax.as_mutable<float>();
+  const detail::CodeRule rule(q.type);
+  parallel_ranges(q.blocks(), 65536 / size, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = begin * size, last = std::min(end * size, n);
+    kernels.quantize(codes + first / 2, absmax.data() + begin,
+                     x.raw() + static_cast<std::size_t>(first) * size_of(x.dtype()), x.dtype(),
+                     last - first, size, rule);
+  });
+  if (options.double_quant) {
+    Tensor constants = Tensor::empty(DType::u8, {q.blocks()});
+    q.nested = NestedConstants::quantize(absmax, constants.as_mutable<std::uint8_t>());
+    q.absmax = std::move(constants);
+  }
+  return q;
+}
+
+/// The values that the codes stand for, [shape] f32.
+inline Tensor dequantize_4bit(const QuantizedTensor& q,
+                              const detail::cpu::KernelTable& kernels = detail::best_kernels()) {
+  constexpr std::int64_t piece = 64;  // blocks
+  const std::int64_t n = q.count();
+  Tensor out = Tensor::empty(DType::f32, q.shape);
+  float* values = out.as_mutable<float>().data();
+  const Codebook table = q.table();
+  const detail::cpu::FourBitMatrix codes{reinterpret_cast<const std::uint8_t*>(q.codes.raw()),
+                                         table.data(), 1, n, q.blocksize};
+  parallel_ranges(q.blocks(), piece, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t b = begin; b < end; b += piece) {
+      float absmax[piece];
+      const std::int64_t last = std::min(b + piece, end), first = b * q.blocksize;
+      q.expand_absmax(b, {absmax, static_cast<std::size_t>(last - b)});
+      kernels.four_bit.dequantize(values + first, codes, absmax, first,
+                                  std::min(last * q.blocksize, n));
+    }
+  });
+  return out;
+}
+
+}  // namespace idefics::inline v0
