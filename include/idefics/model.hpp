@@ -130,8 +130,12 @@ inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationCo
   validate(config, this->config().total_vocab_size());
   require_supported_mode(config);
   auto sequences = make_sequences(inputs, this->config());
-  const LengthLimits limits =
-      length_limits(config, inputs.input_ids.dim(1), this->config().max_position_embeddings);
+  const LogitsContext context{
+      .vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
+      .base_vocabulary = static_cast<std::size_t>(this->config().vocab_size),
+      .limits =
+          length_limits(config, inputs.input_ids.dim(1), this->config().max_position_embeddings),
+      .prompts = padded_rows(inputs.input_ids)};
   detail::Stopwatch watch;
   const auto slots =
       encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
@@ -139,14 +143,21 @@ inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationCo
   const double vision_s = watch.lap();
   std::int64_t prompt_tokens = 0;
   for (const Sequence& sequence : sequences) prompt_tokens += std::ssize(sequence.ids);
-  TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
-              limits.new_tokens(), parts_->prefill_chunk, LogitRows::last, run_options(config));
-  const LogitsContext context{
-      .vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
-      .base_vocabulary = static_cast<std::size_t>(this->config().vocab_size),
-      .limits = limits,
-      .prompts = padded_rows(inputs.input_ids)};
-  GenerationOutput output = generate_tokens(run, config, context, on_step);
+  const auto make_run = [&](std::vector<Sequence> rows) {
+    return TextRun(parts_->model, *parts_->backend, parts_->pictures, std::move(rows), slots,
+                   context.limits.new_tokens(), parts_->prefill_chunk, LogitRows::last,
+                   run_options(config));
+  };
+  std::optional<TextRun> negative;
+  std::optional<Guidance> guidance;
+  if (is_guided(config)) {
+    negative.emplace(make_run(negative_sequences(config, sequences)));
+    guidance.emplace(*negative, *config.guidance_scale, context.vocabulary,
+                     answers_per_prompt(config));
+  }
+  TextRun run = make_run(std::move(sequences));
+  GenerationOutput output =
+      generate_tokens(run, config, context, on_step, guidance ? &*guidance : nullptr);
   output.timings.vision_s = vision_s;
   output.timings.prefill_tokens = prompt_tokens;
   return output;

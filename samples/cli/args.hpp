@@ -24,7 +24,7 @@ struct CommonOptions {
   std::string model;
   std::string dtype, device = "auto", load_in_4bit;
   int threads = 0;
-  std::uint64_t seed = 0;
+  std::optional<std::uint64_t> seed;
   bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
        allow_private_urls = false;
 

@@ -1,7 +1,9 @@
 // idefics caption, idefics generate.
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 
 #include "cli/args.hpp"
@@ -39,6 +41,40 @@ Json timings_json(const GenerationTimings& t, double load_s) {
           {"peak_rss_bytes", std::int64_t{usage.ru_maxrss} * 1024}};
 }
 
+/// Of each row and step the best 50 finite values of [S,R,V+A], highest first, ties by id.
+Json best_of_steps(const Tensor& all) {
+  constexpr std::size_t shown = 50;
+  const auto steps = all.dim(0), rows = all.dim(1);
+  const auto v = static_cast<std::size_t>(all.dim(2));
+  Json by_row(static_cast<std::size_t>(rows), Json::array());
+  for (std::int64_t i = 0; i < steps * rows; ++i) {
+    const auto values = all.as<float>().subspan(static_cast<std::size_t>(i) * v, v);
+    std::vector<std::pair<float, std::int32_t>> best;  // negated, so that ascending order is right
+    for (std::size_t id = 0; id < v; ++id)
+      if (std::isfinite(values[id])) best.emplace_back(-values[id], static_cast<std::int32_t>(id));
+    std::ranges::sort(best);
+    best.resize(std::min(shown, best.size()));
+    Json step = Json::array();
+    for (const auto& [negated, id] : best) step.push_back({id, -negated});
+    by_row[static_cast<std::size_t>(i % rows)].push_back(std::move(step));
+  }
+  return by_row;
+}
+
+Json logprobs_json(const GenerationOutput& out) {
+  Json rows = Json::array();
+  for (const auto& row : out.logprobs) {
+    Json steps = Json::array();
+    for (const TokenLogProbs& step : row) {
+      Json top = Json::array();
+      for (const TokenLogProb& other : step.top) top.push_back({other.id, other.logprob});
+      steps.push_back({{"id", step.chosen.id}, {"logprob", step.chosen.logprob}, {"top", top}});
+    }
+    rows.push_back(std::move(steps));
+  }
+  return rows;
+}
+
 void print_output(const Command& c, const Processor& processor, const GenerationOutput& out,
                   double load_s, bool answer_only) {
   const DecodeOptions plain{.skip_special_tokens = true};
@@ -50,6 +86,9 @@ void print_output(const Command& c, const Processor& processor, const Generation
               {"text", text},
               {"new_text", answers}};
     if (!out.sequences_scores.empty()) json["sequences_scores"] = out.sequences_scores;
+    if (out.scores) json["scores"] = best_of_steps(out.scores);
+    if (out.logits) json["logits"] = best_of_steps(out.logits);
+    if (!out.logprobs.empty()) json["logprobs"] = logprobs_json(out);
     if (c.common.timings) json["timings"] = timings_json(out.timings, load_s);
     print(json.dump(-1, ' ', false, Json::error_handler_t::replace));
     return;
@@ -64,13 +103,15 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
   Model model = c.common.load();
   const double load_s =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  GenerationConfig config = c.generation.config();
+  GenerationConfig config = c.generation.config(c.common.seed);
   if (caption) {
     // The published generation configs leave both to the caller; plain `generate` equals them.
     if (config.bad_words_ids.empty()) config.bad_words_ids = processor.image_token_ids();
     const auto turn = processor.tokenizer().token_to_id(Processor::end_of_utterance_token);
     if (!config.eos_token_id && turn) config.eos_token_id = {processor.tokenizer().eos_id(), *turn};
   }
+  if (!config.stop_strings.empty() || !model.generation_config().stop_strings.empty())
+    config.token_texts = processor.tokenizer().token_texts();
   const auto output = model.generate(processor(batch, c.prompt.options(c.common)), config);
   print_output(c, processor, output, load_s, caption && c.text.empty());
 }

@@ -23,13 +23,14 @@ class GenerationFlags {
     });
   }
 
-  /// The flags over the file.
-  idefics::GenerationConfig config() const {
+  /// The flags over the file; --seed is an option common to all commands.
+  idefics::GenerationConfig config(std::optional<std::uint64_t> seed) const {
     using namespace idefics;
     Json given = Json::object();
     for (const auto& [name, text] : texts_)
       if (!text.empty()) given[name] = value_of(name, text);
-    const auto flags = generation_config_from_json(given, "command line");
+    GenerationConfig flags = generation_config_from_json(given, "command line");
+    flags.seed = seed;
     return file_.empty() ? flags : flags.merged_over(generation_config_from_file(file_));
   }
 

@@ -25,6 +25,7 @@ struct BeamRules {
   float length_penalty;
   EarlyStopping early_stopping;
   std::vector<std::int32_t> eos;
+  StoppingCriteria stopping;
 
   BeamRules(const GenerationConfig& config, const LogitsContext& context)
       : beams(static_cast<std::size_t>(*config.num_beams)),
@@ -32,7 +33,8 @@ struct BeamRules {
         limits(context.limits),
         length_penalty(static_cast<float>(config.length_penalty.value_or(1.0))),
         early_stopping(config.early_stopping.value_or(false)),
-        eos(config.eos_token_id.value_or(GenerationConfig::Ids{})) {
+        eos(config.eos_token_id.value_or(GenerationConfig::Ids{})),
+        stopping(config, context.limits, context.started) {
     // so many that at least n remain when every end token is among them
     candidates = std::min(std::max<std::size_t>(2, 1 + eos.size()) * beams, beams * vocabulary);
   }
@@ -43,7 +45,7 @@ struct BeamRules {
     return sum / static_cast<float>(std::pow(length, static_cast<double>(length_penalty)));
   }
   bool stops(std::span<const std::int32_t> ids) const {
-    return std::ssize(ids) >= limits.longest || std::ranges::find(eos, ids.back()) != eos.end();
+    return stopping.ends(ids) || stopping.out_of_time();
   }
 };
 

@@ -146,6 +146,8 @@ struct GenerationConfig {
   // output
   std::optional<bool> output_scores{};
   std::optional<bool> output_logits{};
+  std::optional<std::int64_t>
+      top_logprobs{};  // log-probabilities of new tokens and of so many others
   std::optional<bool> output_attentions{};
 
   /// What this call says wins over what `base` says, option by option.

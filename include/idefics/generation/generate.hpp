@@ -1,51 +1,29 @@
-// The generation loop. Source: transformers' GenerationMixin._sample without sampling: greedy
-// search.
+// Greedy search and sampling: every row takes its next token on its own. Source: transformers'
+// GenerationMixin._sample.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <functional>
-#include <string>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include <idefics/generation/config.hpp>
+#include <idefics/generation/guidance.hpp>
+#include <idefics/generation/output.hpp>
 #include <idefics/generation/pipeline.hpp>
+#include <idefics/generation/sampler.hpp>
+#include <idefics/generation/stopping.hpp>
 #include <idefics/generation/text_run.hpp>
 #include <idefics/generation/validate.hpp>
 
 namespace idefics::inline v0 {
 
-/// The id of the highest score; among equals the lowest id.
-inline std::int32_t argmax(std::span<const float> scores /*[V+A]*/) {
-  return static_cast<std::int32_t>(std::ranges::max_element(scores) - scores.begin());
+/// Answers that are generated for each prompt; num_return_sequences of them are returned.
+inline std::int64_t answers_per_prompt(const GenerationConfig& config) {
+  return config.best_of.value_or(config.num_return_sequences.value_or(1));
 }
-
-inline bool all_finite(std::span<const float> scores) {
-  return std::ranges::all_of(scores, [](float s) { return std::isfinite(s); });
-}
-
-/// Seconds spent, and tokens processed, by stage.
-struct GenerationTimings {
-  double vision_s = 0;   // from pictures to cross-attention keys and values
-  double prefill_s = 0;  // from prompt to first logits, without vision_s
-  double decode_s = 0;   // all steps after the first token
-  std::int64_t prefill_tokens = 0;
-  std::int64_t decode_tokens = 0;  // new tokens - 1, the longest row's
-};
-
-struct GenerationOutput {
-  std::vector<std::vector<std::int32_t>> sequences;   // rectangular: padded prompt, then answer
-  std::vector<std::vector<std::int32_t>> new_tokens;  // rectangular: the answer alone
-  std::vector<float> sequences_scores;                // with beams: penalized, one per sequence
-  std::vector<std::vector<std::int32_t>>
-      beam_indices;  // with beams: the beam of the batch that each new token continued, or -1
-  GenerationTimings timings;
-};
-
-/// Called after each step with the tokens just chosen (row, id); returning false stops generation.
-using StepCallback = std::function<bool(std::span<const std::pair<std::int32_t, std::int32_t>>)>;
 
 namespace detail {
 
@@ -60,32 +38,57 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-/// Rows of a greedy search: chooses the next token of each row that goes on.
-class GreedySearch {
+/// The rows of a search: n answers to each of B prompts, answer i of prompt b in row b n + i.
+class TokenSearch {
  public:
-  GreedySearch(const GenerationConfig& config, const LogitsContext& context)
-      : limits_(context.limits),
+  TokenSearch(const GenerationConfig& config, const LogitsContext& context, Guidance* guidance)
+      : answers_(static_cast<std::size_t>(answers_per_prompt(config))),
+        returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
+        limits_(context.limits),
+        accept_invalid_(config.remove_invalid_values.value_or(false)),
+        guidance_(guidance),
         pipeline_(config, context),
-        scores_(context.vocabulary),
-        sequences_(context.prompts),
-        eos_(pipeline_.eos().begin(), pipeline_.eos().end()) {
-    pad_ = config.pad_token_id.value_or(eos_.empty() ? 0 : eos_.front());
-    for (auto& row : sequences_) row.reserve(static_cast<std::size_t>(limits_.longest));
-    for (auto* list : {&active_, &next_}) list->reserve(sequences_.size());
+        sampler_(config, context.vocabulary),
+        stopping_(config, context.limits, context.started),
+        records_(config, context,
+                 std::ssize(context.prompts) * static_cast<std::int64_t>(answers_)),
+        scores_(context.vocabulary) {
+    const auto eos = pipeline_.eos();
+    pad_ = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
+    for (const auto& prompt : context.prompts)
+      for (std::size_t i = 0; i < answers_; ++i) {
+        auto& row = sequences_.emplace_back();
+        row.reserve(static_cast<std::size_t>(limits_.longest));
+        row.assign(prompt.begin(), prompt.end());
+      }
+    for (auto* list : {&active_, &next_, &parents_}) list->reserve(sequences_.size());
     chosen_.reserve(sequences_.size());
+    for (std::size_t row = 0; row < sequences_.size(); ++row) {
+      active_.push_back(static_cast<std::int32_t>(row));
+      parents_.push_back(static_cast<std::int32_t>(row - row % answers_));
+    }
   }
 
+  /// The logits behind a prompt serve all of its answers.
+  void take_prompt(std::size_t first_row, std::span<const float> base,
+                   std::span<const float> additional) {
+    for (std::size_t i = 0; i < answers_; ++i) take(first_row + i, base, additional);
+  }
+
+  /// Chooses the next token of a row by its logits.
   void take(std::size_t row, std::span<const float> base, std::span<const float> additional) {
-    std::ranges::copy(base, scores_.begin());
-    std::ranges::copy(additional, scores_.begin() + std::ssize(base));
     auto& sequence = sequences_[row];
-    if (!all_finite(scores_))
-      fail(ErrorCode::non_finite_logits,
-           "row " + std::to_string(row) + " has NaN or infinite logits after " +
-               std::to_string(std::ssize(sequence) - limits_.prompt) + " new tokens",
-           {.field = "logits"});
-    pipeline_.process(scores_, sequence, static_cast<std::int64_t>(row));
-    const std::int32_t id = argmax(scores_);
+    const std::int64_t step = std::ssize(sequence) - limits_.prompt;
+    join_logits(scores_, base, additional);
+    if (!accept_invalid_) check_finite(scores_, row, step);
+    records_.keep_logits(row, step, scores_);
+    if (guidance_) guidance_->apply(scores_, row);
+    pipeline_.process(scores_, sequence, static_cast<std::int64_t>(row / answers_));
+    records_.keep_scores(row, step, scores_);
+    const std::int32_t id =
+        sampler_.choose(scores_, static_cast<std::int64_t>(row % answers_), step);
+    const auto at = static_cast<std::size_t>(id);
+    records_.keep_choice(row, step, id, at < base.size() ? base[at] : additional[at - base.size()]);
     sequence.push_back(id);
     chosen_.emplace_back(static_cast<std::int32_t>(row), id);
   }
@@ -93,10 +96,9 @@ class GreedySearch {
   /// After all rows of a step have been taken: which rows go on, and with which ids.
   void advance() {
     active_.clear(), next_.clear();
+    const bool out_of_time = stopping_.out_of_time();
     for (const auto& [row, id] : chosen_) {
-      const bool ended = std::ranges::find(eos_, id) != eos_.end();
-      if (ended || std::ssize(sequences_[static_cast<std::size_t>(row)]) >= limits_.longest)
-        continue;
+      if (stopping_.ends(sequences_[static_cast<std::size_t>(row)]) || out_of_time) continue;
       active_.push_back(row);
       next_.push_back(id);
     }
@@ -106,49 +108,92 @@ class GreedySearch {
   std::span<const std::int32_t> active() const { return active_; }
   std::span<const std::int32_t> next() const { return next_; }
   std::span<const std::pair<std::int32_t, std::int32_t>> chosen() const { return chosen_; }
+  /// Before the first step: the row of the run that each row branches from.
+  std::span<const std::int32_t> parents() const { return parents_; }
 
-  /// All rows filled up with the pad id to the longest.
-  std::vector<std::vector<std::int32_t>> finish() {
-    std::size_t longest = 0;
-    for (const auto& row : sequences_) longest = std::max(longest, row.size());
-    for (auto& row : sequences_) row.resize(longest, pad_);
-    return std::move(sequences_);
+  /// The returned rows, filled up with the pad id to the longest.
+  void finish(GenerationOutput& output) {
+    const std::vector<std::size_t> rows = returned_rows();
+    for (const std::size_t row : rows)
+      output.lengths.push_back(std::ssize(sequences_[row]) - limits_.prompt);
+    const auto longest =
+        static_cast<std::size_t>(limits_.prompt + *std::ranges::max_element(output.lengths));
+    for (const std::size_t row : rows) {
+      output.sequences.push_back(std::move(sequences_[row]));
+      output.sequences.back().resize(longest, pad_);
+      output.new_tokens.emplace_back(output.sequences.back().begin() + limits_.prompt,
+                                     output.sequences.back().end());
+    }
+    records_.finish(rows, output);
   }
 
  private:
+  /// All, or of more answers than are returned the likeliest by mean log-probability, best first.
+  std::vector<std::size_t> returned_rows() const {
+    std::vector<std::size_t> rows(sequences_.size());
+    std::iota(rows.begin(), rows.end(), std::size_t{0});
+    if (returned_ == answers_) return rows;
+    std::vector<double> means;
+    for (const std::size_t row : rows)
+      means.push_back(records_.mean_logprob(row, std::ssize(sequences_[row]) - limits_.prompt));
+    std::vector<std::size_t> best;
+    for (auto first = rows.begin(); first != rows.end();
+         first += static_cast<std::ptrdiff_t>(answers_)) {
+      std::stable_sort(first, first + static_cast<std::ptrdiff_t>(answers_),
+                       [&](std::size_t a, std::size_t b) { return means[a] > means[b]; });
+      best.insert(best.end(), first, first + static_cast<std::ptrdiff_t>(returned_));
+    }
+    return best;
+  }
+
+  std::size_t answers_, returned_;
   LengthLimits limits_;
+  bool accept_invalid_;  // the options mend NaN and infinities
+  Guidance* guidance_;   // or null
   LogitsPipeline pipeline_;
+  Sampler sampler_;
+  StoppingCriteria stopping_;
+  StepRecords records_;
   std::vector<float> scores_;  // [V+A]
   std::vector<std::vector<std::int32_t>> sequences_;
-  std::vector<std::int32_t> eos_, active_, next_;
+  std::vector<std::int32_t> active_, next_, parents_;
   std::vector<std::pair<std::int32_t, std::int32_t>> chosen_;
   std::int32_t pad_ = 0;
 };
 
 }  // namespace detail
 
-/// Greedy search over a prepared run; `sequences` begin with the padded prompts of `context`.
-inline GenerationOutput greedy_search(TextRun& run, const GenerationConfig& config,
-                                      const LogitsContext& context, const StepCallback& on_step) {
+/// Greedy search or sampling over a run with answers_per_prompt copies of each prompt; `sequences`
+/// begin with the padded prompts of `context`. `guidance` may be null.
+inline GenerationOutput token_search(TextRun& run, const GenerationConfig& config,
+                                     const LogitsContext& context, const StepCallback& on_step,
+                                     Guidance* guidance = nullptr) {
   detail::Stopwatch watch;
   GenerationOutput output;
-  detail::GreedySearch search(config, context);
-  auto take = [&search](std::size_t row, std::int64_t, std::span<const float> base,
-                        std::span<const float> additional) { search.take(row, base, additional); };
-  run.prefill(take);
+  detail::TokenSearch search(config, context, guidance);
+  if (guidance) guidance->prefill();
+  run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
+    search.take_prompt(row, base, additional);
+  });
+  if (answers_per_prompt(config) > 1) {
+    run.reorder(search.active(), search.parents());
+    if (guidance) guidance->reorder(search.active(), search.parents());
+  }
   output.timings.prefill_s = watch.lap();
   for (;;) {
     search.advance();
     const bool go_on = !on_step || on_step(search.chosen());
     search.clear_step();
     if (!go_on || search.active().empty()) break;
-    run.step(search.active(), search.next(), take);
+    if (guidance) guidance->step(search.active(), search.next());
+    run.step(search.active(), search.next(),
+             [&search](std::size_t row, std::int64_t, auto base, auto additional) {
+               search.take(row, base, additional);
+             });
     ++output.timings.decode_tokens;
   }
   output.timings.decode_s = watch.lap();
-  output.sequences = search.finish();
-  for (const auto& row : output.sequences)
-    output.new_tokens.emplace_back(row.begin() + context.limits.prompt, row.end());
+  search.finish(output);
   return output;
 }
 

@@ -12,19 +12,22 @@ namespace idefics::inline v0 {
 /// What a run must offer for the mode of `config`.
 inline TextRunOptions run_options(const GenerationConfig& config) {
   TextRunOptions options;
-  options.copies = config.num_beams.value_or(1);
+  const std::int64_t beams = config.num_beams.value_or(1);
+  options.copies = beams > 1 ? beams : answers_per_prompt(config);
   return options;
 }
 
-/// Generates over a run that was made with `run_options(config)`.
+/// Generates over a run that was made with `run_options(config)`. `guidance` is null, or goes along
+/// with a search without beams.
 inline GenerationOutput generate_tokens(TextRun& run, const GenerationConfig& config,
-                                        const LogitsContext& context, const StepCallback& on_step) {
+                                        const LogitsContext& context, const StepCallback& on_step,
+                                        Guidance* guidance = nullptr) {
   switch (generation_mode(config)) {
     case GenerationMode::beam_search: return beam_search(run, config, context, on_step);
     case GenerationMode::group_beam_search:
     case GenerationMode::constrained_beam_search:
       return group_beam_search(run, config, context, on_step);
-    default: return greedy_search(run, config, context, on_step);
+    default: return token_search(run, config, context, on_step, guidance);
   }
 }
 

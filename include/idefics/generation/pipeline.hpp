@@ -2,6 +2,7 @@
 // GenerationMixin._get_logits_processor.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -20,7 +21,8 @@ struct LogitsContext {
   std::size_t vocabulary = 0;       // [V+A], the width of scores
   std::size_t base_vocabulary = 0;  // [V], without added tokens
   LengthLimits limits{};
-  std::vector<std::vector<std::int32_t>> prompts{};  // padded rows
+  std::vector<std::vector<std::int32_t>> prompts{};                                  // padded rows
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();  // for max_time
 };
 
 /// Composed once per run; process() allocates nothing (callables of the caller aside).

@@ -151,6 +151,28 @@ inline void check_beams(const GenerationConfig& c) {
     refuse_option("force_words_ids", "cannot be combined with do_sample or num_beam_groups");
 }
 
+inline void check_processors(const GenerationConfig& c) {
+  const bool guided = c.guidance_scale.value_or(1.0) != 1.0;
+  if (guided && c.num_beams.value_or(1) > 1)
+    refuse_option("guidance_scale", "cannot be combined with num_beams");
+  if (!guided && !c.negative_prompt_ids.empty())
+    refuse_option("negative_prompt_ids", "needs a guidance_scale other than 1");
+  if (c.output_attentions.value_or(false)) refuse_option("output_attentions", "is not supported");
+}
+
+/// What beams do not have yet is refused, not passed over.
+inline void check_beam_outputs(const GenerationConfig& c) {
+  if (c.num_beams.value_or(1) == 1) return;
+  if (c.output_scores.value_or(false)) refuse_option("output_scores", "is not kept with num_beams");
+  if (c.output_logits.value_or(false)) refuse_option("output_logits", "is not kept with num_beams");
+  if (c.top_logprobs) refuse_option("top_logprobs", "is not kept with num_beams");
+  if (c.num_beam_groups.value_or(1) == 1 && c.force_words_ids.empty()) return;
+  const char* mode = "is not supported with num_beam_groups or force_words_ids";
+  if (!c.stop_strings.empty()) refuse_option("stop_strings", mode);
+  if (!c.stopping_criteria.empty()) refuse_option("stopping_criteria", mode);
+  if (c.max_time) refuse_option("max_time", mode);
+}
+
 inline void check_texts(const GenerationConfig& c) {
   for (const std::string& text : c.stop_strings)
     if (text.empty()) refuse_option("stop_strings", "a stop string is empty");
@@ -176,7 +198,9 @@ inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
     if constexpr (!detail::program_only<T>) detail::RangeCheck(info, vocabulary)(config.*member);
   });
   detail::check_answers(config);
+  detail::check_processors(config);
   detail::check_beams(config);
+  detail::check_beam_outputs(config);
   detail::check_texts(config);
 }
 
@@ -184,10 +208,10 @@ inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
 inline void require_supported_mode(const GenerationConfig& config) {
   switch (generation_mode(config)) {
     case GenerationMode::greedy_search:
+    case GenerationMode::sample:
     case GenerationMode::beam_search:
     case GenerationMode::group_beam_search:
     case GenerationMode::constrained_beam_search: return;
-    case GenerationMode::sample: detail::refuse_option("do_sample", "is not supported yet");
     case GenerationMode::beam_sample: detail::refuse_option("num_beams", "is not supported yet");
     case GenerationMode::contrastive_search:
       detail::refuse_option("penalty_alpha", "is not supported yet");

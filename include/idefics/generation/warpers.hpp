@@ -43,14 +43,20 @@ inline double softmax(std::span<const float> scores, std::span<double> probabili
   return best + portable_log(sum);
 }
 
-/// LogitNormalization: scores become log-probabilities.
-inline void log_softmax(Scores scores) {
+/// log of the sum of e^score, over what is not forbidden; minus infinity if that is nothing.
+inline double log_sum_exp(std::span<const float> scores) {
   const double best = static_cast<double>(*std::ranges::max_element(scores));
-  if (best == static_cast<double>(forbidden)) return;
+  if (best == static_cast<double>(forbidden)) return best;
   double sum = 0;
   for (const float s : scores)
     if (s != forbidden) sum += portable_exp(static_cast<double>(s) - best);
-  const double shift = best + portable_log(sum);
+  return best + portable_log(sum);
+}
+
+/// LogitNormalization: scores become log-probabilities.
+inline void log_softmax(Scores scores) {
+  const double shift = log_sum_exp(scores);
+  if (shift == static_cast<double>(forbidden)) return;
   for (float& s : scores) s = static_cast<float>(static_cast<double>(s) - shift);
 }
 

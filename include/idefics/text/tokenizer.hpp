@@ -62,6 +62,8 @@ class Tokenizer {
     return it == ids_.end() ? std::nullopt : std::optional(it->second);
   }
   const std::string& id_to_token(std::int32_t id) const { return texts_[checked(id)]; }
+  /// What each token adds to a text in its middle, by id; a byte token its byte. For stop_strings.
+  std::shared_ptr<const std::vector<std::string>> token_texts() const;
 
   std::int32_t bos_id() const { return required(about_.bos); }
   std::int32_t eos_id() const { return required(about_.eos); }
@@ -174,9 +176,34 @@ inline void Tokenizer::encode_piece(std::string_view piece, std::vector<std::int
   ids.insert(ids.end(), found.begin(), found.end());
 }
 
+namespace detail {
+
+/// Appends a piece with its "▁" as spaces.
+inline void append_piece(std::string& text, std::string_view piece) {
+  constexpr std::string_view underline = "▁";
+  for (std::size_t at = 0; at < piece.size();) {
+    const bool space = piece.substr(at).starts_with(underline);
+    text.push_back(space ? ' ' : piece[at]);
+    at += space ? underline.size() : 1;
+  }
+}
+
+}  // namespace detail
+
+inline std::shared_ptr<const std::vector<std::string>> Tokenizer::token_texts() const {
+  auto texts = std::make_shared<std::vector<std::string>>(texts_.size());
+  for (std::size_t id = 0; id < texts_.size(); ++id) {
+    const int byte = detail::byte_of_piece(texts_[id]);
+    if (byte >= 0)
+      (*texts)[id].push_back(static_cast<char>(byte));
+    else
+      detail::append_piece((*texts)[id], texts_[id]);
+  }
+  return texts;
+}
+
 inline std::string Tokenizer::decode(std::span<const std::int32_t> ids,
                                      DecodeOptions options) const {
-  constexpr std::string_view underline = "▁";
   std::string text, bytes;  // bytes: the run of byte tokens not yet turned into text
   for (const std::int32_t id : ids) {
     const std::string& token = texts_[checked(id)];
@@ -186,11 +213,7 @@ inline std::string Tokenizer::decode(std::span<const std::int32_t> ids,
       continue;
     }
     append_bytes(text, bytes);
-    for (std::size_t at = 0; at < token.size();) {
-      const bool space = std::string_view(token).substr(at).starts_with(underline);
-      text.push_back(space ? ' ' : token[at]);
-      at += space ? underline.size() : 1;
-    }
+    detail::append_piece(text, token);
   }
   append_bytes(text, bytes);
   if (about_.strip_leading_space && text.starts_with(' ')) text.erase(0, 1);

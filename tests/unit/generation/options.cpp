@@ -1,4 +1,6 @@
 // Options of generation: the reference's rules of length, what ends a row, and what is refused.
+#include <cmath>
+
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"
@@ -37,6 +39,8 @@ TEST_CASE("lengths: max_new_tokens wins, max_length counts the prompt, else twen
   CHECK(length_limits({.max_new_tokens = 9, .min_new_tokens = 4, .min_length = 99}, 10, {})
             .shortest == 14);
   CHECK_THROWS_AS(length_limits({.max_length = 10}, 10, {}), Error);
+  CHECK_THROWS_AS(length_limits({.max_new_tokens = 3, .min_new_tokens = 4}, 10, {}), Error);
+  CHECK_THROWS_AS(length_limits({.max_new_tokens = 3, .min_length = 14}, 10, {}), Error);
 }
 
 TEST_CASE("rows end at their end token and are filled with the pad id") {
@@ -89,6 +93,106 @@ TEST_CASE("options out of range are refused by name") {
   CHECK(refusal(model, inputs, {.eos_token_id = Ids{1 << 20}}) == "eos_token_id");
   CHECK(refusal(model, inputs, {.bad_words_ids = {{}}}) == "bad_words_ids");
   CHECK(refusal(model, inputs, {.bad_words_ids = {{-1}}}) == "bad_words_ids");
+}
+
+TEST_CASE("options that contradict each other, or themselves, are refused by name") {
+  auto model = golden::load(golden::model_names().front());
+  const auto inputs = prompt_for(model, 1);
+  CHECK(refusal(model, inputs, {.max_new_tokens = 2, .min_new_tokens = 3}) == "min_new_tokens");
+  CHECK(refusal(model, inputs, {.stop_strings = {""}}) == "stop_strings");
+  CHECK(refusal(model, inputs, {.stop_strings = {"a"}}) == "stop_strings");  // and no texts
+  CHECK(refusal(model, inputs, {.num_return_sequences = 2}) == "num_return_sequences");
+  CHECK(refusal(model, inputs, {.num_return_sequences = 3, .num_beams = 2}) ==
+        "num_return_sequences");
+  CHECK(refusal(model, inputs, {.best_of = 2}) == "best_of");
+  CHECK(refusal(model, inputs, {.do_sample = true, .num_return_sequences = 3, .best_of = 2}) ==
+        "best_of");
+  CHECK(refusal(model, inputs, {.num_beams = 3, .num_beam_groups = 2}) == "num_beam_groups");
+  CHECK(refusal(model, inputs, {.force_words_ids = {{{5}}}}) == "force_words_ids");
+  CHECK(refusal(model, inputs, {.do_sample = true, .temperature = 0.0}) == "temperature");
+  CHECK(refusal(model, inputs, {.do_sample = true, .top_p = 2.0}) == "top_p");
+  CHECK(refusal(model, inputs, {.do_sample = true, .top_k = -1}) == "top_k");
+  CHECK(refusal(model, inputs, {.repetition_penalty = std::nan("")}) == "repetition_penalty");
+  CHECK(refusal(model, inputs, {.negative_prompt_ids = {{3}}}) == "negative_prompt_ids");
+  CHECK(refusal(model, inputs, {.guidance_scale = 2.0, .negative_prompt_ids = {{3}, {4}}}) ==
+        "negative_prompt_ids");
+  CHECK(refusal(model, inputs, {.watermarking_config = WatermarkingConfig{.greenlist_ratio = 1}}) ==
+        "watermarking_config");
+  CHECK(refusal(model, inputs, {.output_attentions = true}) == "output_attentions");
+  CHECK(refusal(model, inputs, {.prefix_allowed_tokens_fn = [](auto, auto) { return Ids{}; }}) ==
+        "prefix_allowed_tokens_fn");
+}
+
+TEST_CASE("files of options: unknown keys and wrong forms are refused by name, null is unset") {
+  const auto field_of = [](const char* text) -> std::string {
+    try {
+      generation_config_from_json(Json::parse(text), "file");
+    } catch (const Error& error) {
+      return error.context().field;
+    }
+    return "accepted";
+  };
+  CHECK(field_of(R"({"top_p": 0.5, "use_cache": false, "transformers_version": "4.57.6"})") ==
+        "accepted");
+  CHECK(field_of(R"({"top_q": 0.5})") == "top_q");
+  CHECK(field_of(R"({"top_p": "much"})") == "top_p");
+  CHECK(field_of(R"({"bad_words_ids": [3]})") == "bad_words_ids");
+  CHECK(field_of(R"({"bad_words_ids": []})") == "bad_words_ids");
+  CHECK(field_of(R"({"sequence_bias": [[3, 1.0]]})") == "sequence_bias");
+  CHECK(field_of(R"({"early_stopping": "always"})") == "early_stopping");
+  CHECK(field_of(R"({"token_healing": true})") == "token_healing");
+  CHECK(field_of(R"({"logits_processor": 1})") == "logits_processor");
+  CHECK(field_of(R"({"top_k": null, "force_words_ids": [[3], [[4], [5, 6]]]})") == "accepted");
+  const auto read = generation_config_from_json(
+      Json::parse(R"({"eos_token_id": 2, "early_stopping": "never", "temperature": 1,
+                      "sequence_bias": [[[3, 4], -2.5]], "stop_strings": "end"})"),
+      "file");
+  CHECK(read.eos_token_id == Ids{2});
+  CHECK(read.early_stopping == EarlyStopping::never);
+  CHECK(read.temperature == 1.0);
+  CHECK(read.sequence_bias.at(0).ids == Ids{3, 4});
+  CHECK(read.stop_strings.at(0) == "end");
+}
+
+TEST_CASE("a call wins over the file, option by option") {
+  const GenerationConfig file{.max_new_tokens = 5, .bad_words_ids = {{3}}, .top_p = 0.5};
+  const GenerationConfig call{.max_new_tokens = 7, .top_k = 3};
+  const auto merged = call.merged_over(file);
+  CHECK(merged.max_new_tokens == 7);
+  CHECK(merged.bad_words_ids.size() == 1);
+  CHECK(merged.top_p == 0.5);
+  CHECK(merged.top_k == 3);
+}
+
+TEST_CASE("logits that are not finite are an error, and mended where the options ask for it") {
+  auto model = golden::load(golden::model_names().front());
+  const auto inputs = prompt_for(model, 1);
+  GenerationConfig config{.max_new_tokens = 2};
+  config.logits_processor.push_back([](auto scores, auto) { scores[0] = std::nanf(""); });
+  CHECK_THROWS_AS(model.generate(inputs, config), Error);
+  std::vector<float> scores{std::nanf(""), -INFINITY, INFINITY, 1.0f};
+  remove_invalid_values(scores);
+  CHECK(all_finite(scores));
+  CHECK_THROWS_AS(check_finite(std::vector<float>{1.0f, INFINITY}, 0, 0), Error);
+}
+
+TEST_CASE("rows end by time, by a rule of the caller, and by a stop string") {
+  auto model = golden::load(golden::model_names().front());
+  const auto inputs = prompt_for(model, 3);
+  CHECK(model.generate(inputs, {.max_new_tokens = 9, .max_time = 0.0}).lengths.at(0) == 1);
+  GenerationConfig config{.max_new_tokens = 9, .eos_token_id = Ids{}};
+  config.stopping_criteria.push_back(
+      [start = inputs.input_ids.dim(1)](auto so_far) { return std::ssize(so_far) == start + 4; });
+  CHECK(model.generate(inputs, config).lengths.at(0) == 4);
+  const auto free = model.generate(inputs, {.max_new_tokens = 9, .eos_token_id = Ids{}});
+  auto texts = std::make_shared<std::vector<std::string>>(
+      static_cast<std::size_t>(model.config().total_vocab_size()), ".");
+  (*texts)[static_cast<std::size_t>(free.new_tokens[0][2])] = "the end, and more";
+  const auto stopped = model.generate(
+      inputs,
+      {.max_new_tokens = 9, .stop_strings = {"end"}, .token_texts = texts, .eos_token_id = Ids{}});
+  CHECK(stopped.lengths.at(0) <= 3);
+  CHECK(stopped.new_tokens[0].back() == free.new_tokens[0][2]);
 }
 
 TEST_CASE("a callback can stop generation after any step") {

@@ -1,0 +1,158 @@
+// What a generation returns, and what it keeps of every step when asked to.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <idefics/core/tensor.hpp>
+#include <idefics/generation/pipeline.hpp>
+
+namespace idefics::inline v0 {
+
+/// Seconds spent, and tokens processed, by stage.
+struct GenerationTimings {
+  double vision_s = 0;   // from pictures to cross-attention keys and values
+  double prefill_s = 0;  // from prompt to first logits, without vision_s
+  double decode_s = 0;   // all steps after the first token
+  std::int64_t prefill_tokens = 0;
+  std::int64_t decode_tokens = 0;  // new tokens - 1, the longest row's
+};
+
+struct TokenLogProb {
+  std::int32_t id = 0;
+  float logprob = 0;  // of the model itself, before any processor
+};
+
+/// A new token and, with top_logprobs, the likeliest in its place.
+struct TokenLogProbs {
+  TokenLogProb chosen;
+  std::vector<TokenLogProb> top;  // likeliest first
+};
+
+/// Letters: R rows (num_return_sequences for each prompt, together), S steps, V+A vocabulary.
+struct GenerationOutput {
+  std::vector<std::vector<std::int32_t>> sequences;   // rectangular: padded prompt, then answer
+  std::vector<std::vector<std::int32_t>> new_tokens;  // rectangular: the answer alone
+  std::vector<std::int64_t> lengths;                  // [R], new tokens before the filling
+  Tensor scores;  // [S,R,V+A] f32 with output_scores: processed; minus infinity behind a row's end
+  Tensor
+      logits;  // [S,R,V+A] f32 with output_logits: unprocessed; minus infinity behind a row's end
+  std::vector<std::vector<TokenLogProbs>> logprobs;  // [R][lengths] with top_logprobs or best_of
+  std::vector<float> sequences_scores;               // with beams: penalized, one per sequence
+  std::vector<std::vector<std::int32_t>>
+      beam_indices;  // with beams: the beam of the batch that each new token continued, or -1
+  GenerationTimings timings;
+};
+
+/// Called after each step with the tokens just chosen (row, id); returning false stops generation.
+using StepCallback = std::function<bool(std::span<const std::pair<std::int32_t, std::int32_t>>)>;
+
+/// Keeps scores, logits and log-probabilities of every step. All room is taken at the start.
+class StepRecords {
+ public:
+  StepRecords(const GenerationConfig& config, const LogitsContext& context, std::int64_t rows)
+      : vocabulary_(static_cast<std::int64_t>(context.vocabulary)), rows_(rows) {
+    const Shape all{context.limits.new_tokens(), rows, vocabulary_};
+    if (config.output_scores.value_or(false)) scores_ = Tensor::empty(DType::f32, all);
+    if (config.output_logits.value_or(false)) logits_ = Tensor::empty(DType::f32, all);
+    if (!config.top_logprobs && !config.best_of) return;
+    const auto top = static_cast<std::size_t>(config.top_logprobs.value_or(0));
+    top_ = std::min(top, context.vocabulary);
+    order_.resize(context.vocabulary);
+    logprobs_.resize(static_cast<std::size_t>(rows));
+    for (auto& row : logprobs_) {
+      row.resize(static_cast<std::size_t>(context.limits.new_tokens()));
+      for (auto& entry : row) entry.top.reserve(top_);
+    }
+  }
+
+  void keep_scores(std::size_t row, std::int64_t step, std::span<const float> scores) {
+    keep(scores_, row, step, scores);
+  }
+  void keep_logits(std::size_t row, std::int64_t step, std::span<const float> logits) {
+    keep(logits_, row, step, logits);
+    if (logprobs_.empty()) return;
+    log_sum_ = log_sum_exp(logits);
+    auto& entry = logprobs_[row][static_cast<std::size_t>(step)];
+    std::ranges::generate(order_, [id = std::int32_t{0}]() mutable { return id++; });
+    std::ranges::partial_sort(order_, order_.begin() + static_cast<std::ptrdiff_t>(top_),
+                              [&](std::int32_t a, std::int32_t b) {
+                                const float x = logits[static_cast<std::size_t>(a)];
+                                const float y = logits[static_cast<std::size_t>(b)];
+                                return x != y ? x > y : a < b;
+                              });
+    for (const std::int32_t id : std::span(order_).first(top_))
+      entry.top.push_back({id, logprob(logits[static_cast<std::size_t>(id)])});
+  }
+  /// After keep_logits of the same row and step: the token that was chosen, and its logit.
+  void keep_choice(std::size_t row, std::int64_t step, std::int32_t id, float logit) {
+    if (!logprobs_.empty())
+      logprobs_[row][static_cast<std::size_t>(step)].chosen = {id, logprob(logit)};
+  }
+
+  /// Mean log-probability of the first `length` new tokens of a row.
+  double mean_logprob(std::size_t row, std::int64_t length) const {
+    double sum = 0;
+    for (std::int64_t i = 0; i < length; ++i)
+      sum += static_cast<double>(logprobs_[row][static_cast<std::size_t>(i)].chosen.logprob);
+    return sum / static_cast<double>(length);
+  }
+
+  /// Hands over what was kept of `rows`, whose numbers of new tokens `output.lengths` has.
+  void finish(std::span<const std::size_t> rows, GenerationOutput& output) {
+    const std::int64_t steps = *std::ranges::max_element(output.lengths);
+    output.scores = select(scores_, rows, output.lengths, steps);
+    output.logits = select(logits_, rows, output.lengths, steps);
+    if (logprobs_.empty()) return;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      output.logprobs.push_back(std::move(logprobs_[rows[i]]));
+      output.logprobs.back().resize(static_cast<std::size_t>(output.lengths[i]));
+    }
+  }
+
+ private:
+  float logprob(float logit) const {
+    return static_cast<float>(static_cast<double>(logit) - log_sum_);
+  }
+  std::span<float> place(Tensor& all, std::size_t row, std::int64_t step) const {
+    const auto at =
+        static_cast<std::size_t>((step * rows_ + static_cast<std::int64_t>(row)) * vocabulary_);
+    return all.as_mutable<float>().subspan(at, static_cast<std::size_t>(vocabulary_));
+  }
+  void keep(Tensor& all, std::size_t row, std::int64_t step, std::span<const float> values) {
+    if (all) std::ranges::copy(values, place(all, row, step).begin());
+  }
+
+  /// The chosen rows up to the last step; minus infinity where a row had ended.
+  Tensor select(Tensor& all, std::span<const std::size_t> rows,
+                std::span<const std::int64_t> lengths, std::int64_t steps) const {
+    if (!all) return {};
+    const auto r = std::ssize(rows);
+    Tensor result = Tensor::empty(DType::f32, {steps, r, vocabulary_});
+    const auto out = result.as_mutable<float>();
+    const auto v = static_cast<std::size_t>(vocabulary_);
+    for (std::int64_t step = 0; step < steps; ++step) {
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        const auto to = out.subspan((static_cast<std::size_t>(step * r) + i) * v, v);
+        if (step < lengths[i])
+          std::ranges::copy(place(all, rows[i], step), to.begin());
+        else
+          std::ranges::fill(to, forbidden);
+      }
+    }
+    return result;
+  }
+
+  std::int64_t vocabulary_, rows_;
+  Tensor scores_, logits_;                            // [L,R,V+A] or empty
+  std::vector<std::vector<TokenLogProbs>> logprobs_;  // [R][L] or empty
+  std::size_t top_ = 0;
+  std::vector<std::int32_t> order_;  // [V+A], scratch
+  double log_sum_ = 0;               // of the logits kept last
+};
+
+}  // namespace idefics::inline v0

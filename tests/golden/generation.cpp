@@ -1,0 +1,198 @@
+// Every logits processor, warper and stop string against transformers: greedy answers step by step,
+// processed scores, and the distributions that sampling draws from.
+#include <cmath>
+#include <cstdio>
+#include <map>
+
+#include "support/catch.hpp"
+#include "support/golden_models.hpp"
+
+using namespace idefics;
+
+namespace {
+
+using Ids = std::vector<std::int32_t>;
+constexpr double sure = 1e-4;  // margins below this are ties of the reference
+
+const std::filesystem::path folder = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "generation";
+
+Tensor i64(const Json& nested, Shape shape) {
+  Tensor t = Tensor::empty(DType::i64, shape);
+  std::size_t i = 0;
+  const auto fill = [&](const auto& self, const Json& value) -> void {
+    if (value.is_number())
+      t.as_mutable<std::int64_t>()[i++] = value.get<std::int64_t>();
+    else
+      for (const Json& inner : value) self(self, inner);
+  };
+  fill(fill, nested);
+  return t;
+}
+
+Inputs inputs_of(const Json& one, const Tensor& pool) {
+  const auto b = std::ssize(one.at("input_ids")), t = std::ssize(one.at("input_ids")[0]);
+  const auto n = std::ssize(one.at("image_attention_mask")[0][0]);
+  Tensor pixels = Tensor::zeros(DType::f32, {b, n, pool.dim(1), pool.dim(2), pool.dim(3)});
+  for (std::int64_t row = 0; row < b; ++row) {
+    const auto pictures = one.at("images")[static_cast<std::size_t>(row)].get<Ids>();
+    for (std::size_t i = 0; i < pictures.size(); ++i) {
+      const Tensor picture = pool.slice(pictures[i], pictures[i] + 1);
+      const auto place = static_cast<std::size_t>(row * n) + i;
+      std::memcpy(pixels.raw_mutable() + place * picture.bytes(), picture.raw(), picture.bytes());
+    }
+  }
+  return {i64(one.at("input_ids"), {b, t}), i64(one.at("attention_mask"), {b, t}), pixels,
+          i64(one.at("image_attention_mask"), {b, t, n})};
+}
+
+/// The options of a case; those that stand for callables become them.
+GenerationConfig options_of(const Json& one, std::int64_t vocabulary) {
+  Json plain = one.at("options");
+  std::erase_if(plain.get_ref<Json::object_t&>(),
+                [](const auto& entry) { return entry.first.starts_with("test_"); });
+  GenerationConfig config = generation_config_from_json(plain, "case");
+  config.output_scores = true;
+  if (one.at("options").contains("test_slope"))
+    config.logits_processor.push_back([](std::span<float> scores, auto) {
+      for (std::size_t i = 0; i < scores.size(); ++i) scores[i] += static_cast<float>(i) * 0.0625f;
+    });
+  if (const auto k = one.at("options").value("test_allowed_modulo", std::int64_t{0}))
+    config.prefix_allowed_tokens_fn = [k, vocabulary](std::int64_t row, auto so_far) {
+      Ids allowed;
+      for (std::int32_t id = 0; id < vocabulary; ++id)
+        if ((id + row + std::ssize(so_far)) % k == 0) allowed.push_back(id);
+      return allowed;
+    };
+  return config;
+}
+
+struct Recorded {
+  std::vector<Json> cases;
+  SafetensorsFile scores;
+  std::map<std::string, Tensor> pools;
+};
+
+const Recorded& recorded() {
+  static const Recorded all = [] {
+    Recorded r{
+        .cases = {}, .scores = SafetensorsFile::open(folder / "scores.safetensors"), .pools = {}};
+    const Json file = read_json_file(folder / "cases.json");
+    for (const Json& one : file.at("cases")) r.cases.push_back(one);
+    for (const Json& one : r.cases) {
+      const auto name = one.at("model").get<std::string>();
+      const auto pool = golden::models_dir() / name / "greedy_pool.safetensors";
+      if (!r.pools.contains(name)) r.pools[name] = SafetensorsFile::open(pool).tensor("pool");
+    }
+    return r;
+  }();
+  return all;
+}
+
+/// Calls f(number, case, model, output) for the cases that draw tokens, or that do not.
+template <class F>
+std::size_t for_each_case(bool sampling, const F& f) {
+  std::map<std::string, Model> models;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < recorded().cases.size(); ++i) {
+    const Json& one = recorded().cases[i];
+    if (one.at("options").contains("do_sample") != sampling) continue;
+    const auto name = one.at("model").get<std::string>();
+    if (!models.contains(name)) models.emplace(name, golden::load(name, {.dtype = DType::f32}));
+    Model& model = models.at(name);
+    INFO("case " << i << " " << name << " " << one.at("options").dump());
+    f(i, one,
+      model.generate(inputs_of(one, recorded().pools.at(name)),
+                     options_of(one, model.config().total_vocab_size())));
+    ++count;
+  }
+  return count;
+}
+
+/// Steps of a row that can be compared: up to the first at which the reference was not sure.
+std::size_t comparable(const Json& one, std::size_t row) {
+  std::size_t step = 0;
+  const auto length = one.at("lengths")[row].get<std::size_t>();
+  while (step < length && one.at("margins")[step][row].get<double>() >= sure) ++step;
+  return step;
+}
+
+/// The largest difference of two rows of scores; infinite where one forbids what the other allows.
+double difference(std::span<const float> a, std::span<const float> b) {
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (a[i] == b[i]) continue;
+    const double scale = std::max(1.0, std::abs(static_cast<double>(a[i])));
+    worst =
+        std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])) / scale);
+  }
+  return worst;
+}
+
+std::span<const float> row_of(const Tensor& scores, std::int64_t step, std::size_t row) {
+  const auto v = static_cast<std::size_t>(scores.dim(2));
+  const auto at = static_cast<std::size_t>(step * scores.dim(1)) + row;
+  return scores.as<float>().subspan(at * v, v);
+}
+
+}  // namespace
+
+TEST_CASE("greedy answers and processed scores equal transformers' with every processor") {
+  std::size_t ties = 0;
+  const auto count =
+      for_each_case(false, [&](std::size_t i, const Json& one, const GenerationOutput& out) {
+        const Tensor theirs =
+            recorded().scores.tensor(std::to_string(i));  // [first and last, R, V+A]
+        const auto steps = std::ssize(one.at("margins"));
+        for (std::size_t row = 0; row < out.sequences.size(); ++row) {
+          const std::size_t sure_steps = comparable(one, row);
+          const auto length = one.at("lengths")[row].get<std::size_t>();
+          const auto wanted = one.at("new_tokens")[row].get<Ids>();
+          CHECK(difference(row_of(theirs, 0, row), row_of(out.scores, 0, row)) <= 1e-4);
+          CHECK(std::equal(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(sure_steps),
+                           out.new_tokens[row].begin()));
+          if (sure_steps < length) {
+            ++ties;
+            continue;
+          }
+          CHECK(out.lengths[row] == static_cast<std::int64_t>(length));
+          if (out.lengths[row] == steps)
+            CHECK(difference(row_of(theirs, 1, row), row_of(out.scores, steps - 1, row)) <= 1e-4);
+        }
+      });
+  std::printf("%zu cases compared, %zu rows up to a tie\n", count, ties);
+  CHECK(count >= 300);
+}
+
+TEST_CASE("distributions of sampling equal transformers'") {
+  const auto count =
+      for_each_case(true, [](std::size_t i, const Json&, const GenerationOutput& out) {
+        const Tensor theirs = recorded().scores.tensor(std::to_string(i));
+        std::vector<double> p(static_cast<std::size_t>(theirs.dim(2))), q(p.size());
+        for (std::size_t row = 0; row < out.sequences.size(); ++row) {
+          softmax(row_of(theirs, 0, row), p);
+          softmax(row_of(out.scores, 0, row), q);
+          double worst = 0;
+          for (std::size_t id = 0; id < p.size(); ++id)
+            worst = std::max(worst, std::abs(p[id] - q[id]));
+          CHECK(worst <= 1e-5);
+        }
+      });
+  std::printf("%zu distributions compared\n", count);
+  CHECK(count >= 100);
+}
+
+TEST_CASE("stop strings stop where transformers' do, across tokens and within them") {
+  const auto texts =
+      Tokenizer::from_pretrained(std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples" / "tiny")
+          .token_texts();
+  const Json file = read_json_file(folder / "stop_strings.json");
+  std::size_t stopped = 0;
+  for (const Json& one : file.at("cases")) {
+    INFO(one.dump());
+    StopStrings stop(one.at("strings").get<std::vector<std::string>>(), texts);
+    const bool found = stop(one.at("ids").get<Ids>());
+    CHECK(found == one.at("stops").get<bool>());
+    stopped += found ? 1 : 0;
+  }
+  CHECK(stopped > 50);
+}
