@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/core/progress.hpp>
 #include <idefics/generation/modes.hpp>
 #include <idefics/generation/read_config.hpp>
 #include <idefics/io/checkpoint.hpp>
@@ -31,10 +32,14 @@ struct ModelOptions {
   std::int64_t prefill_chunk = 256;    // tokens per pass; changes memory and speed, never a bit
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
   std::shared_ptr<Backend> backend{};  // unset: the fastest this machine has
+  ProgressCallback progress{};         // of loading, pictures, prompts and generation
 };
 
 struct ForwardOptions {
   bool interpolate_pos_encoding = false;  // take pictures of another size than the configuration's
+  /// What earlier calls of `generate` with this object and this model have read is not read again.
+  /// For one prompt, without beams; else ignored.
+  PastKeyValues* past_key_values = nullptr;
 };
 
 struct ForwardOutput {
@@ -68,9 +73,11 @@ class Model {
     GenerationConfig generation_config;
     ImageCache pictures;
     std::int64_t prefill_chunk;
+    ProgressCallback progress;
   };
   explicit Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
+  StepCallback reported(const StepCallback& on_step, const LengthLimits& limits) const;
   Tensor gather_image_hidden_states(const std::vector<std::vector<std::int32_t>>& slots) const;
 
   std::unique_ptr<Parts> parts_;
@@ -91,18 +98,20 @@ inline Model Model::from_pretrained(std::string_view directory_or_repo, ModelOpt
     CheckpointWeights::fetch(checkpoint, request);
 
   CheckpointWeights weights(checkpoint, *backend, options.dtype);
-  Idefics model(weights, config);
+  ReportedWeights reported(weights, options.progress, std::ssize(table.requests()));
+  Idefics model(reported, config);
   ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);
   auto generation = read_generation_config(directory, config);
-  return Model(
-      std::unique_ptr<Parts>(new Parts{std::move(backend), std::move(model), std::move(generation),
-                                       std::move(pictures), options.prefill_chunk}));
+  return Model(std::unique_ptr<Parts>(
+      new Parts{std::move(backend), std::move(model), std::move(generation), std::move(pictures),
+                options.prefill_chunk, std::move(options.progress)}));
 }
 
 inline ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options) {
   auto sequences = make_sequences(inputs, config());
-  const auto slots = encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
-                                     all_pictures(inputs), options.interpolate_pos_encoding);
+  const auto slots =
+      encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
+                      all_pictures(inputs), options.interpolate_pos_encoding, parts_->progress);
   const std::int64_t columns = inputs.input_ids.dim(1), v = config().vocab_size;
   const std::int64_t width = config().total_vocab_size();
   ForwardOutput output{
@@ -137,30 +146,45 @@ inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationCo
           length_limits(config, inputs.input_ids.dim(1), this->config().max_position_embeddings),
       .prompts = padded_rows(inputs.input_ids)};
   detail::Stopwatch watch;
-  const auto slots =
-      encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
-                      seen_pictures(inputs, sequences), options.interpolate_pos_encoding);
+  const auto slots = encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
+                                     seen_pictures(inputs, sequences),
+                                     options.interpolate_pos_encoding, parts_->progress);
   const double vision_s = watch.lap();
   std::int64_t prompt_tokens = 0;
   for (const Sequence& sequence : sequences) prompt_tokens += std::ssize(sequence.ids);
-  const auto make_run = [&](std::vector<Sequence> rows) {
+  const auto make_run = [&](std::vector<Sequence> rows, TextRunOptions how) {
     return TextRun(parts_->model, *parts_->backend, parts_->pictures, std::move(rows), slots,
                    context.limits.new_tokens(), parts_->prefill_chunk, LogitRows::last,
-                   run_options(config));
+                   std::move(how));
   };
+  TextRunOptions how = run_options(config);
   std::optional<TextRun> negative;
   std::optional<Guidance> guidance;
   if (is_guided(config)) {
-    negative.emplace(make_run(negative_sequences(config, sequences)));
+    negative.emplace(make_run(negative_sequences(config, sequences), how));
     guidance.emplace(*negative, *config.guidance_scale, context.vocabulary,
                      answers_per_prompt(config));
   }
-  TextRun run = make_run(std::move(sequences));
+  how.past = options.past_key_values;
+  TextRun run = make_run(std::move(sequences), std::move(how));
+  const std::int64_t known_tokens = run.length(0);
+  run.report_to(parts_->progress);
   GenerationOutput output =
-      generate_tokens(run, config, context, on_step, guidance ? &*guidance : nullptr);
+      generate_tokens(run, config, context, reported(on_step, context.limits),
+                      guidance ? &*guidance : nullptr);
   output.timings.vision_s = vision_s;
-  output.timings.prefill_tokens = prompt_tokens;
+  output.timings.prefill_tokens = prompt_tokens - known_tokens;
   return output;
+}
+
+/// `on_step`, after whoever watches progress has been told of the step.
+inline StepCallback Model::reported(const StepCallback& on_step, const LengthLimits& limits) const {
+  if (!parts_->progress) return on_step;
+  return [&on_step, &progress = parts_->progress, steps = std::int64_t{0},
+          total = limits.new_tokens()](auto chosen) mutable {
+    report(progress, {"generation", ++steps, total});
+    return !on_step || on_step(chosen);
+  };
 }
 
 inline Tensor Model::gather_image_hidden_states(

@@ -7,11 +7,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include <idefics/core/progress.hpp>
 #include <idefics/generation/cache_table.hpp>
+#include <idefics/generation/past_key_values.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/sequences.hpp>
 
@@ -25,6 +28,7 @@ struct TextRunOptions {
   std::int64_t tokens_per_step = 1;          // most tokens that `add` appends to a row in one pass
   std::vector<std::int32_t> early_layers{};  // ascending: the head also reads what enters these
   bool hidden = false;                       // sinks may ask for the last hidden state
+  PastKeyValues* past = nullptr;             // of one prompt without copies: read from and added to
 };
 
 class TextRun {
@@ -44,7 +48,7 @@ class TextRun {
         options_(std::move(options)),
         shape_(measure(sequences, new_tokens, chunk)),
         table_(shape_.prompts, options_.copies, new_tokens),
-        past_(backend, model.config(), table_.pool_rows()),
+        past_(make_past(sequences, slots)),
         rotary_(backend, shape_.longest, model.config().head_dim()),
         state_(backend, model.config(), shape_.tokens_per_pass),
         hidden_(backend.empty(DType::f32, {shape_.logit_rows, model.config().hidden_size})),
@@ -56,25 +60,35 @@ class TextRun {
     reserve();
   }
 
+  /// Who is told of the progress of `prefill`.
+  void report_to(ProgressCallback progress) { progress_ = std::move(progress); }
+
   /// Reads the prompts. sink(row, token, base, additional) takes the logits of one token: base [V]
   /// and additional [A], valid until it returns.
   template <class Sink>
   void prefill(const Sink& sink) {
+    const auto total =
+        std::accumulate(shape_.prompts.begin(), shape_.prompts.end(), std::int64_t{0});
+    std::int64_t done = 0;
     for (std::size_t i = 0; i < prompts_.size(); ++i) {
       const std::span<const std::int32_t> ids = prompts_[i].sequence.ids;
       const auto row = i * static_cast<std::size_t>(options_.copies);
-      for (std::int64_t at = 0; at < std::ssize(ids);) {
+      for (std::int64_t at = table_.length(row); at < std::ssize(ids);) {
         const std::int64_t room = shape_.tokens_per_pass - tokens_.size();
         const std::int64_t count = std::min(room, std::ssize(ids) - at);
         append(row, ids.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(count)),
                logit_rows_ == LogitRows::all   ? count
                : at + count == std::ssize(ids) ? 1
                                                : 0);
-        at += count;
-        if (tokens_.size() == shape_.tokens_per_pass) pass(sink);
+        at += count, done += count;
+        if (tokens_.size() < shape_.tokens_per_pass) continue;
+        pass(sink);
+        report(progress_, {"prefill", done, total});
       }
     }
-    if (tokens_.size() > 0) pass(sink);
+    if (tokens_.size() == 0) return;
+    pass(sink);
+    report(progress_, {"prefill", total, total});
   }
 
   /// Appends ids[i] to row active[i] and gives the logits of each to `sink`.
@@ -102,6 +116,7 @@ class TextRun {
         read_head(early_[exit++], state.hidden);
     };
     model_.forward(backend_, state, tokens_, past_, pictures_, rotary_, observe);
+    if (options_.past != nullptr) options_.past->append(tokens_.ids);
     if (r > 0) {
       read_head(logits_, state.normed);
       if (options_.hidden) host_hidden_ = backend_.download(hidden_.slice(0, r));
@@ -118,6 +133,7 @@ class TextRun {
   /// Forgets all tokens of a row from `length` on. Only without copies.
   void truncate(std::int32_t row, std::int64_t length) {
     table_.truncate(static_cast<std::size_t>(row), length);
+    if (options_.past != nullptr) options_.past->truncate(length);
   }
 
   /// Tokens of a row that have been read.
@@ -173,6 +189,17 @@ class TextRun {
     sizes.tokens_per_pass = std::max(step, std::min(prompt, std::max<std::int64_t>(chunk, 1)));
     sizes.logit_rows = logit_rows_ == LogitRows::all ? sizes.tokens_per_pass : step;
     return sizes;
+  }
+
+  /// A cache of its own, or the caller's with what it holds of this prompt's beginning.
+  KvCache make_past(const std::vector<Sequence>& sequences,
+                    const std::vector<std::vector<std::int32_t>>& slots) {
+    if (sequences.size() != 1 || options_.copies != 1) options_.past = nullptr;
+    if (options_.past == nullptr) return KvCache(backend_, model_.config(), table_.pool_rows());
+    KvCache cache = options_.past->begin(backend_, model_.config(), sequences[0], slots[0],
+                                         pictures_, table_.pool_rows());
+    table_.truncate(0, options_.past->length());
+    return cache;
   }
 
   Logits make_logits() const {
@@ -296,6 +323,7 @@ class TextRun {
   std::vector<Wanted> wanted_;
   std::vector<std::int32_t> wanted_rows_;
   std::size_t delivered_ = 0;
+  ProgressCallback progress_;
 };
 
 }  // namespace idefics::inline v0

@@ -67,13 +67,17 @@ class ImageCache {
     } else {
       slot = least_recently_used();
     }
-    entries_[slot] = {hash_of(pixels), {pixels.begin(), pixels.end()}, ++clock_};
+    entries_[slot] = {hash_of(pixels), {pixels.begin(), pixels.end()}, ++clock_, clock_};
     keep_.push_back(static_cast<std::int32_t>(slot));
     return static_cast<std::int32_t>(slot);
   }
 
   std::int64_t latents() const { return latents_; }
   const Layer& operator[](std::size_t layer) const { return layers_[layer]; }
+  /// A number that no other picture of this cache has had: two equal stamps are the same features.
+  std::uint64_t stamp(std::int32_t slot) const {
+    return entries_[static_cast<std::size_t>(slot)].stamp;
+  }
   /// Features of one slot, [L,Dv].
   Tensor features(std::int32_t slot) const { return slice(features_, slot); }
   /// Keys and values of one slot, [L,H,E] each.
@@ -87,7 +91,7 @@ class ImageCache {
   struct Entry {
     std::uint64_t hash = 0;
     std::vector<float> pixels;  // compared in full: a hash alone could confuse two pictures
-    std::uint64_t last_use = 0;
+    std::uint64_t last_use = 0, stamp = 0;
   };
 
   static std::uint64_t hash_of(std::span<const float> pixels) {

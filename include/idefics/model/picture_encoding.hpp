@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include <idefics/core/progress.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/sequences.hpp>
 
@@ -58,7 +59,8 @@ struct NewPicture {
 
 /// Encodes pictures a few at a time, which bounds the memory of the vision tower.
 inline void encode_new(const Idefics& model, Backend& backend, ImageCache& cache,
-                       std::span<const NewPicture> pictures, Shape picture, bool interpolate) {
+                       std::span<const NewPicture> pictures, Shape picture, bool interpolate,
+                       const ProgressCallback& progress) {
   constexpr std::size_t per_pass = 4;
   const std::int64_t l = cache.latents();
   for (std::size_t i = 0; i < pictures.size(); i += per_pass) {
@@ -74,17 +76,16 @@ inline void encode_new(const Idefics& model, Backend& backend, ImageCache& cache
                            features.slice(j * l, (j + 1) * l));
       model.project_picture(backend, cache, slot);
     }
+    report(progress, {"pictures", static_cast<std::int64_t>(i) + n, std::ssize(pictures)});
   }
 }
 
 }  // namespace detail
 
 /// Slots of all needed pictures in the cache (-1 for others), encoding those it does not hold.
-inline std::vector<std::vector<std::int32_t>> encode_pictures(const Idefics& model,
-                                                              Backend& backend, ImageCache& cache,
-                                                              const Inputs& in,
-                                                              const PicturesNeeded& needed,
-                                                              bool interpolate) {
+inline std::vector<std::vector<std::int32_t>> encode_pictures(
+    const Idefics& model, Backend& backend, ImageCache& cache, const Inputs& in,
+    const PicturesNeeded& needed, bool interpolate, const ProgressCallback& progress) {
   const Tensor& pixels = in.pixel_values;
   const std::int64_t l = model.features_per_picture(pixels.dim(3), pixels.dim(4));
   std::vector<std::vector<std::int32_t>> slots;
@@ -114,8 +115,13 @@ inline std::vector<std::vector<std::int32_t>> encode_pictures(const Idefics& mod
       if (slots[row][n] < 0) fresh.push_back({picture, slots[row][n] = cache.insert(picture)});
     }
   }
-  detail::encode_new(model, backend, cache, fresh,
-                     Shape{pixels.dim(2), pixels.dim(3), pixels.dim(4)}, interpolate);
+  try {
+    detail::encode_new(model, backend, cache, fresh,
+                       Shape{pixels.dim(2), pixels.dim(3), pixels.dim(4)}, interpolate, progress);
+  } catch (...) {
+    cache.clear();  // it names pictures that were never encoded
+    throw;
+  }
   return slots;
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <idefics/core/progress.hpp>
 #include <idefics/nn/linear.hpp>
 #include <idefics/nn/norm.hpp>
 
@@ -59,6 +60,24 @@ class WeightSource {
   LayerNorm layer_norm(const std::string& name, std::int64_t width, float eps) {
     return {vector(name + ".weight", {width}), vector(name + ".bias", {width}), eps};
   }
+};
+
+/// Hands requests on, and reports each as a step of loading.
+class ReportedWeights final : public WeightSource {
+ public:
+  ReportedWeights(WeightSource& source, const ProgressCallback& progress, std::int64_t total)
+      : source_(source), progress_(progress), total_(total) {}
+  Tensor get(const WeightRequest& request) override {
+    Tensor tensor = source_.get(request);
+    report(progress_, {"loading", ++done_, total_});
+    return tensor;
+  }
+  Compute compute() const override { return source_.compute(); }
+
+ private:
+  WeightSource& source_;
+  const ProgressCallback& progress_;
+  std::int64_t total_, done_ = 0;
 };
 
 /// Answers with empty tensors and remembers every request: the table of an architecture's weights.

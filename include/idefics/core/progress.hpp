@@ -1,0 +1,26 @@
+// Progress of what takes long. The library is silent; whoever wants to see a bar gives a callback.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include <idefics/core/error.hpp>
+
+namespace idefics::inline v0 {
+
+struct Progress {
+  std::string_view stage;  // "loading", "pictures", "prefill" or "generation"
+  std::int64_t done = 0, total = 0;
+};
+
+/// Called from the thread that works, with `done` from 0 or 1 up to `total`; a stage may end early.
+/// Returning false stops the work with `cancelled`.
+using ProgressCallback = std::function<bool(const Progress&)>;
+
+/// Reports, if anybody listens.
+inline void report(const ProgressCallback& callback, const Progress& progress) {
+  if (callback && !callback(progress)) fail(ErrorCode::cancelled, "stopped by the caller");
+}
+
+}  // namespace idefics::inline v0
