@@ -71,8 +71,12 @@ class Tokenizer {
   std::int32_t pad_id() const { return required(about_.pad); }
   std::span<const AddedToken> added_tokens() const { return about_.added; }
   PaddingSide padding_side() const { return about_.padding_side; }
+  /// Whether a decoded text loses one leading space.
+  bool strips_leading_space() const { return about_.strip_leading_space; }
   const std::string& chat_template() const { return about_.chat_template; }
 
+  /// Whether a decoded text can leave this id out.
+  bool is_special(std::int32_t id) const { return special_[checked(id)]; }
   /// Whether the files list this token under their additional special tokens.
   bool has_special(std::string_view token) const {
     return std::ranges::find(about_.additional_special_tokens, token) !=
@@ -90,7 +94,6 @@ class Tokenizer {
   void encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const;
   std::size_t checked(std::int32_t id) const;
   std::int32_t required(const std::string& token) const;
-  static void append_bytes(std::string& text, std::string& bytes);
 
   TokenizerDescription about_;
   std::string file_;
@@ -202,31 +205,58 @@ inline std::shared_ptr<const std::vector<std::string>> Tokenizer::token_texts() 
   return texts;
 }
 
+/// Turns ids into text one by one. The pieces joined are the text of all ids, and none of them ends
+/// within a character: a run of byte tokens is held back until it is over, because whether it is
+/// text shows only then.
+class TextDecoder {
+ public:
+  /// `tokenizer` must outlive the decoder.
+  explicit TextDecoder(const Tokenizer& tokenizer, DecodeOptions options = {})
+      : tokenizer_(tokenizer), options_(options), at_start_(tokenizer.strips_leading_space()) {}
+
+  /// The text that `id` completes, often its own. Throws `invalid_token_id`.
+  std::string push(std::int32_t id) {
+    const std::string& token = tokenizer_.id_to_token(id);
+    if (options_.skip_special_tokens && tokenizer_.is_special(id)) return {};
+    if (const int byte = detail::byte_of_piece(token); byte >= 0) {
+      bytes_.push_back(static_cast<char>(byte));
+      return {};
+    }
+    std::string text = take_bytes();
+    detail::append_piece(text, token);
+    return without_first_space(std::move(text));
+  }
+
+  /// What was held back, when no id follows.
+  std::string finish() { return without_first_space(take_bytes()); }
+
+ private:
+  /// A run of bytes is text if it is valid as a whole; else every byte becomes one U+FFFD.
+  std::string take_bytes() {
+    std::string text = std::exchange(bytes_, {});
+    if (valid_utf8_prefix(text) == text.size()) return text;
+    std::string replaced;
+    for (std::size_t i = 0; i < text.size(); ++i) replaced += "\xEF\xBF\xBD";
+    return replaced;
+  }
+  std::string without_first_space(std::string text) {
+    if (text.empty()) return text;
+    if (std::exchange(at_start_, false) && text.starts_with(' ')) text.erase(0, 1);
+    return text;
+  }
+
+  const Tokenizer& tokenizer_;
+  DecodeOptions options_;
+  std::string bytes_;  // the run of byte tokens not yet turned into text
+  bool at_start_;      // no text yet, so that one space at its beginning is still to be removed
+};
+
 inline std::string Tokenizer::decode(std::span<const std::int32_t> ids,
                                      DecodeOptions options) const {
-  std::string text, bytes;  // bytes: the run of byte tokens not yet turned into text
-  for (const std::int32_t id : ids) {
-    const std::string& token = texts_[checked(id)];
-    if (options.skip_special_tokens && special_[static_cast<std::size_t>(id)]) continue;
-    if (const int byte = detail::byte_of_piece(token); byte >= 0) {
-      bytes.push_back(static_cast<char>(byte));
-      continue;
-    }
-    append_bytes(text, bytes);
-    detail::append_piece(text, token);
-  }
-  append_bytes(text, bytes);
-  if (about_.strip_leading_space && text.starts_with(' ')) text.erase(0, 1);
-  return text;
-}
-
-/// A run of bytes is text if it is valid as a whole; else every byte becomes one U+FFFD.
-inline void Tokenizer::append_bytes(std::string& text, std::string& bytes) {
-  if (valid_utf8_prefix(bytes) == bytes.size())
-    text += bytes;
-  else
-    for (std::size_t i = 0; i < bytes.size(); ++i) text += "\xEF\xBF\xBD";
-  bytes.clear();
+  TextDecoder decoder(*this, options);
+  std::string text;
+  for (const std::int32_t id : ids) text += decoder.push(id);
+  return text += decoder.finish();
 }
 
 inline std::size_t Tokenizer::checked(std::int32_t id) const {
