@@ -8,6 +8,8 @@
 #pragma once
 
 #include <idefics/backend/reference/reference_backend.hpp>
+#include <idefics/chat.hpp>
+#include <idefics/classify.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/model.hpp>
 #include <idefics/model/memory_plan.hpp>

@@ -13,6 +13,8 @@
 
 #include <idefics/idefics.hpp>
 
+#include "cli/progress_bar.hpp"
+
 namespace cli {
 
 /// A fault of usage: exit code 2.
@@ -27,12 +29,16 @@ struct CommonOptions {
   std::optional<std::uint64_t> seed;
   bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
        allow_private_urls = false;
+  bool streaming = false;  // the answer is printed as it comes
 
   void add_to(CLI::App& app);
 
   idefics::ModelOptions model_options() const;
-  idefics::FetchOptions fetch_options() const {
-    return {.allow_private = allow_private_urls, .offline = offline};
+  /// Fetches URLs as the flags allow.
+  std::function<std::vector<std::byte>(const std::string&)> fetcher() const {
+    return
+        [options = idefics::FetchOptions{.allow_private = allow_private_urls, .offline = offline}](
+            const std::string& url) { return idefics::fetch_url(url, options); };
   }
   idefics::Processor processor() const { return idefics::Processor::from_pretrained(model); }
   /// Applies --threads and loads.
@@ -74,7 +80,7 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   if (!load_in_4bit.empty() || double_quant)
     fail(ErrorCode::invalid_option, "this build does not load in 4 bits",
          {.field = "load_in_4bit"});
-  ModelOptions options;
+  ModelOptions options{.progress = ProgressBar(!quiet && bars_are_wanted(), streaming)};
   if (dtype == "f32") options.dtype = DType::f32;
   if (dtype == "bf16") options.dtype = DType::bf16;
   if (dtype == "f16") options.dtype = DType::f16;
@@ -96,9 +102,7 @@ struct PromptOptions {
   }
   idefics::ProcessorOptions options(const CommonOptions& common) const {
     idefics::ProcessorOptions result{.add_eos_token = add_eos_token};
-    result.fetch = [options = common.fetch_options()](const std::string& url) {
-      return idefics::fetch_url(url, options);
-    };
+    result.fetch = common.fetcher();
     if (!end_of_utterance.empty()) result.add_end_of_utterance_token = end_of_utterance == "true";
     return result;
   }
@@ -111,12 +115,23 @@ inline idefics::PromptItem read_picture(const std::string& place) {
   return idefics::Image::open(place);
 }
 
-/// Writes a line to stdout; a full disk or a closed pipe is an error like any other.
-inline void print(const std::string& text) {
-  std::cout << text << '\n' << std::flush;
-  if (!std::cout) idefics::fail(idefics::ErrorCode::io_failure, "cannot write to standard output");
+/// The same, fetched and decoded at once.
+inline idefics::Image load_picture(const std::string& place, const CommonOptions& common) {
+  if (idefics::is_url(place) || idefics::is_data_url(place))
+    return idefics::Image::decode(common.fetcher()(place), place.substr(0, 200));
+  return idefics::Image::open(place);
 }
 
+/// Writes to stdout; a full disk or a closed pipe is an error like any other.
+inline void write(const std::string& text) {
+  clear_bar();
+  std::cout << text << std::flush;
+  if (!std::cout) idefics::fail(idefics::ErrorCode::io_failure, "cannot write to standard output");
+}
+inline void print(const std::string& line) { write(line + '\n'); }
+
+void add_chat(CLI::App& app);
+void add_classify(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_tensors(CLI::App& app);
 void add_tokens(CLI::App& app);

@@ -6,6 +6,9 @@
 #include <cmath>
 #include <memory>
 
+#include <idefics/chat.hpp>
+#include <idefics/generation/streamer.hpp>
+
 #include "cli/args.hpp"
 #include "cli/generation_flags.hpp"
 
@@ -93,27 +96,51 @@ void print_output(const Command& c, const Processor& processor, const Generation
     print(json.dump(-1, ' ', false, Json::error_handler_t::replace));
     return;
   }
-  for (const std::string& line : answer_only ? answers : text) print(line);
+  if (!c.common.streaming)
+    for (const std::string& line : answer_only ? answers : text) print(line);
   if (c.common.timings) std::cerr << timings_json(out.timings, load_s).dump() << '\n';
 }
 
+/// Generates until an end or Ctrl-C; with --stream the text appears meanwhile.
+GenerationOutput generate(const Command& c, Model& model, const Processor& processor,
+                          const Inputs& inputs, const GenerationConfig& config, bool answer_only) {
+  const PatientWithInterrupts patient;
+  if (!c.common.streaming)
+    return model.generate(inputs, config, {}, [](auto) { return !interrupted(); });
+  const GenerationConfig all = config.merged_over(model.generation_config());
+  if (inputs.input_ids.dim(0) != 1 || all.num_beams.value_or(1) != 1 ||
+      all.num_return_sequences.value_or(1) != 1)
+    fail(ErrorCode::invalid_option, "one row without beams can be streamed", {.field = "stream"});
+  TextStreamer streamer(processor.tokenizer(), [](const std::string& piece) {
+    write(piece);
+    return !interrupted();
+  });
+  if (!answer_only)
+    for (const auto id : padded_rows(inputs.input_ids).front()) streamer.push(id);
+  auto output = model.generate(inputs, config, {}, std::ref(streamer));
+  streamer.finish();
+  write("\n");
+  return output;
+}
+
 void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
+  if (c.common.streaming && c.common.json)
+    throw UsageError("--stream prints text, --json an object: not both");
   const auto begin = std::chrono::steady_clock::now();
   const Processor processor = c.common.processor();
   Model model = c.common.load();
   const double load_s =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   GenerationConfig config = c.generation.config(c.common.seed);
-  if (caption) {
-    // The published generation configs leave both to the caller; plain `generate` equals them.
-    if (config.bad_words_ids.empty()) config.bad_words_ids = processor.image_token_ids();
-    const auto turn = processor.tokenizer().token_to_id(Processor::end_of_utterance_token);
-    if (!config.eos_token_id && turn) config.eos_token_id = {processor.tokenizer().eos_id(), *turn};
-  }
+  // The published generation configs leave this to the caller; plain `generate` equals them.
+  if (caption) config = answer_config(processor, std::move(config));
   if (!config.stop_strings.empty() || !model.generation_config().stop_strings.empty())
     config.token_texts = processor.tokenizer().token_texts();
-  const auto output = model.generate(processor(batch, c.prompt.options(c.common)), config);
-  print_output(c, processor, output, load_s, caption && c.text.empty());
+  const bool answer_only = caption && c.text.empty();
+  const Inputs inputs = processor(batch, c.prompt.options(c.common));
+  const auto output = generate(c, model, processor, inputs, config, answer_only);
+  print_output(c, processor, output, load_s, answer_only);
+  if (interrupted()) throw Interrupted();
 }
 
 void run_generate(const Command& c) {
@@ -144,6 +171,7 @@ void add_generate(CLI::App& app) {
   caption->add_option("--prompt", c->text, "a text to continue");
   c->common.add_to(*caption);
   c->generation.add_to(*caption);
+  caption->add_flag("--stream", c->common.streaming, "print the text as it comes");
   caption->callback([c] { run_caption(*c); });
 
   c = std::make_shared<Command>();
@@ -152,6 +180,7 @@ void add_generate(CLI::App& app) {
   c->common.add_to(*generate);
   c->prompt.add_to(*generate);
   c->generation.add_to(*generate);
+  generate->add_flag("--stream", c->common.streaming, "print the text as it comes");
   generate->callback([c] { run_generate(*c); });
 }
 

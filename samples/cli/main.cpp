@@ -1,6 +1,5 @@
 // The `idefics` executable. The answer goes to stdout and everything else to stderr; exit 0 is
 // success, 1 a runtime error, 2 a usage error, 130 an interrupt.
-#include <unistd.h>
 #include <csignal>
 
 #include <algorithm>
@@ -8,8 +7,6 @@
 #include "cli/args.hpp"
 
 namespace {
-
-void on_interrupt(int) { _exit(130); }
 
 /// One line whatever the message holds.
 std::string one_line(std::string text) {
@@ -20,6 +17,7 @@ std::string one_line(std::string text) {
 
 int report(const std::string& code, const std::string& message, bool json,
            const idefics::ErrorContext& where, int exit) {
+  cli::clear_bar();
   std::cerr << "idefics: error: " << code << ": " << one_line(message) << '\n';
   if (json) {
     idefics::Json error{{"code", code}, {"message", one_line(message)}};
@@ -38,7 +36,7 @@ int report(const std::string& code, const std::string& message, bool json,
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGINT, on_interrupt);
+  cli::handle_interrupts();
   std::signal(SIGPIPE, SIG_IGN);
   const bool json = std::any_of(argv + 1, argv + argc,
                                 [](const char* arg) { return std::string(arg) == "--json"; });
@@ -49,15 +47,23 @@ int main(int argc, char** argv) {
   cli::add_tensors(app);
   cli::add_tokens(app);
   cli::add_info(app);
+  cli::add_classify(app);
+  cli::add_chat(app);
   try {
     app.parse(argc, argv);
     return 0;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     return report("usage", error.what(), json, {}, 2);
+  } catch (const cli::Interrupted&) {
+    return 130;
   } catch (const cli::UsageError& error) {
     return report("usage", error.what(), json, {}, 2);
   } catch (const idefics::Error& error) {
+    if (error.code() == idefics::ErrorCode::cancelled && cli::interrupted()) {
+      cli::clear_bar();
+      return 130;
+    }
     return report(std::string(error.code_name()), error.what(), json, error.context(), 1);
   } catch (const std::bad_alloc&) {
     return report("out_of_memory", "memory is exhausted", json, {}, 1);

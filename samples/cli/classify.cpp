@@ -1,0 +1,65 @@
+// idefics classify: which of some labels a picture has.
+#include <memory>
+
+#include <idefics/classify.hpp>
+
+#include "cli/args.hpp"
+
+namespace cli {
+namespace {
+
+using namespace idefics;
+
+struct Command {
+  CommonOptions common;
+  std::string image;
+  std::vector<std::string> labels;
+  bool rank = false, normalize = false;
+};
+
+/// The label that greedy search gives when it may say nothing else; none if it is cut off.
+std::string generated(Model& model, const Processor& processor, const Prompt& prompt,
+                      const Command& c, const ProcessorOptions& options) {
+  std::size_t longest = 0;
+  for (const auto& label : c.labels) longest = std::max(longest, label.size());
+  const GenerationConfig config{
+      .max_new_tokens = static_cast<std::int64_t>(longest) + 2,  // no token is shorter than a byte
+      .eos_token_id = std::vector<std::int32_t>{processor.tokenizer().eos_id()},
+      .prefix_allowed_tokens_fn = only_labels(processor, prompt, c.labels, options)};
+  const auto output = model.generate(processor(prompt, options), config);
+  return processor.batch_decode(output.new_tokens, {.skip_special_tokens = true}).at(0);
+}
+
+void run(const Command& c) {
+  const Processor processor = c.common.processor();
+  Model model = c.common.load();
+  const ProcessorOptions options{.fetch = c.common.fetcher()};
+  const Prompt prompt = category_prompt(load_picture(c.image, c.common), c.labels);
+  std::string label;
+  if (!c.rank) label = generated(model, processor, prompt, c, options);
+  const bool known = std::ranges::find(c.labels, label) != c.labels.end();
+  Json scores = Json::object();
+  if (!known || c.common.json) {
+    const Ranking ranking = rank_labels(model, processor, prompt, c.labels, c.normalize, options);
+    for (std::size_t i = 0; i < c.labels.size(); ++i) scores[c.labels[i]] = ranking.scores[i];
+    if (!known) label = c.labels[ranking.best];
+  }
+  print(c.common.json ? Json{{"label", label}, {"scores", scores}}.dump() : label);
+}
+
+}  // namespace
+
+void add_classify(CLI::App& app) {
+  auto c = std::make_shared<Command>();
+  auto* command = app.add_subcommand("classify", "choose one of some labels for a picture");
+  command->add_option("IMAGE", c->image, "path or URL")->required();
+  command->add_option("--labels", c->labels, "the labels, separated by commas")
+      ->required()
+      ->delimiter(',');
+  command->add_flag("--rank", c->rank, "by log-likelihood instead of generation");
+  command->add_flag("--normalize", c->normalize, "log-likelihoods per token of the label");
+  c->common.add_to(*command);
+  command->callback([c] { run(*c); });
+}
+
+}  // namespace cli

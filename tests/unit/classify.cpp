@@ -1,0 +1,78 @@
+// Classification: ranks agree with log-probabilities taken by hand, and constrained answers are labels.
+#include <idefics/classify.hpp>
+
+#include "support/catch.hpp"
+
+using namespace idefics;
+
+namespace {
+
+const std::string samples = std::string(IDEFICS_SOURCE_DIR) + "/samples/";
+
+struct Scene {
+  Processor processor = Processor::from_pretrained(samples + "tiny");
+  Model model = Model::from_pretrained(samples + "tiny");
+  std::vector<std::string> labels{"cat", "boat", "sun", "red star"};
+  Prompt prompt = category_prompt(Image::open(samples + "pictures/pink-boat.png"), labels);
+
+  std::string refusal(const std::vector<std::string>& given) {
+    try {
+      rank_labels(model, processor, prompt, given);
+    } catch (const Error& error) {
+      return error.context().field;
+    }
+    return "accepted";
+  }
+};
+
+}  // namespace
+
+TEST_CASE("labels are ranked by their log-likelihood behind the prompt") {
+  Scene scene;
+  const Ranking ranking = rank_labels(scene.model, scene.processor, scene.prompt, scene.labels);
+  CHECK(scene.labels[ranking.best] == "boat");
+
+  // the same by hand, in long double, for the label of several tokens
+  Prompt whole = scene.prompt;
+  whole.back() = PromptItem::text("Category: red star");
+  const Inputs in = scene.processor(whole);
+  const auto ids = in.input_ids.as<std::int64_t>();
+  const Tensor logits = scene.model.forward(in).logits;
+  const auto tokens = scene.processor.tokenizer().encode("red star");
+  long double sum = 0;
+  for (std::size_t t = ids.size() - tokens.size(); t < ids.size(); ++t) {
+    const auto width = static_cast<std::size_t>(logits.dim(2));
+    const auto row = logits.as<float>().subspan((t - 1) * width, width);
+    long double all = 0;
+    for (const float logit : row) all += std::exp(static_cast<long double>(logit));
+    sum += static_cast<long double>(row[static_cast<std::size_t>(ids[t])]) - std::log(all);
+  }
+  REQUIRE(tokens.size() > 1);
+  CHECK(ranking.scores[3] == Approx(static_cast<double>(sum)).epsilon(1e-9));
+
+  const Ranking mean = rank_labels(scene.model, scene.processor, scene.prompt, scene.labels, true);
+  CHECK(mean.scores[3] ==
+        Approx(ranking.scores[3] / static_cast<double>(tokens.size())).epsilon(1e-12));
+}
+
+TEST_CASE("a constraint leaves nothing but labels and an end") {
+  Scene scene;
+  const auto allowed = only_labels(scene.processor, scene.prompt, scene.labels);
+  const Inputs in = scene.processor(scene.prompt);
+  std::vector<std::int32_t> so_far(in.input_ids.as<std::int64_t>().begin(),
+                                   in.input_ids.as<std::int64_t>().end());
+  for (const std::int32_t id : scene.processor.tokenizer().encode("red star")) {
+    const auto ids = allowed(0, so_far);
+    CHECK(std::ranges::find(ids, id) != ids.end());
+    so_far.push_back(id);
+  }
+  CHECK(allowed(0, so_far) == std::vector<std::int32_t>{scene.processor.tokenizer().eos_id()});
+}
+
+TEST_CASE("labels that are none are refused") {
+  Scene scene;
+  CHECK(scene.refusal({}) == "labels");
+  CHECK(scene.refusal({"cat", ""}) == "labels");
+  CHECK(scene.refusal({" cat"}) == "labels");
+  CHECK(scene.refusal({"cat"}) == "accepted");
+}
