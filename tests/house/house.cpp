@@ -172,6 +172,19 @@ TEST_CASE("pages: what they name is there", "[pages]") {
   CHECK(verdict("see `tests/c.cpp`.") == Faults{"docs/a.md:1: tests/c.cpp does not exist"});
 }
 
+TEST_CASE("pages: excerpts are what their source says", "[pages]") {
+  CHECK(wrong_excerpts(repository()) == Faults{});
+
+  const auto verdict = [](const std::string& page) {
+    return wrong_excerpts(Tree{{"docs/a.md", page}, {"samples/b.cpp", "int a;\n  int b;\n"}});
+  };
+  CHECK(verdict("`samples/b.cpp`:\n```c++\n  int b;\n```\n```cpp\nint c;\n```\n") == Faults{});
+  CHECK(verdict("`samples/b.cpp`:\n```c++\nint c;\n```\n") ==
+        Faults{"docs/a.md:2: this is not in samples/b.cpp"});
+  CHECK(verdict("```c++\nint a;\n```\n").size() == 1);
+  CHECK(verdict("`samples/b.cpp`:\n```c++\n```\n").size() == 1);
+}
+
 TEST_CASE("errors: each code has its paragraph", "[pages]") {
   CHECK(error_pages(repository()) == Faults{});
 

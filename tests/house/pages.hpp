@@ -86,6 +86,34 @@ inline Faults error_pages(const Tree& tree) {
   return faults;
 }
 
+/// A ```c++ block of a page is an excerpt: it stands, letter for letter, in the .cpp file that the page
+/// named last before it. (A ```cpp block is a program of its own, which house.snippets compiles.)
+inline Faults wrong_excerpts(const Tree& tree) {
+  Faults faults;
+  for (const auto& [path, text] : tree.texts()) {
+    if (!path.ends_with(".md")) continue;
+    std::string source, excerpt;
+    std::size_t begin = 0;  // line of the block's fence; 0 outside
+    const auto lines = lines_of(text);
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      if (begin > 0 && lines[i] == "```") {
+        if (excerpt.empty() || tree.text(source).find(excerpt) == std::string_view::npos)
+          faults.push_back(at(path, begin) + "this is not in " + source);
+        begin = 0;
+      } else if (begin > 0) {
+        excerpt.append(lines[i]).append("\n");
+      } else if (lines[i] == "```c++") {
+        begin = i + 1;
+        excerpt.clear();
+      } else {
+        for (const std::string& named : paths_of(lines[i]))
+          if (named.ends_with(".cpp")) source = named;
+      }
+    }
+  }
+  return faults;
+}
+
 /// "[M,D]", "[N*P, 3*p*p]": a bracket with a letter of docs/notation.md behind it.
 inline bool has_shape(std::string_view text) {
   for (std::size_t i = text.find('['); i != text.npos; i = text.find('[', i + 1))

@@ -1,0 +1,25 @@
+// Few-shot prompting: two examples show the form of the answer.
+#include <iostream>
+
+#include "guide.hpp"
+
+int main(int argc, char** argv) try {
+  const std::string checkpoint = model_argument(argc, argv);
+  auto processor = idefics::Processor::from_pretrained(checkpoint);
+  auto model = idefics::Model::from_pretrained(
+      checkpoint, {.dtype = idefics::DType::bf16, .device_map = "auto"});
+
+  auto inputs = processor({"User:", picture("pink-boat.png"),
+                           "Describe this image.\nAssistant: An image of a pink boat.\n",
+                           "User:", picture("orange-moon-and-green-mushroom.png"),
+                           "Describe this image.\n"
+                           "Assistant: An image of an orange moon above a green mushroom.\n",
+                           "User:", picture("blue-cat-and-pink-fish.png"),
+                           "Describe this image.\nAssistant:"});
+  auto output =
+      model.generate(inputs, {.max_new_tokens = 30, .bad_words_ids = processor.image_token_ids()});
+  std::cout << processor.batch_decode(output.sequences, {.skip_special_tokens = true})[0] << '\n';
+} catch (const std::exception& error) {
+  std::cerr << "error: " << error.what() << '\n';
+  return 1;
+}
