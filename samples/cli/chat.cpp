@@ -141,8 +141,7 @@ class Session {
 void run(const Command& c) {
   const Processor processor = c.common.processor();
   Model model = c.common.load();
-  GenerationConfig config = c.generation.config();
-  config.seed = c.common.seed;
+  GenerationConfig config = c.generation.config(c.common.seed);
   const auto& of_model = model.generation_config();
   if (!config.max_new_tokens && !config.max_length && !of_model.max_new_tokens &&
       !of_model.max_length)

@@ -20,7 +20,7 @@ inline void on_interrupt(int) {
   if (patient == 0 || interrupts != 0) _exit(130);
   interrupts = 1;
 }
-}  // namespace detail
+}  // namespace state
 
 inline void handle_interrupts() { std::signal(SIGINT, state::on_interrupt); }
 inline bool interrupted() { return state::interrupts != 0; }

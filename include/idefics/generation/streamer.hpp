@@ -38,9 +38,12 @@ class TextStreamer {
                DecodeOptions options = {.skip_special_tokens = true})
       : decoder_(tokenizer, options), on_piece_(std::move(on_piece)) {}
 
-  /// The tokens of a step. Throws `invalid_option` when there is more than one row: streams of
-  /// several rows would be mixed up.
+  /// The tokens of a step. Throws `invalid_option` for beams, and when there is more than one row:
+  /// their texts would be mixed up.
   bool operator()(std::span<const std::pair<std::int32_t, std::int32_t>> chosen) {
+    if (chosen.empty())
+      fail(ErrorCode::invalid_option, "beams know their text at the end: it cannot be streamed",
+           {.field = "num_beams"});
     bool go_on = true;
     for (const auto& [row, id] : chosen) {
       if (row != 0)

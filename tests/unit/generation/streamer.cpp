@@ -134,4 +134,7 @@ TEST_CASE("errors reach the reader, and several rows are refused") {
   const Inputs two = scene.processor({Prompt{"a red"}, Prompt{"a blue"}});
   TextStreamer streamer(scene.processor.tokenizer(), [](auto&) { return true; });
   CHECK_THROWS_AS(scene.model.generate(two, {.max_new_tokens = 2}, {}, std::ref(streamer)), Error);
+  CHECK_THROWS_AS(scene.model.generate(scene.inputs, {.max_new_tokens = 2, .num_beams = 2}, {},
+                                       std::ref(streamer)),
+                  Error);
 }
