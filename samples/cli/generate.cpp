@@ -115,8 +115,9 @@ GenerationOutput generate(const Command& c, Model& model, const Processor& proce
     write(piece);
     return !interrupted();
   });
+  const auto prompt = padded_rows(inputs.input_ids);
   if (!answer_only)
-    for (const auto id : padded_rows(inputs.input_ids).front()) streamer.push(id);
+    for (const auto id : prompt.front()) streamer.push(id);
   auto output = model.generate(inputs, config, {}, std::ref(streamer));
   streamer.finish();
   write("\n");
