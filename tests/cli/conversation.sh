@@ -35,7 +35,7 @@ interrupted() {
 }
 endless="--min-new-tokens 20000 --max-new-tokens 20000"
 "$idefics" generate "a red" --stream $endless >"$scratch/out" 2>"$scratch/err" &
-until [ -s "$scratch/out" ]; do sleep 0.1; done
+while [ ! -s "$scratch/out" ] && kill -0 $! 2>/dev/null; do sleep 0.1; done
 kill -INT $!
 wait $!
 interrupted "a stream" $?
