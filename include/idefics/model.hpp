@@ -169,9 +169,8 @@ inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationCo
   TextRun run = make_run(std::move(sequences), std::move(how));
   const std::int64_t known_tokens = run.length(0);
   run.report_to(parts_->progress);
-  GenerationOutput output =
-      generate_tokens(run, config, context, reported(on_step, context.limits),
-                      guidance ? &*guidance : nullptr);
+  GenerationOutput output = generate_tokens(run, config, context, reported(on_step, context.limits),
+                                            guidance ? &*guidance : nullptr);
   output.timings.vision_s = vision_s;
   output.timings.prefill_tokens = prompt_tokens - known_tokens;
   return output;
