@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <map>
 
+#include <idefics/text/tokenizer.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 
