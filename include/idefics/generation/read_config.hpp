@@ -134,18 +134,19 @@ inline bool has_key(const auto& keys, std::string_view key) {
   return std::ranges::any_of(keys, [key](std::string_view k) { return k == key; });
 }
 
+/// What a key asks for must be there, or nothing.
+inline void refuse_unsupported(const Json& json, const std::string& file) {
+  for (const auto& [key, value] : json.items())
+    if (has_key(keys_not_supported, key) && !value.is_null() && value != false)
+      fail(ErrorCode::invalid_option, "this option is not supported", {.file = file, .field = key});
+}
+
 /// Every key must be an option, or known to have no effect here.
 inline void refuse_unknown(const Json& json, const std::string& file) {
   for (const auto& [key, value] : json.items()) {
-    bool known = has_key(keys_without_effect, key);
+    bool known = has_key(keys_without_effect, key) || has_key(keys_not_supported, key);
     const std::string& name = key;  // Clang 14 captures no structured bindings
     for_each_field([&](const FieldInfo& info, auto) { known = known || name == info.name; });
-    if (has_key(keys_not_supported, key)) {
-      if (!value.is_null() && value != false)
-        fail(ErrorCode::invalid_option, "this option is not supported",
-             {.file = file, .field = key});
-      known = true;
-    }
     if (!known)
       fail(ErrorCode::invalid_option, "there is no such option",
            {.file = file, .field = key.substr(0, 200)});
@@ -173,28 +174,38 @@ inline GenerationConfig read_known_options(const Json& json, const std::string& 
 
 }  // namespace detail
 
+/// What becomes of keys that are no options. Who states an option in a call should hear of a slip;
+/// published files carry keys of other versions and of the tools that wrote them.
+enum class UnknownKeys { refuse, ignore };
+
 /// Options from a parsed file or from flags; `file` is named in errors. Throws `invalid_option` for
-/// unknown keys and for values of the wrong form; ranges are checked when the options are used.
-inline GenerationConfig generation_config_from_json(const Json& json, const std::string& file) {
+/// unknown keys unless they are to be ignored, for options that are not there and for values of the
+/// wrong form; ranges are checked when the options are used.
+inline GenerationConfig generation_config_from_json(const Json& json, const std::string& file,
+                                                    UnknownKeys unknown = UnknownKeys::refuse) {
   if (!json.is_object())
     fail(ErrorCode::invalid_option, "options must be a JSON object", {.file = file});
-  detail::refuse_unknown(json, file);
+  if (unknown == UnknownKeys::refuse) detail::refuse_unknown(json, file);
+  detail::refuse_unsupported(json, file);
   return detail::read_known_options(json, file);
 }
 
 /// Options from a generation_config.json. Its max_length of 20 is what transformers writes when
 /// nobody chose one, and counts as not set.
-inline GenerationConfig generation_config_from_file(const std::filesystem::path& path) {
-  GenerationConfig config = generation_config_from_json(read_json_file(path), path.string());
+inline GenerationConfig generation_config_from_file(const std::filesystem::path& path,
+                                                    UnknownKeys unknown = UnknownKeys::refuse) {
+  GenerationConfig config =
+      generation_config_from_json(read_json_file(path), path.string(), unknown);
   if (config.max_length == 20) config.max_length.reset();
   return config;
 }
 
-/// What a checkpoint says: generation_config.json, or without one the options in config.json.
+/// What a checkpoint says: generation_config.json, or without one the options in config.json. As in
+/// transformers, unknown keys of either are passed over.
 inline GenerationConfig read_generation_config(const std::filesystem::path& directory,
                                                const Config& model) {
   const auto path = directory / "generation_config.json";
-  if (std::filesystem::exists(path)) return generation_config_from_file(path);
+  if (std::filesystem::exists(path)) return generation_config_from_file(path, UnknownKeys::ignore);
   const auto about = directory / "config.json";
   GenerationConfig config = detail::read_known_options(read_json_file(about), about.string());
   if (config.max_length == 20) config.max_length.reset();

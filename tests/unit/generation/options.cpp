@@ -4,6 +4,7 @@
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"
+#include "support/temp_dir.hpp"
 
 using namespace idefics;
 
@@ -152,6 +153,20 @@ TEST_CASE("files of options: unknown keys and wrong forms are refused by name, n
   CHECK(read.temperature == 1.0);
   CHECK(read.sequence_bias.at(0).ids == Ids{3, 4});
   CHECK(read.stop_strings.at(0) == "end");
+}
+
+TEST_CASE("a checkpoint's own file may have keys that nobody knows; a call and its file may not") {
+  const testing::TempDir dir;
+  const auto path =
+      dir.write("generation_config.json",
+                R"({"top_p": 0.5, "_from_model_config": true, "option_of_the_future": {},
+                    "transformers_version": "4.99.0", "token_healing": false})");
+  CHECK(read_generation_config(dir.path(), Config{}).top_p == 0.5);
+  CHECK_THROWS_AS(generation_config_from_file(path), Error);
+  dir.write("generation_config.json", R"({"token_healing": true})");  // known, and not there
+  CHECK_THROWS_AS(read_generation_config(dir.path(), Config{}), Error);
+  dir.write("generation_config.json", R"({"top_p": "much"})");
+  CHECK_THROWS_AS(read_generation_config(dir.path(), Config{}), Error);
 }
 
 TEST_CASE("a call wins over the file, option by option") {
