@@ -74,7 +74,7 @@ fault fetch_failed 1 caption http://localhost:1/picture.png --allow-private-urls
 fault fetch_failed 1 caption "data:image/png;base64,?"
 fault invalid_token_id 1 detokenize "[99999]"
 fault invalid_option 1 caption "$picture" --max-new-tokens 0
-fault invalid_option 1 caption "$picture" --num-beams 2 --do-sample
+fault invalid_option 1 caption "$picture" --num-beams 2 --num-return-sequences 3
 fault invalid_option 1 caption "$picture" --load-in-4bit
 fault device_unavailable 1 caption "$picture" --device cuda
 

@@ -1,6 +1,6 @@
 // Beam search and beam sampling: several continuations of a prompt are kept, and the best by the
-// sum of their log-probabilities go on. Source: transformers' GenerationMixin._beam_search;
-// docs/beams.md works an example. Letters: B prompts, n beams of each, V+A the whole vocabulary, K
+// sum of their log-probabilities, or drawn by it, go on. Source: transformers'
+// GenerationMixin._beam_search; docs/beams.md works an example. Letters: B prompts, n beams of each, V+A the whole vocabulary, K
 // candidates of a step, L new tokens at most.
 #pragma once
 
@@ -24,6 +24,8 @@ struct BeamRules {
   LengthLimits limits;
   float length_penalty;
   EarlyStopping early_stopping;
+  bool sample;
+  std::uint64_t seed;
   std::vector<std::int32_t> eos;
   StoppingCriteria stopping;
 
@@ -33,6 +35,8 @@ struct BeamRules {
         limits(context.limits),
         length_penalty(static_cast<float>(config.length_penalty.value_or(1.0))),
         early_stopping(config.early_stopping.value_or(false)),
+        sample(config.do_sample.value_or(false)),
+        seed(config.seed.value_or(0)),
         eos(config.eos_token_id.value_or(GenerationConfig::Ids{})),
         stopping(config, context.limits, context.started) {
     // so many that at least n remain when every end token is among them
@@ -52,14 +56,10 @@ struct BeamRules {
 /// Log-probabilities of a beam from its logits. Throws `non_finite_logits`.
 inline void take_log_probs(std::span<float> scores /*[V+A]*/, std::span<const float> base /*[V]*/,
                            std::span<const float> additional /*[A]*/, std::size_t row,
-                           std::int64_t new_tokens) {
-  std::ranges::copy(base, scores.begin());
-  std::ranges::copy(additional, scores.begin() + std::ssize(base));
-  if (!all_finite(scores))
-    fail(ErrorCode::non_finite_logits,
-         "beam " + std::to_string(row) + " has NaN or infinite logits after " +
-             std::to_string(new_tokens) + " new tokens",
-         {.field = "logits"});
+                           std::int64_t new_tokens, StepRecords& records) {
+  join_logits(scores, base, additional);
+  check_finite(scores, row, new_tokens);
+  records.keep_logits(row, new_tokens, scores);
   log_softmax(scores);
 }
 
@@ -68,6 +68,7 @@ class BeamItem {
  public:
   BeamItem(const BeamRules& rules, std::span<const std::int32_t> prompt, std::int32_t first_row)
       : rules_(rules), first_row_(first_row), scores_(rules.beams * rules.vocabulary) {
+    if (rules.sample) probabilities_.resize(scores_.size());
     const auto longest = static_cast<std::size_t>(rules.limits.longest);
     for (std::size_t i = 0; i < rules.beams; ++i) {
       running_.emplace_back(prompt, longest);
@@ -90,7 +91,7 @@ class BeamItem {
   void advance() {
     for (std::size_t i = 0; i < rules_.beams; ++i)
       for (float& score : scores(i)) score += running_[i].score;
-    best_candidates(scores_, rules_.vocabulary, rules_.candidates, candidates_);
+    choose_candidates();
     for (Candidate& c : candidates_) c.stopped = stops(c);
     finish_stopped();
     go_on();
@@ -106,6 +107,19 @@ class BeamItem {
   }
 
  private:
+  /// The draws of a prompt are numbered within each step: no other prompt of the batch moves them.
+  void choose_candidates() {
+    const auto step = static_cast<std::uint32_t>(running_[0].trace.size());
+    const auto number = [&](std::size_t draw) {
+      return uniform(rules_.seed, 0, step, static_cast<std::uint32_t>(draw));
+    };
+    if (rules_.sample)
+      draw_candidates(scores_, rules_.vocabulary, rules_.candidates, number, probabilities_,
+                      candidates_);
+    else
+      best_candidates(scores_, rules_.vocabulary, rules_.candidates, candidates_);
+  }
+
   bool stops(const Candidate& candidate) {
     auto& ids = running_[static_cast<std::size_t>(candidate.beam)].ids;
     ids.push_back(candidate.id);
@@ -170,6 +184,7 @@ class BeamItem {
   const BeamRules& rules_;
   std::int32_t first_row_;                  // of the run: beam i of this item is row first_row + i
   std::vector<float> scores_;               // [n,V+A]
+  std::vector<double> probabilities_;       // [n,V+A] of sampling, scratch
   std::vector<Hypothesis> running_, next_;  // [n]
   std::vector<Hypothesis> finished_;        // [n + 1], best first; the last is scratch
   std::vector<Candidate> candidates_;       // [K]
@@ -177,12 +192,18 @@ class BeamItem {
   bool open_ = true, all_stopped_ = false;
 };
 
+/// All beams of a batch.
+inline std::int64_t beam_rows(const GenerationConfig& config, const LogitsContext& context) {
+  return std::ssize(context.prompts) * *config.num_beams;
+}
+
 /// The beams of a batch.
 class BeamSearch {
  public:
   BeamSearch(const GenerationConfig& config, const LogitsContext& context)
       : rules_(config, context),
         pipeline_(config, context),
+        records_(config, context, beam_rows(config, context)),
         returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
         fill_(config.pad_token_id.value_or(0)) {
     // the reference takes a pad id of 0 for "not set"
@@ -203,8 +224,10 @@ class BeamSearch {
     BeamItem& item = items_[row / rules_.beams];
     const Hypothesis& beam = item.running()[row % rules_.beams];
     const std::span<float> scores = item.scores(row % rules_.beams);
-    take_log_probs(scores, base, additional, row, std::ssize(beam.trace));
+    const std::int64_t step = std::ssize(beam.trace);
+    take_log_probs(scores, base, additional, row, step, records_);
     pipeline_.process(scores, beam.ids, static_cast<std::int64_t>(row / rules_.beams));
+    records_.keep_scores(row, step, scores);
   }
 
   /// After all beams of a step: which rows go on, behind which, and with which ids.
@@ -238,6 +261,7 @@ class BeamSearch {
     }
     for (const BeamItem& item : items_) {
       for (const Hypothesis& h : item.finished().first(returned_)) {
+        output.lengths.push_back(std::ssize(h.trace));
         output.sequences.push_back(h.ids);
         output.sequences.back().resize(longest, fill_);
         output.beam_indices.push_back(h.trace);
@@ -247,10 +271,12 @@ class BeamSearch {
       }
     }
   }
+  StepRecords& records() { return records_; }
 
  private:
   BeamRules rules_;
   LogitsPipeline pipeline_;
+  StepRecords records_;
   std::size_t returned_;
   std::int32_t fill_;
   std::deque<BeamItem> items_;                       // [B]
@@ -282,12 +308,16 @@ GenerationOutput search_with_beams(TextRun& run, Search& search, const LogitsCon
   search.finish(output);
   for (const auto& row : output.sequences)
     output.new_tokens.emplace_back(row.begin() + context.limits.prompt, row.end());
+  // a token's scores are those of the beam that it continued
+  search.records().finish(output, [&output](std::size_t row, std::size_t step) {
+    return static_cast<std::size_t>(output.beam_indices[row][step]);
+  });
   return output;
 }
 
 }  // namespace detail
 
-/// Beam search over a run with num_beams copies of each prompt. `on_step` is called without tokens:
+/// Beam search, with do_sample beam sampling, over a run with num_beams copies of each prompt. `on_step` is called without tokens:
 /// none is final before the end.
 inline GenerationOutput beam_search(TextRun& run, const GenerationConfig& config,
                                     const LogitsContext& context, const StepCallback& on_step) {

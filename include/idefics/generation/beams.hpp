@@ -1,12 +1,16 @@
-// What every kind of beam search shares: hypotheses, and the choice of the best continuations.
+// What every kind of beam search shares: hypotheses, and the choice of continuations: the best, or
+// drawn ones. Source: transformers' GenerationMixin._get_top_k_continuations.
 // Letters: n beams, V+A the whole vocabulary, K candidates.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <numeric>
 #include <span>
 #include <vector>
+
+#include <idefics/generation/sampler.hpp>
 
 namespace idefics::inline v0 {
 
@@ -49,16 +53,52 @@ inline void insert_candidate(std::vector<Candidate>& best, std::size_t count, Ca
   if (best.size() > count) best.pop_back();
 }
 
+inline Candidate candidate_at(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabulary,
+                              std::size_t at) {
+  return {.score = sums[at],
+          .beam = static_cast<std::int32_t>(at / vocabulary),
+          .id = static_cast<std::int32_t>(at % vocabulary)};
+}
+
 /// The best `count` of all continuations, best first; among equals the first.
 inline void best_candidates(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabulary,
                             std::size_t count, std::vector<Candidate>& best) {
   best.clear();
   for (std::size_t i = 0; i < sums.size(); ++i) {
     if (best.size() == count && !(sums[i] > best.back().score)) continue;  // nearly always
-    insert_candidate(best, count,
-                     {.score = sums[i],
-                      .beam = static_cast<std::int32_t>(i / vocabulary),
-                      .id = static_cast<std::int32_t>(i % vocabulary)});
+    insert_candidate(best, count, candidate_at(sums, vocabulary, i));
+  }
+}
+
+/// `count` of all continuations, drawn one after the other from softmax(sums) without replacement
+/// and kept in that order. `uniform(i)` is the number in [0, 1) of draw i. When nothing is left that
+/// has a probability above 0, the best of the rest follow, among equals the first. Throws
+/// `non_finite_logits` for a NaN.
+template <class Uniform>
+void draw_candidates(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabulary,
+                     std::size_t count, const Uniform& uniform,
+                     std::span<double> probabilities /*[n,V+A], scratch*/,
+                     std::vector<Candidate>& drawn) {
+  if (std::ranges::any_of(sums, [](float s) { return std::isnan(s); }))
+    fail(ErrorCode::non_finite_logits, "a logits processor made a NaN", {.field = "scores"});
+  softmax(sums, probabilities);
+  drawn.clear();
+  while (drawn.size() < count) {
+    const double left = std::accumulate(probabilities.begin(), probabilities.end(), 0.0);
+    if (!(left > 0)) break;
+    const auto at = static_cast<std::size_t>(draw(probabilities, left * uniform(drawn.size())));
+    drawn.push_back(candidate_at(sums, vocabulary, at));
+    probabilities[at] = 0;
+  }
+  while (drawn.size() < count) {
+    std::size_t best = sums.size();
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      if (best < sums.size() && !(sums[i] > sums[best])) continue;
+      const Candidate c = candidate_at(sums, vocabulary, i);
+      const auto same = [&c](const Candidate& d) { return d.beam == c.beam && d.id == c.id; };
+      if (std::ranges::none_of(drawn, same)) best = i;
+    }
+    drawn.push_back(candidate_at(sums, vocabulary, best));
   }
 }
 

@@ -15,8 +15,9 @@
 namespace idefics::inline v0 {
 
 struct FinishedBeam {
-  double score = 0;               // penalized
-  std::vector<std::int32_t> ids;  // padded prompt, then new tokens without the end token
+  double score = 0;                 // penalized
+  std::vector<std::int32_t> ids;    // padded prompt, then new tokens without the end token
+  std::vector<std::int32_t> trace;  // the beam that each new token continued, the end token's too
 };
 
 class FinishedBeams {
@@ -30,10 +31,11 @@ class FinishedBeams {
   /// In the order they came; at most `beams`, the best.
   const std::vector<FinishedBeam>& list() const { return list_; }
 
-  void add(std::span<const std::int32_t> ids, double sum, std::int64_t new_tokens) {
-    const double score = penalized(sum, new_tokens);
+  /// `trace` has an entry for each new token that `sum` goes over.
+  void add(std::span<const std::int32_t> ids, std::span<const std::int32_t> trace, double sum) {
+    const double score = penalized(sum, std::ssize(trace));
     if (list_.size() == beams_ && !(score > worst_)) return;
-    list_.push_back({score, {ids.begin(), ids.end()}});
+    list_.push_back({score, {ids.begin(), ids.end()}, {trace.begin(), trace.end()}});
     if (list_.size() > beams_)
       list_.erase(std::ranges::min_element(list_, {}, &FinishedBeam::score));
     worst_ = std::ranges::min_element(list_, {}, &FinishedBeam::score)->score;

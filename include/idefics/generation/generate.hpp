@@ -124,7 +124,7 @@ class TokenSearch {
       output.new_tokens.emplace_back(output.sequences.back().begin() + limits_.prompt,
                                      output.sequences.back().end());
     }
-    records_.finish(rows, output);
+    records_.finish(output, [&rows](std::size_t i, std::size_t) { return rows[i]; });
   }
 
  private:

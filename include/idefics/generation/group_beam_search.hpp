@@ -99,7 +99,7 @@ class BeamGroup {
     return running_[static_cast<std::size_t>(c.beam)];
   }
   void add(const Hypothesis& beam) {
-    finished.add(beam.ids, static_cast<double>(beam.score), std::ssize(beam.trace));
+    finished.add(beam.ids, beam.trace, static_cast<double>(beam.score));
   }
 
   /// End tokens among the first candidates finish their beams; the best others run on.
@@ -110,7 +110,10 @@ class BeamGroup {
       if (!rules_.is_eos(c.id)) {
         chosen_.push_back(c);
       } else if (rank < running_.size() && fulfils(rules_.constraints, parent(c).ids)) {
-        finished.add(parent(c).ids, static_cast<double>(c.score), std::ssize(parent(c).trace) + 1);
+        Hypothesis& ended = next_.front();
+        ended.continue_from(parent(c), first_row_ + c.beam, c.id, c.score);
+        ended.ids.pop_back();
+        finished.add(ended.ids, ended.trace, static_cast<double>(c.score));
       }
     }
   }
@@ -185,6 +188,7 @@ class GroupBeamSearch {
   GroupBeamSearch(const GenerationConfig& config, const LogitsContext& context)
       : rules_(config, context),
         pipeline_(config, context),
+        records_(config, context, beam_rows(config, context)),
         returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
         groups_per_prompt_(rules_.beams / rules_.group_size) {
     for (const auto& prompt : context.prompts)
@@ -202,7 +206,7 @@ class GroupBeamSearch {
     BeamGroup& group = groups_[row / rules_.group_size];
     const std::size_t beam = row % rules_.group_size;
     take_log_probs(group.scores(beam), base, additional, row,
-                   std::ssize(group.running()[beam].trace));
+                   std::ssize(group.running()[beam].trace), records_);
   }
 
   /// After all beams of a step: which rows go on, behind which, and with which ids.
@@ -228,18 +232,23 @@ class GroupBeamSearch {
   void finish(GenerationOutput& output) {
     std::size_t longest = 0;
     for (std::size_t first = 0; first < groups_.size(); first += groups_per_prompt_) {
-      for (const FinishedBeam& beam : best_of(first)) {
-        output.sequences.push_back(beam.ids);
+      for (FinishedBeam& beam : best_of(first)) {
+        longest = std::max(longest, beam.ids.size() + !rules_.eos.empty());
+        output.lengths.push_back(std::ssize(beam.trace));
+        output.sequences.push_back(std::move(beam.ids));
+        output.beam_indices.push_back(std::move(beam.trace));
         output.sequences_scores.push_back(static_cast<float>(beam.score));
-        longest = std::max(longest, beam.ids.size() + 1);
       }
     }
     longest = std::min(longest, static_cast<std::size_t>(rules_.limits.longest));
     for (auto& row : output.sequences) {
-      if (row.size() < longest) row.push_back(rules_.eos.front());
+      if (row.size() < longest && !rules_.eos.empty()) row.push_back(rules_.eos.front());
       row.resize(longest, rules_.pad);
     }
+    for (auto& row : output.beam_indices)
+      row.resize(longest - static_cast<std::size_t>(rules_.limits.prompt), -1);
   }
+  StepRecords& records() { return records_; }
 
  private:
   std::int32_t first_row_of_prompt(const BeamGroup& group) const {
@@ -261,6 +270,8 @@ class GroupBeamSearch {
           scores[static_cast<std::size_t>(id)] -= rules_.diversity_penalty;
         pipeline_.process(scores, group.running()[i].ids,
                           static_cast<std::int64_t>(first / groups_per_prompt_));
+        records_.keep_scores(static_cast<std::size_t>(group.first_row()) + i,
+                             std::ssize(group.running()[i].trace), scores);
       }
       group.advance();
       for (const Hypothesis& beam : group.running()) taken.push_back(beam.ids.back());
@@ -282,6 +293,7 @@ class GroupBeamSearch {
 
   GroupRules rules_;
   LogitsPipeline pipeline_;
+  StepRecords records_;
   std::size_t returned_, groups_per_prompt_;
   std::deque<BeamGroup> groups_;  // [B,G]
   std::vector<std::int32_t> rows_, parents_, next_;

@@ -23,7 +23,8 @@ inline GenerationOutput generate_tokens(TextRun& run, const GenerationConfig& co
                                         const LogitsContext& context, const StepCallback& on_step,
                                         Guidance* guidance = nullptr) {
   switch (generation_mode(config)) {
-    case GenerationMode::beam_search: return beam_search(run, config, context, on_step);
+    case GenerationMode::beam_search:
+    case GenerationMode::beam_sample: return beam_search(run, config, context, on_step);
     case GenerationMode::group_beam_search:
     case GenerationMode::constrained_beam_search:
       return group_beam_search(run, config, context, on_step);

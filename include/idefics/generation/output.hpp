@@ -38,7 +38,9 @@ struct GenerationOutput {
   std::vector<std::vector<std::int32_t>> sequences;   // rectangular: padded prompt, then answer
   std::vector<std::vector<std::int32_t>> new_tokens;  // rectangular: the answer alone
   std::vector<std::int64_t> lengths;                  // [R], new tokens before the filling
-  Tensor scores;  // [S,R,V+A] f32 with output_scores: processed; minus infinity behind a row's end
+  // [S,R,V+A] f32 with output_scores: processed; minus infinity behind a row's end; with beams of the
+  // beam that each token continued, as for logits and logprobs
+  Tensor scores;
   Tensor
       logits;  // [S,R,V+A] f32 with output_logits: unprocessed; minus infinity behind a row's end
   std::vector<std::vector<TokenLogProbs>> logprobs;  // [R][lengths] with top_logprobs or best_of
@@ -55,10 +57,13 @@ using StepCallback = std::function<bool(std::span<const std::pair<std::int32_t, 
 class StepRecords {
  public:
   StepRecords(const GenerationConfig& config, const LogitsContext& context, std::int64_t rows)
-      : vocabulary_(static_cast<std::int64_t>(context.vocabulary)), rows_(rows) {
+      : vocabulary_(static_cast<std::int64_t>(context.vocabulary)),
+        rows_(rows),
+        beams_(config.num_beams.value_or(1) > 1),
+        output_logits_(config.output_logits.value_or(false)) {
     const Shape all{context.limits.new_tokens(), rows, vocabulary_};
     if (config.output_scores.value_or(false)) scores_ = Tensor::empty(DType::f32, all);
-    if (config.output_logits.value_or(false)) logits_ = Tensor::empty(DType::f32, all);
+    if (output_logits_ || (beams_ && config.top_logprobs)) logits_ = Tensor::empty(DType::f32, all);
     if (!config.top_logprobs && !config.best_of) return;
     const auto top = static_cast<std::size_t>(config.top_logprobs.value_or(0));
     top_ = std::min(top, context.vocabulary);
@@ -102,21 +107,32 @@ class StepRecords {
     return sum / static_cast<double>(length);
   }
 
-  /// Hands over what was kept of `rows`, whose numbers of new tokens `output.lengths` has.
-  void finish(std::span<const std::size_t> rows, GenerationOutput& output) {
-    const std::int64_t steps = *std::ranges::max_element(output.lengths);
-    output.scores = select(scores_, rows, output.lengths, steps);
-    output.logits = select(logits_, rows, output.lengths, steps);
+  /// Hands over what was kept of the returned rows, whose new tokens and lengths `output` has.
+  /// Step `step` of returned row i was kept as row source(i, step).
+  template <class Source>
+  void finish(GenerationOutput& output, const Source& source) {
+    output.scores = select(scores_, output.lengths, source);
+    if (output_logits_) output.logits = select(logits_, output.lengths, source);
     if (logprobs_.empty()) return;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      output.logprobs.push_back(std::move(logprobs_[rows[i]]));
-      output.logprobs.back().resize(static_cast<std::size_t>(output.lengths[i]));
+    for (std::size_t i = 0; i < output.lengths.size(); ++i) {
+      auto& row = output.logprobs.emplace_back();
+      for (std::size_t step = 0; step < static_cast<std::size_t>(output.lengths[i]); ++step) {
+        const std::size_t from = source(i, step);
+        row.push_back(logprobs_[from][step]);
+        if (beams_) row.back().chosen = chosen(from, step, output.new_tokens[i][step]);
+      }
     }
   }
 
  private:
   float logprob(float logit) const {
     return static_cast<float>(static_cast<double>(logit) - log_sum_);
+  }
+  /// With beams several tokens may continue a row: which was chosen is known at the end.
+  TokenLogProb chosen(std::size_t row, std::size_t step, std::int32_t id) {
+    const auto logits = place(logits_, row, static_cast<std::int64_t>(step));
+    log_sum_ = log_sum_exp(logits);
+    return {id, logprob(logits[static_cast<std::size_t>(id)])};
   }
   std::span<float> place(Tensor& all, std::size_t row, std::int64_t step) const {
     const auto at =
@@ -127,19 +143,21 @@ class StepRecords {
     if (all) std::ranges::copy(values, place(all, row, step).begin());
   }
 
-  /// The chosen rows up to the last step; minus infinity where a row had ended.
-  Tensor select(Tensor& all, std::span<const std::size_t> rows,
-                std::span<const std::int64_t> lengths, std::int64_t steps) const {
+  /// The returned rows up to the last step; minus infinity where a row had ended.
+  template <class Source>
+  Tensor select(Tensor& all, std::span<const std::int64_t> lengths, const Source& source) const {
     if (!all) return {};
-    const auto r = std::ssize(rows);
+    const std::int64_t steps = *std::ranges::max_element(lengths);
+    const auto r = std::ssize(lengths);
     Tensor result = Tensor::empty(DType::f32, {steps, r, vocabulary_});
     const auto out = result.as_mutable<float>();
     const auto v = static_cast<std::size_t>(vocabulary_);
     for (std::int64_t step = 0; step < steps; ++step) {
-      for (std::size_t i = 0; i < rows.size(); ++i) {
+      for (std::size_t i = 0; i < lengths.size(); ++i) {
         const auto to = out.subspan((static_cast<std::size_t>(step * r) + i) * v, v);
         if (step < lengths[i])
-          std::ranges::copy(place(all, rows[i], step), to.begin());
+          std::ranges::copy(place(all, source(i, static_cast<std::size_t>(step)), step),
+                            to.begin());
         else
           std::ranges::fill(to, forbidden);
       }
@@ -148,6 +166,7 @@ class StepRecords {
   }
 
   std::int64_t vocabulary_, rows_;
+  bool beams_, output_logits_;
   Tensor scores_, logits_;                            // [L,R,V+A] or empty
   std::vector<std::vector<TokenLogProbs>> logprobs_;  // [R][L] or empty
   std::size_t top_ = 0;

@@ -162,10 +162,6 @@ inline void check_processors(const GenerationConfig& c) {
 
 /// What beams do not have yet is refused, not passed over.
 inline void check_beam_outputs(const GenerationConfig& c) {
-  if (c.num_beams.value_or(1) == 1) return;
-  if (c.output_scores.value_or(false)) refuse_option("output_scores", "is not kept with num_beams");
-  if (c.output_logits.value_or(false)) refuse_option("output_logits", "is not kept with num_beams");
-  if (c.top_logprobs) refuse_option("top_logprobs", "is not kept with num_beams");
   if (c.num_beam_groups.value_or(1) == 1 && c.force_words_ids.empty()) return;
   const char* mode = "is not supported with num_beam_groups or force_words_ids";
   if (!c.stop_strings.empty()) refuse_option("stop_strings", mode);
@@ -210,9 +206,9 @@ inline void require_supported_mode(const GenerationConfig& config) {
     case GenerationMode::greedy_search:
     case GenerationMode::sample:
     case GenerationMode::beam_search:
+    case GenerationMode::beam_sample:
     case GenerationMode::group_beam_search:
     case GenerationMode::constrained_beam_search: return;
-    case GenerationMode::beam_sample: detail::refuse_option("num_beams", "is not supported yet");
     case GenerationMode::contrastive_search:
       detail::refuse_option("penalty_alpha", "is not supported yet");
     case GenerationMode::dola_generation:
