@@ -190,7 +190,8 @@ class GroupBeamSearch {
         pipeline_(config, context),
         records_(config, context, beam_rows(config, context)),
         returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
-        groups_per_prompt_(rules_.beams / rules_.group_size) {
+        groups_per_prompt_(rules_.beams / rules_.group_size),
+        stopped_(context.prompts.size()) {
     for (const auto& prompt : context.prompts)
       for (std::size_t g = 0; g < groups_per_prompt_; ++g)
         groups_.emplace_back(rules_, config, prompt,
@@ -212,16 +213,13 @@ class GroupBeamSearch {
   /// After all beams of a step: which rows go on, behind which, and with which ids.
   void advance() {
     rows_.clear(), parents_.clear(), next_.clear();
-    for (std::size_t first = 0; first < groups_.size(); first += groups_per_prompt_)
+    for (std::size_t prompt = 0; prompt < stopped_.size(); ++prompt) {
+      if (stopped_[prompt]) continue;
+      const std::size_t first = prompt * groups_per_prompt_;
       advance_prompt(first);
-    for (const BeamGroup& group : groups_) {
-      if (group.done() || std::ssize(group.running()[0].ids) >= rules_.limits.longest) continue;
-      for (std::size_t i = 0; i < rules_.group_size; ++i) {
-        const Hypothesis& beam = group.running()[i];
-        rows_.push_back(group.first_row() + static_cast<std::int32_t>(i));
-        parents_.push_back(beam.trace.size() == 1 ? first_row_of_prompt(group) : beam.trace.back());
-        next_.push_back(beam.ids.back());
-      }
+      stopped_[prompt] = stops(first);
+      for (std::size_t g = first; !stopped_[prompt] && g < first + groups_per_prompt_; ++g)
+        go_on(groups_[g]);
     }
   }
   std::span<const std::int32_t> rows() const { return rows_; }
@@ -254,6 +252,32 @@ class GroupBeamSearch {
   std::int32_t first_row_of_prompt(const BeamGroup& group) const {
     const auto n = static_cast<std::int32_t>(rules_.beams);
     return group.first_row() / n * n;
+  }
+
+  void go_on(const BeamGroup& group) {
+    if (group.done()) return;
+    for (std::size_t i = 0; i < rules_.group_size; ++i) {
+      const Hypothesis& beam = group.running()[i];
+      rows_.push_back(group.first_row() + static_cast<std::int32_t>(i));
+      parents_.push_back(beam.trace.size() == 1 ? first_row_of_prompt(group) : beam.trace.back());
+      next_.push_back(beam.ids.back());
+    }
+  }
+
+  /// A prompt stops when a criterion holds for all of its beams at once. A group that is done chose
+  /// padding, which only an end token among it makes an end.
+  bool stops(std::size_t first) const {
+    bool over = rules_.stopping.out_of_time();
+    for (std::size_t g = first; g < first + groups_per_prompt_; ++g)
+      over = over || std::ssize(groups_[g].running()[0].ids) >= rules_.limits.longest;
+    if (over) return true;
+    for (std::size_t g = first; g < first + groups_per_prompt_; ++g) {
+      const auto ends = [this](const Hypothesis& beam) { return rules_.stopping.ends(beam.ids); };
+      if (groups_[g].done() ? !rules_.is_eos(rules_.pad)
+                            : !std::ranges::all_of(groups_[g].running(), ends))
+        return false;
+    }
+    return true;
   }
 
   void advance_prompt(std::size_t first) {
@@ -296,6 +320,7 @@ class GroupBeamSearch {
   StepRecords records_;
   std::size_t returned_, groups_per_prompt_;
   std::deque<BeamGroup> groups_;  // [B,G]
+  std::vector<bool> stopped_;     // [B]
   std::vector<std::int32_t> rows_, parents_, next_;
 };
 

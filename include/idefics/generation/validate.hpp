@@ -160,15 +160,6 @@ inline void check_processors(const GenerationConfig& c) {
   if (c.output_attentions.value_or(false)) refuse_option("output_attentions", "is not supported");
 }
 
-/// What beams do not have yet is refused, not passed over.
-inline void check_beam_outputs(const GenerationConfig& c) {
-  if (c.num_beam_groups.value_or(1) == 1 && c.force_words_ids.empty()) return;
-  const char* mode = "is not supported with num_beam_groups or force_words_ids";
-  if (!c.stop_strings.empty()) refuse_option("stop_strings", mode);
-  if (!c.stopping_criteria.empty()) refuse_option("stopping_criteria", mode);
-  if (c.max_time) refuse_option("max_time", mode);
-}
-
 inline void check_texts(const GenerationConfig& c) {
   for (const std::string& text : c.stop_strings)
     if (text.empty()) refuse_option("stop_strings", "a stop string is empty");
@@ -196,7 +187,6 @@ inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
   detail::check_answers(config);
   detail::check_processors(config);
   detail::check_beams(config);
-  detail::check_beam_outputs(config);
   detail::check_texts(config);
 }
 

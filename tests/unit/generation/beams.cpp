@@ -85,3 +85,43 @@ TEST_CASE("a callback ends beam search after any step with the beams as they sta
   CHECK(whole.new_tokens == output.new_tokens);
   CHECK(whole.sequences_scores == output.sequences_scores);
 }
+
+TEST_CASE("diverse and constrained beams stop when a criterion holds for all beams of a prompt") {
+  auto model = golden::load("published", {.dtype = DType::f32});
+  std::mt19937 random(8);
+  const auto inputs = testing::batch_of({testing::random_prompt(random, model.config(), 5, 1),
+                                         testing::random_prompt(random, model.config(), 3, 1)},
+                                        model.config(), true);
+  const auto prompt = static_cast<std::size_t>(inputs.input_ids.dim(1));
+  GenerationConfig diverse{.eos_token_id = Ids{}, .num_beams = 4};
+  GenerationConfig constrained = diverse;
+  diverse.num_beam_groups = 2, diverse.diversity_penalty = 0.5;
+  constrained.force_words_ids = {{{7, 8}}};
+  for (GenerationConfig config : {diverse, constrained}) {
+    config.max_new_tokens = 3;
+    const auto three = model.generate(inputs, config);
+    config.max_new_tokens = 9;
+    const auto nine = model.generate(inputs, config);
+    const auto longer_by = [prompt](std::size_t n) {
+      return [=](std::span<const std::int32_t> ids) { return ids.size() >= prompt + n; };
+    };
+    config.stopping_criteria = {longer_by(3)};
+    const auto stopped = model.generate(inputs, config);
+    CHECK(stopped.new_tokens == three.new_tokens);
+    CHECK(stopped.sequences_scores == three.sequences_scores);
+
+    int calls = 0;  // never all beams at once
+    config.stopping_criteria = {[&calls](auto) { return ++calls % 2 == 0; }};
+    CHECK(model.generate(inputs, config).new_tokens == nine.new_tokens);
+
+    config.stopping_criteria.clear();
+    config.stop_strings = {"aaa"};
+    config.token_texts = std::make_shared<const std::vector<std::string>>(
+        static_cast<std::size_t>(model.config().total_vocab_size()), "a");
+    CHECK(model.generate(inputs, config).new_tokens[0].size() == 1);
+
+    config.stop_strings.clear();
+    config.max_time = 1e-9;
+    CHECK(model.generate(inputs, config).new_tokens[0].size() == 1);
+  }
+}
