@@ -169,7 +169,9 @@ class Fetch {
     if (proxy.empty()) return;
     const UrlParts parts = split_url(proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME);
     proxy_ = resolve(parts.host, parts.port.empty() ? "1080" : parts.port);
-    for (const SocketAddress& address : resolve(at_.host, at_.port.empty() ? at_.scheme : at_.port))
+    // by number: names of ports need a file that bare systems lack
+    const std::string port = at_.scheme == "https" ? "443" : "80";
+    for (const SocketAddress& address : resolve(at_.host, at_.port.empty() ? port : at_.port))
       if (!allowed(*reinterpret_cast<const sockaddr*>(address.data()), address.size()))
         fail_private();
   }
