@@ -52,7 +52,7 @@ done
 case $(head -c 5 "$scratch/out") in "a red") ;; *) complain "the text so far: $(head -c 50 "$scratch/out")" ;; esac
 
 # A bar only where stderr is a terminal, only for what takes a while, never with --quiet.
-if command -v script >/dev/null; then
+if script -qec true /dev/null </dev/null >"$scratch/out" 2>&1; then # a bare root may have no terminals
   long="generate 'a red' --min-new-tokens 1500 --max-new-tokens 1500 >$scratch/out"
   TERM=xterm script -qec "'$idefics' $long" /dev/null </dev/null >"$scratch/bar"
   grep -q 'generation \[' "$scratch/bar" || complain "no bar on a terminal"
