@@ -1,5 +1,6 @@
-# Applies one mutant to a copy of the headers, builds the test it names, and fails unless an assertion
-# of that test fails that holds without the mutant. The file format, by example:
+# A mutant in two steps. With COPY: applies it to a copy of the headers. With PROGRAM, the test that was
+# built against that copy: fails unless an assertion fails that holds in ORIGINAL, the same test without the
+# mutant. The file format, by example:
 #
 #   Queries see the key of the next token as well.
 #   file: idefics/backend/cpu/attention.inl
@@ -22,33 +23,25 @@ set(cases "${CMAKE_MATCH_2}")
 set(old "${CMAKE_MATCH_3}")
 set(new "${CMAKE_MATCH_4}")
 
+if(COPY)
+  file(REMOVE_RECURSE ${COPY})
+  file(COPY ${SOURCE}/ DESTINATION ${COPY})
+  file(READ ${COPY}/${header} text)
+  string(FIND "${text}" "${old}" first)
+  string(FIND "${text}" "${old}" last REVERSE)
+  if(first EQUAL -1 OR NOT first EQUAL last)
+    message(FATAL_ERROR "stale mutant ${MUTANT}: its text is not exactly once in ${header}:\n${old}")
+  endif()
+  string(REPLACE "${old}" "${new}" text "${text}")
+  file(WRITE ${COPY}/${header} "${text}")
+  return()
+endif()
+
 execute_process(COMMAND ${ORIGINAL} ${cases} --abort
                 RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(NOT code EQUAL 0)
   message(FATAL_ERROR "the test does not pass without the mutant (${code}):\n${output}")
 endif()
-
-file(REMOVE_RECURSE ${COPY})
-file(COPY ${SOURCE}/ DESTINATION ${COPY})
-file(READ ${COPY}/${header} text)
-string(FIND "${text}" "${old}" first)
-string(FIND "${text}" "${old}" last REVERSE)
-if(first EQUAL -1 OR NOT first EQUAL last)
-  message(FATAL_ERROR "stale mutant: its text is not exactly once in ${header}:\n${old}")
-endif()
-string(REPLACE "${old}" "${new}" text "${text}")
-file(WRITE ${COPY}/${header} "${text}")
-
-set(config)
-if(CONFIG)
-  set(config --config ${CONFIG})
-endif()
-execute_process(COMMAND ${CMAKE_COMMAND} --build ${BUILD} --target ${TARGET} ${config}
-                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
-if(NOT code EQUAL 0)
-  message(FATAL_ERROR "the mutant does not compile, so it proves nothing:\n${output}")
-endif()
-
 execute_process(COMMAND ${PROGRAM} ${cases} --abort
                 RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(code EQUAL 0)
