@@ -83,7 +83,10 @@ class Model {
   std::unique_ptr<Parts> parts_;
 };
 
-inline Model Model::from_pretrained(std::string_view directory_or_repo, ModelOptions options) {
+#if IDEFICS_ENGINE_BODIES
+
+IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
+                                                   ModelOptions options) {
   if (options.device_map != "auto" && options.device_map != "cpu")
     fail(ErrorCode::device_unavailable, "this build has no device \"" + options.device_map + "\"",
          {.field = "device_map"});
@@ -107,7 +110,7 @@ inline Model Model::from_pretrained(std::string_view directory_or_repo, ModelOpt
                 options.prefill_chunk, std::move(options.progress)}));
 }
 
-inline ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options) {
+IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options) {
   auto sequences = make_sequences(inputs, config());
   const auto slots =
       encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
@@ -133,8 +136,10 @@ inline ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options
   return output;
 }
 
-inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationConfig& asked,
-                                        ForwardOptions options, const StepCallback& on_step) {
+IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
+                                                       const GenerationConfig& asked,
+                                                       ForwardOptions options,
+                                                       const StepCallback& on_step) {
   const GenerationConfig config = asked.merged_over(parts_->generation_config);
   validate(config, this->config().total_vocab_size());
   require_supported_mode(config);
@@ -177,7 +182,8 @@ inline GenerationOutput Model::generate(const Inputs& inputs, const GenerationCo
 }
 
 /// `on_step`, after whoever watches progress has been told of the step.
-inline StepCallback Model::reported(const StepCallback& on_step, const LengthLimits& limits) const {
+IDEFICS_ENGINE_INLINE StepCallback Model::reported(const StepCallback& on_step,
+                                                   const LengthLimits& limits) const {
   if (!parts_->progress) return on_step;
   return [&on_step, &progress = parts_->progress, steps = std::int64_t{0},
           total = limits.new_tokens()](auto chosen) mutable {
@@ -186,8 +192,8 @@ inline StepCallback Model::reported(const StepCallback& on_step, const LengthLim
   };
 }
 
-inline Tensor Model::gather_image_hidden_states(
-    const std::vector<std::vector<std::int32_t>>& slots) const {
+IDEFICS_ENGINE_INLINE Tensor
+Model::gather_image_hidden_states(const std::vector<std::vector<std::int32_t>>& slots) const {
   const auto rows = std::ssize(slots), pictures = std::ssize(slots.front());
   const std::int64_t l = parts_->pictures.latents(), d = config().vision.embed_dim;
   Tensor result = Tensor::empty(DType::f32, {rows, pictures, l, d});
@@ -201,5 +207,7 @@ inline Tensor Model::gather_image_hidden_states(
   }
   return result;
 }
+
+#endif
 
 }  // namespace idefics::inline v0

@@ -140,8 +140,11 @@ class Processor {
   ImageProcessor image_processor_;
 };
 
+#if IDEFICS_ENGINE_BODIES
+
 /// "<s>" and the items joined: texts lose spaces at their ends, pictures become their tokens.
-inline Processor::Row Processor::read(const Prompt& prompt, const ProcessorOptions& options) const {
+IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt,
+                                                     const ProcessorOptions& options) const {
   Row row;
   std::string text = "<s>";
   bool last_was_image = false, last_was_text = false;
@@ -176,7 +179,8 @@ inline Processor::Row Processor::read(const Prompt& prompt, const ProcessorOptio
 }
 
 /// For every token the latest picture before it (its own token included), or -1; none after an eos.
-inline std::vector<std::int64_t> Processor::pictures_seen(std::span<const std::int64_t> ids) const {
+IDEFICS_ENGINE_INLINE std::vector<std::int64_t> Processor::pictures_seen(
+    std::span<const std::int64_t> ids) const {
   const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1),
                      eos = tokenizer_.eos_id();
   std::vector<std::int64_t> seen;
@@ -190,8 +194,8 @@ inline std::vector<std::int64_t> Processor::pictures_seen(std::span<const std::i
   return seen;
 }
 
-inline Inputs Processor::operator()(const std::vector<Prompt>& batch,
-                                    const ProcessorOptions& options) const {
+IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& batch,
+                                                   const ProcessorOptions& options) const {
   if (batch.empty()) fail(ErrorCode::empty_prompt, "the batch has no prompt");
   std::vector<Row> rows;
   std::int64_t t = 0, n = 1;
@@ -243,6 +247,8 @@ inline Inputs Processor::operator()(const std::vector<Prompt>& batch,
   }
   return in;
 }
+
+#endif
 
 namespace detail {
 

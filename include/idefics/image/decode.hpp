@@ -15,6 +15,8 @@
 
 namespace idefics::inline v0 {
 
+#if IDEFICS_ENGINE_BODIES
+
 namespace detail {
 
 inline bool starts_with(std::span<const std::byte> bytes, std::string_view magic) {
@@ -23,8 +25,8 @@ inline bool starts_with(std::span<const std::byte> bytes, std::string_view magic
 
 }  // namespace detail
 
-inline Image Image::decode(std::span<const std::byte> encoded, std::string_view name,
-                           const ImageLimits& limits) {
+IDEFICS_ENGINE_INLINE Image Image::decode(std::span<const std::byte> encoded, std::string_view name,
+                                          const ImageLimits& limits) {
   const std::string file(name);
   if (encoded.size() > limits.max_file_bytes)
     fail(ErrorCode::image_too_large, "the file is too large",
@@ -47,9 +49,12 @@ inline Image Image::decode(std::span<const std::byte> encoded, std::string_view 
        {.file = file});
 }
 
-inline Image Image::open(const std::filesystem::path& path, const ImageLimits& limits) {
+IDEFICS_ENGINE_INLINE Image Image::open(const std::filesystem::path& path,
+                                        const ImageLimits& limits) {
   const std::string file = read_file(path, limits.max_file_bytes, ErrorCode::image_too_large);
   return decode(std::as_bytes(std::span(file)), path.string(), limits);
 }
+
+#endif
 
 }  // namespace idefics::inline v0

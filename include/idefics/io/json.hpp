@@ -107,8 +107,17 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
 
 /// Parses `text`; `file` is named in errors. Throws `invalid_json`, `duplicate_key`,
 /// `oversized_file`.
-inline Json parse_json(std::string_view text, std::string_view file,
-                       const JsonLimits& limits = {}) {
+IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view file,
+                                      const JsonLimits& limits = {});
+
+inline Json read_json_file(const std::filesystem::path& path, const JsonLimits& limits = {}) {
+  return parse_json(read_text_file(path, limits.bytes), path.string(), limits);
+}
+
+#if IDEFICS_ENGINE_BODIES
+
+IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view file,
+                                      const JsonLimits& limits) {
   if (text.size() > limits.bytes)
     fail(ErrorCode::oversized_file, "the JSON text is larger than its kind may be",
          {.file = std::string(file), .actual = text.size(), .limit = limits.bytes});
@@ -118,8 +127,6 @@ inline Json parse_json(std::string_view text, std::string_view file,
   return handler.take();
 }
 
-inline Json read_json_file(const std::filesystem::path& path, const JsonLimits& limits = {}) {
-  return parse_json(read_text_file(path, limits.bytes), path.string(), limits);
-}
+#endif
 
 }  // namespace idefics::inline v0

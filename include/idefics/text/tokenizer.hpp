@@ -35,9 +35,7 @@ class Tokenizer {
  public:
   /// Reads the tokenizer files of a directory. Throws `not_a_checkpoint` or `invalid_tokenizer`.
   static Tokenizer from_pretrained(const std::filesystem::path& directory,
-                                   TokenizerFormat format = TokenizerFormat::any) {
-    return Tokenizer(read_tokenizer_files(directory, format), directory.string());
-  }
+                                   TokenizerFormat format = TokenizerFormat::any);
 
   /// Ids of a text. Throws `invalid_utf8` naming the offset of the first bad byte.
   std::vector<std::int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
@@ -104,7 +102,14 @@ class Tokenizer {
   std::unordered_map<std::string, std::int32_t> ids_;
 };
 
-inline Tokenizer::Tokenizer(TokenizerDescription about, std::string file)
+#if IDEFICS_ENGINE_BODIES
+
+IDEFICS_ENGINE_INLINE Tokenizer Tokenizer::from_pretrained(const std::filesystem::path& directory,
+                                                           TokenizerFormat format) {
+  return Tokenizer(read_tokenizer_files(directory, format), directory.string());
+}
+
+IDEFICS_ENGINE_INLINE Tokenizer::Tokenizer(TokenizerDescription about, std::string file)
     : about_(std::move(about)),
       file_(std::move(file)),
       pieces_(std::make_shared<sentencepiece::SentencePieceProcessor>()) {
@@ -133,8 +138,8 @@ inline Tokenizer::Tokenizer(TokenizerDescription about, std::string file)
     (void)required(token);
 }
 
-inline std::vector<std::int32_t> Tokenizer::encode(std::string_view text,
-                                                   EncodeOptions options) const {
+IDEFICS_ENGINE_INLINE std::vector<std::int32_t> Tokenizer::encode(std::string_view text,
+                                                                  EncodeOptions options) const {
   if (const auto valid = valid_utf8_prefix(text); valid != text.size())
     fail(ErrorCode::invalid_utf8, "the text is not UTF-8", {.offset = valid});
   std::vector<std::int32_t> ids;
@@ -151,8 +156,8 @@ inline std::vector<std::int32_t> Tokenizer::encode(std::string_view text,
 }
 
 /// The first added token at or behind `from`; of several at one place, the longest.
-inline std::optional<Tokenizer::Match> Tokenizer::next_added_token(std::string_view text,
-                                                                   std::size_t from) const {
+IDEFICS_ENGINE_INLINE std::optional<Tokenizer::Match> Tokenizer::next_added_token(
+    std::string_view text, std::size_t from) const {
   std::optional<Match> best;
   // one pass over the text: only places where some token's first byte stands are looked at
   for (std::size_t at = from;
@@ -169,7 +174,8 @@ inline std::optional<Tokenizer::Match> Tokenizer::next_added_token(std::string_v
 }
 
 /// The library puts the "▁" in front and turns spaces into "▁", as the proto it was given asks.
-inline void Tokenizer::encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const {
+IDEFICS_ENGINE_INLINE void Tokenizer::encode_piece(std::string_view piece,
+                                                   std::vector<std::int32_t>& ids) const {
   if (piece.empty()) return;
   std::vector<int> found;
   const auto status = pieces_->Encode(piece, &found);
@@ -178,6 +184,8 @@ inline void Tokenizer::encode_piece(std::string_view piece, std::vector<std::int
          {.file = file_});
   ids.insert(ids.end(), found.begin(), found.end());
 }
+
+#endif
 
 namespace detail {
 

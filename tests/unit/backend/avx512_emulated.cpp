@@ -1,8 +1,8 @@
 // The AVX-512 kernels without AVX-512: their intrinsics become loops (support/avx512_emulated.hpp),
 // and the sweeps of isa_bits.cpp and convert.cpp hold them against the scalar kernels, bit for bit.
 // "avx2" stands for the kernels of AVX-512 alone here, "avx512" for those with `vdpbf16ps`.
-#ifndef IDEFICS_EXTERN_KERNELS
-#define IDEFICS_EXTERN_KERNELS  // this program brings its own kernels_for
+#ifndef IDEFICS_EXTERN_ENGINE
+#define IDEFICS_EXTERN_ENGINE  // this program brings its own kernels_for
 #endif
 #include <algorithm>
 #include <type_traits>

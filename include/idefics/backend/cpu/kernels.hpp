@@ -1,25 +1,18 @@
 // The kernels, compiled once for each instruction set, and the choice among them.
-//
-// They take seconds to compile. A program of many units may define IDEFICS_EXTERN_KERNELS in all of
-// them and IDEFICS_DEFINE_KERNELS in one that includes this header: then that unit alone has them.
 #pragma once
 
 #include <idefics/backend/cpu/isa.hpp>
 #include <idefics/backend/cpu/kernel_table.hpp>
 
-#if defined(IDEFICS_EXTERN_KERNELS) && !defined(IDEFICS_DEFINE_KERNELS)
-
 namespace idefics::inline v0::detail::cpu {
-KernelTable kernels_for(Isa isa, bool native_bf16 = true);
-}
 
-#else
+/// The kernels for `isa`, which this CPU must have. `native_bf16` allows `vdpbf16ps` where it
+/// exists; the bits are the same without.
+IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true);
 
-#if defined(IDEFICS_DEFINE_KERNELS)
-#define IDEFICS_KERNELS_INLINE
-#else
-#define IDEFICS_KERNELS_INLINE inline
-#endif
+}  // namespace idefics::inline v0::detail::cpu
+
+#if IDEFICS_ENGINE_BODIES
 
 #include <algorithm>
 #include <type_traits>
@@ -83,9 +76,7 @@ IDEFICS_CPU_REGION_END
 
 namespace idefics::inline v0::detail::cpu {
 
-/// The kernels for `isa`, which this CPU must have. `native_bf16` allows `vdpbf16ps` where it
-/// exists; the bits are the same without.
-IDEFICS_KERNELS_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true) {
+IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16) {
 #if IDEFICS_CPU_X86
   if (isa == Isa::avx512) {
     KernelTable table = avx512::table;
@@ -101,7 +92,6 @@ IDEFICS_KERNELS_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true)
 #endif
   return scalar::table;
 }
-#undef IDEFICS_KERNELS_INLINE
 
 }  // namespace idefics::inline v0::detail::cpu
 
