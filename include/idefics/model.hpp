@@ -14,6 +14,8 @@
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/core/progress.hpp>
+#include <idefics/generation/assisted_search.hpp>
+#include <idefics/generation/draft_model.hpp>
 #include <idefics/generation/modes.hpp>
 #include <idefics/generation/read_config.hpp>
 #include <idefics/io/checkpoint.hpp>
@@ -78,6 +80,11 @@ class Model {
   explicit Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
   StepCallback reported(const StepCallback& on_step, const LengthLimits& limits) const;
+  std::unique_ptr<CandidateGenerator> candidates(const GenerationConfig& config,
+                                                 const LogitsContext& context, const Inputs& inputs,
+                                                 bool interpolate) const;
+  std::unique_ptr<DraftModel> draft(const GenerationConfig& config, const LogitsContext& context,
+                                    const Inputs& inputs, bool interpolate) const;
   Tensor gather_image_hidden_states(const std::vector<std::vector<std::int32_t>>& slots) const;
 
   std::unique_ptr<Parts> parts_;
@@ -170,15 +177,59 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
     guidance.emplace(*negative, *config.guidance_scale, context.vocabulary,
                      answers_per_prompt(config));
   }
+  const auto guesses = candidates(config, context, inputs, options.interpolate_pos_encoding);
+  if (guesses) how.tokens_per_step = guesses->longest() + 1;
   how.past = options.past_key_values;
   TextRun run = make_run(std::move(sequences), std::move(how));
   const std::int64_t known_tokens = run.length(0);
   run.report_to(parts_->progress);
-  GenerationOutput output = generate_tokens(run, config, context, reported(on_step, context.limits),
-                                            guidance ? &*guidance : nullptr);
+  const StepCallback step = reported(on_step, context.limits);
+  GenerationOutput output =
+      guesses ? assisted_search(run, *guesses, config, context, step)
+              : generate_tokens(run, config, context, step, guidance ? &*guidance : nullptr);
+  if (const auto* draft = dynamic_cast<const DraftModel*>(guesses.get());
+      draft && draft->settings().keeps)
+    config.assistant_model->parts_->generation_config.num_assistant_tokens =
+        draft->settings().tokens;
   output.timings.vision_s = vision_s;
   output.timings.prefill_tokens = prompt_tokens - known_tokens;
   return output;
+}
+
+/// What guesses tokens, or null where the options ask for no assistance.
+inline std::unique_ptr<CandidateGenerator> Model::candidates(const GenerationConfig& config,
+                                                             const LogitsContext& context,
+                                                             const Inputs& inputs,
+                                                             bool interpolate) const {
+  if (generation_mode(config) != GenerationMode::assisted_generation) return nullptr;
+  const char* option = config.assistant_model ? "assistant_model" : "prompt_lookup_num_tokens";
+  if (context.prompts.size() > 1)
+    fail(ErrorCode::invalid_option, "takes one prompt at a time",
+         {.field = option, .actual = context.prompts.size(), .limit = 1});
+  if (!config.assistant_model) return std::make_unique<PromptLookup>(config, context);
+  const std::int64_t theirs = config.assistant_model->config().total_vocab_size();
+  if (theirs != this->config().total_vocab_size())
+    fail(ErrorCode::invalid_option, "has another vocabulary than the model",
+         {.field = option,
+          .actual = static_cast<std::uint64_t>(theirs),
+          .limit = static_cast<std::uint64_t>(context.vocabulary)});
+  return config.assistant_model->draft(config, context, inputs, interpolate);
+}
+
+/// This model as the draft model of another one's generation.
+inline std::unique_ptr<DraftModel> Model::draft(const GenerationConfig& config,
+                                                const LogitsContext& context, const Inputs& inputs,
+                                                bool interpolate) const {
+  auto sequences = make_sequences(inputs, this->config());
+  const auto slots =
+      encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
+                      seen_pictures(inputs, sequences), interpolate, parts_->progress);
+  const std::int64_t padding = inputs.input_ids.dim(1) - std::ssize(sequences[0].ids);
+  const auto settings = DraftSettings::of(config.merged_over(parts_->generation_config));
+  TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
+              context.limits.new_tokens(), parts_->prefill_chunk, LogitRows::last,
+              {.tokens_per_step = DraftModel::tokens_per_step});
+  return std::make_unique<DraftModel>(std::move(run), config, context, settings, padding);
 }
 
 /// `on_step`, after whoever watches progress has been told of the step.

@@ -25,6 +25,7 @@ done
 
 "$venv/bin/python" make_beams.py --out "$out"
 "$venv/bin/python" make_beam_samples.py --out "$out"
+"$venv/bin/python" make_lookup.py --out "$out"
 old="$venv-transformers-4.56.2" # the last release with group and constrained beams
 if [ ! -x "$old/bin/python" ]; then
   python3 -m venv "$old"

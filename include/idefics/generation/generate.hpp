@@ -105,6 +105,8 @@ class TokenSearch {
   }
   void clear_step() { chosen_.clear(); }
 
+  /// The padded prompt and what a row has chosen since.
+  IdSpan sequence(std::size_t row) const { return sequences_[row]; }
   std::span<const std::int32_t> active() const { return active_; }
   std::span<const std::int32_t> next() const { return next_; }
   std::span<const std::pair<std::int32_t, std::int32_t>> chosen() const { return chosen_; }

@@ -33,6 +33,12 @@ struct TokenLogProbs {
   std::vector<TokenLogProb> top;  // likeliest first
 };
 
+/// A forward pass of assisted decoding: it gives accepted + 1 tokens.
+struct AssistedRound {
+  std::int64_t guesses = 0;   // tokens that were guessed
+  std::int64_t accepted = 0;  // of them, those that were chosen with another token behind them
+};
+
 /// Letters: R rows (num_return_sequences for each prompt, together), S steps, V+A vocabulary.
 struct GenerationOutput {
   std::vector<std::vector<std::int32_t>> sequences;   // rectangular: padded prompt, then answer
@@ -47,6 +53,7 @@ struct GenerationOutput {
   std::vector<float> sequences_scores;               // with beams: penalized, one per sequence
   std::vector<std::vector<std::int32_t>>
       beam_indices;  // with beams: the beam of the batch that each new token continued, or -1
+  std::vector<AssistedRound> rounds;  // with assistance: one per pass behind the prompt's
   GenerationTimings timings;
 };
 

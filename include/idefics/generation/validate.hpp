@@ -160,6 +160,21 @@ inline void check_processors(const GenerationConfig& c) {
   if (c.output_attentions.value_or(false)) refuse_option("output_attentions", "is not supported");
 }
 
+inline void check_assistance(const GenerationConfig& c) {
+  if (!c.assistant_model && !c.prompt_lookup_num_tokens) return;
+  const char* option = c.assistant_model ? "assistant_model" : "prompt_lookup_num_tokens";
+  if (c.assistant_model && c.prompt_lookup_num_tokens)
+    refuse_option(option, "cannot be combined with prompt_lookup_num_tokens");
+  if (generation_mode(c) != GenerationMode::assisted_generation)
+    refuse_option(option, "goes with greedy search and sampling, and with no other mode");
+  if (c.num_return_sequences.value_or(1) > 1)
+    refuse_option("num_return_sequences", std::string("above 1 cannot be combined with ") + option);
+  if (c.best_of.value_or(1) > 1)
+    refuse_option("best_of", std::string("above 1 cannot be combined with ") + option);
+  if (c.guidance_scale.value_or(1.0) != 1.0)
+    refuse_option("guidance_scale", std::string("cannot be combined with ") + option);
+}
+
 inline void check_texts(const GenerationConfig& c) {
   for (const std::string& text : c.stop_strings)
     if (text.empty()) refuse_option("stop_strings", "a stop string is empty");
@@ -187,6 +202,7 @@ inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
   detail::check_answers(config);
   detail::check_processors(config);
   detail::check_beams(config);
+  detail::check_assistance(config);
   detail::check_texts(config);
 }
 
@@ -198,13 +214,12 @@ inline void require_supported_mode(const GenerationConfig& config) {
     case GenerationMode::beam_search:
     case GenerationMode::beam_sample:
     case GenerationMode::group_beam_search:
-    case GenerationMode::constrained_beam_search: return;
+    case GenerationMode::constrained_beam_search:
+    case GenerationMode::assisted_generation: return;
     case GenerationMode::contrastive_search:
       detail::refuse_option("penalty_alpha", "is not supported yet");
     case GenerationMode::dola_generation:
       detail::refuse_option("dola_layers", "is not supported yet");
-    case GenerationMode::assisted_generation:
-      detail::refuse_option("prompt_lookup_num_tokens", "is not supported yet");
   }
 }
 
