@@ -149,7 +149,6 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
                                                        const StepCallback& on_step) {
   const GenerationConfig config = asked.merged_over(parts_->generation_config);
   validate(config, this->config().total_vocab_size());
-  require_supported_mode(config);
   auto sequences = make_sequences(inputs, this->config());
   const LogitsContext context{
       .vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
@@ -165,11 +164,13 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   std::int64_t prompt_tokens = 0;
   for (const Sequence& sequence : sequences) prompt_tokens += std::ssize(sequence.ids);
   const auto make_run = [&](std::vector<Sequence> rows, TextRunOptions how) {
-    return TextRun(parts_->model, *parts_->backend, parts_->pictures, std::move(rows), slots,
-                   context.limits.new_tokens(), parts_->prefill_chunk, LogitRows::last,
-                   std::move(how));
+    return TextRun(
+        parts_->model, *parts_->backend, parts_->pictures, std::move(rows), slots,
+        context.limits.new_tokens(), parts_->prefill_chunk,
+        how.hidden ? LogitRows::all : LogitRows::last,  // a hidden state comes with logits
+        std::move(how));
   };
-  TextRunOptions how = run_options(config);
+  TextRunOptions how = run_options(config, this->config());
   std::optional<TextRun> negative;
   std::optional<Guidance> guidance;
   if (is_guided(config)) {

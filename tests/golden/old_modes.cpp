@@ -11,6 +11,14 @@ TEST_CASE("diverse beams equal those of transformers 4.56.2") {
   CHECK(golden::compare_cases("groups.json") >= 85);
 }
 
+TEST_CASE("contrastive search equals that of transformers 4.55.4") {
+  CHECK(golden::compare_cases("contrastive.json") >= 120);
+}
+
+TEST_CASE("DoLa equals that of transformers 4.55.4") {
+  CHECK(golden::compare_cases("dola.json") >= 105);
+}
+
 TEST_CASE("constrained beams equal those of transformers 4.56.2") {
   CHECK(golden::compare_cases("constrained.json") >= 90);
 }

@@ -63,33 +63,35 @@ def constrained(rng, i, vocabulary):
 
 
 def contrastive(rng, i, vocabulary):
-    return dict(penalty_alpha=rng.choice((0.2, 0.4, 0.6, 0.8)), top_k=rng.randint(2, 6))
+    return dict(penalty_alpha=rng.choice((0.1, 0.2, 0.4, 0.6, 0.8, 0.9)), top_k=rng.choice((2, 3, 4, 5, 6, 20)))
 
 
 def dola(rng, i, vocabulary):
-    return dict(dola_layers=("low", "high", [0, 1], [2], [1, 3])[i % 5])
+    return dict(dola_layers=("low", [0, 1], "high", [0, 1, 2, 3], [1, 3], [2], [3, 0], [1, 2, 9])[i % 8])
 
 
 RELEASES = {"4.56.2": (groups, constrained), "4.55.4": (contrastive, dola)}
-CASES_PER_MODEL = {"groups": 15, "constrained": 16, "contrastive": 12, "dola": 12}
+CASES_PER_MODEL = {"groups": 15, "constrained": 16, "contrastive": 21, "dola": 24}
 
 
 def repair(model):
-    """Contrastive search rebuilds the output of a step and forgets the pictures' hidden states."""
+    """Contrastive search rebuilds the output of a step and forgets the pictures' hidden states, which IDEFICS reads from it."""
     update = model._update_model_kwargs_for_generation
 
     def keep(outputs, model_kwargs, **kw):
         if "image_hidden_states" not in outputs:
-            outputs.image_hidden_states = model_kwargs["image_hidden_states"]
+            outputs.image_hidden_states = model_kwargs["image_hidden_states"]  # one per candidate since the first step
         return update(outputs, model_kwargs, **kw)
 
     model._update_model_kwargs_for_generation = keep
 
 
 def watch_ranking(margin):
+    """A second repair: where processors allow fewer than top_k tokens, forbidden ones fill up the candidates, and can win."""
     ranking = utils._ranking_fast
 
     def watch(context, following, probabilities, mask, alpha, width):
+        probabilities = probabilities.masked_fill(probabilities == 0, -math.inf)
         a = context / context.norm(dim=2, keepdim=True)
         b = following / following.norm(dim=2, keepdim=True)
         similar = torch.matmul(a, b.transpose(1, 2)).squeeze(-1).masked_fill(mask == 0, -1e9).max(-1).values
@@ -99,6 +101,28 @@ def watch_ranking(margin):
 
     utils._ranking_fast = watch
     return lambda: setattr(utils, "_ranking_fast", ranking)
+
+
+def watch_layers(margin):
+    """Whether every row would have chosen the layer that the batch chose, and how near its choices were to others."""
+    select = utils._dola_select_contrast
+    margin.agree = True
+
+    def watch(layers, premature, final):
+        mature, rows = final.log_softmax(-1), []
+        for layer in layers:
+            early = premature[layer].log_softmax(-1)
+            mean = (mature.exp() + early.exp()) / 2
+            rows.append((mean * (2 * mean.log() - mature - early)).sum(-1) / 2)
+        divergence = torch.stack(rows)  # [layers, rows]
+        margin.see(divergence.sort(dim=0, descending=True).values[:2].T)
+        if len(set(divergence.argmax(0).tolist()) | {int(divergence.mean(1).argmax())}) > 1:
+            margin.agree = False
+        margin.least = min(margin.least, float((mature - mature.amax(-1, keepdim=True) - math.log(0.1)).abs().min()))
+        return select(layers, premature, final)
+
+    utils._dola_select_contrast = watch
+    return lambda: setattr(utils, "_dola_select_contrast", select)
 
 
 def watch_scores(kept):
@@ -117,9 +141,9 @@ def watch_scores(kept):
 def record(mode, name, rng, cases, scores):
     model, pool = load(name)
     repair(model)
+    watchers = {contrastive: watch_ranking, dola: watch_layers}
     for i in range(CASES_PER_MODEL[mode.__name__]):
-        # DoLa chooses one layer for a whole batch: a batch of one is what can be compared
-        case = Case(rng, model, pool, most_rows=1 if mode is dola else 3)
+        case = Case(rng, model, pool)
         inputs, options = case.inputs(), mode(rng, i, case.vocabulary)
         ends = likely_ends(rng, model, inputs, options.get("num_beams", 2))
         options |= dict(eos_token_id=ends, pad_token_id=rng.choice((0, 0, 5)), max_new_tokens=rng.randint(4, 9))
@@ -128,23 +152,29 @@ def record(mode, name, rng, cases, scores):
             options.pop("forced_eos_token_id", None)
         asked = dict(options)
         with Margin() as margin:
-            restore = watch_ranking(margin) if mode is contrastive else None
-            out = model.generate(**inputs, **asked, do_sample=False, output_scores=mode is dola, return_dict_in_generate=True)
-            if restore:
-                restore()
+            restore = watchers.get(mode, lambda margin: lambda: None)(margin)
+            out = model.generate(**inputs, **asked, do_sample=False, output_scores=mode in watchers, return_dict_in_generate=True)
+            restore()
             if mode is dola:
                 margin.see(torch.stack([step.topk(2).values for step in out.scores]))
-        if not all(map(math.isfinite, scores)):  # nothing allowed was left, or infinity minus infinity
+        # DoLa chooses one layer for a whole batch: batches whose rows do not agree cannot be compared
+        if mode is dola and not margin.agree:
+            continue
+        best_scores = [[round(x, 5) for x in step.amax(-1).tolist()] for step in out.scores or ()]
+        if not all(map(math.isfinite, [*scores, *sum(best_scores, [])])):  # nothing allowed was left, or infinity minus infinity
             continue
         recorded = dict(model=name, rows=case.rows, options=options, new_tokens=out.sequences[:, case.width() :].tolist(),
                         margin=round(margin.least, 7))
         if mode in (groups, constrained):
             recorded["scores"] = list(scores)
+        else:
+            recorded["best_scores"] = best_scores
         cases.append(recorded)
 
 
 def main():
     torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
     scores = []
     if "4.56" in transformers.__version__:
         watch_scores(scores)

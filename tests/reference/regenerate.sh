@@ -26,11 +26,15 @@ done
 "$venv/bin/python" make_beams.py --out "$out"
 "$venv/bin/python" make_beam_samples.py --out "$out"
 "$venv/bin/python" make_lookup.py --out "$out"
-old="$venv-transformers-4.56.2" # the last release with group and constrained beams
-if [ ! -x "$old/bin/python" ]; then
-  python3 -m venv "$old"
-  sed -e 's/^transformers==.*/transformers==4.56.2/' requirements.txt | "$old/bin/pip" install --quiet -r /dev/stdin
-fi
-"$old/bin/python" make_old_modes.py --out "$out"
+# the last releases with group and constrained beams, and with contrastive search and DoLa
+for release in 4.56.2 4.55.4; do
+  old="$venv-transformers-$release"
+  if [ ! -x "$old/bin/python" ]; then
+    python3 -m venv "$old"
+    # 4.55 wants an older tokenizers; these recordings use none
+    sed -e "s/^transformers==.*/transformers==$release/" -e '/^tokenizers==/d' requirements.txt | "$old/bin/pip" install --quiet -r /dev/stdin
+  fi
+  "$old/bin/python" make_old_modes.py --out "$out"
+done
 
 if [ "$out" != "$committed" ]; then "$venv/bin/python" compare.py "$out" "$committed"; fi

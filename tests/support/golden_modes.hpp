@@ -2,11 +2,13 @@
 // them.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <idefics/io/json.hpp>
@@ -84,7 +86,9 @@ inline idefics::Inputs mode_inputs(const idefics::Json& rows, const idefics::Ten
 }
 
 inline idefics::GenerationConfig mode_options(const idefics::Json& recorded) {
-  return idefics::generation_config_from_json(recorded.at("options"), "case");
+  auto config = idefics::generation_config_from_json(recorded.at("options"), "case");
+  config.output_scores = recorded.contains("best_scores");
+  return config;
 }
 
 /// How far a score may lie from the recorded one: 1e-4. A negative length penalty multiplies sums of
@@ -93,6 +97,22 @@ inline double score_bound(const idefics::Json& options) {
   const double penalty = options.value("length_penalty", 1.0);
   const auto tokens = options.at("max_new_tokens").get<double>();
   return 1e-4 * std::max(1.0, std::pow(tokens, -penalty));
+}
+
+/// The highest processed score of every step and row that goes on is the recorded one.
+inline void compare_best_scores(const idefics::Json& recorded,
+                                const idefics::GenerationOutput& output) {
+  const auto width = static_cast<std::size_t>(output.scores.dim(2));
+  for (std::size_t step = 0, at = 0; step < output.new_tokens[0].size(); ++step) {
+    for (std::size_t row = 0; row < output.lengths.size(); ++row, ++at) {
+      if (std::cmp_greater_equal(step, output.lengths[row])) continue;
+      const auto scores = output.scores.as<float>().subspan(at * width, width);
+      const auto theirs = recorded.at("best_scores")[step][row].get<double>();
+      // contrasts of raw hidden states can be far apart: f32 then has less behind the point
+      const double bound = 1e-4 * std::max(1.0, std::abs(theirs) / 10);
+      CHECK(std::abs(static_cast<double>(std::ranges::max(scores)) - theirs) < bound);
+    }
+  }
 }
 
 /// Holds what was generated to what was recorded: the same sequences and, where recorded, parents
@@ -106,6 +126,7 @@ inline bool compare_case(const idefics::Json& recorded, const idefics::Generatio
   CHECK(output.new_tokens == theirs);
   if (recorded.contains("beam_indices"))
     CHECK(output.beam_indices == recorded.at("beam_indices").get<Rows>());
+  if (recorded.contains("best_scores")) compare_best_scores(recorded, output);
   if (!recorded.contains("scores")) return true;
   const auto scores = recorded.at("scores").get<std::vector<double>>();
   REQUIRE(output.sequences_scores.size() == scores.size());

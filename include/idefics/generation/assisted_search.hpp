@@ -33,7 +33,7 @@ inline GenerationOutput assisted_search(TextRun& run, CandidateGenerator& candid
                                         const LogitsContext& context, const StepCallback& on_step) {
   detail::Stopwatch watch;
   GenerationOutput output;
-  detail::TokenSearch search(config, context, nullptr);
+  detail::TokenSearch search(config, context, nullptr, nullptr);
   run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
     search.take_prompt(row, base, additional);
   });

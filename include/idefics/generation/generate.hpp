@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <idefics/generation/config.hpp>
+#include <idefics/generation/dola.hpp>
 #include <idefics/generation/guidance.hpp>
 #include <idefics/generation/output.hpp>
 #include <idefics/generation/pipeline.hpp>
@@ -41,20 +42,21 @@ class Stopwatch {
 /// The rows of a search: n answers to each of B prompts, answer i of prompt b in row b n + i.
 class TokenSearch {
  public:
-  TokenSearch(const GenerationConfig& config, const LogitsContext& context, Guidance* guidance)
-      : answers_(static_cast<std::size_t>(answers_per_prompt(config))),
+  TokenSearch(const GenerationConfig& config, const LogitsContext& context, Guidance* guidance,
+              LayerContrast* contrast)
+      : config_(config),
+        answers_(static_cast<std::size_t>(answers_per_prompt(config))),
         returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
         limits_(context.limits),
         accept_invalid_(config.remove_invalid_values.value_or(false)),
         guidance_(guidance),
+        contrast_(contrast),
         pipeline_(config, context),
         sampler_(config, context.vocabulary),
         stopping_(config, context.limits, context.started),
         records_(config, context,
                  std::ssize(context.prompts) * static_cast<std::int64_t>(answers_)),
         scores_(context.vocabulary) {
-    const auto eos = pipeline_.eos();
-    pad_ = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
     for (const auto& prompt : context.prompts)
       for (std::size_t i = 0; i < answers_; ++i) {
         auto& row = sequences_.emplace_back();
@@ -83,6 +85,7 @@ class TokenSearch {
     if (!accept_invalid_) check_finite(scores_, row, step);
     records_.keep_logits(row, step, scores_);
     if (guidance_) guidance_->apply(scores_, row);
+    if (contrast_) contrast_->apply(scores_);
     pipeline_.process(scores_, sequence, static_cast<std::int64_t>(row / answers_));
     records_.keep_scores(row, step, scores_);
     const std::int32_t id =
@@ -116,16 +119,7 @@ class TokenSearch {
   /// The returned rows, filled up with the pad id to the longest.
   void finish(GenerationOutput& output) {
     const std::vector<std::size_t> rows = returned_rows();
-    for (const std::size_t row : rows)
-      output.lengths.push_back(std::ssize(sequences_[row]) - limits_.prompt);
-    const auto longest =
-        static_cast<std::size_t>(limits_.prompt + *std::ranges::max_element(output.lengths));
-    for (const std::size_t row : rows) {
-      output.sequences.push_back(std::move(sequences_[row]));
-      output.sequences.back().resize(longest, pad_);
-      output.new_tokens.emplace_back(output.sequences.back().begin() + limits_.prompt,
-                                     output.sequences.back().end());
-    }
+    return_rows(config_, limits_.prompt, sequences_, rows, output);
     records_.finish(output, [&rows](std::size_t i, std::size_t) { return rows[i]; });
   }
 
@@ -148,10 +142,12 @@ class TokenSearch {
     return best;
   }
 
+  const GenerationConfig& config_;
   std::size_t answers_, returned_;
   LengthLimits limits_;
-  bool accept_invalid_;  // the options mend NaN and infinities
-  Guidance* guidance_;   // or null
+  bool accept_invalid_;      // the options mend NaN and infinities
+  Guidance* guidance_;       // or null
+  LayerContrast* contrast_;  // or null
   LogitsPipeline pipeline_;
   Sampler sampler_;
   StoppingCriteria stopping_;
@@ -160,19 +156,19 @@ class TokenSearch {
   std::vector<std::vector<std::int32_t>> sequences_;
   std::vector<std::int32_t> active_, next_, parents_;
   std::vector<std::pair<std::int32_t, std::int32_t>> chosen_;
-  std::int32_t pad_ = 0;
 };
 
 }  // namespace detail
 
 /// Greedy search or sampling over a run with answers_per_prompt copies of each prompt; `sequences`
-/// begin with the padded prompts of `context`. `guidance` may be null.
+/// begin with the padded prompts of `context`. `guidance` and `contrast` may be null.
 inline GenerationOutput token_search(TextRun& run, const GenerationConfig& config,
                                      const LogitsContext& context, const StepCallback& on_step,
-                                     Guidance* guidance = nullptr) {
+                                     Guidance* guidance = nullptr,
+                                     LayerContrast* contrast = nullptr) {
   detail::Stopwatch watch;
   GenerationOutput output;
-  detail::TokenSearch search(config, context, guidance);
+  detail::TokenSearch search(config, context, guidance, contrast);
   if (guidance) guidance->prefill();
   run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
     search.take_prompt(row, base, additional);

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <idefics/generation/beam_search.hpp>
+#include <idefics/generation/contrastive_search.hpp>
+#include <idefics/generation/dola.hpp>
 #include <idefics/generation/generate.hpp>
 #include <idefics/generation/group_beam_search.hpp>
 #include <idefics/model/config.hpp>
@@ -10,10 +12,18 @@
 namespace idefics::inline v0 {
 
 /// What a run must offer for the mode of `config`.
-inline TextRunOptions run_options(const GenerationConfig& config) {
+inline TextRunOptions run_options(const GenerationConfig& config, const Config& model) {
   TextRunOptions options;
   const std::int64_t beams = config.num_beams.value_or(1);
   options.copies = beams > 1 ? beams : answers_per_prompt(config);
+  const GenerationMode mode = generation_mode(config);
+  if (mode == GenerationMode::contrastive_search) {
+    options.copies = contrastive_candidates(config);
+    options.hidden = true;
+  }
+  if (mode == GenerationMode::dola_generation)
+    options.early_layers =
+        early_layers(*config.dola_layers, model.num_hidden_layers, model.tie_word_embeddings);
   return options;
 }
 
@@ -28,6 +38,12 @@ inline GenerationOutput generate_tokens(TextRun& run, const GenerationConfig& co
     case GenerationMode::group_beam_search:
     case GenerationMode::constrained_beam_search:
       return group_beam_search(run, config, context, on_step);
+    case GenerationMode::contrastive_search:
+      return contrastive_search(run, config, context, on_step);
+    case GenerationMode::dola_generation: {
+      LayerContrast contrast(run, context.vocabulary);
+      return token_search(run, config, context, on_step, guidance, &contrast);
+    }
     default: return token_search(run, config, context, on_step, guidance);
   }
 }

@@ -60,6 +60,25 @@ struct GenerationOutput {
 /// Called after each step with the tokens just chosen (row, id); returning false stops generation.
 using StepCallback = std::function<bool(std::span<const std::pair<std::int32_t, std::int32_t>>)>;
 
+/// Moves the chosen rows, whose first `prompt` ids are the padded prompt, into `output`, filled up
+/// with the pad id, or else the first end token, to the longest.
+inline void return_rows(const GenerationConfig& config, std::int64_t prompt,
+                        std::vector<std::vector<std::int32_t>>& sequences,
+                        std::span<const std::size_t> rows, GenerationOutput& output) {
+  const auto eos = config.eos_token_id.value_or(GenerationConfig::Ids{});
+  const std::int32_t pad = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
+  std::size_t longest = 0;
+  for (const std::size_t row : rows) {
+    longest = std::max(longest, sequences[row].size());
+    output.lengths.push_back(std::ssize(sequences[row]) - prompt);
+  }
+  for (const std::size_t row : rows) {
+    auto& ids = output.sequences.emplace_back(std::move(sequences[row]));
+    ids.resize(longest, pad);
+    output.new_tokens.emplace_back(ids.begin() + prompt, ids.end());
+  }
+}
+
 /// Keeps scores, logits and log-probabilities of every step. All room is taken at the start.
 class StepRecords {
  public:

@@ -52,6 +52,17 @@ inline std::int32_t draw(std::span<const double> probabilities /*[V+A]*/, double
   return last;
 }
 
+/// The id of the highest processed score. Throws `non_finite_logits` if processing made a NaN,
+/// `invalid_option` if nothing is allowed.
+inline std::int32_t best_allowed(std::span<const float> scores /*[V+A]*/) {
+  if (std::ranges::any_of(scores, [](float s) { return std::isnan(s); }))
+    fail(ErrorCode::non_finite_logits, "a logits processor made a NaN", {.field = "scores"});
+  const std::int32_t best = argmax(scores);
+  if (scores[static_cast<std::size_t>(best)] == forbidden)
+    fail(ErrorCode::invalid_option, "the options forbid every token", {.field = "scores"});
+  return best;
+}
+
 /// Chooses tokens by the processed scores. Answers of one prompt are numbered from 0, and draws are
 /// keyed by (seed, number, step): neither the batch around a prompt nor threads can change them.
 class Sampler {
@@ -61,13 +72,9 @@ class Sampler {
         seed_(config.seed.value_or(0)),
         probabilities_(sample_ ? vocabulary : 0) {}
 
-  /// Throws `non_finite_logits` if processing made a NaN, `invalid_option` if nothing is allowed.
+  /// Throws as best_allowed does.
   std::int32_t choose(std::span<const float> scores, std::int64_t answer, std::int64_t step) {
-    if (std::ranges::any_of(scores, [](float s) { return std::isnan(s); }))
-      fail(ErrorCode::non_finite_logits, "a logits processor made a NaN", {.field = "scores"});
-    const std::int32_t best = argmax(scores);
-    if (scores[static_cast<std::size_t>(best)] == forbidden)
-      fail(ErrorCode::invalid_option, "the options forbid every token", {.field = "scores"});
+    const std::int32_t best = best_allowed(scores);
     if (!sample_) return best;
     softmax(scores, probabilities_);
     return draw(probabilities_, uniform(seed_, static_cast<std::uint64_t>(answer),

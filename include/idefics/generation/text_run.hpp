@@ -141,6 +141,11 @@ class TextRun {
     return table_.length(static_cast<std::size_t>(row));
   }
   std::int64_t rows() const { return table_.size(); }
+  std::int64_t width() const { return model_.config().hidden_size; }  // D
+  Backend& backend() const { return backend_; }
+
+  /// E: layers whose input the head also reads.
+  std::size_t early_layers() const { return early_.size(); }
 
   /// While a sink is called: the last hidden state, after the final norm, of its token. Only with
   /// TextRunOptions::hidden.

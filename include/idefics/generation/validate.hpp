@@ -2,6 +2,7 @@
 // contradict each other. Every refusal is an `invalid_option` that names the option.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -175,6 +176,24 @@ inline void check_assistance(const GenerationConfig& c) {
     refuse_option("guidance_scale", std::string("cannot be combined with ") + option);
 }
 
+/// Modes that look at more than the scores of one pass stand alone.
+inline void check_contrasts(const GenerationConfig& c, std::int64_t vocabulary) {
+  const bool search = c.penalty_alpha.value_or(0) > 0;
+  const char* option = search ? "penalty_alpha" : "dola_layers";
+  if (!search && !c.dola_layers) return;
+  if (search && c.dola_layers) refuse_option(option, "cannot be combined with dola_layers");
+  if (search && c.do_sample.value_or(false))
+    refuse_option(option, "cannot be combined with do_sample");
+  if (search && c.top_k.value_or(50) > vocabulary)
+    refuse_option("top_k", "contrastive search has no more candidates than the vocabulary, " +
+                               std::to_string(vocabulary));
+  if (c.num_beams.value_or(1) > 1) refuse_option(option, "cannot be combined with num_beams");
+  if (c.guidance_scale.value_or(1.0) != 1.0)
+    refuse_option(option, "cannot be combined with guidance_scale");
+  if (c.assistant_model || c.prompt_lookup_num_tokens)
+    refuse_option(option, "cannot be combined with assisted decoding");
+}
+
 inline void check_texts(const GenerationConfig& c) {
   for (const std::string& text : c.stop_strings)
     if (text.empty()) refuse_option("stop_strings", "a stop string is empty");
@@ -183,6 +202,8 @@ inline void check_texts(const GenerationConfig& c) {
   if (c.dola_layers && c.dola_layers->layers.empty() && c.dola_layers->bucket != "low" &&
       c.dola_layers->bucket != "high")
     refuse_option("dola_layers", "must be low, high or a list of layers");
+  if (c.dola_layers && std::ranges::any_of(c.dola_layers->layers, [](auto l) { return l < 0; }))
+    refuse_option("dola_layers", "a layer is below 0");
   if (const auto& schedule = c.num_assistant_tokens_schedule; schedule && *schedule != "constant" &&
                                                               *schedule != "heuristic" &&
                                                               *schedule != "heuristic_transient")
@@ -203,24 +224,8 @@ inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
   detail::check_processors(config);
   detail::check_beams(config);
   detail::check_assistance(config);
+  detail::check_contrasts(config, vocabulary);
   detail::check_texts(config);
-}
-
-/// Throws `invalid_option` for a mode that this version does not have.
-inline void require_supported_mode(const GenerationConfig& config) {
-  switch (generation_mode(config)) {
-    case GenerationMode::greedy_search:
-    case GenerationMode::sample:
-    case GenerationMode::beam_search:
-    case GenerationMode::beam_sample:
-    case GenerationMode::group_beam_search:
-    case GenerationMode::constrained_beam_search:
-    case GenerationMode::assisted_generation: return;
-    case GenerationMode::contrastive_search:
-      detail::refuse_option("penalty_alpha", "is not supported yet");
-    case GenerationMode::dola_generation:
-      detail::refuse_option("dola_layers", "is not supported yet");
-  }
 }
 
 }  // namespace idefics::inline v0

@@ -46,7 +46,7 @@ long allocated_between_steps(Model& model, const GenerationConfig& config) {
   });
   REQUIRE(counts.size() == 12);
   // the first step of several answers has more rows than any pass before: a backend makes room
-  const bool several = config.num_beams.value_or(1) > 1 || answers_per_prompt(config) > 1;
+  const bool several = run_options(config, model.config()).copies > 1;
   return counts.back() - counts[several ? 1 : 0];
 }
 
@@ -63,6 +63,19 @@ TEST_CASE("a decode step allocates nothing") {
                                               .num_beams = beams}) == 0);
       }
     }
+  }
+}
+
+TEST_CASE("a step of contrastive search, or of DoLa, allocates nothing") {
+  for (const auto& name : golden::model_names()) {
+    INFO(name);
+    auto model = golden::load(name);
+    GenerationConfig config{.max_new_tokens = 12, .eos_token_id = std::vector<std::int32_t>{}};
+    config.dola_layers = DolaLayers{.layers = {0, 1, 2}};
+    CHECK(allocated_between_steps(model, config) == 0);
+    config.dola_layers.reset();
+    config.penalty_alpha = 0.6, config.top_k = 4;
+    CHECK(allocated_between_steps(model, config) == 0);
   }
 }
 
