@@ -22,7 +22,7 @@ struct Command {
   PromptOptions prompt;
   GenerationFlags generation;
   std::vector<std::string> items;
-  std::string image, text;
+  std::string image, text, assistant;
 };
 
 /// An ITEM of the command line: text, or @ and a path or URL.
@@ -32,16 +32,19 @@ PromptItem read_item(const std::string& item) {
   return read_picture(place);
 }
 
-Json timings_json(const GenerationTimings& t, double load_s) {
+Json timings_json(const GenerationOutput& out, double load_s) {
+  const GenerationTimings& t = out.timings;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return {{"load_s", load_s},
-          {"vision_s", t.vision_s},
-          {"prefill_s", t.prefill_s},
-          {"prefill_tokens", t.prefill_tokens},
-          {"decode_s", t.decode_s},
-          {"decode_tokens", t.decode_tokens},
-          {"peak_rss_bytes", std::int64_t{usage.ru_maxrss} * 1024}};
+  Json json{{"load_s", load_s},
+            {"vision_s", t.vision_s},
+            {"prefill_s", t.prefill_s},
+            {"prefill_tokens", t.prefill_tokens},
+            {"decode_s", t.decode_s},
+            {"decode_tokens", t.decode_tokens},
+            {"peak_rss_bytes", std::int64_t{usage.ru_maxrss} * 1024}};
+  if (!out.rounds.empty()) json["decode_passes"] = out.rounds.size();
+  return json;
 }
 
 /// Of each row and step the best 50 finite values of [S,R,V+A], highest first, ties by id.
@@ -92,13 +95,13 @@ void print_output(const Command& c, const Processor& processor, const Generation
     if (out.scores) json["scores"] = best_of_steps(out.scores);
     if (out.logits) json["logits"] = best_of_steps(out.logits);
     if (!out.logprobs.empty()) json["logprobs"] = logprobs_json(out);
-    if (c.common.timings) json["timings"] = timings_json(out.timings, load_s);
+    if (c.common.timings) json["timings"] = timings_json(out, load_s);
     print(json.dump(-1, ' ', false, Json::error_handler_t::replace));
     return;
   }
   if (!c.common.streaming)
     for (const std::string& line : answer_only ? answers : text) print(line);
-  if (c.common.timings) std::cerr << timings_json(out.timings, load_s).dump() << '\n';
+  if (c.common.timings) std::cerr << timings_json(out, load_s).dump() << '\n';
 }
 
 /// Generates until an end or Ctrl-C; with --stream the text appears meanwhile.
@@ -130,9 +133,13 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
   const auto begin = std::chrono::steady_clock::now();
   const Processor processor = c.common.processor();
   Model model = c.common.load();
+  std::optional<Model> assistant;
+  if (!c.assistant.empty())
+    assistant = Model::from_pretrained(c.assistant, c.common.model_options());
   const double load_s =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   GenerationConfig config = c.generation.config(c.common.seed);
+  if (assistant) config.assistant_model = &*assistant;
   // The published generation configs leave this to the caller; plain `generate` equals them.
   if (caption) config = answer_config(processor, std::move(config));
   if (!config.stop_strings.empty() || !model.generation_config().stop_strings.empty())
@@ -166,12 +173,14 @@ void run_caption(const Command& c) {
 }  // namespace
 
 void add_generate(CLI::App& app) {
+  const char* assistant_help = "a checkpoint with the same vocabulary that drafts tokens";
   auto c = std::make_shared<Command>();
   auto* caption = app.add_subcommand("caption", "describe a picture, or continue a text about it");
   caption->add_option("IMAGE", c->image)->required();
   caption->add_option("--prompt", c->text, "a text to continue");
   c->common.add_to(*caption);
   c->generation.add_to(*caption);
+  caption->add_option("--assistant-model", c->assistant, assistant_help);
   caption->add_flag("--stream", c->common.streaming, "print the text as it comes");
   caption->callback([c] { run_caption(*c); });
 
@@ -181,6 +190,7 @@ void add_generate(CLI::App& app) {
   c->common.add_to(*generate);
   c->prompt.add_to(*generate);
   c->generation.add_to(*generate);
+  generate->add_option("--assistant-model", c->assistant, assistant_help);
   generate->add_flag("--stream", c->common.streaming, "print the text as it comes");
   generate->callback([c] { run_generate(*c); });
 }
