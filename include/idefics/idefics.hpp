@@ -14,4 +14,5 @@
 #include <idefics/model.hpp>
 #include <idefics/model/memory_plan.hpp>
 #include <idefics/processor.hpp>
+#include <idefics/quantize.hpp>
 #include <idefics/text/tokenizer.hpp>

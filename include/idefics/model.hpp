@@ -30,6 +30,8 @@ struct ModelOptions {
   /// What weights are rounded to. Unset: as the files hold them, with f32 arithmetic, which equals
   /// transformers' own default of loading in f32. bf16 also selects the bf16 order of summation.
   std::optional<DType> dtype{};
+  /// Quantizes weights that the files hold plain; those that they hold in 4 bits stay as they are.
+  BitsAndBytesConfig quantization_config{};
   std::string device_map = "auto";     // "auto" or "cpu"
   std::int64_t prefill_chunk = 256;    // tokens per pass; changes memory and speed, never a bit
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
@@ -99,15 +101,24 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
          {.field = "device_map"});
   const std::filesystem::path directory = resolve_model(directory_or_repo);
   const Checkpoint checkpoint = Checkpoint::open(directory);
-  Config config = Config::from_file(directory / "config.json");
+  const std::filesystem::path config_file = directory / "config.json";
+  const Json json = read_json_file(config_file);
+  Config config = Config::from_json(json, config_file.string());
+  // a checkpoint in 4 bits keeps its own quantization, as in transformers
+  if (read_quantization_config(json, config_file.string()))
+    options.quantization_config.load_in_4bit = false;
   auto backend = options.backend ? options.backend : make_cpu_backend();
 
   WeightTable table;  // every tensor is found and measured before the first is read
   const Idefics dry_run(table, config);
-  for (const WeightRequest& request : table.requests())
-    CheckpointWeights::fetch(checkpoint, request);
+  for (const WeightRequest& request : table.requests()) {
+    if (request.role == WeightRole::matrix)
+      CheckpointWeights::fetch_matrix(checkpoint, request);
+    else
+      CheckpointWeights::fetch(checkpoint, request);
+  }
 
-  CheckpointWeights weights(checkpoint, *backend, options.dtype);
+  CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
   ReportedWeights reported(weights, options.progress, std::ssize(table.requests()));
   Idefics model(reported, config);
   ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);

@@ -22,6 +22,13 @@ struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// f32, bf16 or f16, or nothing.
+inline std::optional<idefics::DType> dtype_named(const std::string& name) {
+  for (const auto dtype : {idefics::DType::f32, idefics::DType::bf16, idefics::DType::f16})
+    if (name == idefics::name_of(dtype)) return dtype;
+  return std::nullopt;
+}
+
 struct CommonOptions {
   std::string model;
   std::string dtype, device = "auto", load_in_4bit;
@@ -58,9 +65,9 @@ inline void CommonOptions::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
   app.add_option("--device", device, "cpu, cuda or auto")
       ->check(CLI::IsMember({"cpu", "cuda", "auto"}));
-  app.add_option("--load-in-4bit", load_in_4bit, "quantize weights: nf4 or fp4")
-      ->expected(0, 1)
-      ->default_str("fp4");
+  app.add_option("--load-in-4bit", load_in_4bit,
+                 "quantize weights: nf4 or fp4 (if neither is named)")
+      ->check(CLI::IsMember({"nf4", "fp4"}));
   app.add_flag("--double-quant", double_quant, "quantize the quantization constants as well");
   app.add_option("--threads", threads, "threads; 0: all cores")->check(CLI::NonNegativeNumber);
   app.add_option("--seed", seed, "seed of sampling");
@@ -77,13 +84,13 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   using namespace idefics;
   if (device == "cuda")
     fail(ErrorCode::device_unavailable, "this build has no CUDA backend", {.field = "device"});
-  if (!load_in_4bit.empty() || double_quant)
-    fail(ErrorCode::invalid_option, "this build does not load in 4 bits",
-         {.field = "load_in_4bit"});
+  if (double_quant && load_in_4bit.empty())
+    throw UsageError("--double-quant goes with --load-in-4bit");
   ModelOptions options{.progress = ProgressBar(!quiet && bars_are_wanted(), streaming)};
-  if (dtype == "f32") options.dtype = DType::f32;
-  if (dtype == "bf16") options.dtype = DType::bf16;
-  if (dtype == "f16") options.dtype = DType::f16;
+  options.quantization_config = {.load_in_4bit = !load_in_4bit.empty(),
+                                 .bnb_4bit_use_double_quant = double_quant};
+  if (load_in_4bit == "nf4") options.quantization_config.bnb_4bit_quant_type = QuantType::nf4;
+  options.dtype = dtype_named(dtype);
   return options;
 }
 
@@ -136,5 +143,6 @@ void add_generate(CLI::App& app);
 void add_tensors(CLI::App& app);
 void add_tokens(CLI::App& app);
 void add_info(CLI::App& app);
+void add_quantize(CLI::App& app);
 
 }  // namespace cli

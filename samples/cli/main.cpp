@@ -15,6 +15,17 @@ std::string one_line(std::string text) {
   return text;
 }
 
+/// The arguments, last first as the parser takes them. A --load-in-4bit without a type means fp4.
+std::vector<std::string> arguments(int argc, char** argv) {
+  std::vector<std::string> args(argv + 1, argv + argc);
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    const bool named = i + 1 < args.size() && (args[i + 1] == "nf4" || args[i + 1] == "fp4");
+    if (args[i] == "--load-in-4bit" && !named) args[i] += "=fp4";
+  }
+  std::ranges::reverse(args);
+  return args;
+}
+
 int report(const std::string& code, const std::string& message, bool json,
            const idefics::ErrorContext& where, int exit) {
   cli::clear_bar();
@@ -49,8 +60,9 @@ int main(int argc, char** argv) {
   cli::add_info(app);
   cli::add_classify(app);
   cli::add_chat(app);
+  cli::add_quantize(app);
   try {
-    app.parse(argc, argv);
+    app.parse(arguments(argc, argv));
     return 0;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version

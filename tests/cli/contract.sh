@@ -75,7 +75,9 @@ fault fetch_failed 1 caption "data:image/png;base64,?"
 fault invalid_token_id 1 detokenize "[99999]"
 fault invalid_option 1 caption "$picture" --max-new-tokens 0
 fault invalid_option 1 caption "$picture" --num-beams 2 --num-return-sequences 3
-fault invalid_option 1 caption "$picture" --load-in-4bit
+fault usage 2 caption "$picture" --double-quant
+fault usage 2 caption "$picture" --load-in-4bit nf5
+fault usage 2 quantize "$samples/tiny" out --type int8
 fault device_unavailable 1 caption "$picture" --device cuda
 
 [ "$failures" -eq 0 ] || exit 1

@@ -67,6 +67,65 @@ def safetensors() -> None:
     put("safetensors", "git_lfs", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
 
 
+# What each code stands for, and the 8-bit map, as bitsandbytes stores them.
+GOLDEN_4BIT = HERE.parent / "golden" / "data" / "four_bit" / "nf4_double" / "model.safetensors"
+
+
+def tables() -> tuple[bytes, bytes]:
+    content = GOLDEN_4BIT.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:8 + length])
+    name = "model.layers.0.mlp.up_proj.weight"
+    spans = [header[name + end]["data_offsets"] for end in (".quant_map", ".nested_quant_map")]
+    return tuple(content[8 + length + a:8 + length + b] for a, b in spans)
+
+
+def quant_states() -> None:
+    quant_map, nested_map = tables()
+    single = {"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": [2, 33]}
+    double = single | {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.25}
+
+    def state(name, about, drop=(), kind="nf4", codes=("U8", [33, 1], bytes(33)), text=None, **parts):
+        nested = "nested_offset" in about
+        parts = {".absmax": ("U8", [2], bytes(2)) if nested else ("F32", [2], bytes(8)), ".quant_map": ("F32", [16], quant_map)} | (
+            {".nested_absmax": ("F32", [1], bytes(4)), ".nested_quant_map": ("F32", [256], nested_map)} if nested else {}) | parts
+        tensors = {"t" + k: v for k, v in parts.items() if k not in drop} | {"t": codes}
+        content = (text if text is not None else json.dumps(about)).encode()
+        tensors[f"t.quant_state.bitsandbytes__{kind}"] = ("U8", [len(content)], content)
+        header, data = {}, b""
+        for key, (dtype, shape, blob) in tensors.items():
+            header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(blob)]}
+            data += blob
+        text = json.dumps(header)
+        put("quant_state", name, struct.pack("<Q", len(text)) + text.encode() + data)
+
+    state("single", single)
+    state("double", double)
+    state("stored_f16", single | {"shape": [2, 32]}, codes=("F16", [16, 1], bytes(32)), **{".absmax": ("F32", [1], bytes(4))})
+    state("type_of_name", single, kind="fp4")
+    state("blocksize_48", single | {"blocksize": 48})
+    state("blocksize_text", single | {"blocksize": "64"})
+    state("blocksize_lies", single | {"blocksize": 32})
+    state("dtype_int", single | {"dtype": "int8"})
+    state("shape_lies", single | {"shape": [2, 64]})
+    state("shape_wraps", single | {"shape": [2**33, 2**33]})
+    state("shape_empty", single | {"shape": [0, 2]})
+    state("shape_negative", single | {"shape": [-2, 33]})
+    state("row_of_codes", single, codes=("U8", [1, 33], bytes(33)))
+    state("codes_i32", single | {"shape": [2, 32]}, codes=("I32", [8, 1], bytes(32)))
+    state("table_of_zeros", single, **{".quant_map": ("F32", [16], bytes(64))})
+    state("table_of_nan", single, **{".quant_map": ("F32", [16], b"\xff" * 64)})
+    state("no_absmax", single, drop=[".absmax"])
+    state("absmax_u8", single, **{".absmax": ("U8", [2], bytes(2))})
+    state("nested_unsaid", single, **{".nested_absmax": ("F32", [1], bytes(4))})
+    state("nested_missing", double, drop=[".nested_absmax"])
+    state("nested_blocksize", double | {"nested_blocksize": 128})
+    state("nested_infinite", double, text=json.dumps(double).replace("0.25", "1e39"))
+    state("no_json", single, text="nf4")
+    state("key_twice", single, text='{"blocksize": 64, "blocksize": 64}')
+    state("long_json", single, text=json.dumps(single) + " " * 5000)
+
+
 def texts() -> None:
     for name, text in {
         "object": '{"a": [1, -2, 3.5, 1e300, true, false, null, "\\u00e9\\ud83d\\ude00"]}',
@@ -322,5 +381,5 @@ def data_urls() -> None:
         put("data_url", name, text)
 
 
-for write in (data_urls, safetensors, texts, configs, sentencepiece, tokenizer, pictures, utf8):
+for write in (data_urls, safetensors, quant_states, texts, configs, sentencepiece, tokenizer, pictures, utf8):
     write()

@@ -7,6 +7,7 @@
 #include "fuzz/targets/index.hpp"
 #include "fuzz/targets/json.hpp"
 #include "fuzz/targets/prompt.hpp"
+#include "fuzz/targets/quant_state.hpp"
 #include "fuzz/targets/safetensors.hpp"
 #include "fuzz/targets/sentencepiece.hpp"
 #include "fuzz/targets/tokenizer.hpp"
@@ -23,6 +24,7 @@ inline constexpr Target targets[] = {
     {"json", json, 80, MiB},
     {"safetensors", safetensors, 16, MiB},
     {"index", index, 80, MiB},
+    {"quant_state", quant_state, 80, MiB},
     {"config", config, 80, 64 * MiB},
     {"generation_config", generation_config, 80, MiB},
     {"sentencepiece_model", sentencepiece_model, 80, MiB},

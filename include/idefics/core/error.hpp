@@ -36,6 +36,8 @@ enum class ErrorCode {
   missing_tensor,            // the architecture needs a tensor that no file holds
   shape_mismatch,            // a tensor has another shape than the configuration asks for
   dtype_mismatch,            // a tensor has another dtype than its use allows
+  invalid_quant_state,       // the parts of a 4-bit tensor contradict each other or the rules
+  unsupported_quantization,  // weights quantized in a way that the engine does not read
   model_not_found,           // neither a directory nor a repository in the local cache
   // text
   invalid_tokenizer,  // tokenizer files that contradict themselves or the rules
@@ -139,6 +141,8 @@ constexpr std::string_view name_of(ErrorCode code) noexcept {
     IDEFICS_NAME(missing_tensor)
     IDEFICS_NAME(shape_mismatch)
     IDEFICS_NAME(dtype_mismatch)
+    IDEFICS_NAME(invalid_quant_state)
+    IDEFICS_NAME(unsupported_quantization)
     IDEFICS_NAME(model_not_found)
     IDEFICS_NAME(invalid_tokenizer)
     IDEFICS_NAME(invalid_utf8)

@@ -72,13 +72,11 @@ class Checkpoint {
     return it == place_.end() ? nullptr : files_[it->second].find(name);
   }
   /// A view into the mapping. Throws `missing_tensor` or `unsupported_dtype`.
-  Tensor tensor(std::string_view name) const {
-    const auto it = place_.find(name);
-    if (it == place_.end())
-      fail(ErrorCode::missing_tensor, "no file of the checkpoint holds this tensor",
-           {.file = directory_.string(), .tensor = std::string(name)});
-    return files_[it->second].tensor(name);
-  }
+  Tensor tensor(std::string_view name) const { return holder(name).tensor(name); }
+  /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`.
+  Tensor bytes(std::string_view name) const { return holder(name).bytes(name); }
+  /// Gives back the memory that reading a tensor took; it is read from the file again when asked for.
+  void release(std::string_view name) const { holder(name).release(name); }
   std::filesystem::path file_of(std::string_view name) const {
     const auto it = place_.find(name);
     return it == place_.end() ? directory_ : files_[it->second].path();
@@ -95,6 +93,13 @@ class Checkpoint {
   }
 
  private:
+  const SafetensorsFile& holder(std::string_view name) const {
+    const auto it = place_.find(name);
+    if (it == place_.end())
+      fail(ErrorCode::missing_tensor, "no file of the checkpoint holds this tensor",
+           {.file = directory_.string(), .tensor = std::string(name)});
+    return files_[it->second];
+  }
   void add_file(const std::filesystem::path& path) {
     files_.push_back(SafetensorsFile::open(path));
     for (const TensorInfo& tensor : files_.back().tensors()) {

@@ -90,6 +90,16 @@ class MappedFile {
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   const std::filesystem::path& path() const noexcept { return path_; }
 
+  /// Gives back the memory of all pages that lie within [begin, end): they are read from the file
+  /// again when somebody touches them.
+  void release(std::uint64_t begin, std::uint64_t end) const noexcept {
+    const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    const std::uint64_t first = (begin + page - 1) / page * page, last = end / page * page;
+    if (first < last)
+      ::madvise(const_cast<std::byte*>(data_) + first, static_cast<std::size_t>(last - first),
+                MADV_DONTNEED);
+  }
+
  private:
   MappedFile(const std::byte* data, std::size_t size, std::filesystem::path path)
       : data_(data), size_(size), path_(std::move(path)) {}

@@ -55,6 +55,19 @@ class SafetensorsFile {
     return Tensor::view_of(*info->dtype, Shape(std::span<const std::int64_t>(info->dims)),
                            mapping_->bytes().data() + info->begin, mapping_);
   }
+  /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`.
+  Tensor bytes(std::string_view name) const {
+    const TensorInfo* info = find(name);
+    if (info == nullptr)
+      fail(ErrorCode::missing_tensor, "the file holds no tensor of this name",
+           {.file = path().string(), .tensor = std::string(name)});
+    return Tensor::view_of(DType::u8, {static_cast<std::int64_t>(info->end - info->begin)},
+                           mapping_->bytes().data() + info->begin, mapping_);
+  }
+  /// Gives back the memory that reading a tensor took, if the file holds it.
+  void release(std::string_view name) const {
+    if (const TensorInfo* info = find(name)) mapping_->release(info->begin, info->end);
+  }
 
  private:
   std::shared_ptr<const MappedFile> mapping_;

@@ -58,7 +58,7 @@ inline VisionTower::VisionTower(WeightSource& w, const VisionConfig& c) : config
   class_embedding_ = w.vector(root + "embeddings.class_embedding", {d});
   patch_embedding_.weight.values = w.get({root + "embeddings.patch_embedding.weight",
                                           {d, c.num_channels, c.patch_size, c.patch_size},
-                                          WeightRole::matrix});
+                                          WeightRole::table});
   patch_embedding_.compute = w.compute();
   position_embedding_ =
       w.vector(root + "embeddings.position_embedding.weight", {c.num_positions(), d});

@@ -17,8 +17,8 @@ namespace idefics::inline v0 {
 
 /// How a tensor is used, which decides in what form it is kept.
 enum class WeightRole {
-  matrix,  // of a linear layer: stays in the checkpoint's dtype where the options allow it
-  table,   // of an embedding: likewise
+  matrix,  // of a linear layer: stays in the checkpoint's dtype where the options allow it, or in 4 bits
+  table,   // of an embedding, or the kernel of a convolution: likewise, and never in 4 bits
   vector,  // norms, biases, gates, latents, positions: kept in f32
 };
 
@@ -34,9 +34,14 @@ class WeightSource {
 
   /// Throws `missing_tensor`, `shape_mismatch` or `dtype_mismatch`.
   virtual Tensor get(const WeightRequest& request) = 0;
+  /// The matrix [N,K] of a linear layer, plain or in 4 bits. Throws what `get` throws, and
+  /// `invalid_quant_state`.
+  virtual LinearWeight matrix(const WeightRequest& request) = 0;
 
-  /// The order of summation that linear layers of this model use.
+  /// The order of summation that plain linear layers of this model use.
   virtual Compute compute() const = 0;
+  /// That of linear layers in 4 bits.
+  virtual Compute compute_4bit() const { return compute(); }
 
   Tensor vector(const std::string& name, Shape shape) {
     return get({name, shape, WeightRole::vector});
@@ -46,7 +51,9 @@ class WeightSource {
   }
   /// `name`.weight [N,K], without a bias.
   Linear linear(const std::string& name, std::int64_t n, std::int64_t k) {
-    return {.weight = {get({name + ".weight", {n, k}, WeightRole::matrix})}, .compute = compute()};
+    LinearWeight weight = matrix({name + ".weight", {n, k}, WeightRole::matrix});
+    const Compute order = weight.packed ? compute_4bit() : compute();
+    return {.weight = std::move(weight), .compute = order};
   }
   /// `name`.weight [N,K] and `name`.bias [N].
   Linear linear_with_bias(const std::string& name, std::int64_t n, std::int64_t k) {
@@ -67,14 +74,20 @@ class ReportedWeights final : public WeightSource {
  public:
   ReportedWeights(WeightSource& source, const ProgressCallback& progress, std::int64_t total)
       : source_(source), progress_(progress), total_(total) {}
-  Tensor get(const WeightRequest& request) override {
-    Tensor tensor = source_.get(request);
-    report(progress_, {"loading", ++done_, total_});
-    return tensor;
+  Tensor get(const WeightRequest& request) override { return reported(source_.get(request)); }
+  LinearWeight matrix(const WeightRequest& request) override {
+    return reported(source_.matrix(request));
   }
   Compute compute() const override { return source_.compute(); }
+  Compute compute_4bit() const override { return source_.compute_4bit(); }
 
  private:
+  template <class Weight>
+  Weight reported(Weight weight) {
+    report(progress_, {"loading", ++done_, total_});
+    return weight;
+  }
+
   WeightSource& source_;
   const ProgressCallback& progress_;
   std::int64_t total_, done_ = 0;
@@ -87,6 +100,7 @@ class WeightTable final : public WeightSource {
     requests_.push_back(request);
     return {};
   }
+  LinearWeight matrix(const WeightRequest& request) override { return {get(request)}; }
   Compute compute() const override { return Compute::f32; }
   const std::vector<WeightRequest>& requests() const { return requests_; }
 

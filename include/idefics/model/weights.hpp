@@ -1,6 +1,6 @@
 // Weights from a checkpoint. Matrices stay where they lie in the mapping when the dtype allows it;
 // what must be converted is converted tensor by tensor, so source and result of the model never
-// coexist.
+// coexist. Matrices may lie in 4 bits in the file, or be put into 4 bits on the way.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,9 @@
 #include <vector>
 
 #include <idefics/backend/cpu/convert.hpp>
+#include <idefics/backend/cpu/quantize.hpp>
 #include <idefics/io/checkpoint.hpp>
+#include <idefics/model/quantization_config.hpp>
 #include <idefics/model/weight_source.hpp>
 
 namespace idefics::inline v0 {
@@ -32,52 +34,124 @@ inline std::optional<std::string> stored_name(const Checkpoint& checkpoint,
   return std::nullopt;
 }
 
+/// The path of the module that holds a weight: "model.layers.0.mlp.up_proj".
+inline std::string module_path(const std::string& weight) {
+  const std::string module = weight.substr(0, weight.rfind('.'));
+  return module.starts_with("lm_head") ? module : "model." + module;
+}
+
+/// `stored` in 4 bits, after its values were rounded to `dtype`.
+inline QuantizedTensor quantize_rounded(const Tensor& stored, DType dtype,
+                                        const BitsAndBytesConfig& config) {
+  return quantize_4bit(
+      stored.dtype() == dtype ? stored : convert(stored, dtype),
+      {.type = config.bnb_4bit_quant_type, .double_quant = config.bnb_4bit_use_double_quant});
+}
+
 class CheckpointWeights final : public WeightSource {
  public:
-  CheckpointWeights(const Checkpoint& checkpoint, Backend& backend, std::optional<DType> dtype)
-      : checkpoint_(checkpoint), backend_(backend), dtype_(dtype) {
-    if (dtype && !is_float(*dtype))
+  /// With `quantization.load_in_4bit` everything is rounded to `dtype` (unset: f16, as in
+  /// transformers), and what it names is then quantized. Weights that the checkpoint holds in 4 bits
+  /// stay as they are.
+  CheckpointWeights(const Checkpoint& checkpoint, Backend& backend, std::optional<DType> dtype,
+                    BitsAndBytesConfig quantization = {})
+      : checkpoint_(checkpoint),
+        backend_(backend),
+        dtype_(quantization.load_in_4bit ? dtype.value_or(DType::f16) : dtype),
+        quantization_(std::move(quantization)) {
+    if (dtype_ && !is_float(*dtype_))
       fail(ErrorCode::invalid_option, "weights are f32, f16 or bf16", {.field = "dtype"});
   }
 
-  Compute compute() const override { return dtype_ == DType::bf16 ? Compute::bf16 : Compute::f32; }
+  Compute compute() const override { return order_of(dtype_); }
+  Compute compute_4bit() const override {
+    return order_of(quantization_.bnb_4bit_compute_dtype ? quantization_.bnb_4bit_compute_dtype
+                                                         : dtype_);
+  }
 
   Tensor get(const WeightRequest& request) override {
     const Tensor stored = fetch(checkpoint_, request);
-    if (request.role != WeightRole::vector) {
-      const DType kept = kept_dtype(stored.dtype(), dtype_);
-      return backend_.upload(kept == stored.dtype() ? stored : convert(stored, kept));
-    }
+    if (request.role != WeightRole::vector) return backend_.upload(plain(request, stored));
     // norms, biases and gates weigh nothing: they keep all the bits that the file has
-    return backend_.upload(convert(stored, DType::f32));
+    const bool rounded = quantization_.load_in_4bit && stored.dtype() != *dtype_;
+    return backend_.upload(convert(rounded ? convert(stored, *dtype_) : stored, DType::f32));
+  }
+
+  LinearWeight matrix(const WeightRequest& request) override {
+    LinearWeight weight = fetch_matrix(checkpoint_, request);
+    if (weight.packed) return {.packed = uploaded(std::move(weight.packed))};
+    if (!quantization_.load_in_4bit || !quantization_.quantizes(module_path(request.name)))
+      return {.values = backend_.upload(plain(request, weight.values))};
+    QuantizedTensor q = quantize_rounded(weight.values, *dtype_, quantization_);
+    checkpoint_.release(*stored_name(checkpoint_, request.name));
+    return {.packed = uploaded(std::move(q))};
   }
 
   /// The stored tensor that answers a request, checked against it.
   static Tensor fetch(const Checkpoint& checkpoint, const WeightRequest& request) {
+    const std::string name = require_name(checkpoint, request);
+    const Tensor tensor = checkpoint.tensor(name);
+    const std::string file = checkpoint.file_of(name).string();
+    if (!is_float(tensor.dtype()))
+      fail(ErrorCode::dtype_mismatch,
+           "dtype " + std::string(name_of(tensor.dtype())) + " is no weight's",
+           {.file = file, .tensor = name});
+    // gates are published as [1]; exports differ in unit dimensions, which change nothing
+    const bool fits = request.role == WeightRole::vector ? tensor.count() == request.shape.count()
+                                                         : tensor.shape() == request.shape;
+    if (!fits) refuse_shape(tensor.shape(), request, file, name);
+    return tensor.reshape(request.shape);
+  }
+
+  /// The same for the matrix of a linear layer, which may lie in 4 bits: what stands beside it tells.
+  static LinearWeight fetch_matrix(const Checkpoint& checkpoint, const WeightRequest& request) {
+    const std::string name = require_name(checkpoint, request);
+    if (!is_bnb(checkpoint, name)) return {.values = fetch(checkpoint, request)};
+    LinearWeight weight{.packed = read_bnb(checkpoint, name)};
+    if (weight.shape() != request.shape)
+      refuse_shape(weight.shape(), request, checkpoint.file_of(name).string(), name);
+    return weight;
+  }
+
+ private:
+  static Compute order_of(std::optional<DType> dtype) {
+    return dtype == DType::bf16 ? Compute::bf16 : Compute::f32;
+  }
+  static std::string require_name(const Checkpoint& checkpoint, const WeightRequest& request) {
     const auto name = stored_name(checkpoint, request.name);
     if (!name)
       fail(ErrorCode::missing_tensor, "the checkpoint does not hold a tensor that the model needs",
            {.file = checkpoint.directory().string(), .tensor = request.name});
-    const Tensor tensor = checkpoint.tensor(*name);
-    const std::string file = checkpoint.file_of(*name).string();
-    if (!is_float(tensor.dtype()))
-      fail(ErrorCode::dtype_mismatch,
-           "dtype " + std::string(name_of(tensor.dtype())) + " is no weight's",
-           {.file = file, .tensor = *name});
-    // gates are published as [1]; exports differ in unit dimensions, which change nothing
-    const bool fits = request.role == WeightRole::vector ? tensor.count() == request.shape.count()
-                                                         : tensor.shape() == request.shape;
-    if (!fits)
-      fail(ErrorCode::shape_mismatch,
-           "shape " + tensor.shape().to_string() + ", expected " + request.shape.to_string(),
-           {.file = file, .tensor = *name});
-    return tensor.reshape(request.shape);
+    return *name;
+  }
+  [[noreturn]] static void refuse_shape(const Shape& shape, const WeightRequest& request,
+                                        const std::string& file, const std::string& name) {
+    fail(ErrorCode::shape_mismatch,
+         "shape " + shape.to_string() + ", expected " + request.shape.to_string(),
+         {.file = file, .tensor = name});
   }
 
- private:
+  /// In the dtype in which it is kept; what was converted is not needed in the mapping any more.
+  Tensor plain(const WeightRequest& request, const Tensor& stored) const {
+    const DType kept = kept_dtype(stored.dtype(), dtype_);
+    if (kept == stored.dtype()) return stored;
+    Tensor converted = convert(stored, kept);
+    checkpoint_.release(*stored_name(checkpoint_, request.name));
+    return converted;
+  }
+  QuantizedTensor uploaded(QuantizedTensor q) const {
+    q.codes = backend_.upload(q.codes);
+    q.absmax = backend_.upload(q.absmax);
+    if (!q.double_quant()) return q;
+    q.nested.absmax = backend_.upload(q.nested.absmax);
+    q.nested.map = backend_.upload(q.nested.map);
+    return q;
+  }
+
   const Checkpoint& checkpoint_;
   Backend& backend_;
   std::optional<DType> dtype_;
+  BitsAndBytesConfig quantization_;
 };
 
 /// Tensors that a checkpoint may hold and no layer asks for, by rule.
@@ -96,10 +170,14 @@ inline WeightReport compare_weights(const Checkpoint& checkpoint,
   WeightReport report;
   std::set<std::string, std::less<>> used;
   for (const WeightRequest& request : table) {
-    if (const auto name = stored_name(checkpoint, request.name))
-      used.insert(*name);
-    else
+    const auto name = stored_name(checkpoint, request.name);
+    if (!name) {
       report.missing.push_back(request.name);
+      continue;
+    }
+    used.insert(*name);
+    if (request.role == WeightRole::matrix)
+      for (const std::string& beside : bnb_companions(*name)) used.insert(beside);
   }
   for (const TensorInfo* tensor : checkpoint.tensors())
     if (!used.contains(tensor->name) && !is_ignorable(tensor->name))

@@ -1,0 +1,92 @@
+// Which layers are kept in 4 bits and how: transformers' BitsAndBytesConfig, as an option of loading
+// and as the `quantization_config` of config.json.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <idefics/model/config_fields.hpp>
+#include <idefics/quant/bnb_format.hpp>
+
+namespace idefics::inline v0 {
+
+/// Names and defaults are transformers'.
+struct BitsAndBytesConfig {
+  bool load_in_4bit = false;
+  QuantType bnb_4bit_quant_type = QuantType::fp4;
+  bool bnb_4bit_use_double_quant = false;
+  /// bf16: products of 4-bit layers in the bf16 order. Unset: as the model's dtype has it.
+  std::optional<DType> bnb_4bit_compute_dtype{};
+  /// Modules that stay plain: by their last name, by their path, or because they lie below one whose
+  /// path ends so.
+  std::vector<std::string> llm_int8_skip_modules{"lm_head"};
+
+  /// Whether the linear layer at `path` ("model.layers.0.mlp.up_proj") is kept in 4 bits.
+  bool quantizes(std::string_view path) const {
+    const std::string_view last = path.substr(path.rfind('.') + 1);
+    return std::ranges::none_of(llm_int8_skip_modules, [&](const std::string& name) {
+      return name == last || name == path || path.find(name + ".") != std::string_view::npos;
+    });
+  }
+};
+
+namespace detail {
+
+inline QuantType quant_type_named(const std::string& name, const ErrorContext& where) {
+  if (name == "nf4") return QuantType::nf4;
+  if (name == "fp4") return QuantType::fp4;
+  fail(ErrorCode::invalid_config, "\"" + name + "\" is neither nf4 nor fp4", where);
+}
+
+[[noreturn]] inline void refuse_method(const std::string& method, const std::string& file,
+                                       const char* key) {
+  fail(ErrorCode::unsupported_quantization,
+       "weights in " + method.substr(0, 100) +
+           " are not read: load the unquantized checkpoint, with load_in_4bit if it must be small",
+       {.file = file, .field = std::string("quantization_config.") + key});
+}
+
+inline std::vector<std::string> names_in(const Json& list, const ErrorContext& where) {
+  std::vector<std::string> names;
+  if (!list.is_array()) fail(ErrorCode::invalid_config, "must be a list of names", where);
+  for (const Json& name : list) {
+    if (!name.is_string()) fail(ErrorCode::invalid_config, "must be a list of names", where);
+    names.push_back(name.get<std::string>());
+  }
+  return names;
+}
+
+}  // namespace detail
+
+/// The `quantization_config` of a config.json, if there is one. Throws `unsupported_quantization` for
+/// every method but bitsandbytes' 4 bits, and `invalid_config`.
+inline std::optional<BitsAndBytesConfig> read_quantization_config(const Json& config,
+                                                                  const std::string& file) {
+  const ConfigFields top(config, file, "");
+  if (!top.has("quantization_config")) return std::nullopt;
+  const ConfigFields fields = top.object("quantization_config");
+  const std::string method = fields.text("quant_method", "bitsandbytes");
+  if (method != "bitsandbytes") detail::refuse_method(method, file, "quant_method");
+  if (fields.flag("load_in_8bit", fields.flag("_load_in_8bit", false)))
+    detail::refuse_method("LLM.int8", file, "load_in_8bit");
+  if (!fields.flag("load_in_4bit", fields.flag("_load_in_4bit", false))) return std::nullopt;
+  const ErrorContext type{.file = file, .field = "quantization_config.bnb_4bit_quant_type"};
+  BitsAndBytesConfig c{.load_in_4bit = true};
+  c.bnb_4bit_quant_type = detail::quant_type_named(fields.text("bnb_4bit_quant_type", "fp4"), type);
+  c.bnb_4bit_use_double_quant = fields.flag("bnb_4bit_use_double_quant", false);
+  if (const std::string name = fields.text("bnb_4bit_compute_dtype", ""); !name.empty())
+    for (const auto& [known, dtype] : detail::torch_dtypes)
+      if (known == name) c.bnb_4bit_compute_dtype = dtype;
+  const Json& object = config["quantization_config"];
+  if (const auto list = object.find("llm_int8_skip_modules");
+      list != object.end() && !list->is_null())
+    c.llm_int8_skip_modules = detail::names_in(
+        *list, {.file = file, .field = "quantization_config.llm_int8_skip_modules"});
+  return c;
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,284 @@
+// A checkpoint directory in 4 bits, tensor for tensor what transformers' save_pretrained writes with
+// bitsandbytes: matrices of linear layers quantized, everything else in the load dtype. One tensor is in
+// memory at a time, and the directory has its name only when it is whole.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <idefics/core/progress.hpp>
+#include <idefics/io/safetensors_writer.hpp>
+#include <idefics/model/config.hpp>
+#include <idefics/model/idefics.hpp>
+#include <idefics/model/weights.hpp>
+
+namespace idefics::inline v0 {
+
+struct QuantizeCheckpointOptions {
+  BitsAndBytesConfig config{.load_in_4bit = true};
+  DType dtype = DType::f16;  // what weights are rounded to before, and what the rest is stored in
+  std::uint64_t max_shard_size = 5'000'000'000;
+  ProgressCallback progress{};
+};
+
+namespace detail {
+
+/// The `quantization_config` that transformers writes into config.json.
+inline Json quantization_config_json(const BitsAndBytesConfig& c) {
+  const auto compute = c.bnb_4bit_compute_dtype.value_or(DType::f32);
+  const bool usual = c.llm_int8_skip_modules == BitsAndBytesConfig{}.llm_int8_skip_modules;
+  const Json skipped = usual ? Json(nullptr) : Json(c.llm_int8_skip_modules);
+  return {{"_load_in_4bit", true},
+          {"_load_in_8bit", false},
+          {"bnb_4bit_compute_dtype", detail::torch_name_of(compute)},
+          {"bnb_4bit_quant_storage", "uint8"},
+          {"bnb_4bit_quant_type", name_of(c.bnb_4bit_quant_type)},
+          {"bnb_4bit_use_double_quant", c.bnb_4bit_use_double_quant},
+          {"llm_int8_enable_fp32_cpu_offload", false},
+          {"llm_int8_has_fp16_weight", false},
+          {"llm_int8_skip_modules", skipped},
+          {"llm_int8_threshold", 6.0},
+          {"load_in_4bit", true},
+          {"load_in_8bit", false},
+          {"quant_method", "bitsandbytes"}};
+}
+
+/// A directory under a temporary name, which is gone unless it was committed.
+class AtomicDirectory {
+ public:
+  explicit AtomicDirectory(std::filesystem::path path) : path_(std::move(path)) {
+    if (!path_.has_filename()) path_ = path_.parent_path();
+    std::error_code error;
+    if (std::filesystem::exists(path_, error) && !std::filesystem::is_empty(path_, error))
+      fail(ErrorCode::io_failure, "there is something under this name already",
+           {.file = path_.string()});
+    temporary_ = path_.string() + ".part-" + std::to_string(::getpid());
+    if (!std::filesystem::create_directory(temporary_, error) || error)
+      fail(ErrorCode::io_failure, "cannot create the directory", {.file = temporary_.string()});
+  }
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+  ~AtomicDirectory() {
+    std::error_code ignored;
+    if (!committed_) std::filesystem::remove_all(temporary_, ignored);
+  }
+
+  const std::filesystem::path& path() const { return temporary_; }
+
+  void commit() {
+    std::error_code error;
+    std::filesystem::rename(temporary_, path_, error);
+    if (error)
+      fail(ErrorCode::io_failure, "cannot name the directory: " + error.message(),
+           {.file = path_.string()});
+    committed_ = true;
+  }
+
+ private:
+  std::filesystem::path path_, temporary_;
+  bool committed_ = false;
+};
+
+/// One tensor of the source, and what becomes of it.
+struct QuantizeTask {
+  std::string stored, name;  // as the source has it; with "model."
+  bool quantized = false;
+  std::vector<TensorForm> forms{};  // of what is written, without the JSON
+  std::string text{};               // name of the JSON, if it is quantized
+  std::uint64_t bytes = 0;          // of what is written, or a little more
+};
+
+class CheckpointQuantizer {
+ public:
+  CheckpointQuantizer(const std::filesystem::path& source, const QuantizeCheckpointOptions& options)
+      : source_(source), options_(options), checkpoint_(Checkpoint::open(source)) {
+    const auto file = source / "config.json";
+    config_ = read_json_file(file);
+    if (read_quantization_config(config_, file.string()))
+      fail(ErrorCode::unsupported_quantization, "the checkpoint is in 4 bits already",
+           {.file = file.string(), .field = "quantization_config"});
+    if (!is_float(options.dtype))
+      fail(ErrorCode::invalid_option, "weights are f32, f16 or bf16", {.field = "dtype"});
+    plan(Config::from_json(config_, file.string()));
+  }
+
+  void write(const std::filesystem::path& destination) {
+    AtomicDirectory directory(destination);
+    copy_other_files(directory.path());
+    const auto shards = divide();
+    Json weight_map = Json::object();
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      const std::string name = shard_name(i, shards.size());
+      write_shard(directory.path() / name, shards[i]);
+      for (const QuantizeTask* task : shards[i]) {
+        for (const TensorForm& form : task->forms) weight_map[form.name] = name;
+        if (task->quantized) weight_map[task->text] = name;
+      }
+    }
+    if (shards.size() > 1)
+      write_json(directory.path() / "model.safetensors.index.json",
+                 {{"metadata", {{"total_parameters", parameters_}, {"total_size", bytes_}}},
+                  {"weight_map", weight_map}});
+    config_.erase("torch_dtype");
+    config_["dtype"] = torch_name_of(options_.dtype);
+    config_["quantization_config"] = quantization_config_json(options_.config);
+    write_json(directory.path() / "config.json", config_);
+    directory.commit();
+  }
+
+ private:
+  /// Every tensor that the architecture has, and the one that it has and does not use.
+  void plan(const Config& config) {
+    WeightTable table;
+    const Idefics layers(table, config);
+    std::set<std::string> matrices, others;
+    for (const WeightRequest& request : table.requests()) {
+      CheckpointWeights::fetch(checkpoint_, request);
+      const std::string name = module_path(request.name) + last_part(request.name);
+      (request.role == WeightRole::matrix ? matrices : others).insert(name);
+    }
+    for (const TensorInfo* tensor : checkpoint_.tensors()) {
+      const bool whole = tensor->name.starts_with("model.") || tensor->name.starts_with("lm_head.");
+      const std::string name = whole ? tensor->name : "model." + tensor->name;
+      const bool unused = name.find(".post_layernorm.") != std::string::npos;
+      if (matrices.contains(name) || others.contains(name) || unused)
+        add({.stored = tensor->name,
+             .name = name,
+             .quantized = matrices.contains(name) &&
+                          options_.config.quantizes(name.substr(0, name.rfind('.')))});
+    }
+  }
+  static std::string last_part(const std::string& name) { return name.substr(name.rfind('.')); }
+
+  void add(QuantizeTask task) {
+    const Shape shape = checkpoint_.tensor(task.stored).shape();
+    if (task.quantized) {
+      const QuantizedTensor form = form_of(shape);
+      for (const NamedTensor& part : bnb_tensors(task.name, form))
+        task.forms.push_back({part.name, part.tensor.dtype(), part.tensor.shape()});
+      task.text = task.forms.back().name;
+      task.forms.pop_back();
+    } else {
+      task.forms.push_back({task.name, options_.dtype, shape});
+    }
+    for (const TensorForm& form : task.forms)
+      task.bytes += static_cast<std::uint64_t>(form.shape.count()) * size_of(form.dtype);
+    parameters_ += shape.count();
+    tasks_.push_back(std::move(task));
+  }
+
+  /// What a matrix of this shape becomes, with no bytes behind it.
+  QuantizedTensor form_of(const Shape& shape) const {
+    QuantizedTensor q{.type = options_.config.bnb_4bit_quant_type, .shape = shape};
+    const auto view = [](DType dtype, std::int64_t n) {
+      static const std::byte nothing{};
+      return Tensor::view_of(dtype, {n}, &nothing);
+    };
+    const bool nested = options_.config.bnb_4bit_use_double_quant;
+    q.codes = view(DType::u8, (q.count() + 1) / 2);
+    q.absmax = view(nested ? DType::u8 : DType::f32, q.blocks());
+    if (nested) {
+      q.nested.absmax = view(DType::f32, (q.blocks() + 255) / 256);
+      q.nested.map = view(DType::f32, 256);
+    }
+    return q;
+  }
+
+  std::vector<std::vector<const QuantizeTask*>> divide() const {
+    std::vector<std::vector<const QuantizeTask*>> shards(1);
+    std::uint64_t bytes = 0;
+    for (const QuantizeTask& task : tasks_) {
+      if (bytes + task.bytes > options_.max_shard_size && !shards.back().empty())
+        shards.emplace_back(), bytes = 0;
+      shards.back().push_back(&task);
+      bytes += task.bytes;
+    }
+    return shards;
+  }
+
+  static std::string shard_name(std::size_t i, std::size_t count) {
+    if (count == 1) return "model.safetensors";
+    char name[64];
+    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, count);
+    return name;
+  }
+
+  void write_shard(const std::filesystem::path& path,
+                   const std::vector<const QuantizeTask*>& shard) {
+    std::vector<TensorForm> forms;
+    std::vector<std::string> texts;
+    for (const QuantizeTask* task : shard) {
+      forms.insert(forms.end(), task->forms.begin(), task->forms.end());
+      if (task->quantized) texts.push_back(task->text);
+    }
+    SafetensorsWriter writer(path, std::move(forms), texts, max_bnb_json);
+    for (const QuantizeTask* task : shard) {
+      for (const NamedTensor& part : made(*task)) {
+        writer.put(part);
+        bytes_ += part.tensor.bytes();
+      }
+      checkpoint_.release(task->stored);
+      report(options_.progress, {"quantizing", ++done_, std::ssize(tasks_)});
+    }
+    writer.finish();
+  }
+
+  std::vector<NamedTensor> made(const QuantizeTask& task) const {
+    const Tensor stored = checkpoint_.tensor(task.stored);
+    if (task.quantized)
+      return bnb_tensors(task.name, quantize_rounded(stored, options_.dtype, options_.config));
+    return {
+        {task.name, stored.dtype() == options_.dtype ? stored : convert(stored, options_.dtype)}};
+  }
+
+  /// Tokenizer, preprocessor and generation files: all that is neither weights nor config.json.
+  void copy_other_files(const std::filesystem::path& to) const {
+    static constexpr std::string_view weights[] = {".safetensors", ".bin", ".pt",      ".pth",
+                                                   ".index.json",  ".h5",  ".msgpack", ".gguf"};
+    for (const auto& entry : std::filesystem::directory_iterator(source_)) {
+      const std::string name = entry.path().filename().string();
+      const bool left = std::ranges::any_of(weights, [&](auto end) { return name.ends_with(end); });
+      if (left || name == "config.json" || name.starts_with('.') || !entry.is_regular_file())
+        continue;
+      std::error_code error;
+      std::filesystem::copy_file(entry.path(), to / name, error);
+      if (error)
+        fail(ErrorCode::io_failure, "cannot copy the file: " + error.message(),
+             {.file = entry.path().string()});
+    }
+  }
+
+  static void write_json(const std::filesystem::path& path, const Json& json) {
+    AtomicFile file(path);
+    file.write(json.dump(2) + "\n");
+    file.commit();
+  }
+
+  std::filesystem::path source_;
+  const QuantizeCheckpointOptions& options_;
+  Checkpoint checkpoint_;
+  Json config_;
+  std::vector<QuantizeTask> tasks_;
+  std::int64_t parameters_ = 0, done_ = 0;
+  std::uint64_t bytes_ = 0;
+};
+
+}  // namespace detail
+
+/// Writes the checkpoint directory `source` in 4 bits as `destination`, which must not exist or be
+/// empty; transformers and bitsandbytes load it. Throws what loading throws, `unsupported_quantization`
+/// for a source in 4 bits, `io_failure`, and `cancelled`; nothing is left under the name then.
+inline void quantize_checkpoint(const std::filesystem::path& source,
+                                const std::filesystem::path& destination,
+                                const QuantizeCheckpointOptions& options = {}) {
+  detail::CheckpointQuantizer(source, options).write(destination);
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,46 @@
+// idefics quantize: a checkpoint in 4 bits, as transformers and bitsandbytes write it.
+#include <memory>
+
+#include <idefics/quantize.hpp>
+
+#include "cli/args.hpp"
+
+namespace cli {
+namespace {
+
+using namespace idefics;
+
+struct Command {
+  CommonOptions common;
+  std::string out, type, compute_dtype = "f32";
+};
+
+void run(const Command& c) {
+  set_num_threads(c.common.threads);
+  QuantizeCheckpointOptions options{.dtype = dtype_named(c.common.dtype).value_or(DType::f16)};
+  options.config.bnb_4bit_quant_type = c.type == "nf4" ? QuantType::nf4 : QuantType::fp4;
+  options.config.bnb_4bit_use_double_quant = c.common.double_quant;
+  options.config.bnb_4bit_compute_dtype = dtype_named(c.compute_dtype);
+  options.progress = ProgressBar(!c.common.quiet && bars_are_wanted(), false);
+  quantize_checkpoint(resolve_model(c.common.model), c.out, options);
+  if (c.common.json) print(Json{{"model", c.out}}.dump());
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app) {
+  auto c = std::make_shared<Command>();
+  auto* quantize = app.add_subcommand("quantize", "write a checkpoint in 4 bits");
+  c->common.add_to(*quantize);
+  quantize->add_option("MODEL", c->common.model, "checkpoint directory or repository")->required();
+  quantize->add_option("OUT", c->out, "the directory to write")->required();
+  quantize->add_option("--type", c->type, "nf4 or fp4")
+      ->required()
+      ->check(CLI::IsMember({"nf4", "fp4"}));
+  quantize
+      ->add_option("--compute-dtype", c->compute_dtype, "what config.json asks products to be in")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  quantize->callback([c] { run(*c); });
+}
+
+}  // namespace cli

@@ -1,0 +1,148 @@
+// Quantized checkpoints that are not read, quant states that lie, and quantizing that stops half-way.
+#include <idefics/model.hpp>
+#include <idefics/quantize.hpp>
+
+#include "support/catch.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace idefics;
+
+namespace {
+
+std::filesystem::path golden(const char* name) {
+  return std::filesystem::path(IDEFICS_GOLDEN_DIR) / name;
+}
+
+/// The error that `action` throws; it must throw one.
+template <class Action>
+Error fault_of(const Action& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error;
+  }
+  FAIL("no error");
+  throw std::logic_error("no error");
+}
+
+Error config_fault(const char* quantization_config) {
+  const Json config = {{"model_type", "idefics"},
+                       {"quantization_config", Json::parse(quantization_config)}};
+  return fault_of([&] { (void)read_quantization_config(config, "config.json"); });
+}
+
+/// The parts of the tensor "t" of a small checkpoint, and the error after one of them was changed.
+class Lies {
+ public:
+  Lies() {
+    Tensor x = Tensor::zeros(DType::f32, {4, 100});
+    x.as_mutable<float>()[7] = 1.5f;
+    directory_.write("config.json", "{}");
+    for (const NamedTensor& part :
+         bnb_tensors("t", quantize_4bit(x, {.type = QuantType::nf4, .double_quant = true})))
+      parts_.emplace(part.name, part.tensor);
+  }
+  Error without(const std::string& name) const {
+    auto parts = parts_;
+    parts.erase(name);
+    return error_of(parts);
+  }
+  Error with(const std::string& name, const Tensor& tensor) const {
+    auto parts = parts_;
+    parts[name] = tensor;
+    return error_of(parts);
+  }
+  Error with_json(const std::string& from, const std::string& to) const {
+    const Tensor& json = parts_.at(state);
+    std::string text(reinterpret_cast<const char*>(json.raw()), json.bytes());
+    text.replace(text.find(from), from.size(), to);
+    Tensor changed = Tensor::empty(DType::u8, {std::ssize(text)});
+    std::memcpy(changed.raw_mutable(), text.data(), text.size());
+    return with(state, changed);
+  }
+  static inline const std::string state = "t.quant_state.bitsandbytes__nf4";
+
+ private:
+  Error error_of(const std::map<std::string, Tensor>& parts) const {
+    std::vector<NamedTensor> tensors;
+    for (const auto& [name, tensor] : parts) tensors.push_back({name, tensor});
+    write_safetensors(directory_.path() / "model.safetensors", tensors);
+    const auto checkpoint = Checkpoint::open(directory_.path());
+    return fault_of([&] { (void)read_bnb(checkpoint, "t"); });
+  }
+
+  testing::TempDir directory_;
+  std::map<std::string, Tensor> parts_;
+};
+
+void check(const Error& error, const char* field) {
+  CAPTURE(error.what());
+  CHECK(error.code_name() == "invalid_quant_state");
+  CHECK(error.context().field == field);
+  CHECK(error.context().tensor == "t");
+  CHECK(error.context().file.ends_with("model.safetensors"));
+}
+
+}  // namespace
+
+TEST_CASE("other quantizations are refused by name") {
+  const Error int8 = config_fault(R"({"quant_method":"bitsandbytes","load_in_8bit":true})");
+  CHECK(int8.code_name() == "unsupported_quantization");
+  CHECK(std::string(int8.what()).find("LLM.int8") != std::string::npos);
+  CHECK(std::string(int8.what()).find("load_in_4bit") != std::string::npos);
+  for (const char* method : {"gptq", "awq", "hqq"}) {
+    const Error error =
+        config_fault((R"({"quant_method":")" + std::string(method) + "\"}").c_str());
+    CHECK(error.code_name() == "unsupported_quantization");
+    CHECK(std::string(error.what()).find(method) != std::string::npos);
+  }
+  CHECK(config_fault(R"({"load_in_4bit":true,"bnb_4bit_quant_type":"int4"})").code_name() ==
+        "invalid_config");
+  CHECK(config_fault(R"({"load_in_4bit":true,"llm_int8_skip_modules":"lm_head"})").code_name() ==
+        "invalid_config");
+}
+
+TEST_CASE("every lie in a quant state names its file, tensor and field") {
+  const Lies lies;
+  const auto zeros = [](DType dtype, Shape shape) { return Tensor::zeros(dtype, shape); };
+  check(lies.without(Lies::state), "quant_state");
+  check(lies.with("t.quant_state.bitsandbytes__fp4", zeros(DType::u8, {2})), "quant_state");
+  for (const char* part : {"absmax", "quant_map", "nested_absmax", "nested_quant_map"})
+    check(lies.without("t." + std::string(part)), part);
+  check(lies.with("t", zeros(DType::u8, {100, 1})), "shape");
+  check(lies.with("t", zeros(DType::u8, {1, 200})), "weight");
+  check(lies.with("t", zeros(DType::i32, {50, 1})), "quant_storage");
+  check(lies.with("t.absmax", zeros(DType::f32, {7})), "absmax");
+  check(lies.with("t.absmax", zeros(DType::u8, {8})), "absmax");
+  check(lies.with("t.quant_map", zeros(DType::f32, {16})), "quant_map");
+  check(lies.with("t.nested_quant_map", zeros(DType::f32, {256})), "nested_quant_map");
+  check(lies.with("t.nested_absmax", zeros(DType::f32, {2})), "nested_absmax");
+  check(lies.with_json("\"nf4\"", "\"fp4\""), "quant_type");
+  check(lies.with_json("64", "48"), "blocksize");
+  check(lies.with_json("64", "128"), "absmax");
+  check(lies.with_json("[4, 100]", "[4, 0]"), "shape");
+  check(lies.with_json("[4, 100]", "[4, -100]"), "shape");
+  check(lies.with_json("[4, 100]", "[4, 101]"), "shape");
+  check(lies.with_json("\"dtype\": \"float32\"", "\"dtype\": \"int8\""), "dtype");
+  check(lies.with_json("256", "128"), "nested_blocksize");
+  check(lies.with_json("\"nested_dtype\": \"float32\"", "\"nested_dtype\": \"float16\""),
+        "nested_dtype");
+  check(lies.with_json("\"nested_offset\": ", "\"nested_offset\": 1e39, \"x\": "), "nested_offset");
+  CHECK(lies.with_json("{", "[").code_name() == "invalid_json");
+}
+
+TEST_CASE("what stops half-way leaves nothing under the name, and nothing is written over") {
+  const testing::TempDir directory;
+  const auto out = directory.path() / "out";
+  QuantizeCheckpointOptions options;
+  options.progress = [](const Progress& p) { return p.done < 20; };
+  const auto source = golden("models") / "published";
+  CHECK(fault_of([&] { quantize_checkpoint(source, out, options); }).code_name() == "cancelled");
+  CHECK(std::filesystem::is_empty(directory.path()));
+  directory.write("out", "mine");
+  CHECK(fault_of([&] { quantize_checkpoint(source, out); }).code_name() == "io_failure");
+  CHECK(read_text_file(out, 100) == "mine");
+  CHECK(fault_of([&] {
+          quantize_checkpoint(golden("four_bit") / "nf4_double", directory.path() / "again");
+        }).code_name() == "unsupported_quantization");
+}

@@ -1,0 +1,178 @@
+// 4-bit checkpoints against transformers and bitsandbytes: what they store, and the logits it gives.
+#include <cmath>
+
+#include <idefics/quantize.hpp>
+
+#include "support/catch.hpp"
+#include "support/golden_models.hpp"
+#include "support/hash.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace idefics;
+
+namespace {
+
+std::filesystem::path folder() { return std::filesystem::path(IDEFICS_GOLDEN_DIR) / "four_bit"; }
+
+std::string hex64(std::string_view text) {
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx",
+                static_cast<unsigned long long>(
+                    testing::fnv1a(std::as_bytes(std::span(text.data(), text.size())))));
+  return digits;
+}
+
+std::string hash_of(const Tensor& t) {
+  return hex64({reinterpret_cast<const char*>(t.raw()), t.bytes()});
+}
+
+/// The largest distance of logits from the recorded ones, in deviations of those.
+double distance(const Tensor& ours, const Tensor& mask, const Tensor& theirs) {
+  const auto a = ours.as<float>(), b = theirs.as<float>();
+  const auto seen = mask.as<std::int64_t>();
+  const std::size_t width = b.size() / seen.size();
+  double n = 0, sum = 0, squares = 0, worst = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    if (seen[i / width] == 0) continue;
+    const auto x = static_cast<double>(b[i]);
+    n += 1, sum += x, squares += x * x;
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - x));
+  }
+  return worst / std::sqrt(squares / n - sum * sum / (n * n));
+}
+
+struct Case {
+  Inputs inputs;
+  Tensor logits;
+};
+
+std::vector<Case> cases_of(const std::string& name) {
+  const auto file = SafetensorsFile::open(folder() / name / "forward.safetensors");
+  std::vector<Case> cases;
+  for (int i = 0; i < 2; ++i) {
+    const auto get = [&](const char* key) { return file.tensor(std::to_string(i) + "." + key); };
+    cases.push_back({{get("input_ids"), get("attention_mask"), get("pixel_values"),
+                      get("image_attention_mask")},
+                     get("logits")});
+  }
+  return cases;
+}
+
+Model load_golden(const std::string& name, ModelOptions options = {}) {
+  return Model::from_pretrained((folder() / name).string(), std::move(options));
+}
+
+}  // namespace
+
+TEST_CASE("checkpoints that transformers saved in 4 bits give its logits") {
+  for (const char* name : {"nf4_double", "fp4_sharded", "nf4_stored_bf16"}) {
+    auto model = load_golden(name);
+    for (const Case& one : cases_of(name)) {
+      CAPTURE(name);
+      const auto output = model.forward(one.inputs);
+      REQUIRE(output.logits.shape() == one.logits.shape());
+      CHECK(distance(output.logits, one.inputs.attention_mask, one.logits) <= 1e-4);
+    }
+  }
+}
+
+TEST_CASE("quantizing on load gives the bits of the saved checkpoint") {
+  const std::pair<const char*, const char*> sources[] = {{"nf4_double", "published"},
+                                                         {"fp4_sharded", "interval_three"}};
+  for (const auto& [saved, source] : sources) {
+    const bool nf4 = std::string_view(saved) == "nf4_double";
+    BitsAndBytesConfig config{.load_in_4bit = true};
+    if (nf4) config.bnb_4bit_quant_type = QuantType::nf4, config.bnb_4bit_use_double_quant = true;
+    for (const auto compute : {DType::f32, DType::bf16}) {
+      config.bnb_4bit_compute_dtype = compute;
+      auto ours = golden::load(source, {.quantization_config = config});
+      auto theirs = load_golden(saved, {.quantization_config = config});
+      for (const Case& one : cases_of(saved)) {
+        CAPTURE(saved, name_of(compute));
+        CHECK(hash_of(ours.forward(one.inputs).logits) ==
+              hash_of(theirs.forward(one.inputs).logits));
+      }
+    }
+  }
+}
+
+TEST_CASE(
+    "the modules that are quantized are those of transformers, for every list of exceptions") {
+  const Json recorded = read_json_file(folder() / "modules.json");
+  CHECK(recorded["rows"].size() == 14 * 6);
+  for (const Json& row : recorded["rows"]) {
+    const auto name = row[0].get<std::string>();
+    BitsAndBytesConfig config{.load_in_4bit = true};
+    if (!row[1].is_null()) config.llm_int8_skip_modules = row[1].get<std::vector<std::string>>();
+    WeightTable table;
+    const Idefics layers(table, Config::from_file(golden::models_dir() / name / "config.json"));
+    std::vector<std::string> modules;
+    for (const WeightRequest& request : table.requests())
+      if (const auto path = module_path(request.name); request.role == WeightRole::matrix &&
+                                                       !path.starts_with("lm_head") &&
+                                                       config.quantizes(path))
+        modules.push_back(path);
+    std::ranges::sort(modules);
+    std::string joined;
+    for (const std::string& module : modules) joined += (joined.empty() ? "" : "\n") + module;
+    CAPTURE(name, row[1].dump());
+    CHECK(modules.size() == row[2].get<std::size_t>());
+    CHECK(hex64(joined) == row[3].get<std::string>());
+  }
+  CHECK_FALSE(BitsAndBytesConfig{}.quantizes("lm_head"));
+  CHECK_FALSE(BitsAndBytesConfig{}.quantizes("lm_head.additional_fc"));
+}
+
+namespace {
+
+/// One hash of all tensors of a checkpoint: names, dtypes, shapes and bytes.
+std::pair<std::size_t, std::string> tensors_of(const std::filesystem::path& directory) {
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  std::string lines;
+  std::size_t count = 0;
+  for (const TensorInfo* t : checkpoint.tensors()) {  // by name
+    const std::string dtype = t->dtype_name == "U8"     ? "uint8"
+                              : t->dtype_name == "F16"  ? "float16"
+                              : t->dtype_name == "BF16" ? "bfloat16"
+                                                        : "float32";
+    lines += (count++ == 0 ? "" : "\n") + t->name + " " + dtype + " " +
+             Shape(std::span<const std::int64_t>(t->dims)).to_string() + " " +
+             hash_of(checkpoint.bytes(t->name));
+  }
+  return {count, hex64(lines)};
+}
+
+}  // namespace
+
+TEST_CASE("quantize writes the tensors that transformers saves, byte for byte") {
+  const Json recorded = read_json_file(folder() / "tensors.json");
+  CHECK(recorded["rows"].size() == 14 * 12 - 2);
+  const testing::TempDir directory;
+  for (const Json& row : recorded["rows"]) {
+    const auto name = row[0].get<std::string>(), dtype = row[3].get<std::string>();
+    QuantizeCheckpointOptions options;
+    options.config.bnb_4bit_quant_type = row[1] == "nf4" ? QuantType::nf4 : QuantType::fp4;
+    options.config.bnb_4bit_use_double_quant = row[2].get<bool>();
+    if (dtype == "bfloat16") options.dtype = DType::bf16;
+    if (dtype == "float32") options.dtype = DType::f32;
+    const auto out = directory.path() / "out";
+    quantize_checkpoint(golden::models_dir() / name, out, options);
+    CAPTURE(name, row.dump());
+    const auto [count, hash] = tensors_of(out);
+    CHECK(count == row[4].get<std::size_t>());
+    CHECK(hash == row[5].get<std::string>());
+    std::filesystem::remove_all(out);
+  }
+}
+
+TEST_CASE("shards hold the same tensors, and what is saved loads") {
+  const testing::TempDir directory;
+  const auto out = directory.path() / "out";
+  quantize_checkpoint(golden::models_dir() / "interval_three", out, {.max_shard_size = 20000});
+  CHECK(std::filesystem::exists(out / "model.safetensors.index.json"));
+  CHECK_FALSE(std::filesystem::exists(out / "model.safetensors"));
+  CHECK(tensors_of(out) == tensors_of(folder() / "fp4_sharded"));
+  auto ours = Model::from_pretrained(out.string());
+  for (const Case& one : cases_of("fp4_sharded"))
+    CHECK(distance(ours.forward(one.inputs).logits, one.inputs.attention_mask, one.logits) <= 1e-4);
+}

@@ -1,0 +1,118 @@
+"""Checkpoints that transformers loads and saves in 4 bits with bitsandbytes, on the CPU.
+
+Writes tests/golden/data/four_bit/NAME/ (what save_pretrained writes, and forward.safetensors: f32 logits of the
+dequantized weights), tensors.json (a hash of all tensors of every tiny checkpoint in every format) and modules.json
+(which modules are quantized under which list of modules to skip).
+"""
+
+import importlib.metadata
+import os
+import shutil
+
+os.environ["TORCHDYNAMO_DISABLE"] = "1"
+
+import bitsandbytes
+import torch
+from safetensors.torch import save_file
+from transformers import BitsAndBytesConfig, IdeficsConfig, IdeficsForVisionText2Text
+
+from common import GOLDEN, fnv1a, hex64, output_folder, versions, write_rows
+from make_models import MODELS, SEED, cases
+
+# a flat config builds another tower there, and names without "model." are not found when they are quantized
+TRANSFORMERS_READS = [name for name in MODELS if name not in ("flat", "no_prefix")]
+HEAD = {"versions": versions() | {"bitsandbytes": importlib.metadata.version("bitsandbytes")}}
+SAVED = {  # small files: what tests read whole
+    "nf4_double": ("published", dict(bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True), {}),
+    "fp4_sharded": ("interval_three", dict(bnb_4bit_quant_type="fp4"), dict(max_shard_size="60KB")),
+    "nf4_stored_bf16": ("instruct", dict(bnb_4bit_quant_type="nf4", bnb_4bit_quant_storage="bfloat16",
+                                          bnb_4bit_compute_dtype="bfloat16"), {}),
+}
+SKIPS = [None, ["lm_head", "embed_tokens"], ["lm_head", "vision_model"], ["lm_head", "q_proj"], ["lm_head", "model.layers.0.mlp", "fc1"],
+         ["lm_head", "layers.1", "attn"]]
+
+
+def load(name, skip=None, dtype=None, **options):
+    config = BitsAndBytesConfig(load_in_4bit=True, llm_int8_skip_modules=skip, **options)
+    return IdeficsForVisionText2Text.from_pretrained(GOLDEN / "models" / name, quantization_config=config, dtype=dtype).eval()
+
+
+def bytes_of(tensor):
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def hash_of(model):
+    """All tensors by name, with dtype and shape. A tied head is not stored."""
+    lines, state = [], model.state_dict()
+    for key in sorted(state):
+        if model.config.tie_word_embeddings and key.startswith("lm_head"):
+            continue
+        t = state[key]
+        lines.append(f"{key} {str(t.dtype).removeprefix('torch.')} {list(t.shape)} {hex64(fnv1a(bytes_of(t)))}")
+    return len(lines), hex64(fnv1a("\n".join(lines).encode()))
+
+
+def quantized_modules(model):
+    """Without the head, which a list that does not name it turns into one that has lost its added tokens."""
+    named = [name for name, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    return sorted(name for name in named if not name.startswith("lm_head"))
+
+
+def dequantized(model):
+    """The same model with plain f32 weights: bitsandbytes' own forward pass rounds where the CPU has AVX512-BF16."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            state = module.weight.quant_state
+            state.dtype = torch.float32
+            codes = module.weight.data.view(torch.uint8)  # the CPU kernel reads no other storage
+            weight = bitsandbytes.functional.dequantize_4bit(codes.reshape(-1, 1), state)
+            plain = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None)
+            plain.weight.data = weight
+            if module.bias is not None:
+                plain.bias.data = module.bias.data.float()
+            model.set_submodule(name, plain)
+    return model
+
+
+@torch.no_grad()
+def record(name, folder):
+    source, options, how = SAVED[name]
+    shutil.rmtree(folder, ignore_errors=True)
+    model = load(source, **options)
+    model.save_pretrained(folder, **how)
+    # A new f32 model: a loaded one keeps tables of its load dtype, and loading would convert codes that are stored as bf16.
+    plain = IdeficsForVisionText2Text(IdeficsConfig(**MODELS[source])).eval()
+    plain.load_state_dict({k: v.float() for k, v in dequantized(model).state_dict().items()})
+    torch.manual_seed(SEED)
+    tensors = {}
+    for i, case in enumerate(cases(source, plain)):
+        tensors |= {f"{i}.{k}": v for k, v in case.items()}
+        tensors[f"{i}.logits"] = plain(**case).logits.float()
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "forward.safetensors")
+
+
+def main():
+    torch.set_num_threads(1)
+    out = output_folder() / "four_bit"
+    for name in SAVED:
+        record(name, out / name)
+        print(name, flush=True)
+    rows, modules = [], []
+    for name in TRANSFORMERS_READS:
+        for kind in ("nf4", "fp4"):
+            for double in (False, True):
+                for dtype in (None, torch.bfloat16, torch.float32):
+                    if name == "odd_widths" and double and dtype == torch.float32:
+                        continue  # nested_offset: torch's mean of seven constants differs in its last bit
+                    model = load(name, dtype=dtype, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=double)
+                    rows.append([name, kind, double, str(dtype).removeprefix("torch."), *hash_of(model)])
+        for skip in SKIPS:
+            names = quantized_modules(load(name, skip=skip))
+            modules.append([name, skip, len(names), hex64(fnv1a("\n".join(names).encode()))])
+        print(name, flush=True)
+    write_rows(out / "tensors.json", HEAD, "rows", rows)
+    write_rows(out / "modules.json", HEAD, "rows", modules)
+
+
+if __name__ == "__main__":
+    main()
