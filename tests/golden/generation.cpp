@@ -90,6 +90,9 @@ const Recorded& recorded() {
   return all;
 }
 
+/// By itself, since GCC 12 fails on these options within a template.
+Model load_f32(const std::string& name) { return golden::load(name, {.dtype = DType::f32}); }
+
 /// Calls f(number, case, model, output) for the cases that draw tokens, or that do not.
 template <class F>
 std::size_t for_each_case(bool sampling, const F& f) {
@@ -99,7 +102,7 @@ std::size_t for_each_case(bool sampling, const F& f) {
     const Json& one = recorded().cases[i];
     if (one.at("options").contains("do_sample") != sampling) continue;
     const auto name = one.at("model").get<std::string>();
-    if (!models.contains(name)) models.emplace(name, golden::load(name, {.dtype = DType::f32}));
+    if (!models.contains(name)) models.emplace(name, load_f32(name));
     Model& model = models.at(name);
     INFO("case " << i << " " << name << " " << one.at("options").dump());
     f(i, one,

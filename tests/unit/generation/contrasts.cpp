@@ -133,12 +133,14 @@ TEST_CASE("options that contradict contrasts are refused by name") {
   CHECK(refusal(model, {.do_sample = true, .penalty_alpha = 0.5}) == "penalty_alpha");
   CHECK(refusal(model, {.penalty_alpha = 0.5, .guidance_scale = 2.0}) == "penalty_alpha");
   CHECK(refusal(model, {.penalty_alpha = 0.5, .dola_layers = low}) == "penalty_alpha");
-  CHECK(refusal(model, {.penalty_alpha = 0.5, .prompt_lookup_num_tokens = 2}) == "penalty_alpha");
+  CHECK(refusal(model, {.penalty_alpha = 0.5, .prompt_lookup_num_tokens = 2}) ==
+        "prompt_lookup_num_tokens");
   CHECK(refusal(model, {.penalty_alpha = 1.5}) == "penalty_alpha");
   CHECK(refusal(model, {.penalty_alpha = 0.5, .top_k = 1000}) == "top_k");
   CHECK(refusal(model, {.num_beams = 2, .dola_layers = low}) == "dola_layers");
   CHECK(refusal(model, {.dola_layers = low, .guidance_scale = 2.0}) == "dola_layers");
-  CHECK(refusal(model, {.dola_layers = low, .prompt_lookup_num_tokens = 2}) == "dola_layers");
+  CHECK(refusal(model, {.dola_layers = low, .prompt_lookup_num_tokens = 2}) ==
+        "prompt_lookup_num_tokens");
   CHECK(refusal(model, {.dola_layers = DolaLayers{.bucket = "middle"}}) == "dola_layers");
   CHECK(refusal(model, {.dola_layers = DolaLayers{.layers = {-1}}}) == "dola_layers");
   CHECK(refusal(model, {.dola_layers = DolaLayers{.layers = {4}}}) == "dola_layers");
