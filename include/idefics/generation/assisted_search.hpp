@@ -14,18 +14,6 @@
 
 namespace idefics::inline v0 {
 
-namespace detail {
-
-/// Ends a step of a search whose rows have taken a token each: true if it goes on.
-inline bool end_step(TokenSearch& search, const StepCallback& on_step) {
-  search.advance();
-  const bool go_on = !on_step || on_step(search.chosen());
-  search.clear_step();
-  return go_on && !search.active().empty();
-}
-
-}  // namespace detail
-
 /// The answer of token_search to one prompt, in fewer passes where `candidates` guesses well. `run`
 /// takes candidates.longest() + 1 tokens per step. `on_step` is called token by token.
 inline GenerationOutput assisted_search(TextRun& run, CandidateGenerator& candidates,

@@ -1,7 +1,7 @@
 // Beam search and beam sampling: several continuations of a prompt are kept, and the best by the
 // sum of their log-probabilities, or drawn by it, go on. Source: transformers'
-// GenerationMixin._beam_search; docs/beams.md works an example. Letters: B prompts, n beams of each, V+A the whole vocabulary, K
-// candidates of a step, L new tokens at most.
+// GenerationMixin._beam_search; docs/beams.md works an example. Letters: B prompts, n beams of
+// each, V+A the whole vocabulary, K candidates of a step, L new tokens at most.
 #pragma once
 
 #include <algorithm>
@@ -317,8 +317,8 @@ GenerationOutput search_with_beams(TextRun& run, Search& search, const LogitsCon
 
 }  // namespace detail
 
-/// Beam search, with do_sample beam sampling, over a run with num_beams copies of each prompt. `on_step` is called without tokens:
-/// none is final before the end.
+/// Beam search, with do_sample beam sampling, over a run with num_beams copies of each prompt.
+/// `on_step` is called without tokens: none is final before the end.
 inline GenerationOutput beam_search(TextRun& run, const GenerationConfig& config,
                                     const LogitsContext& context, const StepCallback& on_step) {
   detail::BeamSearch search(config, context);

@@ -158,6 +158,14 @@ class TokenSearch {
   std::vector<std::pair<std::int32_t, std::int32_t>> chosen_;
 };
 
+/// Ends a step of a search whose rows have taken a token each: true if it goes on.
+inline bool end_step(TokenSearch& search, const StepCallback& on_step) {
+  search.advance();
+  const bool go_on = !on_step || on_step(search.chosen());
+  search.clear_step();
+  return go_on && !search.active().empty();
+}
+
 }  // namespace detail
 
 /// Greedy search or sampling over a run with answers_per_prompt copies of each prompt; `sequences`
@@ -178,11 +186,7 @@ inline GenerationOutput token_search(TextRun& run, const GenerationConfig& confi
     if (guidance) guidance->reorder(search.active(), search.parents());
   }
   output.timings.prefill_s = watch.lap();
-  for (;;) {
-    search.advance();
-    const bool go_on = !on_step || on_step(search.chosen());
-    search.clear_step();
-    if (!go_on || search.active().empty()) break;
+  while (detail::end_step(search, on_step)) {
     if (guidance) guidance->step(search.active(), search.next());
     run.step(search.active(), search.next(),
              [&search](std::size_t row, std::int64_t, auto base, auto additional) {

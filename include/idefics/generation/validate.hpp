@@ -190,8 +190,6 @@ inline void check_contrasts(const GenerationConfig& c, std::int64_t vocabulary) 
   if (c.num_beams.value_or(1) > 1) refuse_option(option, "cannot be combined with num_beams");
   if (c.guidance_scale.value_or(1.0) != 1.0)
     refuse_option(option, "cannot be combined with guidance_scale");
-  if (c.assistant_model || c.prompt_lookup_num_tokens)
-    refuse_option(option, "cannot be combined with assisted decoding");
 }
 
 inline void check_texts(const GenerationConfig& c) {
