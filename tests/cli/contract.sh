@@ -1,16 +1,7 @@
 #!/bin/sh
 # Exit codes, one line on stderr, nothing on stdout after a fault; right answers on stdout otherwise.
 # usage: contract.sh EXECUTABLE SAMPLES
-set -u
-idefics=$1 samples=$2
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-failures=0
-
-complain() {
-  echo "FAILED: $*" >&2
-  failures=$((failures + 1))
-}
+. "$(dirname "$0")/common.sh"
 
 # fault CODE EXIT ARGS...: the command must fail with this code and exit status.
 fault() {
@@ -78,6 +69,10 @@ fault invalid_option 1 caption "$picture" --num-beams 2 --num-return-sequences 3
 fault usage 2 caption "$picture" --double-quant
 fault usage 2 caption "$picture" --load-in-4bit nf5
 fault usage 2 quantize "$samples/tiny" out --type int8
+fault invalid_option 1 caption "$picture" --best-of 2
+fault invalid_option 1 caption "$picture" --do-sample --top-p 2
+fault invalid_option 1 caption "$picture" --stop-strings '[""]'
+fault usage 2 caption "$picture" --temperature warm
 fault device_unavailable 1 caption "$picture" --device cuda
 
 [ "$failures" -eq 0 ] || exit 1

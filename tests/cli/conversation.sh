@@ -1,16 +1,7 @@
 #!/bin/sh
 # Streaming, Ctrl-C, progress, classify and chat, as a terminal or another program uses them.
 # usage: conversation.sh EXECUTABLE SAMPLES
-set -u
-idefics=$1 samples=$2
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-failures=0
-
-complain() {
-  echo "FAILED: $*" >&2
-  failures=$((failures + 1))
-}
+. "$(dirname "$0")/common.sh"
 
 # same WANTED FOUND WHAT
 same() { [ "$1" = "$2" ] || complain "$3: '$2' instead of '$1'"; }

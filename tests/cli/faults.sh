@@ -2,16 +2,7 @@
 # Bad files, pictures, tokens and prompts given to the executable: one line on stderr that has the code and
 # names what is at fault, nothing on stdout, exit 1; within two seconds of processor time and 4 GiB of addresses.
 # usage: faults.sh EXECUTABLE SAMPLES
-set -u
-idefics=$1 samples=$2
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-failures=0
-
-complain() {
-  echo "FAILED: $*" >&2
-  failures=$((failures + 1))
-}
+. "$(dirname "$0")/common.sh"
 
 # fault CODE NAMED ARGS...: the command must fail with this code, and its line must hold NAMED.
 fault() {
