@@ -5,9 +5,11 @@
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"
+#include "support/refusal.hpp"
 #include "support/temp_dir.hpp"
 
 using namespace idefics;
+using testing::refusal;
 
 namespace {
 
@@ -102,15 +104,6 @@ GenerationConfig assisted_by(const Model* draft, GenerationConfig c, std::mt1993
     c.max_matching_ngram_size = 1 + static_cast<std::int64_t>(random() % 3);
   }
   return c;
-}
-
-std::string refusal(Model& model, const Inputs& inputs, const GenerationConfig& config) {
-  try {
-    model.generate(inputs, config);
-  } catch (const Error& error) {
-    return error.context().field;
-  }
-  return "accepted";
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"
+#include "support/refusal.hpp"
 
 using namespace idefics;
 
@@ -37,12 +38,8 @@ void check_batches(const GenerationConfig& config) {
 }
 
 std::string refusal(Model& model, const GenerationConfig& config) {
-  try {
-    model.generate(testing::batch_of(prompts_for(model, 1, 1), model.config(), true), config);
-  } catch (const Error& error) {
-    return error.context().field;
-  }
-  return "accepted";
+  return testing::refusal(model, testing::batch_of(prompts_for(model, 1, 1), model.config(), true),
+                          config);
 }
 
 }  // namespace

@@ -4,9 +4,11 @@
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"
+#include "support/refusal.hpp"
 #include "support/temp_dir.hpp"
 
 using namespace idefics;
+using testing::refusal;
 
 namespace {
 
@@ -18,15 +20,6 @@ Inputs prompt_for(const Model& model, unsigned seed, std::int64_t rows = 1) {
   for (std::int64_t i = 0; i < rows; ++i)
     prompts.push_back(testing::random_prompt(random, model.config(), 6, 1));
   return testing::batch_of(prompts, model.config(), true);
-}
-
-std::string refusal(Model& model, const Inputs& inputs, const GenerationConfig& config) {
-  try {
-    model.generate(inputs, config);
-  } catch (const Error& error) {
-    return error.context().field;
-  }
-  return "accepted";
 }
 
 }  // namespace
