@@ -199,7 +199,7 @@ def record_stop_strings(r):
     reference takes each for U+FFFD."""
     tokenizer = LlamaTokenizerFast.from_pretrained(HERE.parents[1] / "samples" / "tiny")
     texts = dict(zip(*reversed(StopStringCriteria.clean_tokenizer_vocab(tokenizer))))
-    usable = [i for i in texts if "\ufffd" not in texts[i]]
+    usable = sorted(i for i in texts if "\ufffd" not in texts[i])  # a vocabulary comes in no order
     short = [i for i in usable if len(texts[i]) <= 2]
     cases = []
     for _ in range(300):
