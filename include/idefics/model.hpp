@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -87,7 +88,14 @@ class Model {
                                                  bool interpolate) const;
   std::unique_ptr<DraftModel> draft(const GenerationConfig& config, const LogitsContext& context,
                                     const Inputs& inputs, bool interpolate) const;
-  Tensor gather_image_hidden_states(const std::vector<std::vector<std::int32_t>>& slots) const;
+  LogitsContext logits_context(const GenerationConfig& config, const Inputs& inputs) const;
+  PictureSlots encode(const Inputs& inputs, const PicturesNeeded& needed, bool interpolate) const;
+  TextRun start(std::vector<Sequence> sequences, const PictureSlots& slots,
+                const LogitsContext& context, TextRunOptions how) const;
+  std::optional<Guidance> guided(const GenerationConfig& config, const LogitsContext& context,
+                                 std::span<const Sequence> sequences, const PictureSlots& slots,
+                                 const TextRunOptions& how) const;
+  Tensor gather_image_hidden_states(const PictureSlots& slots) const;
 
   std::unique_ptr<Parts> parts_;
 };
@@ -130,9 +138,7 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
 
 IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options) {
   auto sequences = make_sequences(inputs, config());
-  const auto slots =
-      encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
-                      all_pictures(inputs), options.interpolate_pos_encoding, parts_->progress);
+  const PictureSlots slots = encode(inputs, all_pictures(inputs), options.interpolate_pos_encoding);
   const std::int64_t columns = inputs.input_ids.dim(1), v = config().vocab_size;
   const std::int64_t width = config().total_vocab_size();
   ForwardOutput output{
@@ -161,51 +167,64 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   const GenerationConfig config = asked.merged_over(parts_->generation_config);
   validate(config, this->config().total_vocab_size());
   auto sequences = make_sequences(inputs, this->config());
-  const LogitsContext context{
-      .vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
-      .base_vocabulary = static_cast<std::size_t>(this->config().vocab_size),
-      .limits =
-          length_limits(config, inputs.input_ids.dim(1), this->config().max_position_embeddings),
-      .prompts = padded_rows(inputs.input_ids)};
+  const LogitsContext context = logits_context(config, inputs);
   detail::Stopwatch watch;
-  const auto slots = encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
-                                     seen_pictures(inputs, sequences),
-                                     options.interpolate_pos_encoding, parts_->progress);
+  const PictureSlots slots =
+      encode(inputs, seen_pictures(inputs, sequences), options.interpolate_pos_encoding);
   const double vision_s = watch.lap();
-  std::int64_t prompt_tokens = 0;
-  for (const Sequence& sequence : sequences) prompt_tokens += std::ssize(sequence.ids);
-  const auto make_run = [&](std::vector<Sequence> rows, TextRunOptions how) {
-    return TextRun(
-        parts_->model, *parts_->backend, parts_->pictures, std::move(rows), slots,
-        context.limits.new_tokens(), parts_->prefill_chunk,
-        how.hidden ? LogitRows::all : LogitRows::last,  // a hidden state comes with logits
-        std::move(how));
-  };
+
   TextRunOptions how = run_options(config, this->config());
-  std::optional<TextRun> negative;
-  std::optional<Guidance> guidance;
-  if (is_guided(config)) {
-    negative.emplace(make_run(negative_sequences(config, sequences), how));
-    guidance.emplace(*negative, *config.guidance_scale, context.vocabulary,
-                     answers_per_prompt(config));
-  }
+  auto guidance = guided(config, context, sequences, slots, how);
   const auto guesses = candidates(config, context, inputs, options.interpolate_pos_encoding);
   if (guesses) how.tokens_per_step = guesses->longest() + 1;
   how.past = options.past_key_values;
-  TextRun run = make_run(std::move(sequences), std::move(how));
-  const std::int64_t known_tokens = run.length(0);
+  TextRun run = start(std::move(sequences), slots, context, std::move(how));
   run.report_to(parts_->progress);
+  const std::int64_t prefill_tokens = run.unread();
+
   const StepCallback step = reported(on_step, context.limits);
   GenerationOutput output =
       guesses ? assisted_search(run, *guesses, config, context, step)
               : generate_tokens(run, config, context, step, guidance ? &*guidance : nullptr);
-  if (const auto* draft = dynamic_cast<const DraftModel*>(guesses.get());
-      draft && draft->settings().keeps)
-    config.assistant_model->parts_->generation_config.num_assistant_tokens =
-        draft->settings().tokens;
   output.timings.vision_s = vision_s;
-  output.timings.prefill_tokens = prompt_tokens - known_tokens;
+  output.timings.prefill_tokens = prefill_tokens;
   return output;
+}
+
+/// What processors and criteria know of a call besides the options.
+inline LogitsContext Model::logits_context(const GenerationConfig& config,
+                                           const Inputs& inputs) const {
+  return {.vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
+          .base_vocabulary = static_cast<std::size_t>(this->config().vocab_size),
+          .limits = length_limits(config, inputs.input_ids.dim(1),
+                                  this->config().max_position_embeddings),
+          .prompts = padded_rows(inputs.input_ids)};
+}
+
+inline PictureSlots Model::encode(const Inputs& inputs, const PicturesNeeded& needed,
+                                  bool interpolate) const {
+  return encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs, needed,
+                         interpolate, parts_->progress);
+}
+
+/// A run that can generate what `context` asks for.
+inline TextRun Model::start(std::vector<Sequence> sequences, const PictureSlots& slots,
+                            const LogitsContext& context, TextRunOptions how) const {
+  // a hidden state comes with logits
+  const LogitRows rows = how.hidden ? LogitRows::all : LogitRows::last;
+  return TextRun(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
+                 context.limits.new_tokens(), parts_->prefill_chunk, rows, std::move(how));
+}
+
+/// What guides the answers, or nothing where the options ask for no guidance.
+inline std::optional<Guidance> Model::guided(const GenerationConfig& config,
+                                             const LogitsContext& context,
+                                             std::span<const Sequence> sequences,
+                                             const PictureSlots& slots,
+                                             const TextRunOptions& how) const {
+  if (!is_guided(config)) return std::nullopt;
+  return Guidance(start(negative_sequences(config, sequences), slots, context, how),
+                  *config.guidance_scale, context.vocabulary, how.copies);
 }
 
 /// What guesses tokens, or null where the options ask for no assistance.
@@ -233,14 +252,11 @@ inline std::unique_ptr<DraftModel> Model::draft(const GenerationConfig& config,
                                                 const LogitsContext& context, const Inputs& inputs,
                                                 bool interpolate) const {
   auto sequences = make_sequences(inputs, this->config());
-  const auto slots =
-      encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs,
-                      seen_pictures(inputs, sequences), interpolate, parts_->progress);
+  const PictureSlots slots = encode(inputs, seen_pictures(inputs, sequences), interpolate);
   const std::int64_t padding = inputs.input_ids.dim(1) - std::ssize(sequences[0].ids);
-  const auto settings = DraftSettings::of(config.merged_over(parts_->generation_config));
-  TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
-              context.limits.new_tokens(), parts_->prefill_chunk, LogitRows::last,
-              {.tokens_per_step = DraftModel::tokens_per_step});
+  const auto settings = DraftSettings::of(config, parts_->generation_config);
+  TextRun run =
+      start(std::move(sequences), slots, context, {.tokens_per_step = DraftModel::tokens_per_step});
   return std::make_unique<DraftModel>(std::move(run), config, context, settings, padding);
 }
 
@@ -255,8 +271,7 @@ IDEFICS_ENGINE_INLINE StepCallback Model::reported(const StepCallback& on_step,
   };
 }
 
-IDEFICS_ENGINE_INLINE Tensor
-Model::gather_image_hidden_states(const std::vector<std::vector<std::int32_t>>& slots) const {
+IDEFICS_ENGINE_INLINE Tensor Model::gather_image_hidden_states(const PictureSlots& slots) const {
   const auto rows = std::ssize(slots), pictures = std::ssize(slots.front());
   const std::int64_t l = parts_->pictures.latents(), d = config().vision.embed_dim;
   Tensor result = Tensor::empty(DType::f32, {rows, pictures, l, d});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -19,15 +20,19 @@ namespace idefics::inline v0 {
 struct DraftSettings {
   std::int64_t tokens = 20;  // num_assistant_tokens
   bool adapts = false;     // two more after a guess that was right, one less after one that was not
-  bool keeps = false;      // the number goes on with the next generation
   double threshold = 0.4;  // assistant_confidence_threshold
+  /// Where the adapted number is left for the next generation ("heuristic"), or null.
+  std::optional<std::int64_t>* kept = nullptr;
 
-  static DraftSettings of(const GenerationConfig& config) {
+  /// `own` are the options of the draft model, which outlive what these are the settings of.
+  static DraftSettings of(const GenerationConfig& asked, GenerationConfig& own) {
+    const GenerationConfig config = asked.merged_over(own);
+    const auto& schedule = config.num_assistant_tokens_schedule;
     DraftSettings s;
     s.tokens = config.num_assistant_tokens.value_or(s.tokens);
-    s.keeps = config.num_assistant_tokens_schedule == "heuristic";
-    s.adapts = s.keeps || config.num_assistant_tokens_schedule == "heuristic_transient";
+    s.adapts = schedule == "heuristic" || schedule == "heuristic_transient";
     s.threshold = config.assistant_confidence_threshold.value_or(s.threshold);
+    if (schedule == "heuristic") s.kept = &own.num_assistant_tokens;
     return s;
   }
 
@@ -75,17 +80,16 @@ class DraftModel final : public CandidateGenerator {
     return guess_;
   }
 
-  /// Forgets what was not accepted.
+  /// Forgets what was not accepted, and adapts the number of tokens.
   void learn(const AssistedRound& round) override {
     run_.truncate(0, std::min(run_.length(0), known_ + round.accepted));
     if (!settings_.adapts) return;
     settings_.tokens = round.accepted == round.guesses
                            ? settings_.tokens + 2
                            : std::max<std::int64_t>(1, settings_.tokens - 1);
+    if (settings_.kept) *settings_.kept = settings_.tokens;
   }
   std::int64_t longest() const override { return longest_; }
-  /// As adapted by now.
-  const DraftSettings& settings() const { return settings_; }
 
  private:
   /// Adds a token to the guess. False if there is none, or if it should be the last: an end token,

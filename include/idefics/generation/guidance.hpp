@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <idefics/generation/sampler.hpp>
@@ -47,12 +48,12 @@ inline std::vector<Sequence> negative_sequences(const GenerationConfig& config,
 class Guidance {
  public:
   /// `run` was made of negative_sequences, with as many copies as the run that it guides.
-  Guidance(TextRun& run, double scale, std::size_t vocabulary, std::int64_t copies)
-      : run_(run),
+  Guidance(TextRun run, double scale, std::size_t vocabulary, std::int64_t copies)
+      : run_(std::move(run)),
         scale_(scale),
         vocabulary_(vocabulary),
         copies_(static_cast<std::size_t>(copies)) {
-    unconditional_.resize(static_cast<std::size_t>(run.rows()) * vocabulary);
+    unconditional_.resize(static_cast<std::size_t>(run_.rows()) * vocabulary);
   }
 
   void prefill() {
@@ -82,7 +83,7 @@ class Guidance {
     log_softmax(scores);
   }
 
-  TextRun& run_;
+  TextRun run_;
   double scale_;
   std::size_t vocabulary_, copies_;
   std::vector<float> unconditional_;  // [R,V+A] log-probabilities

@@ -63,12 +63,16 @@ class TextRun {
   /// Who is told of the progress of `prefill`.
   void report_to(ProgressCallback progress) { progress_ = std::move(progress); }
 
+  /// Before `prefill`: tokens that it will read, without those that the caller's past holds.
+  std::int64_t unread() const {
+    return std::accumulate(shape_.prompts.begin(), shape_.prompts.end(), -length(0));
+  }
+
   /// Reads the prompts. sink(row, token, base, additional) takes the logits of one token: base [V]
   /// and additional [A], valid until it returns.
   template <class Sink>
   void prefill(const Sink& sink) {
-    const auto total =
-        std::accumulate(shape_.prompts.begin(), shape_.prompts.end(), std::int64_t{0});
+    const std::int64_t total = unread();
     std::int64_t done = 0;
     for (std::size_t i = 0; i < prompts_.size(); ++i) {
       const std::span<const std::int32_t> ids = prompts_[i].sequence.ids;

@@ -14,6 +14,8 @@ namespace idefics::inline v0 {
 
 /// Per row of the batch, whether picture n is needed.
 using PicturesNeeded = std::vector<std::vector<bool>>;
+/// Per row of the batch, where the cache has picture n; -1 for one that is not needed.
+using PictureSlots = std::vector<std::vector<std::int32_t>>;
 
 inline PicturesNeeded all_pictures(const Inputs& in) {
   return PicturesNeeded(static_cast<std::size_t>(in.pixel_values.dim(0)),
@@ -83,12 +85,12 @@ inline void encode_new(const Idefics& model, Backend& backend, ImageCache& cache
 }  // namespace detail
 
 /// Slots of all needed pictures in the cache (-1 for others), encoding those it does not hold.
-inline std::vector<std::vector<std::int32_t>> encode_pictures(
-    const Idefics& model, Backend& backend, ImageCache& cache, const Inputs& in,
-    const PicturesNeeded& needed, bool interpolate, const ProgressCallback& progress) {
+inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, ImageCache& cache,
+                                    const Inputs& in, const PicturesNeeded& needed,
+                                    bool interpolate, const ProgressCallback& progress) {
   const Tensor& pixels = in.pixel_values;
   const std::int64_t l = model.features_per_picture(pixels.dim(3), pixels.dim(4));
-  std::vector<std::vector<std::int32_t>> slots;
+  PictureSlots slots;
   std::vector<std::int32_t> known;
   std::int64_t unknown = 0;
   for (std::size_t row = 0; row < needed.size(); ++row) {
