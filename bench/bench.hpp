@@ -42,6 +42,7 @@ void bench_embedding(Context&);
 void bench_elementwise(Context&);
 void bench_patch(Context&);
 void bench_stages(Context&);
+void bench_searches(Context&);
 
 /// Seconds that one call takes.
 inline double seconds(const std::function<void()>& call) {

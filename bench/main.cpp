@@ -1,6 +1,6 @@
 // idefics_bench [--quick] [--threads N] [--model DIR] [FAMILY…]: operations of the CPU backend
 // beside the ceilings of this machine, measured in turn in one run. Families carry the names of the
-// kernels' files; `stages` runs a whole checkpoint.
+// kernels' files; `stages` and `searches` run a whole checkpoint.
 #include <cstdlib>
 #include <string_view>
 
@@ -28,6 +28,7 @@ constexpr Family families[] = {
     {"elementwise", bench::bench_elementwise},
     {"patch", bench::bench_patch},
     {"stages", bench::bench_stages},
+    {"searches", bench::bench_searches},
 };
 
 int usage() {

@@ -1,6 +1,7 @@
 // Whole stages of a checkpoint in bf16: loading, a picture, a prompt of 64 tokens, decoding one row
-// and four rows (of a short prompt, which takes less time to read). Flops and bytes are those of the matrices; reading and multiplying are timed in
-// turn with the stages, between two steps and between two prompts.
+// and four rows (of a short prompt, which takes less time to read). Flops and bytes are those of the
+// matrices; reading and multiplying are timed in turn with the stages, between two steps and between
+// two prompts.
 #include <atomic>
 #include <fstream>
 #include <numeric>
@@ -9,6 +10,7 @@
 #include <idefics/model.hpp>
 
 #include "bench.hpp"
+#include "prompt.hpp"
 
 namespace idefics::bench {
 namespace {
@@ -72,25 +74,6 @@ Work work_of(const Config& config) {
     }
   }
   return work;
-}
-
-/// `rows` times the same prompt of one picture, different for every seed.
-Inputs prompt(const Config& config, std::int64_t rows, std::int64_t tokens, std::uint64_t seed) {
-  const std::int64_t side = config.vision.image_size;
-  const Tensor picture = random_tensor(DType::f32, {1, 1, 3, side, side}, 1.0f, seed);
-  Inputs in{.input_ids = Tensor::empty(DType::i64, {rows, tokens}),
-            .attention_mask = Tensor::empty(DType::i64, {rows, tokens}),
-            .pixel_values = Tensor::empty(DType::f32, {rows, 1, 3, side, side}),
-            .image_attention_mask = Tensor::empty(DType::i64, {rows, tokens, 1})};
-  std::ranges::fill(in.attention_mask.as_mutable<std::int64_t>(), 1);
-  std::ranges::fill(in.image_attention_mask.as_mutable<std::int64_t>(), 1);
-  for (std::int64_t i = 0; i < rows * tokens; ++i)
-    in.input_ids.as_mutable<std::int64_t>()[static_cast<std::size_t>(i)] =
-        5 + i % tokens * 7 % (config.vocab_size - 5);
-  for (std::int64_t r = 0; r < rows; ++r)
-    std::memcpy(in.pixel_values.raw_mutable() + static_cast<std::size_t>(r) * picture.bytes(),
-                picture.raw(), picture.bytes());
-  return in;
 }
 
 /// The matrices of the decoder where they lie in the mapping, a gigabyte at a time.
