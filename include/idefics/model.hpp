@@ -58,10 +58,12 @@ class Model {
   /// cache. All headers are checked against the configuration before any weight is touched.
   static Model from_pretrained(std::string_view directory_or_repo, ModelOptions options = {});
 
-  /// One pass over whole prompts: IdeficsForVisionText2Text.forward.
+  /// One pass over whole prompts, however long: IdeficsForVisionText2Text.forward. Throws
+  /// `shape_mismatch`, `invalid_token_id`, `empty_prompt`, `out_of_memory`.
   ForwardOutput forward(const Inputs& inputs, ForwardOptions options = {});
 
-  /// The mode that the options ask for. What is not set comes from generation_config.json.
+  /// The mode that the options ask for. What is not set comes from generation_config.json. Throws
+  /// `invalid_option`, `context_overflow`, `non_finite_logits`, and what `forward` throws.
   GenerationOutput generate(const Inputs& inputs, const GenerationConfig& config = {},
                             ForwardOptions options = {}, const StepCallback& on_step = {});
 
@@ -167,6 +169,7 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   const GenerationConfig config = asked.merged_over(parts_->generation_config);
   validate(config, this->config().total_vocab_size());
   auto sequences = make_sequences(inputs, this->config());
+  check_context(sequences, this->config());
   const LogitsContext context = logits_context(config, inputs);
   detail::Stopwatch watch;
   const PictureSlots slots =

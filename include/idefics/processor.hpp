@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include <idefics/core/available_memory.hpp>
 #include <idefics/image/processor.hpp>
 #include <idefics/io/hub_cache.hpp>
 #include <idefics/io/url.hpp>
@@ -105,8 +106,9 @@ class Processor {
                     const ProcessorOptions& options = {}) const {
     return (*this)(std::vector<Prompt>{Prompt(prompt)}, options);
   }
-  /// Throws `empty_prompt` for a batch without rows, `invalid_utf8`, and for pictures at URLs
-  /// `url_refused`, `fetch_failed` and what decoding can cause.
+  /// Throws `empty_prompt` for a batch without rows, `invalid_utf8`, `out_of_memory` for more pictures
+  /// than there is memory for, and for pictures at URLs `url_refused`, `fetch_failed` and what decoding
+  /// can cause.
   Inputs operator()(const std::vector<Prompt>& batch, const ProcessorOptions& options = {}) const;
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
@@ -214,6 +216,10 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
   const auto b = std::ssize(rows);
   const std::int64_t size = options.image_size.value_or(image_processor_.image_size),
                      area = 3 * size * size;
+  require_memory(Checked(static_cast<std::uint64_t>(b)) * static_cast<std::uint64_t>(n) *
+                     static_cast<std::uint64_t>(area) * size_of(DType::f32),
+                 std::to_string(b) + " prompts of " + std::to_string(n) + " pictures each",
+                 "pixel_values");
   Inputs in{Tensor::empty(DType::i64, {b, t}), Tensor::zeros(DType::i64, {b, t}),
             Tensor::zeros(DType::f32, {b, n, 3, size, size}),
             Tensor::zeros(any_picture ? DType::i64 : DType::boolean, {b, t, n})};

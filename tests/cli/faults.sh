@@ -109,5 +109,20 @@ prompt file_not_found "file: $scratch/none.png" '[{"image": "none.png"}]'
 prompt invalid_image "file: $scratch/cut.png" '[{"image": "cut.png"}]'
 fault file_not_found "file: $scratch/none.json" generate --prompt-file "$scratch/none.json"
 
+# generation
+model nan
+size=$(wc -c <"$scratch/nan/$weights")
+printf '\377\377' | dd of="$scratch/nan/$weights" bs=1 seek=$((size - 2)) conv=notrunc 2>/dev/null
+long=$(head -c 1200 /dev/zero | tr '\0' 'a' | sed 's/aa/a /g')
+rows=$(head -c 6000 /dev/zero | sed 's/\x0/["a"],/g')
+items=$(head -c 6000 /dev/zero | sed 's/\x0/{"image":"data:image\/gif;base64,R0lGODlhAQABAIAAAAAAAP\/\/\/ywAAAAAAQABAAACAUwAOw=="},/g')
+fault context_overflow "field: max_position_embeddings.*limit: 512" generate "$long"
+fault context_overflow "field: max_length.*limit: 3" generate "a red" --max-length 3
+prompt out_of_memory "field: pixel_values.*limit: " "[$rows[$items\"a\"]]"
+fault invalid_option "field: stop_strings" generate a --stop-strings '[""]'
+fault invalid_option "field: force_words_ids.*limit: 2" generate a --num-beams 2 --max-new-tokens 2 --force-words-ids '[[3,4,5]]'
+fault invalid_option "field: max_new_tokens" generate a --max-new-tokens 9999999999
+fault non_finite_logits "field: logits" caption "$picture" --model "$scratch/nan"
+
 [ "$failures" -eq 0 ] || exit 1
 echo "every fault was told as it should be"

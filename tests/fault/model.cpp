@@ -1,7 +1,11 @@
-// Checkpoints with one thing wrong: each gives its own error, before any weight is used.
+// Checkpoints with one thing wrong: each gives its own error, before any weight is used. And generations
+// that ask for more than there is.
 #include <sys/stat.h>
 
+#include <cmath>
+
 #include <idefics/model.hpp>
+#include <idefics/processor.hpp>
 
 #include "support/fault.hpp"
 #include "support/temp_dir.hpp"
@@ -221,4 +225,66 @@ TEST_CASE("configurations") {
       "a configuration nested too deep", invalid_json,
       [](auto& d) { d.write("config.json", std::string(1000, '[')); }, "config.json", "", "",
       true));
+}
+
+TEST_CASE("prompts and options that a loaded model cannot answer") {
+  auto model = Model::from_pretrained(tiny.string());
+  const auto processor = Processor::from_pretrained(tiny.string());
+  const Inputs prompt = processor({"a red"});
+  std::string beyond;
+  for (int i = 0; i < 512; ++i) beyond += "a ";
+  const auto asking = [&](const char* what, ErrorCode code, const char* field,
+                          GenerationConfig config, Inputs inputs, bool limit = true) {
+    config.token_texts = processor.tokenizer().token_texts();
+    const auto act = [&model, config, inputs] { (void)model.generate(inputs, config); };
+    return testing::Fault{what, code, act, "", "", field, limit};
+  };
+  Inputs none = processor({"a red"});
+  std::ranges::fill(none.attention_mask.as_mutable<std::int64_t>(), 0);
+  const testing::Fault faults[] = {
+      asking("a prompt beyond the context", context_overflow, "max_position_embeddings", {},
+             processor({beyond.c_str()})),
+      asking("a length that the prompt fills", context_overflow, "max_length", {.max_length = 2},
+             prompt),
+      asking("a prompt without tokens", empty_prompt, "attention_mask", {}, none, false),
+      asking("a stop string that is empty", invalid_option, "stop_strings", {.stop_strings = {""}},
+             prompt, false),
+      asking("a phrase longer than the answer", invalid_option, "force_words_ids",
+             {.max_new_tokens = 2, .num_beams = 2, .force_words_ids = {{{3, 4, 5}}}}, prompt),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+  CHECK(model.generate(prompt, {.max_new_tokens = 512, .eos_token_id = GenerationConfig::Ids{}})
+            .lengths[0] == 512);  // an answer beyond the context goes on, as in the reference
+}
+
+TEST_CASE("more pictures than memory allows") {
+  const auto processor = Processor::from_pretrained(tiny.string());
+  testing::check({"pixels", out_of_memory,
+                  [&] { (void)processor({"a"}, {.image_size = std::int64_t{1} << 24}); }, "", "",
+                  "pixel_values", true});
+  const Config config = Config::from_json(read_json_file(tiny / "config.json"), "config.json");
+  ImageCache cache(make_cpu_backend(), config, 2);
+  testing::check({"keys and values", out_of_memory,
+                  [&] { cache.reserve(std::int64_t{1} << 34, 8, {}); }, "", "", "pixel_values",
+                  true});
+  cache.reserve(1, 8, {});  // and goes on with what there is room for
+  CHECK(cache.size() == 0);
+}
+
+TEST_CASE("damaged weights that give no number") {
+  const Broken broken;
+  broken.weights([](auto& all) {
+    Tensor& gain = named(all, norm);
+    gain = Tensor::empty(DType::f32, gain.shape());
+    std::ranges::fill(gain.template as_mutable<float>(), NAN);
+  });
+  auto model = Model::from_pretrained(broken.path().string());
+  const Inputs prompt = Processor::from_pretrained(tiny.string())({"a red"});
+  for (const GenerationConfig& config :
+       {GenerationConfig{}, GenerationConfig{.do_sample = true}, GenerationConfig{.num_beams = 2},
+        GenerationConfig{.num_beams = 2, .num_beam_groups = 2, .diversity_penalty = 0.5},
+        GenerationConfig{.penalty_alpha = 0.5, .top_k = 2},
+        GenerationConfig{.dola_layers = DolaLayers{.bucket = "low"}}})
+    testing::check({"weights of NaN", non_finite_logits,
+                    [&] { (void)model.generate(prompt, config); }, "", "", "logits"});
 }

@@ -62,6 +62,10 @@ def constrained(rng, i, vocabulary):
     return beam_options(rng, 2 + i % 4, i) | dict(force_words_ids=words)
 
 
+def least_tokens(words):
+    return sum(min(len(phrase) for phrase in (word if isinstance(word[0], list) else [word])) for word in words)
+
+
 def contrastive(rng, i, vocabulary):
     return dict(penalty_alpha=rng.choice((0.1, 0.2, 0.4, 0.6, 0.8, 0.9)), top_k=rng.choice((2, 3, 4, 5, 6, 20)))
 
@@ -150,6 +154,8 @@ def record(mode, name, rng, cases, scores):
         options |= random_processors(rng, case.vocabulary, ends, options.get("num_beams", 1))
         if mode in (groups, constrained):
             options.pop("forced_eos_token_id", None)
+        if least_tokens(options.get("force_words_ids", [])) > options["max_new_tokens"]:  # we refuse what cannot appear
+            continue
         asked = dict(options)
         with Margin() as margin:
             restore = watchers.get(mode, lambda margin: lambda: None)(margin)

@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 
+#include <idefics/core/checked.hpp>
+
 namespace idefics::inline v0 {
 
 /// The files that tell; tests have their own.
@@ -92,6 +94,18 @@ inline std::optional<std::uint64_t> available_memory(const MemoryFiles& files = 
   const auto kibibytes = detail::number_behind(files.meminfo, "MemAvailable:");
   if (!kibibytes) return std::nullopt;
   return std::min(*kibibytes * 1024, detail::room_of_all_groups(files));
+}
+
+/// To be asked before much is allocated, since a system that promises more than it has ends the process
+/// later. Throws `out_of_memory`, naming `field`, if `bytes` for `what` cannot be had.
+inline void require_memory(Checked bytes, const std::string& what, const char* field,
+                           const MemoryFiles& files = {}) {
+  const auto room = available_memory(files);
+  if (!room || bytes <= *room) return;
+  fail(ErrorCode::out_of_memory,
+       what + " need " + std::to_string(bytes.value()) + " bytes, and " + std::to_string(*room) +
+           " can be had",
+       {.field = field, .actual = bytes.value(), .limit = *room});
 }
 
 }  // namespace idefics::inline v0

@@ -4,6 +4,7 @@
 // all of them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -152,6 +153,14 @@ struct GenerationConfig {
 
   /// What this call says wins over what `base` says, option by option.
   GenerationConfig merged_over(const GenerationConfig& base) const;
+
+  /// Tokens that force_words_ids take at least: constraints are fulfilled one after the other.
+  std::int64_t forced_tokens() const {
+    std::int64_t tokens = 0;
+    for (const std::vector<Ids>& phrases : force_words_ids)
+      tokens += std::ssize(*std::ranges::min_element(phrases, {}, &Ids::size));
+    return tokens;
+  }
 };
 
 /// Prompt and new tokens of a run, in columns of the padded batch.
@@ -164,8 +173,9 @@ struct LengthLimits {
 };
 
 /// The reference's rules: max_new_tokens wins over max_length; with neither, 20 new tokens, and
-/// this default alone is capped by max_position_embeddings. Throws `invalid_option` for a limit
-/// that leaves no room for a token, or that lies below the least length asked for.
+/// this default alone is capped by max_position_embeddings. Throws `context_overflow` for a limit that
+/// leaves the prompt no room for a token, and `invalid_option` for one that lies below the least length
+/// asked for, or below the phrases that must appear.
 inline LengthLimits length_limits(const GenerationConfig& config, std::int64_t prompt,
                                   std::optional<std::int64_t> max_position_embeddings) {
   constexpr std::int64_t default_new_tokens = 20;
@@ -180,11 +190,12 @@ inline LengthLimits length_limits(const GenerationConfig& config, std::int64_t p
       limits.longest = *max_position_embeddings;
   }
   if (limits.longest <= prompt)
-    fail(ErrorCode::invalid_option,
+    fail(ErrorCode::context_overflow,
          "the prompt has " + std::to_string(prompt) + " tokens, and the limit is " +
              std::to_string(limits.longest) + ": no room for a new one",
-         {.field = config.max_new_tokens ? "max_new_tokens" : "max_length",
-          .actual = static_cast<std::uint64_t>(prompt)});
+         {.field = config.max_length ? "max_length" : "max_position_embeddings",
+          .actual = static_cast<std::uint64_t>(prompt),
+          .limit = static_cast<std::uint64_t>(limits.longest)});
   limits.shortest = config.min_length.value_or(0);
   if (config.min_new_tokens) limits.shortest = prompt + *config.min_new_tokens;
   if (limits.shortest > limits.longest)
@@ -193,6 +204,12 @@ inline LengthLimits length_limits(const GenerationConfig& config, std::int64_t p
              " tokens, prompt included, and the limit is " + std::to_string(limits.longest),
          {.field = config.min_new_tokens ? "min_new_tokens" : "min_length",
           .limit = static_cast<std::uint64_t>(limits.longest)});
+  if (const std::int64_t forced = config.forced_tokens(); forced > limits.new_tokens())
+    fail(ErrorCode::invalid_option,
+         "the phrases that must appear are longer than the answer may be",
+         {.field = "force_words_ids",
+          .actual = static_cast<std::uint64_t>(forced),
+          .limit = static_cast<std::uint64_t>(limits.new_tokens())});
   return limits;
 }
 

@@ -44,11 +44,13 @@ constexpr FieldRange between(double least, double most) {
 constexpr FieldRange above_up_to(double least, double most) {
   return {FieldRange::numbers, least, most, true};
 }
+inline constexpr FieldRange some_tokens = above_up_to(0, 1 << 24);  // positions are exact in f32
 
 template <class F>
 void for_each_ending(const F& f) {
-  f({"max_new_tokens", above(0), "new tokens at most; wins over max-length"}, &G::max_new_tokens);
-  f({"max_length", above(0), "prompt and new tokens at most"}, &G::max_length);
+  f({"max_new_tokens", some_tokens, "new tokens at most; wins over max-length"},
+    &G::max_new_tokens);
+  f({"max_length", some_tokens, "prompt and new tokens at most"}, &G::max_length);
   f({"min_new_tokens", at_least(0), "new tokens before an end token may be chosen"},
     &G::min_new_tokens);
   f({"min_length", at_least(0), "prompt and new tokens before an end token"}, &G::min_length);

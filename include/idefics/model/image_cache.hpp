@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <idefics/backend/backend.hpp>
+#include <idefics/core/available_memory.hpp>
 #include <idefics/model/config.hpp>
 #include <idefics/nn/attention.hpp>
 
@@ -46,7 +47,8 @@ class ImageCache {
 
   /// Makes room for `count` further pictures beside those in `keep`, evicting the least recently
   /// used. Call before `insert`. Another number of latents per picture (another picture size)
-  /// empties the cache.
+  /// empties the cache. Throws `out_of_memory`, before anything is allocated, if the pictures of one
+  /// call are more than there is memory for.
   void reserve(std::int64_t count, std::int64_t latents, std::span<const std::int32_t> keep) {
     if (latents != latents_) {
       entries_.clear();
@@ -115,8 +117,19 @@ class ImageCache {
     return oldest;
   }
 
+  /// Pixels, features, keys and values.
+  Checked bytes_per_picture() const {
+    const auto size = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
+    const Checked side = size(config_.vision.image_size);
+    const Checked row =
+        size(config_.vision.embed_dim) + size(config_.hidden_size) * 2 * layers_.size();
+    return (side * side * 3 + row * size(latents_)) * sizeof(float);
+  }
+
   void grow(std::int64_t slots) {
     if (slots <= slots_) return;
+    require_memory(bytes_per_picture() * static_cast<std::uint64_t>(slots - slots_),
+                   std::to_string(slots) + " pictures", "pixel_values");
     const std::int64_t used = std::ssize(entries_) * latents_, rows = slots * latents_;
     const Shape heads{rows, config_.num_attention_heads, config_.head_dim()};
     const auto moved = iota_rows(0, used);

@@ -53,6 +53,20 @@ TEST_CASE("a control group limits, and pages of files do not count as used") {
   CHECK(available_memory(first.files) == 0u);
 }
 
+TEST_CASE("more than can be had is refused with both numbers") {
+  const System eight("");
+  require_memory(8 * gib, "pictures", "pixel_values", eight.files);
+  try {
+    require_memory(8 * gib + 1, "pictures", "pixel_values", eight.files);
+    FAIL_CHECK("no error");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::out_of_memory);
+    CHECK(error.context().field == "pixel_values");
+    CHECK(error.context().actual == 8 * gib + 1);
+    CHECK(error.context().limit == 8 * gib);
+  }
+}
+
 TEST_CASE("this machine tells") {
   const auto room = available_memory();
   REQUIRE(room);

@@ -32,7 +32,21 @@ TEST_CASE("lengths: max_new_tokens wins, max_length counts the prompt, else twen
   CHECK(length_limits({.max_new_tokens = 30}, 10, 25).longest == 40);
   CHECK(length_limits({.max_new_tokens = 9, .min_new_tokens = 4, .min_length = 99}, 10, {})
             .shortest == 14);
-  CHECK_THROWS_AS(length_limits({.max_length = 10}, 10, {}), Error);
+  const auto field = [](const GenerationConfig& config, std::optional<std::int64_t> context) {
+    try {
+      length_limits(config, 10, context);
+    } catch (const Error& error) {
+      return std::string(error.code_name()) + " " + error.context().field + " " +
+             std::to_string(error.context().limit.value_or(0));
+    }
+    return std::string("accepted");
+  };
+  CHECK(field({.max_length = 10}, {}) == "context_overflow max_length 10");
+  CHECK(field({}, 10) == "context_overflow max_position_embeddings 10");
+  CHECK(field({.max_new_tokens = 4, .force_words_ids = {{{3, 4, 5}, {6, 7}}, {{8, 9}}}}, {}) ==
+        "accepted");
+  CHECK(field({.max_new_tokens = 3, .force_words_ids = {{{3, 4, 5}, {6, 7}}, {{8, 9}}}}, {}) ==
+        "invalid_option force_words_ids 3");
   CHECK_THROWS_AS(length_limits({.max_new_tokens = 3, .min_new_tokens = 4}, 10, {}), Error);
   CHECK_THROWS_AS(length_limits({.max_new_tokens = 3, .min_length = 14}, 10, {}), Error);
 }
@@ -82,6 +96,7 @@ TEST_CASE("options out of range are refused by name") {
   auto model = golden::load(golden::model_names().front());
   const auto inputs = prompt_for(model, 1);
   CHECK(refusal(model, inputs, {.max_new_tokens = 0}) == "max_new_tokens");
+  CHECK(refusal(model, inputs, {.max_new_tokens = INT64_MAX}) == "max_new_tokens");
   CHECK(refusal(model, inputs, {.max_length = 1}) == "max_length");
   CHECK(refusal(model, inputs, {.min_new_tokens = -1}) == "min_new_tokens");
   CHECK(refusal(model, inputs, {.eos_token_id = Ids{1 << 20}}) == "eos_token_id");
