@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -62,38 +63,46 @@ inline std::size_t common_prefix(const std::vector<std::int32_t>& a,
   return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
 
-/// log softmax(logits)[id], in double.
-inline double log_probability(std::span<const float> logits, std::int32_t id) {
-  const double highest = std::ranges::max(logits);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(double{logit} - highest);
-  return double{logits[static_cast<std::size_t>(id)]} - highest - std::log(sum);
+/// The first `count` tokens of one prompt without padding, and the pictures that they see.
+inline Inputs first_tokens(const Inputs& in, std::int64_t count) {
+  const auto cut = [count](const Tensor& all /*[1,T,...]*/) {
+    const Shape& whole = all.shape();
+    if (whole.rank() == 2) return all.reshape({whole[1]}).slice(0, count).reshape({1, count});
+    const Tensor rows = all.reshape({whole[1], whole[2]}).slice(0, count);
+    return rows.reshape({1, count, whole[2]});
+  };
+  return {cut(in.input_ids), cut(in.attention_mask), in.pixel_values, cut(in.image_attention_mask)};
 }
 
 }  // namespace detail
 
 /// Log-likelihood of every label behind the prompt, whose last item is a text: the sum over the
-/// label's tokens, or with `normalize` their mean. Throws `invalid_option` for labels that are
-/// empty, `non_finite_logits`.
+/// label's tokens, or with `normalize` their mean. What the prompt and all labels begin with is read
+/// once. Throws `invalid_option` for labels that are empty, `non_finite_logits`.
 inline Ranking rank_labels(Model& model, const Processor& processor, const Prompt& prompt,
                            std::span<const std::string> labels, bool normalize = false,
                            const ProcessorOptions& options = {}) {
   detail::check_labels(labels);
-  const auto alone = detail::unpadded(processor(prompt, options), 0);
-  Ranking ranking;
+  const Inputs alone = processor(prompt, options);
+  const auto prompt_ids = detail::unpadded(alone, 0);
+  std::vector<Continuation> rows;
+  std::vector<std::size_t> begins;  // of each label, in tokens of its row
   for (const std::string& label : labels) {
-    const Inputs in = processor(detail::continued(prompt, label), options);
-    const auto ids = detail::unpadded(in, 0);
-    const Tensor logits = model.forward(in).logits;  // [1,T,V+A]
-    const auto values = logits.as<float>();
-    const auto width = static_cast<std::size_t>(logits.dim(2));
-    const std::size_t first = detail::common_prefix(alone, ids);
-    double score = 0;
-    for (std::size_t t = first; t < ids.size(); ++t)
-      score += detail::log_probability(values.subspan((t - 1) * width, width), ids[t]);
+    rows.push_back(detail::unpadded(processor(detail::continued(prompt, label), options), 0));
+    begins.push_back(detail::common_prefix(prompt_ids, rows.back()));
+  }
+  const std::size_t shared = std::ranges::min(begins);
+  for (Continuation& ids : rows)
+    ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(shared));
+  const auto logprobs = model.continuation_logprobs(
+      detail::first_tokens(alone, static_cast<std::int64_t>(shared)), rows);
+  Ranking ranking;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const auto label = std::span(logprobs[i]).subspan(begins[i] - shared);
+    const double score = std::accumulate(label.begin(), label.end(), 0.0);
     if (!std::isfinite(score))
-      fail(ErrorCode::non_finite_logits, "the label \"" + label + "\" has no likelihood");
-    ranking.scores.push_back(normalize ? score / static_cast<double>(ids.size() - first) : score);
+      fail(ErrorCode::non_finite_logits, "the label \"" + labels[i] + "\" has no likelihood");
+    ranking.scores.push_back(normalize ? score / static_cast<double>(label.size()) : score);
   }
   ranking.best =
       static_cast<std::size_t>(std::ranges::max_element(ranking.scores) - ranking.scores.begin());

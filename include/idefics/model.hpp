@@ -16,6 +16,7 @@
 #include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/assisted_search.hpp>
+#include <idefics/generation/continuations.hpp>
 #include <idefics/generation/draft_model.hpp>
 #include <idefics/generation/modes.hpp>
 #include <idefics/generation/read_config.hpp>
@@ -66,6 +67,12 @@ class Model {
   /// `invalid_option`, `context_overflow`, `non_finite_logits`, and what `forward` throws.
   GenerationOutput generate(const Inputs& inputs, const GenerationConfig& config = {},
                             ForwardOptions options = {}, const StepCallback& on_step = {});
+
+  /// log p of every token of every continuation of one prompt, which is read once. Throws
+  /// `invalid_argument` for another number of prompts and for a continuation without tokens, and what
+  /// `forward` throws.
+  std::vector<std::vector<double>> continuation_logprobs(
+      const Inputs& prompt, std::span<const Continuation> continuations);
 
   const Config& config() const { return parts_->model.config(); }
   const GenerationConfig& generation_config() const { return parts_->generation_config; }
@@ -192,6 +199,23 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   output.timings.vision_s = vision_s;
   output.timings.prefill_tokens = prefill_tokens;
   return output;
+}
+
+IDEFICS_ENGINE_INLINE std::vector<std::vector<double>> Model::continuation_logprobs(
+    const Inputs& prompt, std::span<const Continuation> continuations) {
+  auto sequences = make_sequences(prompt, config());
+  require(sequences.size() == 1, "continuations are of one prompt");
+  require(std::ranges::none_of(continuations, &Continuation::empty), "a continuation has no token");
+  for (const Continuation& ids : continuations)
+    for (const std::int32_t id : ids) check_id(id, config());
+  const PictureSlots slots = encode(prompt, seen_pictures(prompt, sequences), false);
+  TextRunOptions how = detail::continuation_options(continuations);
+  const std::int64_t longest = how.tokens_per_step;
+  TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
+              longest, parts_->prefill_chunk, LogitRows::last, std::move(how));
+  run.report_to(parts_->progress);
+  return idefics::continuation_logprobs(run, continuations,
+                                        static_cast<std::size_t>(config().total_vocab_size()));
 }
 
 /// What processors and criteria know of a call besides the options.

@@ -50,9 +50,35 @@ TEST_CASE("labels are ranked by their log-likelihood behind the prompt") {
   REQUIRE(tokens.size() > 1);
   CHECK(ranking.scores[3] == Approx(static_cast<double>(sum)).epsilon(1e-9));
 
+  // and bit for bit that of prompt and label read together
+  double together = 0;
+  for (std::size_t t = ids.size() - tokens.size(); t < ids.size(); ++t) {
+    const auto width = static_cast<std::size_t>(logits.dim(2));
+    const auto row = logits.as<float>().subspan((t - 1) * width, width);
+    together += static_cast<double>(row[static_cast<std::size_t>(ids[t])]) - log_sum_exp(row);
+  }
+  CHECK(ranking.scores[3] == together);
+
   const Ranking mean = rank_labels(scene.model, scene.processor, scene.prompt, scene.labels, true);
   CHECK(mean.scores[3] ==
         Approx(ranking.scores[3] / static_cast<double>(tokens.size())).epsilon(1e-12));
+}
+
+TEST_CASE("the prompt is read once, however many labels there are") {
+  Scene scene;
+  std::int64_t read = 0;
+  scene.model = Model::from_pretrained(samples + "tiny", {.progress = [&read](const Progress& p) {
+                                         if (p.stage == "prefill") read += p.total;
+                                         return true;
+                                       }});
+  std::vector<std::string> many = scene.labels;  // more than are read in one pass
+  for (int i = 0; i < 30; ++i) many.push_back("red star " + std::to_string(i));
+  const Ranking all = rank_labels(scene.model, scene.processor, scene.prompt, many);
+  CHECK(read == scene.processor(scene.prompt).input_ids.dim(1));
+  for (const std::size_t i : {3u, 4u, 33u}) {
+    const Ranking one = rank_labels(scene.model, scene.processor, scene.prompt, {&many[i], 1});
+    CHECK(one.scores[0] == all.scores[i]);
+  }
 }
 
 TEST_CASE("a constraint leaves nothing but labels and an end") {

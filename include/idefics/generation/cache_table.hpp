@@ -13,13 +13,23 @@
 
 namespace idefics::inline v0 {
 
+/// How far the copies of a prompt go apart.
+enum class Branches {
+  many_tokens,  // each copy may have a past of its own
+  one_token,    // after each token all copies continue one of them
+};
+
 /// Sequence r = b n + i is copy i of prompt b. The pool holds the rows of all prompts, then L rows
 /// for each sequence: new token t of sequence r goes into row t of r's own L rows, whoever its
-/// parent was. A row is written once, so whatever a table names stays valid.
+/// parent was. A row is written once, so whatever a table names stays valid. With one_token each
+/// sequence has one row, and the one that the others continue leaves it to them and takes another:
+/// n + L - 1 rows for a prompt instead of n L.
 class CacheTable {
  public:
   CacheTable(std::span<const std::int64_t> prompt_lengths, std::int64_t copies,
-             std::int64_t new_tokens) {
+             std::int64_t new_tokens, Branches branches = Branches::many_tokens)
+      : branches_(branches), copies_(copies) {
+    const bool together = branches == Branches::one_token;
     for (const std::int64_t p : prompt_lengths) {
       Row row;
       row.prompt = p;
@@ -29,7 +39,10 @@ class CacheTable {
       rows_.insert(rows_.end(), static_cast<std::size_t>(copies), row);
       pool_rows_ += p;
     }
-    for (Row& row : rows_) row.own = std::exchange(pool_rows_, pool_rows_ + new_tokens);
+    for (Row& row : rows_)
+      row.own = std::exchange(pool_rows_, pool_rows_ + (together ? 1 : new_tokens));
+    for (std::size_t b = 0; together && b < prompt_lengths.size(); ++b)
+      unused_.push_back(std::exchange(pool_rows_, pool_rows_ + new_tokens - 1));
   }
 
   std::int64_t size() const { return std::ssize(rows_); }
@@ -43,7 +56,8 @@ class CacheTable {
     Row& row = rows_[index];
     std::int32_t& place = row.table[static_cast<std::size_t>(row.length)];
     if (row.length >= row.prompt)
-      place = static_cast<std::int32_t>(row.own + row.length - row.prompt);
+      place = static_cast<std::int32_t>(
+          row.own + (branches_ == Branches::one_token ? 0 : row.length - row.prompt));
     ++row.length;
     return place;
   }
@@ -63,6 +77,8 @@ class CacheTable {
                   row.next.begin() + row.prompt);
       row.next_length = parent.length;
     }
+    if (branches_ == Branches::one_token)
+      for (const std::int32_t parent : parents) leave_row(static_cast<std::size_t>(parent));
     for (const std::int32_t index : rows) {
       Row& row = rows_[static_cast<std::size_t>(index)];
       row.table.swap(row.next);
@@ -77,10 +93,20 @@ class CacheTable {
   struct Row {
     std::int64_t prompt = 0;                // P
     std::vector<std::int32_t> table, next;  // [P + L], the second being prepared by reorder
-    std::int64_t own = 0;                   // first of the L pool rows that this sequence writes
+    std::int64_t own = 0;                   // first of the pool rows that this sequence writes
     std::int64_t length = 0, next_length = 0;
   };
-  std::vector<Row> rows_;  // [R]
+  /// What this sequence wrote last is part of a past now: it writes its next token elsewhere.
+  void leave_row(std::size_t index) {
+    Row& row = rows_[index];
+    if (row.length > row.prompt && row.table[static_cast<std::size_t>(row.length - 1)] == row.own)
+      row.own = unused_[index / static_cast<std::size_t>(copies_)]++;
+  }
+
+  Branches branches_;
+  std::int64_t copies_;               // n
+  std::vector<std::int64_t> unused_;  // [B] with one_token, the first pool row that nobody owns
+  std::vector<Row> rows_;             // [R]
   std::int64_t pool_rows_ = 0;
 };
 

@@ -19,6 +19,7 @@ inline TextRunOptions run_options(const GenerationConfig& config, const Config& 
   const GenerationMode mode = generation_mode(config);
   if (mode == GenerationMode::contrastive_search) {
     options.copies = contrastive_candidates(config);
+    options.branches = Branches::one_token;
     options.hidden = true;
   }
   if (mode == GenerationMode::dola_generation)

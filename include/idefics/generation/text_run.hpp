@@ -24,7 +24,8 @@ namespace idefics::inline v0 {
 enum class LogitRows { last, all };
 
 struct TextRunOptions {
-  std::int64_t copies = 1;                   // n: sequences that may branch from each prompt
+  std::int64_t copies = 1;  // n: sequences that may branch from each prompt
+  Branches branches = Branches::many_tokens;
   std::int64_t tokens_per_step = 1;          // most tokens that `add` appends to a row in one pass
   std::vector<std::int32_t> early_layers{};  // ascending: the head also reads what enters these
   bool hidden = false;                       // sinks may ask for the last hidden state
@@ -47,7 +48,7 @@ class TextRun {
         logit_rows_(logit_rows),
         options_(std::move(options)),
         shape_(measure(sequences, new_tokens, chunk)),
-        table_(shape_.prompts, options_.copies, new_tokens),
+        table_(shape_.prompts, options_.copies, new_tokens, options_.branches),
         past_(make_past(sequences, slots)),
         rotary_(backend, shape_.longest, model.config().head_dim()),
         state_(backend, model.config(), shape_.tokens_per_pass),
@@ -108,9 +109,10 @@ class TextRun {
     append(static_cast<std::size_t>(row), ids, std::ssize(ids));
   }
 
-  /// One forward pass over what was added.
+  /// One forward pass over what was added, if anything was.
   template <class Sink>
   void pass(const Sink& sink) {
+    if (tokens_.size() == 0) return;
     const TextState state = state_.first(tokens_.size());
     const auto r = std::ssize(wanted_rows_);
     std::size_t exit = 0;

@@ -64,6 +64,13 @@ inline std::vector<std::int32_t> pictures_seen(const Tensor& mask, std::int64_t 
 
 }  // namespace detail
 
+/// Throws `invalid_token_id` for an id outside the vocabulary.
+inline void check_id(std::int64_t id, const Config& config) {
+  if (id >= 0 && id < config.total_vocab_size()) return;
+  fail(ErrorCode::invalid_token_id, "token id " + std::to_string(id) + " is not in the vocabulary",
+       {.field = "input_ids", .limit = static_cast<std::uint64_t>(config.total_vocab_size())});
+}
+
 /// Sequences of a batch. Throws `shape_mismatch`, `invalid_token_id`, or `empty_prompt` for a row
 /// whose attention mask has no one.
 inline std::vector<Sequence> make_sequences(const Inputs& in, const Config& config) {
@@ -76,11 +83,7 @@ inline std::vector<Sequence> make_sequences(const Inputs& in, const Config& conf
     for (std::int64_t t = 0; t < columns; ++t) {
       if (detail::mask_at(in.attention_mask, b * columns + t) == 0) continue;
       const std::int64_t id = ids[static_cast<std::size_t>(b * columns + t)];
-      if (id < 0 || id >= config.total_vocab_size())
-        fail(
-            ErrorCode::invalid_token_id,
-            "token id " + std::to_string(id) + " is not in the vocabulary",
-            {.field = "input_ids", .limit = static_cast<std::uint64_t>(config.total_vocab_size())});
+      check_id(id, config);
       const auto at = static_cast<std::int64_t>(sequence.ids.size());
       auto seen = detail::pictures_seen(in.image_attention_mask, b, t);
       if (sequence.runs.empty() || sequence.runs.back().pictures != seen)

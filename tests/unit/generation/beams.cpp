@@ -55,6 +55,29 @@ TEST_CASE("cache tables: copies share the prompt, follow their parents and write
   CHECK(rows(1) == Ids{0, 1, 6, 4});
 }
 
+TEST_CASE(
+    "cache tables: copies that part for one token keep one row per token, and theirs of this one") {
+  const std::vector<std::int64_t> lengths{2, 1};
+  CacheTable table(lengths, 3, 4, Branches::one_token);
+  CHECK(table.pool_rows() == 2 + 1 + 2 * (3 + 4 - 1));
+  auto rows = [&table](std::size_t row) {
+    return Ids(table.rows(row).begin(), table.rows(row).end());
+  };
+  table.append(0), table.append(0), table.append(3);
+  table.reorder(Ids{0, 1, 2, 3, 4}, Ids{0, 0, 0, 3, 3});
+  CHECK(Ids{table.append(0), table.append(1), table.append(2)} == Ids{3, 4, 5});
+  CHECK(Ids{table.append(3), table.append(4)} == Ids{6, 7});
+  table.reorder(Ids{0, 1, 2}, Ids{1, 1, 1});
+  CHECK(Ids{table.append(0), table.append(1), table.append(2)} == Ids{3, 9, 5});  // 4 is kept
+  table.reorder(Ids{0, 2}, Ids{0, 0});
+  CHECK(Ids{table.append(0), table.append(2)} == Ids{10, 5});
+  table.reorder(Ids{0, 1, 2}, Ids{2, 2, 2});
+  CHECK(Ids{table.append(0), table.append(1), table.append(2)} == Ids{10, 9, 11});
+  CHECK(rows(1) == Ids{0, 1, 4, 3, 5, 9});
+  table.reorder(Ids{3, 4, 5}, Ids{4, 4, 4});
+  CHECK(Ids{table.append(3), table.append(4), table.append(5)} == Ids{6, 12, 8});
+}
+
 TEST_CASE("the best candidates come in order, and equals by place") {
   const std::vector<float> sums{1, 5, 3, 5, 2, 4};  // two beams, three ids
   std::vector<Candidate> best;

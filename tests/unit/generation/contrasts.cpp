@@ -56,6 +56,12 @@ TEST_CASE("contrasts: a row has the same answer in every batch") {
                  .dola_layers = layers});
 }
 
+TEST_CASE("contrastive search keeps no keys and values of candidates that lost") {
+  const auto config = golden::load("published").config();
+  const auto how = run_options({.penalty_alpha = 0.6, .top_k = 4}, config);
+  CHECK((how.copies == 4 && how.branches == Branches::one_token));
+}
+
 TEST_CASE("contrastive search with next to no penalty is greedy search") {
   auto model = golden::load("published");
   const auto inputs = testing::batch_of(prompts_for(model, 4, 3), model.config(), true);
