@@ -22,6 +22,13 @@ struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// For options whose value cannot be empty: the parser would take an empty one for none.
+inline const CLI::Validator not_empty(
+    [](const std::string& text) {
+      return text.empty() ? std::string("the value is empty") : std::string();
+    },
+    "");
+
 /// f32, bf16 or f16, or nothing.
 inline std::optional<idefics::DType> dtype_named(const std::string& name) {
   for (const auto dtype : {idefics::DType::f32, idefics::DType::bf16, idefics::DType::f16})

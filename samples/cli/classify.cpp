@@ -13,7 +13,8 @@ using namespace idefics;
 struct Command {
   CommonOptions common;
   std::string image;
-  std::vector<std::string> labels;
+  std::string list;
+  std::vector<std::string> labels;  // of the list
   bool rank = false, normalize = false;
 };
 
@@ -28,6 +29,18 @@ std::string generated(Model& model, const Processor& processor, const Prompt& pr
       .prefix_allowed_tokens_fn = only_labels(processor, prompt, c.labels, options)};
   const auto output = model.generate(processor(prompt, options), config);
   return processor.batch_decode(output.new_tokens, {.skip_special_tokens = true}).at(0);
+}
+
+/// The words between commas, empty ones too.
+std::vector<std::string> split(const std::string& list) {
+  std::vector<std::string> words(1);
+  for (const char c : list) {
+    if (c == ',')
+      words.emplace_back();
+    else
+      words.back().push_back(c);
+  }
+  return words;
 }
 
 void run(const Command& c) {
@@ -53,13 +66,14 @@ void add_classify(CLI::App& app) {
   auto c = std::make_shared<Command>();
   auto* command = app.add_subcommand("classify", "choose one of some labels for a picture");
   command->add_option("IMAGE", c->image, "path or URL")->required();
-  command->add_option("--labels", c->labels, "the labels, separated by commas")
-      ->required()
-      ->delimiter(',');
+  command->add_option("--labels", c->list, "the labels, separated by commas")->required();
   command->add_flag("--rank", c->rank, "by log-likelihood instead of generation");
   command->add_flag("--normalize", c->normalize, "log-likelihoods per token of the label");
   c->common.add_to(*command);
-  command->callback([c] { run(*c); });
+  command->callback([c] {
+    c->labels = split(c->list);
+    run(*c);
+  });
 }
 
 }  // namespace cli

@@ -14,7 +14,8 @@ class GenerationFlags {
  public:
   void add_to(CLI::App& app) {
     using namespace idefics;
-    app.add_option("--generation-config", file_, "a generation_config.json; flags win over it");
+    app.add_option("--generation-config", file_, "a generation_config.json; flags win over it")
+        ->check(not_empty);
     for_each_field([&](const FieldInfo& info, auto member) {
       using T = std::remove_cvref_t<decltype(GenerationConfig{}.*member)>;
       if constexpr (!detail::program_only<T>) {
@@ -43,7 +44,7 @@ class GenerationFlags {
     if constexpr (std::is_same_v<T, std::optional<bool>>) {
       app.add_flag(flag, text, info.help);
     } else {
-      auto* option = app.add_option(flag, text, info.help);
+      auto* option = app.add_option(flag, text, info.help)->check(not_empty);
       if constexpr (std::is_same_v<T, std::optional<double>>) option->check(CLI::Number);
       if constexpr (std::is_same_v<T, std::optional<std::int64_t>> ||
                     std::is_same_v<T, std::optional<std::int32_t>>)

@@ -15,12 +15,15 @@ std::string one_line(std::string text) {
   return text;
 }
 
-/// The arguments, last first as the parser takes them. A --load-in-4bit without a type means fp4.
+/// The arguments, last first as the parser takes them. A --load-in-4bit without a type means fp4. A
+/// text in brackets gets a space behind it, which no prompt and no JSON heeds: else it is taken apart
+/// as a list.
 std::vector<std::string> arguments(int argc, char** argv) {
   std::vector<std::string> args(argv + 1, argv + argc);
   for (std::size_t i = 0; i < args.size(); ++i) {
     const bool named = i + 1 < args.size() && (args[i + 1] == "nf4" || args[i + 1] == "fp4");
     if (args[i] == "--load-in-4bit" && !named) args[i] += "=fp4";
+    if (args[0] == "generate" && args[i].starts_with('[') && args[i].ends_with(']')) args[i] += ' ';
   }
   std::ranges::reverse(args);
   return args;

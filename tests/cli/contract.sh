@@ -29,6 +29,9 @@ answer "a pink boat" caption "$picture" --dtype bf16 --threads 1
 answer "$("$idefics" tokenize 'a red cat')" tokenize "a red cat" --model "$samples/tiny"
 answer "a red cat" detokenize "$("$idefics" tokenize 'a red cat')"
 
+echo '["[a,b]", "", "x"]' >"$scratch/brackets.json"
+answer "$("$idefics" generate --prompt-file "$scratch/brackets.json" --suppress-tokens "[3]")" generate "[a,b]" "" x --suppress-tokens "[3]"
+
 answer "a pink boat" caption "data:image/png;base64,$(base64 -w0 "$picture")" --offline
 
 mkdir "$scratch/empty" "$scratch/alien" "$scratch/lfs" "$scratch/sharded"
@@ -73,6 +76,11 @@ fault invalid_option 1 caption "$picture" --best-of 2
 fault invalid_option 1 caption "$picture" --do-sample --top-p 2
 fault invalid_option 1 caption "$picture" --stop-strings '[""]'
 fault usage 2 caption "$picture" --temperature warm
+fault usage 2 caption "$picture" --bad-words-ids ""
+fault usage 2 caption "$picture" --stop-strings ""
+fault usage 2 caption "$picture" --generation-config ""
+fault invalid_option 1 classify "$picture" --labels "boat,,cat"
+fault invalid_option 1 classify "$picture" --labels ""
 fault device_unavailable 1 caption "$picture" --device cuda
 
 [ "$failures" -eq 0 ] || exit 1
