@@ -1,13 +1,17 @@
-"""What transformers' PromptLookupCandidateGenerator guesses behind random rows of ids that repeat themselves.
+"""What transformers' PromptLookupCandidateGenerator guesses behind random rows of ids that repeat themselves, and how many of
+the guesses of assisted decoding are accepted, pass by pass.
 
-Writes tests/golden/data/modes/lookup.json: one case per line.
+Writes tests/golden/data/modes/{lookup,rounds}.json: one case per line.
 """
 
 import random
 
 import torch
-from common import output_folder, versions, write_rows
-from transformers.generation.candidate_generator import PromptLookupCandidateGenerator
+from common import GOLDEN, output_folder, versions, write_rows
+from make_beams import Case
+from safetensors.torch import load_file
+from transformers import GenerationConfig, IdeficsForVisionText2Text
+from transformers.generation.candidate_generator import AssistedCandidateGenerator, PromptLookupCandidateGenerator
 from transformers.generation.logits_process import (
     LogitsProcessorList,
     NoBadWordsLogitsProcessor,
@@ -45,11 +49,80 @@ def record(rng):
     return dict(ids=ids, room=room, options=options, guess=found[0, len(ids) :].tolist())
 
 
+class Rounds:
+    """Guessed and accepted tokens of every pass of assisted decoding."""
+
+    def __enter__(self):
+        self.passes, self.classes = [], (AssistedCandidateGenerator, PromptLookupCandidateGenerator)
+        self.methods = [(c.get_candidates, c.update_candidate_strategy) for c in self.classes]
+        for generator, (guess, learn) in zip(self.classes, self.methods):
+            generator.get_candidates, generator.update_candidate_strategy = self.watch(guess, learn)
+        return self
+
+    def __exit__(self, *_):
+        for generator, (guess, learn) in zip(self.classes, self.methods):
+            generator.get_candidates, generator.update_candidate_strategy = guess, learn
+
+    def watch(self, guess, learn):
+        def get_candidates(generator, input_ids):
+            found = guess(generator, input_ids)
+            self.passes.append([found[0].shape[1] - input_ids.shape[1], 0])
+            return found
+
+        def update_candidate_strategy(generator, input_ids, scores, matches):
+            self.passes[-1][1] = int(matches)
+            return learn(generator, input_ids, scores, matches)
+
+        return get_candidates, update_candidate_strategy
+
+
+def load(name, **changes):
+    model = IdeficsForVisionText2Text.from_pretrained(GOLDEN / "models" / name, dtype=torch.float32, **changes).eval()
+    model.config.vocab_size += model.config.additional_vocab_size  # else added tokens are beyond its lookup
+    model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    return model
+
+
+@torch.no_grad()
+def record_rounds(rng, name, cases):
+    """Passes begin behind the first token of the answer, as ours do: it is given as the last of the prompt."""
+    model, draft = load(name), load(name, num_hidden_layers=2)
+    pool = load_file(GOLDEN / "models" / name / "greedy_pool.safetensors")["pool"]
+    for i in range(20):
+        case = Case(rng, model, pool, most_rows=1)
+        row, new = case.rows[0], rng.randint(8, 24)
+        first = model.generate(**case.inputs(), do_sample=False, max_new_tokens=1)[0, -1].item()
+        row["ids"].append(first), row["seen"].append(row["seen"][-1])
+        if i % 2 == 0:
+            options = dict(prompt_lookup_num_tokens=rng.randint(1, 6), max_matching_ngram_size=rng.randint(1, 3))
+            extra = dict(options)
+        else:
+            schedule = rng.choice(("constant", "heuristic_transient"))
+            options = dict(num_assistant_tokens=rng.randint(1, 6), num_assistant_tokens_schedule=schedule,
+                           assistant_confidence_threshold=rng.choice((0.0, 0.03)))
+            for key, value in options.items():
+                setattr(draft.generation_config, key, value)
+            extra = dict(assistant_model=draft)
+        with Rounds() as rounds:
+            out = model.generate(**case.inputs(), **extra, do_sample=False, max_new_tokens=new - 1)
+        tokens = ([first] + out[0, case.width() :].tolist())[:new]  # what is looked up can go beyond
+        row["ids"].pop(), row["seen"].pop()
+        if len(tokens) > 2 and first != 2:
+            options |= dict(max_new_tokens=new, eos_token_id=[2])
+            cases.append(dict(model=name, rows=case.rows, options=options, new_tokens=[tokens], rounds=rounds.passes))
+
+
 def main():
+    torch.set_num_threads(1)
     rng = random.Random(SEED)
     cases = [record(rng) for _ in range(CASES)]
     print(sum(bool(c["guess"]) for c in cases), "of", CASES, "cases have a guess")
     write_rows(output_folder() / "modes" / "lookup.json", dict(versions=versions(), seed=SEED), "cases", cases)
+    cases = []
+    for name in ("published", "no_added_tokens", "vector_gates"):
+        record_rounds(rng, name, cases)
+    print(sum(accepted for c in cases for _, accepted in c["rounds"]), "guesses accepted in", len(cases), "cases")
+    write_rows(output_folder() / "modes" / "rounds.json", dict(versions=versions(), seed=SEED), "cases", cases)
 
 
 if __name__ == "__main__":

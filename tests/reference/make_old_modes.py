@@ -12,6 +12,8 @@ import transformers
 from common import output_folder, versions, write_rows
 from make_beams import Case, likely_ends, load, random_ids, random_processors
 from transformers.generation import utils
+from transformers.generation.logits_process import LogitsProcessorList
+from transformers.generation.stopping_criteria import StoppingCriteria
 
 SEED = 20261125
 MODELS = ("published", "instruct", "no_resampler", "vector_gates", "tied", "odd_widths")
@@ -141,13 +143,51 @@ def watch_scores(kept):
         scorer.finalize = watch
 
 
+class StepScores:
+    """The highest processed score of every beam and step, in no order: the groups of a prompt are processed one by one."""
+
+    def __init__(self, prompts):
+        self.prompts, self.steps = prompts, {}
+
+    def __enter__(self):
+        self.process = process = LogitsProcessorList.__call__
+
+        def watch(processors, input_ids, scores, **kw):
+            out = process(processors, input_ids, scores, **kw)
+            best = out.amax(-1).view(self.prompts, -1).tolist()
+            step = self.steps.setdefault(input_ids.shape[1], [[] for _ in best])
+            for prompt, found in zip(step, best):
+                prompt.extend(round(x, 5) for x in found)
+            return out
+
+        LogitsProcessorList.__call__ = watch
+        return self
+
+    def __exit__(self, *_):
+        LogitsProcessorList.__call__ = self.process
+
+    def finite(self):
+        return all(math.isfinite(x) for step in self.steps.values() for prompt in step for x in prompt)
+
+
+class FromId(StoppingCriteria):
+    """A row is over when its last id is not below `first`."""
+
+    def __init__(self, first):
+        self.first = first
+
+    def __call__(self, input_ids, scores, **kw):
+        return input_ids[:, -1] >= self.first
+
+
 @torch.no_grad()
-def record(mode, name, rng, cases, scores):
+def record(mode, name, rng, cases, scores, count, stops=False):
+    """With `stops` other criteria than end tokens and lengths: they are asked of a whole batch, so of one prompt at a time."""
     model, pool = load(name)
     repair(model)
     watchers = {contrastive: watch_ranking, dola: watch_layers}
-    for i in range(CASES_PER_MODEL[mode.__name__]):
-        case = Case(rng, model, pool)
+    for i in range(count):
+        case = Case(rng, model, pool, most_rows=1 if stops else 3)
         inputs, options = case.inputs(), mode(rng, i, case.vocabulary)
         ends = likely_ends(rng, model, inputs, options.get("num_beams", 2))
         options |= dict(eos_token_id=ends, pad_token_id=rng.choice((0, 0, 5)), max_new_tokens=rng.randint(4, 9))
@@ -156,8 +196,11 @@ def record(mode, name, rng, cases, scores):
             options.pop("forced_eos_token_id", None)
         if least_tokens(options.get("force_words_ids", [])) > options["max_new_tokens"]:  # we refuse what cannot appear
             continue
-        asked = dict(options)
-        with Margin() as margin:
+        stop_from = rng.randrange(3, case.vocabulary * 2 // 3) if stops and i % 3 < 2 else None
+        if stops and i % 3 == 2:
+            options["max_time"] = 0.0
+        asked = options | ({} if stop_from is None else dict(stopping_criteria=[FromId(stop_from)]))
+        with Margin() as margin, StepScores(len(case.rows)) as steps:
             restore = watchers.get(mode, lambda margin: lambda: None)(margin)
             out = model.generate(**inputs, **asked, do_sample=False, output_scores=mode in watchers, return_dict_in_generate=True)
             restore()
@@ -173,6 +216,10 @@ def record(mode, name, rng, cases, scores):
                         margin=round(margin.least, 7))
         if mode in (groups, constrained):
             recorded["scores"] = list(scores)
+            if stop_from is not None:
+                recorded["stop_from"] = stop_from
+            if i % 3 == 0 and steps.finite():
+                recorded["beam_scores"] = list(steps.steps.values())
         else:
             recorded["best_scores"] = best_scores
         cases.append(recorded)
@@ -187,8 +234,11 @@ def main():
     for mode in RELEASES[transformers.__version__]:
         rng, cases = random.Random(f"{SEED} {mode.__name__}"), []
         for name in MODELS:
-            record(mode, name, rng, cases, scores)
+            record(mode, name, rng, cases, scores, CASES_PER_MODEL[mode.__name__])
             print(mode.__name__, name, flush=True)
+        rng = random.Random(f"{SEED} {mode.__name__} stops")
+        for name in MODELS[:4] if mode in (groups, constrained) else ():
+            record(mode, name, rng, cases, scores, 9, stops=True)
         write_rows(output_folder() / "modes" / f"{mode.__name__}.json", dict(versions=versions(), seed=SEED), "cases", cases)
 
 

@@ -87,7 +87,10 @@ inline idefics::Inputs mode_inputs(const idefics::Json& rows, const idefics::Ten
 
 inline idefics::GenerationConfig mode_options(const idefics::Json& recorded) {
   auto config = idefics::generation_config_from_json(recorded.at("options"), "case");
-  config.output_scores = recorded.contains("best_scores");
+  config.output_scores = recorded.contains("best_scores") || recorded.contains("beam_scores");
+  if (recorded.contains("stop_from"))  // the recorder's FromId
+    config.stopping_criteria.push_back([first = recorded.at("stop_from").get<std::int32_t>()](
+                                           auto so_far) { return so_far.back() >= first; });
   return config;
 }
 
@@ -115,6 +118,35 @@ inline void compare_best_scores(const idefics::Json& recorded,
   }
 }
 
+/// Every step of a returned row has the scores of a beam whose highest one was recorded, and those of
+/// its tokens add up to its score.
+inline void compare_beam_scores(const idefics::Json& recorded,
+                                const idefics::GenerationOutput& output) {
+  const idefics::Json& options = recorded.at("options");
+  const auto width = static_cast<std::size_t>(output.scores.dim(2)), rows = output.lengths.size();
+  const std::size_t answers = rows / recorded.at("rows").size();
+  const double penalty = options.value("length_penalty", 1.0);
+  for (std::size_t row = 0; row < rows; ++row) {
+    const auto length = static_cast<std::size_t>(output.lengths[row]);
+    double sum = 0;
+    for (std::size_t step = 0; step < length; ++step) {
+      const auto scores = output.scores.as<float>().subspan((step * rows + row) * width, width);
+      const double best = static_cast<double>(std::ranges::max(scores));
+      const auto theirs =
+          recorded.at("beam_scores")[step][row / answers].get<std::vector<double>>();
+      CHECK(std::ranges::any_of(theirs, [best](double b) { return std::abs(b - best) < 1e-4; }));
+      sum += static_cast<double>(scores[static_cast<std::size_t>(output.new_tokens[row][step])]);
+    }
+    const auto ends = options.at("eos_token_id").get<std::vector<std::int32_t>>();
+    // the first of several end tokens stands for all of them
+    if (ends.size() > 1 && output.new_tokens[row][length - 1] == ends.front()) continue;
+    const auto found = static_cast<double>(output.sequences_scores[row]);
+    if (found < -1e6) continue;  // a beam that was none at the start
+    CHECK(std::abs(sum / std::pow(static_cast<double>(length), penalty) - found) <
+          score_bound(options));
+  }
+}
+
 /// Holds what was generated to what was recorded: the same sequences and, where recorded, parents
 /// and scores. False if they differ where the reference itself was not sure.
 inline bool compare_case(const idefics::Json& recorded, const idefics::GenerationOutput& output) {
@@ -127,6 +159,7 @@ inline bool compare_case(const idefics::Json& recorded, const idefics::Generatio
   if (recorded.contains("beam_indices"))
     CHECK(output.beam_indices == recorded.at("beam_indices").get<Rows>());
   if (recorded.contains("best_scores")) compare_best_scores(recorded, output);
+  if (recorded.contains("beam_scores")) compare_beam_scores(recorded, output);
   if (!recorded.contains("scores")) return true;
   const auto scores = recorded.at("scores").get<std::vector<double>>();
   REQUIRE(output.sequences_scores.size() == scores.size());

@@ -264,19 +264,21 @@ class GroupBeamSearch {
     }
   }
 
-  /// A prompt stops when a criterion holds for all of its beams at once. A group that is done chose
-  /// padding, which only an end token among it makes an end.
+  /// A prompt stops when a criterion holds for all of its beams at once. A group that was done before
+  /// chose padding in this step, which only an end token among it makes an end.
   bool stops(std::size_t first) const {
     bool over = rules_.stopping.out_of_time();
     for (std::size_t g = first; g < first + groups_per_prompt_; ++g)
       over = over || std::ssize(groups_[g].running()[0].ids) >= rules_.limits.longest;
     if (over) return true;
-    for (std::size_t g = first; g < first + groups_per_prompt_; ++g) {
-      const auto ends = [this](const Hypothesis& beam) { return rules_.stopping.ends(beam.ids); };
-      if (groups_[g].done() ? !rules_.is_eos(rules_.pad)
-                            : !std::ranges::all_of(groups_[g].running(), ends))
-        return false;
-    }
+    std::size_t tokens = 0;
+    for (std::size_t g = first; g < first + groups_per_prompt_; ++g)
+      tokens = std::max(tokens, groups_[g].running()[0].ids.size());
+    const auto ends = [&](const Hypothesis& beam) {
+      return beam.ids.size() < tokens ? rules_.is_eos(rules_.pad) : rules_.stopping.ends(beam.ids);
+    };
+    for (std::size_t g = first; g < first + groups_per_prompt_; ++g)
+      if (!std::ranges::all_of(groups_[g].running(), ends)) return false;
     return true;
   }
 
