@@ -1,15 +1,17 @@
 // Checks of options before anything runs: values in range, ids in the vocabulary, options that
-// contradict each other. Every refusal is an `invalid_option` that names the option.
+// contradict each other: `invalid_option`, which names the option; and of the length of prompts.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include <idefics/generation/fields.hpp>
+#include <idefics/model/sequences.hpp>
 
 namespace idefics::inline v0 {
 
@@ -224,6 +226,18 @@ inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
   detail::check_assistance(config);
   detail::check_contrasts(config, vocabulary);
   detail::check_texts(config);
+}
+
+/// Throws `context_overflow` for a prompt of more tokens than the model was made for. The reference
+/// reads it with a warning, and answers with noise.
+inline void check_context(std::span<const Sequence> prompts, const Config& config) {
+  const auto limit = config.max_position_embeddings;
+  for (const Sequence& prompt : prompts)
+    if (limit && std::ssize(prompt.ids) > *limit)
+      fail(ErrorCode::context_overflow, "the prompt has more tokens than the model's context",
+           {.field = "max_position_embeddings",
+            .actual = prompt.ids.size(),
+            .limit = static_cast<std::uint64_t>(*limit)});
 }
 
 }  // namespace idefics::inline v0

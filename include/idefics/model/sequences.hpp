@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -97,18 +96,6 @@ inline std::vector<Sequence> make_sequences(const Inputs& in, const Config& conf
            {.field = "attention_mask"});
   }
   return sequences;
-}
-
-/// Throws `context_overflow` for a prompt of more tokens than the model was made for. The reference
-/// reads it with a warning, and answers with noise.
-inline void check_context(std::span<const Sequence> prompts, const Config& config) {
-  const auto limit = config.max_position_embeddings;
-  for (const Sequence& prompt : prompts)
-    if (limit && std::ssize(prompt.ids) > *limit)
-      fail(ErrorCode::context_overflow, "the prompt has more tokens than the model's context",
-           {.field = "max_position_embeddings",
-            .actual = prompt.ids.size(),
-            .limit = static_cast<std::uint64_t>(*limit)});
 }
 
 }  // namespace idefics::inline v0
