@@ -6,6 +6,7 @@
 
 #include <idefics/image/decode.hpp>
 #include <idefics/io/safetensors.hpp>
+#include <idefics/io/torch_file.hpp>
 #include <idefics/text/sentencepiece_model.hpp>
 
 #include "support/catch.hpp"
@@ -54,6 +55,8 @@ void fail_every_allocation(const char* what, const Load& load) {
 TEST_CASE("files of a checkpoint") {
   fail_every_allocation("safetensors",
                         [&] { (void)SafetensorsFile::open(corpus / "safetensors/two_tensors"); });
+  fail_every_allocation("pytorch_model.bin",
+                        [&] { (void)open_torch_file(corpus / "torch_file/good"); });
   fail_every_allocation("tokenizer.model", [&] {
     (void)parse_sentencepiece_model(read_text_file(corpus / "sentencepiece_model/small", 4096), "");
   });

@@ -79,8 +79,9 @@ TEST_CASE("files that are missing, cut, too long or not what they seem") {
       row(
           "no weights", not_a_checkpoint, [](auto& d) { d.without("model.safetensors"); }, "*"),
       row(
-          "pickled weights alone", not_a_checkpoint,
-          [](auto& d) { d.without("model.safetensors"), d.write("pytorch_model.bin", "x"); }, "*"),
+          "pickled weights that are none", invalid_torch_file,
+          [](auto& d) { d.without("model.safetensors"), d.write("pytorch_model.bin", "none"); },
+          "pytorch_model.bin"),
       row(
           "a pointer instead of weights", git_lfs_pointer,
           [](auto& d) {

@@ -4,6 +4,7 @@
 
 #include <idefics/image/decode.hpp>
 #include <idefics/io/safetensors.hpp>
+#include <idefics/io/torch_file.hpp>
 #include <idefics/text/sentencepiece_model.hpp>
 
 #include "support/catch.hpp"
@@ -48,6 +49,23 @@ TEST_CASE("prefixes of a safetensors file and turned bits of its header") {
     accepted += found == "accepted";
   }
   CHECK(accepted < whole.size() * 3);  // letters of names, dtypes of the same width, and the data
+}
+
+TEST_CASE("prefixes of a torch file and turned bits of all its bytes") {
+  for (const char* name : {"good", "wide"}) {
+    const std::string whole = read_file(corpus / "torch_file" / name, 1 << 16);
+    const auto read = [](const std::string& file) {
+      return verdict([&] { parse_torch_file(bytes_of(file), "f"); });
+    };
+    REQUIRE(read(whole) == "accepted");
+    for (std::size_t n = 0; n < whole.size(); ++n) CHECK(read(whole.substr(0, n)) == "refused");
+    for (std::size_t bit = 0; bit < whole.size() * 8; ++bit) {
+      std::string other = whole;
+      other[bit / 8] = static_cast<char>(other[bit / 8] ^ (1 << (bit % 8)));
+      const std::string found = read(other);
+      CHECK((found == "accepted" || found == "refused"));
+    }
+  }
 }
 
 TEST_CASE("prefixes of tokenizer.model") {

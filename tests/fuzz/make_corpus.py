@@ -10,6 +10,8 @@ import zlib
 
 from PIL import Image
 
+from torch_corpus import torch_files
+
 HERE = pathlib.Path(__file__).parent
 TINY = HERE.parent.parent / "samples" / "tiny"
 
@@ -383,3 +385,4 @@ def data_urls() -> None:
 
 for write in (data_urls, safetensors, quant_states, texts, configs, sentencepiece, tokenizer, pictures, utf8):
     write()
+torch_files(put)

@@ -11,6 +11,7 @@
 #include "fuzz/targets/safetensors.hpp"
 #include "fuzz/targets/sentencepiece.hpp"
 #include "fuzz/targets/tokenizer.hpp"
+#include "fuzz/targets/torch_file.hpp"
 #include "fuzz/targets/utf8.hpp"
 
 namespace fuzz {
@@ -23,6 +24,7 @@ inline constexpr std::int64_t MiB = 1 << 20;
 inline constexpr Target targets[] = {
     {"json", json, 80, MiB},
     {"safetensors", safetensors, 16, MiB},
+    {"torch_file", torch_file, 80, MiB},
     {"index", index, 80, MiB},
     {"quant_state", quant_state, 80, MiB},
     {"config", config, 80, 64 * MiB},

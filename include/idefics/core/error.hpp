@@ -18,15 +18,18 @@ namespace idefics::inline v0 {
 
 enum class ErrorCode {
   // files
-  file_not_found,       // the path does not exist, or is no regular file
-  io_failure,           // the system refused to open, map, read or write
-  truncated_file,       // the file ends before what its header promises
-  oversized_file,       // the file goes on behind what its header describes, or is above a limit
-  git_lfs_pointer,      // the text that stands for a large file which was never fetched
-  invalid_json,         // not JSON, or beyond the limits of depth, size or number range
-  invalid_safetensors,  // a header that breaks a rule of the format
-  duplicate_key,        // one name twice
-  unsupported_dtype,    // a dtype that is known to the format but not to the engine
+  file_not_found,          // the path does not exist, or is no regular file
+  io_failure,              // the system refused to open, map, read or write
+  truncated_file,          // the file ends before what its header promises
+  oversized_file,          // the file goes on behind what its header describes, or is above a limit
+  git_lfs_pointer,         // the text that stands for a large file which was never fetched
+  invalid_json,            // not JSON, or beyond the limits of depth, size or number range
+  invalid_safetensors,     // a header that breaks a rule of the format
+  invalid_torch_file,      // a zip archive or pickle that contradicts itself or the rules
+  unsupported_torch_file,  // one of another form: compressed, or from before torch 1.6
+  pickle_refused,          // a pickle that asks for more than weights need
+  duplicate_key,           // one name twice
+  unsupported_dtype,       // a dtype that is known to the format but not to the engine
   // checkpoints
   not_a_checkpoint,          // a directory without config.json or without weights
   unsupported_architecture,  // config.json describes another model
@@ -131,6 +134,9 @@ constexpr std::string_view name_of(ErrorCode code) noexcept {
     IDEFICS_NAME(git_lfs_pointer)
     IDEFICS_NAME(invalid_json)
     IDEFICS_NAME(invalid_safetensors)
+    IDEFICS_NAME(invalid_torch_file)
+    IDEFICS_NAME(unsupported_torch_file)
+    IDEFICS_NAME(pickle_refused)
     IDEFICS_NAME(duplicate_key)
     IDEFICS_NAME(unsupported_dtype)
     IDEFICS_NAME(not_a_checkpoint)

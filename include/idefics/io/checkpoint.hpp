@@ -1,5 +1,6 @@
-// A checkpoint directory: config.json beside model.safetensors, or beside an index and its shards.
-// All headers are validated, and held against the index, before any weight can be asked for.
+// A checkpoint directory: config.json beside model.safetensors, or beside an index and its shards; or
+// the same of pytorch_model.bin, if there is nothing else, as transformers chooses. All headers are
+// validated, and held against the index, before any weight can be asked for.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +12,16 @@
 #include <vector>
 
 #include <idefics/io/safetensors.hpp>
+#include <idefics/io/torch_file.hpp>
 
 namespace idefics::inline v0 {
 
-/// The `weight_map` of model.safetensors.index.json: which shard holds which tensor. Throws
-/// `invalid_json`, `duplicate_key`, or `index_mismatch` for names that are not plain file names.
+/// The `weight_map` of model.safetensors.index.json: which shard holds which tensor; `extension` is
+/// that of shards. Throws `invalid_json`, `duplicate_key`, or `index_mismatch` for names that are not
+/// plain file names.
 inline std::map<std::string, std::string> parse_index(std::string_view text,
-                                                      const std::string& file) {
+                                                      const std::string& file,
+                                                      std::string_view extension = ".safetensors") {
   const Json json = parse_json(text, file, {.bytes = 64u << 20, .depth = 4});
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
     fail(ErrorCode::index_mismatch, "the index has no weight_map",
@@ -27,15 +31,23 @@ inline std::map<std::string, std::string> parse_index(std::string_view text,
     const std::string name = shard.is_string() ? shard.get<std::string>() : "";
     const bool plain = !name.empty() && name.find('/') == std::string::npos &&
                        name.find('\\') == std::string::npos &&
-                       name.find('\0') == std::string::npos && name.ends_with(".safetensors");
+                       name.find('\0') == std::string::npos && name.ends_with(extension);
     if (!plain)
       fail(ErrorCode::index_mismatch,
-           "the index names a shard that is no plain .safetensors file name",
+           "the index names a shard that is no plain " + std::string(extension) + " file name",
            {.file = file, .tensor = tensor.substr(0, 200)});
     shard_of.emplace(tensor, name);
   }
   return shard_of;
 }
+
+/// The names under which weights are stored, the preferred ones first.
+struct WeightFiles {
+  const char *name, *index, *extension;
+};
+inline constexpr WeightFiles weight_files[] = {
+    {"model.safetensors", "model.safetensors.index.json", ".safetensors"},
+    {"pytorch_model.bin", "pytorch_model.bin.index.json", ".bin"}};
 
 class Checkpoint {
  public:
@@ -49,20 +61,19 @@ class Checkpoint {
     if (!std::filesystem::exists(directory / "config.json"))
       fail(ErrorCode::not_a_checkpoint, "the directory has no config.json",
            {.file = directory.string()});
-    if (std::filesystem::exists(directory / "model.safetensors")) {
-      checkpoint.add_file(directory / "model.safetensors");
-    } else if (const auto index = directory / "model.safetensors.index.json";
-               std::filesystem::exists(index)) {
-      checkpoint.open_shards(index);
-    } else {
-      const bool pickled = std::filesystem::exists(directory / "pytorch_model.bin") ||
-                           std::filesystem::exists(directory / "pytorch_model.bin.index.json");
-      fail(ErrorCode::not_a_checkpoint,
-           pickled ? "the directory holds pytorch_model.bin alone; safetensors files are needed"
-                   : "the directory holds no model.safetensors and no index of shards",
-           {.file = directory.string()});
+    for (const WeightFiles& kind : weight_files) {
+      if (std::filesystem::exists(directory / kind.name)) {
+        checkpoint.add_file(directory / kind.name);
+        return checkpoint;
+      }
+      if (std::filesystem::exists(directory / kind.index)) {
+        checkpoint.open_shards(directory / kind.index, kind.extension);
+        return checkpoint;
+      }
     }
-    return checkpoint;
+    fail(ErrorCode::not_a_checkpoint,
+         "the directory holds no model.safetensors, no pytorch_model.bin and no index of shards",
+         {.file = directory.string()});
   }
 
   const std::filesystem::path& directory() const { return directory_; }
@@ -93,7 +104,7 @@ class Checkpoint {
   }
 
  private:
-  const SafetensorsFile& holder(std::string_view name) const {
+  const TensorFile& holder(std::string_view name) const {
     const auto it = place_.find(name);
     if (it == place_.end())
       fail(ErrorCode::missing_tensor, "no file of the checkpoint holds this tensor",
@@ -101,7 +112,10 @@ class Checkpoint {
     return files_[it->second];
   }
   void add_file(const std::filesystem::path& path) {
-    files_.push_back(SafetensorsFile::open(path));
+    if (path.extension() == ".bin")
+      files_.push_back(open_torch_file(path));
+    else
+      files_.push_back(SafetensorsFile::open(path));
     for (const TensorInfo& tensor : files_.back().tensors()) {
       const auto [it, fresh] = place_.emplace(tensor.name, files_.size() - 1);
       if (!fresh)
@@ -112,8 +126,8 @@ class Checkpoint {
     }
   }
 
-  void open_shards(const std::filesystem::path& index) {
-    const auto shard_of = parse_index(read_text_file(index, 64u << 20), index.string());
+  void open_shards(const std::filesystem::path& index, const char* extension) {
+    const auto shard_of = parse_index(read_text_file(index, 64u << 20), index.string(), extension);
     std::map<std::string, std::string> shards;  // name of a shard, and one tensor that needs it
     for (const auto& [tensor, shard] : shard_of) shards.emplace(shard, tensor);
     for (const auto& [shard, tensor] : shards)
@@ -129,7 +143,7 @@ class Checkpoint {
   }
 
   std::filesystem::path directory_;
-  std::vector<SafetensorsFile> files_;
+  std::vector<TensorFile> files_;
   std::map<std::string, std::size_t, std::less<>> place_;
 };
 

@@ -51,10 +51,15 @@ inline bool is_plain_name(std::string_view name) {
 
 /// Shards that an incomplete snapshot's index names and that are not there.
 inline std::string missing_shards(const std::filesystem::path& snapshot) {
-  const auto index = snapshot / "model.safetensors.index.json";
-  if (!std::filesystem::exists(index)) return {};
+  const auto* kind = std::ranges::find_if(weight_files, [&](const WeightFiles& files) {
+    return std::filesystem::exists(snapshot / files.name) ||
+           std::filesystem::exists(snapshot / files.index);
+  });
+  if (kind == std::end(weight_files) || std::filesystem::exists(snapshot / kind->name)) return {};
+  const auto index = snapshot / kind->index;
   std::vector<std::string> missing;
-  for (const auto& [tensor, shard] : parse_index(read_text_file(index, 64u << 20), index.string()))
+  for (const auto& [tensor, shard] :
+       parse_index(read_text_file(index, 64u << 20), index.string(), kind->extension))
     if (!std::filesystem::exists(snapshot / shard) &&
         std::ranges::find(missing, shard) == missing.end())
       missing.push_back(shard);

@@ -1,6 +1,5 @@
 // safetensors: eight bytes of length, a JSON header, then the bytes of all tensors without a gap.
-// The whole header is validated (safetensors_header.hpp) before any tensor is handed out; tensors
-// are views into the mapping.
+// The whole header is validated (safetensors_header.hpp) before any tensor is handed out.
 #pragma once
 
 #include <algorithm>
@@ -21,58 +20,17 @@
 
 namespace idefics::inline v0 {
 
-class SafetensorsFile {
+/// A file in this format. Throws what parse_safetensors_header throws when it is opened.
+class SafetensorsFile : public TensorFile {
  public:
   static SafetensorsFile open(const std::filesystem::path& path) {
-    SafetensorsFile file;
-    file.mapping_ = MappedFile::open(path);
-    file.header_ = parse_safetensors_header(file.mapping_->bytes(), path.string());
-    for (std::size_t i = 0; i < file.header_.tensors.size(); ++i)
-      file.index_.emplace(file.header_.tensors[i].name, i);
-    return file;
-  }
-
-  std::span<const TensorInfo> tensors() const { return header_.tensors; }
-  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
-  const std::filesystem::path& path() const { return mapping_->path(); }
-
-  const TensorInfo* find(std::string_view name) const {
-    const auto it = index_.find(name);
-    return it == index_.end() ? nullptr : &header_.tensors[it->second];
-  }
-
-  /// A view into the mapping, at whatever alignment. Throws `missing_tensor`, `unsupported_dtype`,
-  /// or `shape_mismatch` for more than five dimensions.
-  Tensor tensor(std::string_view name) const {
-    const TensorInfo* info = find(name);
-    const ErrorContext where{.file = path().string(), .tensor = std::string(name)};
-    if (info == nullptr)
-      fail(ErrorCode::missing_tensor, "the file holds no tensor of this name", where);
-    if (!info->dtype)
-      fail(ErrorCode::unsupported_dtype, "dtype " + info->dtype_name + " is not supported", where);
-    if (info->dims.size() > Shape::max_rank)
-      fail(ErrorCode::shape_mismatch, "more than five dimensions are not supported", where);
-    return Tensor::view_of(*info->dtype, Shape(std::span<const std::int64_t>(info->dims)),
-                           mapping_->bytes().data() + info->begin, mapping_);
-  }
-  /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`.
-  Tensor bytes(std::string_view name) const {
-    const TensorInfo* info = find(name);
-    if (info == nullptr)
-      fail(ErrorCode::missing_tensor, "the file holds no tensor of this name",
-           {.file = path().string(), .tensor = std::string(name)});
-    return Tensor::view_of(DType::u8, {static_cast<std::int64_t>(info->end - info->begin)},
-                           mapping_->bytes().data() + info->begin, mapping_);
-  }
-  /// Gives back the memory that reading a tensor took, if the file holds it.
-  void release(std::string_view name) const {
-    if (const TensorInfo* info = find(name)) mapping_->release(info->begin, info->end);
+    auto mapping = MappedFile::open(path);
+    SafetensorsHeader header = parse_safetensors_header(mapping->bytes(), path.string());
+    return {std::move(mapping), std::move(header.tensors), std::move(header.metadata)};
   }
 
  private:
-  std::shared_ptr<const MappedFile> mapping_;
-  SafetensorsHeader header_;
-  std::map<std::string, std::size_t, std::less<>> index_;
+  using TensorFile::TensorFile;
 };
 
 struct NamedTensor {

@@ -16,20 +16,10 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/core/dtype.hpp>
 #include <idefics/io/json.hpp>
+#include <idefics/io/tensor_file.hpp>
 
 namespace idefics::inline v0 {
-
-/// One entry of a header. `dtype` is empty for dtypes that the format knows and the engine does not
-/// use.
-struct TensorInfo {
-  std::string name;
-  std::string dtype_name;  // as the file spells it: "BF16"
-  std::optional<DType> dtype;
-  std::vector<std::int64_t> dims;
-  std::uint64_t begin = 0, end = 0;  // bytes from the start of the file
-};
 
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;  // in the order of their bytes
@@ -38,40 +28,7 @@ struct SafetensorsHeader {
 
 namespace detail {
 
-struct FormatDType {
-  std::string_view name;
-  unsigned bits;
-  std::optional<DType> dtype;
-};
-
-inline constexpr FormatDType format_dtypes[] = {
-    {"BOOL", 8, DType::boolean},
-    {"U8", 8, DType::u8},
-    {"I8", 8, {}},
-    {"F8_E5M2", 8, {}},
-    {"F8_E4M3", 8, {}},
-    {"F8_E8M0", 8, {}},
-    {"F8_E4M3FNUZ", 8, {}},
-    {"F8_E5M2FNUZ", 8, {}},
-    {"F4", 4, {}},
-    {"F6_E2M3", 6, {}},
-    {"F6_E3M2", 6, {}},
-    {"I16", 16, {}},
-    {"U16", 16, {}},
-    {"F16", 16, DType::f16},
-    {"BF16", 16, DType::bf16},
-    {"I32", 32, DType::i32},
-    {"U32", 32, {}},
-    {"F32", 32, DType::f32},
-    {"C64", 64, {}},
-    {"F64", 64, {}},
-    {"I64", 64, DType::i64},
-    {"U64", 64, {}},
-};
-
 inline constexpr std::uint64_t max_header_bytes = 100'000'000;  // the format's own limit
-inline constexpr std::uint64_t max_integer = std::uint64_t{1} << 48;
-inline constexpr std::size_t max_entries = 1 << 18, max_rank = 64;  // far above any real file
 
 /// Builds the entries of a header from the events of the JSON parser.
 class HeaderReader final : public nlohmann::json_sax<Json> {

@@ -1,0 +1,158 @@
+// A file of named tensors, whatever its format: its list of tensors, and views into its mapping. The
+// formats differ in how that list is read: safetensors_header.hpp, torch_file.hpp.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <idefics/core/tensor.hpp>
+#include <idefics/io/mapped_file.hpp>
+
+namespace idefics::inline v0 {
+
+/// One tensor of a file. `dtype` is empty for dtypes that the format knows and the engine does not
+/// use.
+struct TensorInfo {
+  std::string name;
+  std::string dtype_name;  // as safetensors spells it: "BF16"
+  std::optional<DType> dtype;
+  std::vector<std::int64_t> dims;
+  std::uint64_t begin = 0, end = 0;     // bytes from the start of the file
+  std::vector<std::int64_t> strides{};  // in elements; empty: row-major without gaps
+};
+
+namespace detail {
+
+struct FormatDType {
+  std::string_view name;
+  unsigned bits;
+  std::optional<DType> dtype;
+};
+
+inline constexpr FormatDType format_dtypes[] = {
+    {"BOOL", 8, DType::boolean},
+    {"U8", 8, DType::u8},
+    {"I8", 8, {}},
+    {"F8_E5M2", 8, {}},
+    {"F8_E4M3", 8, {}},
+    {"F8_E8M0", 8, {}},
+    {"F8_E4M3FNUZ", 8, {}},
+    {"F8_E5M2FNUZ", 8, {}},
+    {"F4", 4, {}},
+    {"F6_E2M3", 6, {}},
+    {"F6_E3M2", 6, {}},
+    {"I16", 16, {}},
+    {"U16", 16, {}},
+    {"F16", 16, DType::f16},
+    {"BF16", 16, DType::bf16},
+    {"I32", 32, DType::i32},
+    {"U32", 32, {}},
+    {"F32", 32, DType::f32},
+    {"C64", 64, {}},
+    {"F64", 64, {}},
+    {"I64", 64, DType::i64},
+    {"U64", 64, {}},
+};
+
+inline constexpr std::uint64_t max_integer = std::uint64_t{1} << 48;
+inline constexpr std::size_t max_entries = 1 << 18, max_rank = 64;  // far above any real file
+
+/// A dense copy of elements that lie `strides` apart, the first of them at `from`.
+inline Tensor gathered(DType dtype, const Shape& shape, std::span<const std::int64_t> strides,
+                       const std::byte* from) {
+  Tensor out = Tensor::empty(dtype, shape);
+  const std::size_t size = size_of(dtype);
+  std::byte* to = out.raw_mutable();
+  std::array<std::int64_t, Shape::max_rank> at{};
+  std::int64_t offset = 0;
+  for (std::int64_t left = shape.count(); left > 0; --left, to += size) {
+    std::memcpy(to, from + static_cast<std::size_t>(offset) * size, size);
+    for (int d = shape.rank() - 1; d >= 0; --d) {  // the next index, the last dimension first
+      const auto i = static_cast<std::size_t>(d);
+      offset += strides[i];
+      if (++at[i] < shape[d]) break;
+      offset -= strides[i] * shape[d];
+      at[i] = 0;
+    }
+  }
+  return out;
+}
+
+}  // namespace detail
+
+class TensorFile {
+ public:
+  TensorFile(std::shared_ptr<const MappedFile> mapping, std::vector<TensorInfo> tensors,
+             std::map<std::string, std::string> metadata = {})
+      : mapping_(std::move(mapping)), tensors_(std::move(tensors)), metadata_(std::move(metadata)) {
+    for (std::size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
+  }
+
+  std::span<const TensorInfo> tensors() const { return tensors_; }
+  /// What a safetensors file says about itself.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const std::filesystem::path& path() const { return mapping_->path(); }
+
+  const TensorInfo* find(std::string_view name) const {
+    const auto it = index_.find(name);
+    return it == index_.end() ? nullptr : &tensors_[it->second];
+  }
+
+  /// A view into the mapping, at whatever alignment; a copy of what does not lie row-major. Throws
+  /// `missing_tensor`, `unsupported_dtype`, or `shape_mismatch` for more than five dimensions.
+  Tensor tensor(std::string_view name) const {
+    const TensorInfo& info = require_info(name);
+    const ErrorContext where{.file = path().string(), .tensor = info.name};
+    if (!info.dtype)
+      fail(ErrorCode::unsupported_dtype, "dtype " + info.dtype_name + " is not supported", where);
+    if (info.dims.size() > Shape::max_rank)
+      fail(ErrorCode::shape_mismatch, "more than five dimensions are not supported", where);
+    const Shape shape{std::span<const std::int64_t>(info.dims)};
+    const std::byte* first = mapping_->bytes().data() + info.begin;
+    if (!info.strides.empty()) return detail::gathered(*info.dtype, shape, info.strides, first);
+    return Tensor::view_of(*info.dtype, shape, first, mapping_);
+  }
+  /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`, and what `tensor`
+  /// throws where the bytes do not lie row-major.
+  Tensor bytes(std::string_view name) const {
+    const TensorInfo& info = require_info(name);
+    if (info.strides.empty())
+      return Tensor::view_of(DType::u8, {static_cast<std::int64_t>(info.end - info.begin)},
+                             mapping_->bytes().data() + info.begin, mapping_);
+    const auto copy = std::make_shared<const Tensor>(tensor(name));
+    return Tensor::view_of(DType::u8, {static_cast<std::int64_t>(copy->bytes())}, copy->raw(),
+                           copy);
+  }
+  /// Gives back the memory that reading a tensor took, if the file holds it.
+  void release(std::string_view name) const {
+    if (const TensorInfo* info = find(name)) mapping_->release(info->begin, info->end);
+  }
+
+ private:
+  const TensorInfo& require_info(std::string_view name) const {
+    const TensorInfo* info = find(name);
+    if (info == nullptr)
+      fail(ErrorCode::missing_tensor, "the file holds no tensor of this name",
+           {.file = path().string(), .tensor = std::string(name)});
+    return *info;
+  }
+
+  std::shared_ptr<const MappedFile> mapping_;
+  std::vector<TensorInfo> tensors_;
+  std::map<std::string, std::string> metadata_;
+  std::map<std::string, std::size_t, std::less<>> index_;
+};
+
+}  // namespace idefics::inline v0
