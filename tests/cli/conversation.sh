@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 
 # same WANTED FOUND WHAT
-same() { [ "$1" = "$2" ] || complain "$3: '$2' instead of '$1'"; }
+same() { [ -n "$1" ] && [ "$1" = "$2" ] || complain "$3: '$2' instead of '$1'"; }
 
 boat=$samples/pictures/pink-boat.png
 cat_and_fish=$samples/pictures/blue-cat-and-pink-fish.png
