@@ -22,6 +22,7 @@
 #include <idefics/generation/read_config.hpp>
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/io/hub_cache.hpp>
+#include <idefics/lora/lora.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/picture_encoding.hpp>
 #include <idefics/model/weights.hpp>
@@ -34,6 +35,9 @@ struct ModelOptions {
   std::optional<DType> dtype{};
   /// Quantizes weights that the files hold plain; those that they hold in 4 bits stay as they are.
   BitsAndBytesConfig quantization_config{};
+  /// A LoRA adapter in PEFT's layout, a directory or a repository in the cache: merged into plain
+  /// weights (in f32, or in `dtype`), beside those in 4 bits. As transformers' load_adapter.
+  std::string adapter{};
   std::string device_map = "auto";     // "auto" or "cpu"
   std::int64_t prefill_chunk = 256;    // tokens per pass; changes memory and speed, never a bit
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
@@ -134,10 +138,17 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
     else
       CheckpointWeights::fetch(checkpoint, request);
   }
+  std::optional<LoraAdapter> adapter;
+  if (!options.adapter.empty()) {
+    adapter = LoraAdapter::open(resolve_model(options.adapter));
+    adapter->check(table.requests());
+  }
 
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
   ReportedWeights reported(weights, options.progress, std::ssize(table.requests()));
-  Idefics model(reported, config);
+  std::optional<AdaptedWeights> adapted;
+  if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
+  Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
   ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);
   auto generation = read_generation_config(directory, config);
   return Model(std::unique_ptr<Parts>(

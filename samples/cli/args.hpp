@@ -38,7 +38,7 @@ inline std::optional<idefics::DType> dtype_named(const std::string& name) {
 
 struct CommonOptions {
   std::string model;
-  std::string dtype, device = "auto", load_in_4bit;
+  std::string dtype, device = "auto", load_in_4bit, adapter;
   int threads = 0;
   std::optional<std::uint64_t> seed;
   bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
@@ -76,6 +76,7 @@ inline void CommonOptions::add_to(CLI::App& app) {
                  "quantize weights: nf4 or fp4 (if neither is named)")
       ->check(CLI::IsMember({"nf4", "fp4"}));
   app.add_flag("--double-quant", double_quant, "quantize the quantization constants as well");
+  app.add_option("--adapter", adapter, "LoRA adapter in PEFT's layout: directory or repository");
   app.add_option("--threads", threads, "threads; 0: all cores")->check(CLI::NonNegativeNumber);
   app.add_option("--seed", seed, "seed of sampling");
   app.add_flag("--json", json, "print one JSON object");
@@ -98,6 +99,7 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
                                  .bnb_4bit_use_double_quant = double_quant};
   if (load_in_4bit == "nf4") options.quantization_config.bnb_4bit_quant_type = QuantType::nf4;
   options.dtype = dtype_named(dtype);
+  options.adapter = adapter;
   return options;
 }
 

@@ -41,6 +41,8 @@ enum class ErrorCode {
   dtype_mismatch,            // a tensor has another dtype than its use allows
   invalid_quant_state,       // the parts of a 4-bit tensor contradict each other or the rules
   unsupported_quantization,  // weights quantized in a way that the engine does not read
+  unsupported_adapter,       // an adapter of another kind than plain LoRA
+  adapter_mismatch,          // an adapter for another model
   model_not_found,           // neither a directory nor a repository in the local cache
   // text
   invalid_tokenizer,  // tokenizer files that contradict themselves or the rules
@@ -149,6 +151,8 @@ constexpr std::string_view name_of(ErrorCode code) noexcept {
     IDEFICS_NAME(dtype_mismatch)
     IDEFICS_NAME(invalid_quant_state)
     IDEFICS_NAME(unsupported_quantization)
+    IDEFICS_NAME(unsupported_adapter)
+    IDEFICS_NAME(adapter_mismatch)
     IDEFICS_NAME(model_not_found)
     IDEFICS_NAME(invalid_tokenizer)
     IDEFICS_NAME(invalid_utf8)

@@ -37,6 +37,8 @@ class WeightSource {
   /// The matrix [N,K] of a linear layer, plain or in 4 bits. Throws what `get` throws, and
   /// `invalid_quant_state`.
   virtual LinearWeight matrix(const WeightRequest& request) = 0;
+  /// What an adapter adds beside the 4-bit matrix of the layer `name`, or null.
+  virtual std::shared_ptr<const LowRank> beside(const std::string&) { return nullptr; }
 
   /// The order of summation that plain linear layers of this model use.
   virtual Compute compute() const = 0;
@@ -52,8 +54,8 @@ class WeightSource {
   /// `name`.weight [N,K], without a bias.
   Linear linear(const std::string& name, std::int64_t n, std::int64_t k) {
     LinearWeight weight = matrix({name + ".weight", {n, k}, WeightRole::matrix});
-    const Compute order = weight.packed ? compute_4bit() : compute();
-    return {.weight = std::move(weight), .compute = order};
+    if (!weight.packed) return {.weight = std::move(weight), .compute = compute()};
+    return {.weight = std::move(weight), .compute = compute_4bit(), .adapter = beside(name)};
   }
   /// `name`.weight [N,K] and `name`.bias [N].
   Linear linear_with_bias(const std::string& name, std::int64_t n, std::int64_t k) {

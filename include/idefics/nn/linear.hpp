@@ -1,20 +1,49 @@
-// Linear layers: a matrix in checkpoint layout, perhaps a bias, and the compute dtype of the model.
+// Linear layers: a matrix in checkpoint layout, perhaps a bias, the compute dtype of the model, and
+// perhaps what an adapter adds.
 #pragma once
 
-#include <utility>
+#include <memory>
 
 #include <idefics/backend/backend.hpp>
 
 namespace idefics::inline v0 {
+
+/// What an adapter adds beside a matrix that stays as it is: y += (x A^T) B^T, in f32.
+struct LowRank {
+  /// Room of all layers of a model, which only grows.
+  struct Scratch {
+    Tensor inner, sum;
+
+    static Tensor rows(Tensor& room, Backend& backend, std::int64_t m, std::int64_t width) {
+      if (!room || room.count() < m * width) room = backend.empty(DType::f32, {m * width});
+      return room.slice(0, m * width).reshape({m, width});
+    }
+  };
+
+  Tensor a;  // [r,K]
+  Tensor b;  // [N,r], with the adapter's scale in it
+  std::shared_ptr<Scratch> scratch;
+
+  void add(Backend& backend, const Tensor& out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
+    const std::int64_t m = x.count() / a.dim(1);
+    const Tensor inner = Scratch::rows(scratch->inner, backend, m, a.dim(0));
+    const Tensor sum = Scratch::rows(scratch->sum, backend, m, b.dim(0));
+    backend.linear(inner, x, {.values = a}, {}, Compute::f32);
+    backend.linear(sum, inner, {.values = b}, {}, Compute::f32);
+    backend.add(out, out, sum);
+  }
+};
 
 /// torch.nn.Linear: y = x W^T + b.
 struct Linear {
   LinearWeight weight;  // [N,K]
   Tensor bias{};        // [N] or empty
   Compute compute = Compute::f32;
+  std::shared_ptr<const LowRank> adapter{};
 
-  void operator()(Backend& backend, Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
-    backend.linear(std::move(out), x, weight, bias, compute);
+  void operator()(Backend& backend, const Tensor& out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
+    backend.linear(out, x, weight, bias, compute);
+    if (adapter) adapter->add(backend, out, x);
   }
 };
 

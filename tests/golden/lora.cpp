@@ -1,0 +1,182 @@
+// LoRA adapters against PEFT: merged into f32 weights, beside 4-bit ones; and those that do not fit.
+#include <cmath>
+
+#include <idefics/model.hpp>
+
+#include "support/fault.hpp"
+#include "support/golden_models.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace idefics;
+using enum ErrorCode;
+
+namespace {
+
+const std::filesystem::path folder = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "lora";
+const std::filesystem::path base = golden::models_dir() / "published";
+
+/// The largest distance of logits from the recorded ones, in deviations of those.
+double distance(const Tensor& ours, const Tensor& mask, const Tensor& theirs) {
+  const auto a = ours.as<float>(), b = theirs.as<float>();
+  const auto seen = mask.as<std::int64_t>();
+  const std::size_t width = b.size() / seen.size();
+  double n = 0, sum = 0, squares = 0, worst = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    if (seen[i / width] == 0) continue;
+    const auto x = static_cast<double>(b[i]);
+    n += 1, sum += x, squares += x * x;
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - x));
+  }
+  return worst / std::sqrt(squares / n - sum * sum / (n * n));
+}
+
+/// A copy of an adapter in which a test breaks something.
+struct Broken : testing::TempDir {
+  Broken() {
+    for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
+      std::filesystem::copy_file(folder / "plain" / name, path() / name);
+  }
+  void config(const char* key, const Json& value) const {
+    Json json = read_json_file(path() / "adapter_config.json");
+    json[key] = value;
+    write("adapter_config.json", json.dump());
+  }
+  void tensors(const std::function<void(std::vector<NamedTensor>&)>& change) const {
+    const auto file = SafetensorsFile::open(folder / "plain" / "adapter_model.safetensors");
+    std::vector<NamedTensor> list;
+    for (const TensorInfo& info : file.tensors())
+      list.push_back({info.name, file.tensor(info.name)});
+    change(list);
+    write_safetensors(path() / "adapter_model.safetensors", list);
+  }
+  void load() const { (void)Model::from_pretrained(base.string(), {.adapter = path().string()}); }
+};
+
+testing::Fault row(const char* what, ErrorCode code, void (*damage)(const Broken&),
+                   const char* file, const char* tensor = "", const char* field = "") {
+  return {what,
+          code,
+          [damage] {
+            const Broken broken;
+            damage(broken);
+            broken.load();
+          },
+          file,
+          tensor,
+          field};
+}
+
+constexpr const char* weights = "adapter_model.safetensors";
+constexpr const char* about = "adapter_config.json";
+
+}  // namespace
+
+TEST_CASE("merged and beside 4 bits an adapter gives PEFT's logits") {
+  const auto recorded = SafetensorsFile::open(folder / "logits.safetensors");
+  const auto passes = golden::forward_cases("published");
+  const auto four_bit = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "four_bit/nf4_double";
+  for (const std::string name : {"plain", "patterns"})
+    for (const std::string kind : {"f32", "nf4"}) {
+      ModelOptions options{.adapter = (folder / name).string()};
+      auto model =
+          Model::from_pretrained((kind == "nf4" ? four_bit : base).string(), std::move(options));
+      auto without = golden::load("published");
+      for (std::size_t i = 0; i < 2; ++i) {
+        CAPTURE(name, kind, i);
+        const Tensor logits = recorded.tensor(name + "." + kind + "." + std::to_string(i));
+        const Tensor& mask = passes[i].inputs.attention_mask;
+        CHECK(distance(model.forward(passes[i].inputs).logits, mask, logits) <= 1e-4);
+        CHECK(distance(without.forward(passes[i].inputs).logits, mask, logits) > 0.1);
+      }
+    }
+}
+
+TEST_CASE("adapters of a kind that is not read are refused by name") {
+  const testing::Fault faults[] = {
+      row(
+          "another method", unsupported_adapter, [](auto& d) { d.config("peft_type", "IA3"); },
+          about, "", "peft_type"),
+      row(
+          "DoRA", unsupported_adapter, [](auto& d) { d.config("use_dora", true); }, about, "",
+          "use_dora"),
+      row(
+          "trained biases", unsupported_adapter, [](auto& d) { d.config("bias", "all"); }, about,
+          "", "bias"),
+      row(
+          "a bias in B", unsupported_adapter, [](auto& d) { d.config("lora_bias", true); }, about,
+          "", "lora_bias"),
+      row(
+          "a start that changes the model", unsupported_adapter,
+          [](auto& d) { d.config("init_lora_weights", "pissa_niter_4"); }, about, "",
+          "init_lora_weights"),
+      row(
+          "an expression for ranks", unsupported_adapter,
+          [](auto& d) {
+            d.config("rank_pattern", Json{{"^model.*", 3}});
+          },
+          about, "", "rank_pattern"),
+      row(
+          "no rank", invalid_config, [](auto& d) { d.config("r", 0); }, about, "", "r"),
+      row(
+          "an alpha of text", invalid_config, [](auto& d) { d.config("lora_alpha", "8"); }, about,
+          "", "lora_alpha"),
+      row(
+          "no configuration", not_a_checkpoint,
+          [](auto& d) { std::filesystem::remove(d.path() / about); }, "*"),
+      row(
+          "no tensors", not_a_checkpoint,
+          [](auto& d) { std::filesystem::remove(d.path() / weights); }, "*"),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+}
+
+TEST_CASE("adapters that do not fit the model name the tensor") {
+  const testing::Fault faults[] = {
+      row(
+          "a layer that the model lacks", adapter_mismatch,
+          [](auto& d) {
+            d.tensors([](auto& list) {
+              for (NamedTensor& t : list)
+                if (const auto at = t.name.find("layers.3."); at != std::string::npos)
+                  t.name[at + 7] = '9';
+            });
+          },
+          weights, "lora_A.weight"),
+      row(
+          "a layer that is no target", adapter_mismatch,
+          [](auto& d) { d.config("target_modules", Json{"q_proj"}); }, weights, "lora_A.weight"),
+      row(
+          "another rank", shape_mismatch, [](auto& d) { d.config("r", 5); }, weights,
+          "lora_A.weight"),
+      row(
+          "A without B", missing_tensor,
+          [](auto& d) { d.tensors([](auto& list) { list.pop_back(); }); }, weights, "*"),
+      row(
+          "a whole tensor that was not asked for", adapter_mismatch,
+          [](auto& d) {
+            d.tensors([](auto& list) {
+              list.push_back(
+                  {"base_model.model.model.norm.weight", Tensor::zeros(DType::f32, {32})});
+            });
+          },
+          weights, "norm.weight"),
+      row(
+          "an embedding's adapter", unsupported_adapter,
+          [](auto& d) {
+            d.tensors([](auto& list) {
+              list.push_back({"base_model.model.model.embed_tokens.lora_embedding_A",
+                              Tensor::zeros(DType::f32, {4, 101})});
+            });
+          },
+          weights, "lora_embedding_A"),
+      row(
+          "integers", dtype_mismatch,
+          [](auto& d) {
+            d.tensors([](auto& list) {
+              list[0].tensor = Tensor::zeros(DType::i32, list[0].tensor.shape());
+            });
+          },
+          weights, "*"),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+}
