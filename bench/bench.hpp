@@ -34,6 +34,7 @@ struct Context {
 
 // One per operation family, in the file of its stem.
 void bench_linear(Context&);
+void bench_linear_4bit(Context&);
 void bench_attention(Context&);
 void bench_norm(Context&);
 void bench_rope(Context&);

@@ -19,15 +19,11 @@ struct Family {
 };
 
 constexpr Family families[] = {
-    {"linear", bench::bench_linear},
-    {"attention", bench::bench_attention},
-    {"norm", bench::bench_norm},
-    {"rope", bench::bench_rope},
-    {"activation", bench::bench_activation},
-    {"embedding", bench::bench_embedding},
-    {"elementwise", bench::bench_elementwise},
-    {"patch", bench::bench_patch},
-    {"stages", bench::bench_stages},
+    {"linear", bench::bench_linear},       {"linear_4bit", bench::bench_linear_4bit},
+    {"attention", bench::bench_attention}, {"norm", bench::bench_norm},
+    {"rope", bench::bench_rope},           {"activation", bench::bench_activation},
+    {"embedding", bench::bench_embedding}, {"elementwise", bench::bench_elementwise},
+    {"patch", bench::bench_patch},         {"stages", bench::bench_stages},
     {"searches", bench::bench_searches},
 };
 

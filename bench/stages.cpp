@@ -1,7 +1,7 @@
-// Whole stages of a checkpoint in bf16: loading, a picture, a prompt of 64 tokens, decoding one row
-// and four rows (of a short prompt, which takes less time to read). Flops and bytes are those of the
-// matrices; reading and multiplying are timed in turn with the stages, between two steps and between
-// two prompts.
+// Whole stages of a checkpoint in bf16 or stored in 4 bits: loading, a picture, a prompt of 64 tokens,
+// decoding one row and four rows (of a short prompt, which takes less time to read). Flops and bytes
+// are those of the matrices; reading and multiplying are timed in turn with the stages, between two
+// steps and between two prompts.
 #include <atomic>
 #include <fstream>
 #include <numeric>
@@ -42,12 +42,23 @@ class PeakMemory {
   std::jthread watcher_;
 };
 
+/// Of a matrix in memory: bf16, or the 4-bit codes and block constants of the checkpoint.
+double bytes_per_value(const Checkpoint& checkpoint, const std::string& name) {
+  for (const std::string& stored : {name, "model." + name})
+    if (is_bnb(checkpoint, stored)) {
+      const QuantizedTensor q = read_bnb(checkpoint, stored);
+      return static_cast<double>(q.codes.bytes() + q.absmax.bytes()) /
+             static_cast<double>(q.count());
+    }
+  return 2;
+}
+
 /// What the matrices of a model ask for.
 struct Work {
   double picture_flops = 0, prompt_flops = 0, step_bytes = 0;
 };
 
-Work work_of(const Config& config) {
+Work work_of(const Config& config, const Checkpoint& checkpoint) {
   WeightTable table;
   const Idefics listed(table, config);
   const double positions = static_cast<double>(
@@ -68,7 +79,7 @@ Work work_of(const Config& config) {
     else if (part == "gated cross-attention" && of_pictures)
       work.picture_flops += 2 * values * latents;
     else {
-      work.step_bytes += 2 * values;
+      work.step_bytes += bytes_per_value(checkpoint, request.name) * values;
       work.prompt_flops +=
           2 * values * (part == "output head" ? 1.0 : static_cast<double>(prompt_tokens));
     }
@@ -170,7 +181,7 @@ void bench_stages(Context& c) {
                  static_cast<std::uint64_t>(round));
       run_prompt(*model, weights, inputs, c.quick ? 2 : 4, times);
     }
-  print_times(times, work_of(model->config()), peak.bytes() - before);
+  print_times(times, work_of(model->config(), checkpoint), peak.bytes() - before);
 }
 
 }  // namespace idefics::bench
