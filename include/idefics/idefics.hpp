@@ -12,7 +12,7 @@
 #include <idefics/classify.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/model.hpp>
-#include <idefics/model/memory_plan.hpp>
+#include <idefics/plan/memory_plan.hpp>
 #include <idefics/processor.hpp>
 #include <idefics/quantize.hpp>
 #include <idefics/text/tokenizer.hpp>

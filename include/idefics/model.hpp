@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/core/available_memory.hpp>
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/assisted_search.hpp>
 #include <idefics/generation/continuations.hpp>
@@ -26,6 +27,7 @@
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/picture_encoding.hpp>
 #include <idefics/model/weights.hpp>
+#include <idefics/plan/require_fit.hpp>
 
 namespace idefics::inline v0 {
 
@@ -38,7 +40,10 @@ struct ModelOptions {
   /// A LoRA adapter in PEFT's layout, a directory or a repository in the cache: merged into plain
   /// weights (in f32, or in `dtype`), beside those in 4 bits. As transformers' load_adapter.
   std::string adapter{};
-  std::string device_map = "auto";     // "auto" or "cpu"
+  std::string device_map = "auto";  // "auto" or "cpu"
+  /// Bytes that the model may take, mapped weights and a usual run included (plan/require_fit.hpp): a
+  /// load that needs more is refused. Unset: what the system has to spare.
+  std::optional<std::uint64_t> max_memory{};
   std::int64_t prefill_chunk = 256;    // tokens per pass; changes memory and speed, never a bit
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
   std::shared_ptr<Backend> backend{};  // unset: the fastest this machine has
@@ -130,14 +135,8 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
     options.quantization_config.load_in_4bit = false;
   auto backend = options.backend ? options.backend : make_cpu_backend();
 
-  WeightTable table;  // every tensor is found and measured before the first is read
+  WeightTable table;
   const Idefics dry_run(table, config);
-  for (const WeightRequest& request : table.requests()) {
-    if (request.role == WeightRole::matrix)
-      CheckpointWeights::fetch_matrix(checkpoint, request);
-    else
-      CheckpointWeights::fetch(checkpoint, request);
-  }
   std::optional<LoraAdapter> adapter;
   if (!options.adapter.empty()) {
     adapter = LoraAdapter::open(resolve_model(options.adapter));
@@ -145,6 +144,10 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   }
 
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
+  weights.check(table.requests());
+  if (const auto room = options.max_memory ? options.max_memory : available_memory())
+    require_fit(config, table.requests(), checkpoint, {options.dtype, options.quantization_config},
+                {}, *room);
   ReportedWeights reported(weights, options.progress, std::ssize(table.requests()));
   std::optional<AdaptedWeights> adapted;
   if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);

@@ -40,7 +40,7 @@ struct CommonOptions {
   std::string model;
   std::string dtype, device = "auto", load_in_4bit, adapter;
   int threads = 0;
-  std::optional<std::uint64_t> seed;
+  std::optional<std::uint64_t> seed, max_memory;
   bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
        allow_private_urls = false;
   bool streaming = false;  // the answer is printed as it comes
@@ -77,6 +77,9 @@ inline void CommonOptions::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"nf4", "fp4"}));
   app.add_flag("--double-quant", double_quant, "quantize the quantization constants as well");
   app.add_option("--adapter", adapter, "LoRA adapter in PEFT's layout: directory or repository");
+  app.add_option("--max-memory", max_memory,
+                 "bytes the model may take, such as 20GiB; unset: what the system has to spare")
+      ->transform(CLI::AsSizeValue(false));
   app.add_option("--threads", threads, "threads; 0: all cores")->check(CLI::NonNegativeNumber);
   app.add_option("--seed", seed, "seed of sampling");
   app.add_flag("--json", json, "print one JSON object");
@@ -100,6 +103,7 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   if (load_in_4bit == "nf4") options.quantization_config.bnb_4bit_quant_type = QuantType::nf4;
   options.dtype = dtype_named(dtype);
   options.adapter = adapter;
+  options.max_memory = max_memory;
   return options;
 }
 

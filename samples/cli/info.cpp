@@ -1,7 +1,11 @@
-// idefics info: configuration, parameters, memory plan, and tensors that are missing or unexpected.
+// idefics info: configuration, parameters, what the model will take in every form and whether this machine
+// has it, and tensors that are missing or unexpected. From headers alone.
 #include <iomanip>
 #include <memory>
 #include <sstream>
+
+#include <idefics/core/available_memory.hpp>
+#include <idefics/plan/require_fit.hpp>
 
 #include "cli/args.hpp"
 
@@ -10,41 +14,119 @@ namespace {
 
 using namespace idefics;
 
-Json plan_json(const MemoryPlan& plan) {
-  return {{"weights", plan.weight_bytes},          {"weight_bytes", plan.total_weight_bytes()},
-          {"kv_cache_bytes", plan.kv_cache_bytes}, {"image_cache_bytes", plan.image_cache_bytes},
-          {"scratch_bytes", plan.scratch_bytes},   {"total_bytes", plan.total_bytes()}};
+struct Command {
+  CommonOptions common;
+  Workload work;
+};
+
+/// "yes", or "from disk" where the weights that are no file's fit but not the mapped ones beside them.
+std::string fits(const MemoryPlan& plan, std::optional<std::uint64_t> available) {
+  if (!available) return "unknown";
+  if (plan.total_bytes() <= *available) return "yes";
+  return plan.anonymous_bytes() <= *available ? "from disk" : "no";
 }
 
-Json describe(const std::filesystem::path& directory) {
+Json plan_json(const MemoryPlan& plan, std::optional<std::uint64_t> available) {
+  Json components = Json::object();
+  for (const auto& [name, bytes] : plan.components)
+    components[name] = {{"mapped_bytes", bytes.mapped}, {"anonymous_bytes", bytes.anonymous}};
+  const WeightBytes weights = plan.weights();
+  Json modules = Json::array();
+  for (const ModuleMemory& module : plan.modules)
+    modules.push_back({{"name", module.name},
+                       {"device", "cpu"},
+                       {"weight_bytes", module.weight_bytes},
+                       {"cache_bytes", module.cache_bytes}});
+  return {{"weights", components},
+          {"weight_bytes", weights.total()},
+          {"mapped_weight_bytes", weights.mapped},
+          {"anonymous_weight_bytes", weights.anonymous},
+          {"kv_cache_bytes", plan.kv_cache_bytes},
+          {"image_cache_bytes", plan.image_cache_bytes},
+          {"scratch_bytes", plan.scratch_bytes},
+          {"anonymous_bytes", plan.anonymous_bytes()},
+          {"total_bytes", plan.total_bytes()},
+          {"fits", fits(plan, available)},
+          {"modules", modules}};
+}
+
+Json tensors_json(const Checkpoint& checkpoint) {
+  Json tensors = Json::array();
+  for (const TensorInfo* t : checkpoint.tensors())
+    tensors.push_back({{"name", t->name},
+                       {"dtype", t->dtype_name},
+                       {"shape", t->dims},
+                       {"file", checkpoint.file_of(t->name).filename().string()}});
+  return tensors;
+}
+
+Json describe(const Command& command) {
+  const auto directory = resolve_model(command.common.model);
   const Checkpoint checkpoint = Checkpoint::open(directory);
-  const Config config = Config::from_file(directory / "config.json");
+  const Json config_json = read_json_file(directory / "config.json");
+  const Config config = Config::from_json(config_json, (directory / "config.json").string());
   WeightTable table;
   const Idefics layers(table, config);
   const auto report = compare_weights(checkpoint, table.requests());
+  const auto available = command.common.max_memory ? command.common.max_memory : available_memory();
+  const bool in_4bit = read_quantization_config(config_json, "config.json").has_value();
   Json json{{"model", directory.string()},
-            {"config", read_json_file(directory / "config.json")},
+            {"config", config_json},
             {"missing", report.missing},
-            {"unexpected", report.unexpected}};
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
-    json["plan"][std::string(name_of(dtype))] =
-        plan_json(plan_memory(config, table.requests(), dtype));
-  const auto plan = plan_memory(config, table.requests(), DType::f32);
-  json["parameters"] = plan.parameters;
-  json["total_parameters"] = plan.total_parameters();
-  json["tensors"] = Json::array();
-  for (const TensorInfo* t : checkpoint.tensors())
-    json["tensors"].push_back({{"name", t->name},
-                               {"dtype", t->dtype_name},
-                               {"shape", t->dims},
-                               {"file", checkpoint.file_of(t->name).filename().string()}});
+            {"unexpected", report.unexpected},
+            {"available_bytes", available ? Json(*available) : Json(nullptr)},
+            {"context", command.work.context},
+            {"batch", command.work.batch},
+            {"beams", command.work.beams},
+            {"images", command.work.pictures}};
+  std::uint64_t parameters = 0;
+  for (const auto& form : weight_forms(dtype_named(command.common.dtype))) {
+    if (in_4bit && form.options.quantization_config.load_in_4bit) continue;  // it stays as it is
+    const auto plan =
+        plan_memory(config, table.requests(), &checkpoint, form.options, command.work);
+    json["plan"][form.name] = plan_json(plan, available);
+    for (const auto& [name, bytes] : plan.components) json["parameters"][name] = bytes.parameters;
+    parameters = plan.weights().parameters;
+  }
+  json["total_parameters"] = parameters;
+  json["tensors"] = tensors_json(checkpoint);
   return json;
 }
 
-std::string mebibytes(const Json& bytes) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(1) << bytes.get<double>() / (1 << 20) << " MiB";
-  return text.str();
+void print_bytes(std::ostream& out, const Json& plans, const std::string& title,
+                 const std::function<std::string(const Json&)>& cell) {
+  out << std::left << std::setw(24) << title;
+  for (const auto& form : weight_forms())
+    if (plans.contains(form.name)) out << std::setw(13) << cell(plans[form.name]);
+  out << '\n';
+}
+
+void print_plan(std::ostream& out, const Json& json) {
+  const Json& plans = json["plan"];
+  out << "\nmemory for " << json["context"] << " tokens, " << json["batch"] << " x "
+      << json["beams"] << " sequences, " << json["images"] << " pictures";
+  if (!json["available_bytes"].is_null())
+    out << "; " << readable_bytes(json["available_bytes"].get<std::uint64_t>()) << " can be had";
+  out << "\n\n" << std::left << std::setw(24) << "";
+  for (const auto& form : weight_forms())
+    if (plans.contains(form.name)) out << std::setw(13) << form.name;
+  out << '\n';
+  for (const auto& [name, count] : json["parameters"].items())
+    print_bytes(out, plans, name, [&name = name](const Json& plan) {
+      const Json& c = plan["weights"][name];
+      return readable_bytes(c["mapped_bytes"].get<std::uint64_t>() +
+                            c["anonymous_bytes"].get<std::uint64_t>());
+    });
+  for (const auto& [title, key] : {std::pair{"keys and values", "kv_cache_bytes"},
+                                   {"pictures", "image_cache_bytes"},
+                                   {"buffers", "scratch_bytes"},
+                                   {"all", "total_bytes"},
+                                   {"  mapped from files", "mapped_weight_bytes"},
+                                   {"  in memory", "anonymous_bytes"}})
+    print_bytes(out, plans, title, [key = key](const Json& plan) {
+      return readable_bytes(plan[key].get<std::uint64_t>());
+    });
+  print_bytes(out, plans, "fits", [](const Json& plan) { return plan["fits"].get<std::string>(); });
 }
 
 void print_table(const Json& json) {
@@ -54,17 +136,8 @@ void print_table(const Json& json) {
       << "parameters\n";
   for (const auto& [name, count] : json["parameters"].items())
     out << std::setw(24) << name << count << '\n';
-  out << std::setw(24) << "all" << json["total_parameters"] << "\n\n"
-      << std::setw(24) << "memory, context 512";
-  for (const auto& [dtype, plan] : json["plan"].items()) out << std::setw(16) << dtype;
-  out << '\n';
-  for (const char* row :
-       {"weight_bytes", "kv_cache_bytes", "image_cache_bytes", "scratch_bytes", "total_bytes"}) {
-    out << std::setw(24) << row;
-    for (const auto& [dtype, plan] : json["plan"].items())
-      out << std::setw(16) << mebibytes(plan[row]);
-    out << '\n';
-  }
+  out << std::setw(24) << "all" << json["total_parameters"] << '\n';
+  print_plan(out, json);
   for (const char* list : {"missing", "unexpected"}) {
     out << '\n' << list << " tensors: " << json[list].size();
     for (const auto& name : json[list]) out << "\n  " << name.get<std::string>();
@@ -75,14 +148,26 @@ void print_table(const Json& json) {
 }  // namespace
 
 void add_info(CLI::App& app) {
-  auto common = std::make_shared<CommonOptions>();
+  auto c = std::make_shared<Command>();
   auto* info =
       app.add_subcommand("info", "configuration, parameters, memory plan, missing tensors");
-  common->add_to(*info);
-  info->add_option("MODEL", common->model, "checkpoint directory or repository");
-  info->callback([common] {
-    const Json json = describe(resolve_model(common->model));
-    if (common->json)
+  c->common.add_to(*info);
+  info->add_option("MODEL", c->common.model, "checkpoint directory or repository");
+  const auto count = [&](const char* name, std::int64_t& value, const char* what) {
+    info->add_option(name, value, what)->check(CLI::Range(1, 1 << 24));
+  };
+  count("--context", c->work.context, "tokens of a sequence, prompt and answer");
+  count("--batch", c->work.batch, "prompts");
+  count("--num-beams", c->work.beams, "sequences of each prompt");
+  info->add_option("--max-new-tokens", c->work.new_tokens,
+                   "tokens of a sequence in the answer; unset: all may be")
+      ->check(CLI::Range(1, 1 << 24));
+  count("--images", c->work.pictures, "pictures of all prompts together");
+  info->callback([c] {
+    set_num_threads(c->common.threads);
+    c->work.threads = num_threads();
+    const Json json = describe(*c);
+    if (c->common.json)
       print(json.dump());
     else
       print_table(json);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -69,6 +70,17 @@ class CheckpointWeights final : public WeightSource {
                                                          : dtype_);
   }
 
+  /// Finds and measures every tensor before the first weight is read. Throws what `get` and `matrix`
+  /// throw. Quant states, which are read for it, are kept until `matrix` hands them out.
+  void check(const std::vector<WeightRequest>& requests) {
+    for (const WeightRequest& request : requests) {
+      if (request.role != WeightRole::matrix)
+        fetch(checkpoint_, request);
+      else if (LinearWeight weight = fetch_matrix(checkpoint_, request); weight.packed)
+        checked_.insert_or_assign(request.name, std::move(weight.packed));
+    }
+  }
+
   Tensor get(const WeightRequest& request) override {
     const Tensor stored = fetch(checkpoint_, request);
     if (request.role != WeightRole::vector) return backend_.upload(plain(request, stored));
@@ -78,6 +90,8 @@ class CheckpointWeights final : public WeightSource {
   }
 
   LinearWeight matrix(const WeightRequest& request) override {
+    if (auto known = checked_.extract(request.name))
+      return {.packed = uploaded(std::move(known.mapped()))};
     LinearWeight weight = fetch_matrix(checkpoint_, request);
     if (weight.packed) return {.packed = uploaded(std::move(weight.packed))};
     if (!quantization_.load_in_4bit || !quantization_.quantizes(module_path(request.name)))
@@ -152,6 +166,7 @@ class CheckpointWeights final : public WeightSource {
   Backend& backend_;
   std::optional<DType> dtype_;
   BitsAndBytesConfig quantization_;
+  std::map<std::string, QuantizedTensor> checked_;  // read by `check`, not handed out yet
 };
 
 /// Tensors that a checkpoint may hold and no layer asks for, by rule.

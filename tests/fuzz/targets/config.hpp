@@ -5,7 +5,7 @@
 #include <idefics/generation/read_config.hpp>
 #include <idefics/generation/validate.hpp>
 #include <idefics/model/idefics.hpp>
-#include <idefics/model/memory_plan.hpp>
+#include <idefics/plan/require_fit.hpp>
 
 #include "fuzz/target.hpp"
 
@@ -17,8 +17,8 @@ inline void config(Bytes input) {
   expect(read.head_dim() > 0 && read.vision.head_dim() > 0, "a head without width");
   idefics::WeightTable table;
   const idefics::Idefics layers(table, read);
-  for (const auto dtype : {idefics::DType::f32, idefics::DType::bf16})
-    (void)plan_memory(read, table.requests(), dtype).total_bytes();
+  for (const auto& form : idefics::weight_forms())
+    (void)plan_memory(read, table.requests(), nullptr, form.options).total_bytes();
 }
 
 inline void generation_config(Bytes input) {

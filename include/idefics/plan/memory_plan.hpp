@@ -1,0 +1,120 @@
+// What a model will take, from headers alone: bytes of weights by component, of the keys and values of the
+// text and of pictures, and of the buffers of a pass. Nothing is loaded, and no weight is touched.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <idefics/plan/device_map.hpp>
+#include <idefics/plan/scratch_bytes.hpp>
+#include <idefics/plan/weight_bytes.hpp>
+
+namespace idefics::inline v0 {
+
+struct MemoryPlan {
+  std::map<std::string, WeightBytes> components;  // by component_of
+  std::vector<ModuleMemory> modules;              // the same and the caches, as a pass takes them
+  std::uint64_t kv_cache_bytes = 0, image_cache_bytes = 0, scratch_bytes = 0;
+
+  WeightBytes weights() const {
+    WeightBytes all;
+    for (const auto& [name, bytes] : components) all += bytes;
+    return all;
+  }
+  /// What is no page of a file: it cannot be dropped and read again.
+  std::uint64_t anonymous_bytes() const {
+    return (Checked(weights().anonymous) + kv_cache_bytes + image_cache_bytes + scratch_bytes)
+        .value();
+  }
+  std::uint64_t total_bytes() const {
+    return (Checked(weights().mapped) + anonymous_bytes()).value();
+  }
+};
+
+namespace detail {
+
+/// The module that a tensor goes with: layer i of the decoder takes the cross-attention before it along.
+inline std::string module_of(std::string_view name, const Config& c) {
+  for (const char* whole :
+       {"vision_model", "perceiver_resampler", "embed_tokens", "lm_head", "norm"})
+    if (name.starts_with(std::string(whole) + ".")) return whole;
+  constexpr std::string_view cross = "gated_cross_attn_layers.", layers = "layers.";
+  const bool gated = name.starts_with(cross);
+  name.remove_prefix(gated ? cross.size() : layers.size());
+  std::int64_t index = 0;
+  std::from_chars(name.data(), name.data() + name.size(), index);
+  return "layers." + std::to_string(gated ? index * c.cross_layer_interval : index);
+}
+
+/// Keys and values of one layer: rows of all prompts, and each sequence's own of its new tokens.
+inline std::uint64_t kv_layer_bytes(const Config& c, const Workload& work) {
+  const std::int64_t answer = std::min(work.new_tokens.value_or(work.context), work.context);
+  const Checked rows = checked(work.batch) *
+                       (checked(work.context - answer) + checked(work.beams) * checked(answer));
+  return (rows * checked(c.hidden_size) * 2 * float_bytes).value();
+}
+
+/// Rows of features of all pictures.
+inline Checked feature_rows(const Config& c, const Workload& work) {
+  return checked(work.pictures) *
+         checked(c.use_resampler ? c.perceiver.latents : c.vision.num_positions());
+}
+
+/// Latents, or features where there is no resampler, and the pixels by which a picture is known.
+inline std::uint64_t image_state_bytes(const Config& c, const Workload& work) {
+  const Checked side = checked(c.vision.image_size);
+  const Checked pixels = checked(work.pictures) * side * side * 3;
+  return ((feature_rows(c, work) * checked(c.vision.embed_dim) + pixels) * float_bytes).value();
+}
+
+/// Keys and values of all pictures in one cross-attention layer.
+inline std::uint64_t image_layer_bytes(const Config& c, const Workload& work) {
+  return (feature_rows(c, work) * checked(c.hidden_size) * 2 * float_bytes).value();
+}
+
+/// Puts the caches where they are read.
+inline void add_caches(MemoryPlan& plan, const Config& c, const Workload& work) {
+  const std::uint64_t kv = kv_layer_bytes(c, work), cross = image_layer_bytes(c, work);
+  const std::string pictures = c.use_resampler ? "perceiver_resampler" : "vision_model";
+  std::int64_t layer = 0;
+  for (ModuleMemory& module : plan.modules) {
+    std::uint64_t image = module.name == pictures ? image_state_bytes(c, work) : 0;
+    if (module.name.starts_with("layers.")) {
+      plan.kv_cache_bytes = (Checked(plan.kv_cache_bytes) + kv).value();
+      module.cache_bytes = kv;
+      if (layer++ % c.cross_layer_interval == 0) image = cross;
+    }
+    plan.image_cache_bytes = (Checked(plan.image_cache_bytes) + image).value();
+    module.cache_bytes = (Checked(module.cache_bytes) + image).value();
+  }
+}
+
+}  // namespace detail
+
+/// The plan for the weights `table` asks for (model/weight_source.hpp), in the dtypes in which `checkpoint`
+/// holds them (null: in the one asked for), kept as `options` say. Throws `arithmetic_overflow`.
+inline MemoryPlan plan_memory(const Config& c, const std::vector<WeightRequest>& table,
+                              const Checkpoint* checkpoint, const WeightOptions& options = {},
+                              const Workload& work = {}) {
+  MemoryPlan plan;
+  for (const WeightRequest& request : table) {
+    const WeightBytes bytes = weight_bytes(checkpoint, request, options);
+    plan.components[std::string(component_of(request.name))] += bytes;
+    const std::string module = detail::module_of(request.name, c);
+    // layers ask one after the other, and cross-attention just before its layer
+    if (plan.modules.empty() || plan.modules.back().name != module)
+      plan.modules.push_back({module});
+    ModuleMemory& last = plan.modules.back();
+    last.weight_bytes = (Checked(last.weight_bytes) + bytes.total()).value();
+  }
+  detail::add_caches(plan, c, work);
+  plan.scratch_bytes = scratch_bytes(c, work);
+  return plan;
+}
+
+}  // namespace idefics::inline v0

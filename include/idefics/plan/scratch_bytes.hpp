@@ -1,0 +1,91 @@
+// What a pass takes beside weights and caches: the buffers of the vision tower, the resampler and the
+// decoder, and the copies that kernels make. Letters as in the files whose buffers are counted.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+
+#include <idefics/core/checked.hpp>
+#include <idefics/model/config.hpp>
+
+namespace idefics::inline v0 {
+
+/// For how much work memory is planned.
+struct Workload {
+  std::int64_t context = 512;                // tokens of a sequence, prompt and answer
+  std::optional<std::int64_t> new_tokens{};  // of them in the answer; unset: it may be all
+  std::int64_t batch = 1;                    // prompts
+  std::int64_t beams = 1;                    // sequences of each prompt
+  std::int64_t pictures = 1;                 // in all prompts together
+  std::int64_t chunk = 256;                  // tokens per pass, ModelOptions::prefill_chunk
+  std::int64_t threads = 1;
+};
+
+namespace detail {
+
+inline Checked checked(std::int64_t value) { return Checked(static_cast<std::uint64_t>(value)); }
+inline constexpr std::uint64_t float_bytes = sizeof(float);
+
+/// Pictures that the vision tower takes at a time (model/picture_encoding.hpp).
+inline std::int64_t pictures_per_pass(const Workload& work) {
+  return std::min<std::int64_t>(work.pictures, 4);
+}
+
+/// VisionTower::State, and while it begins the pixels and the unfolded patches.
+inline Checked vision_floats(const VisionConfig& c, std::int64_t pictures) {
+  const Checked n = checked(pictures), s = checked(c.num_positions()), d = checked(c.embed_dim);
+  const Checked pixels = checked(c.num_channels) * checked(c.image_size) * checked(c.image_size);
+  const Checked unfolded = checked(c.num_channels) * checked(c.patch_size) * checked(c.patch_size);
+  return n * (pixels + s * (d * 6 + checked(c.intermediate_size)) + (s - 1) * (unfolded + d));
+}
+
+/// PerceiverResampler::State, and the pixels and features of the tower.
+inline Checked resampler_floats(const Config& c, std::int64_t pictures) {
+  const PerceiverConfig& p = c.perceiver;
+  const Checked n = checked(pictures), s = checked(c.vision.num_positions());
+  const Checked l = checked(p.latents), d = checked(c.vision.embed_dim);
+  const Checked inner = checked(p.heads) * checked(p.head_dim);
+  const Checked side = checked(c.vision.image_size);
+  return n * (side * side * 3 + s * d * 2 + l * (d * 6 + inner * 2) + (s + l) * (d + inner * 2));
+}
+
+/// TextState, the last hidden states, logits and the rotary table.
+inline Checked text_floats(const Config& c, const Workload& work) {
+  const Checked rows = checked(work.batch) * checked(work.beams);
+  const Checked prompts = checked(work.batch) * checked(work.context);
+  const Checked m =
+      std::max(rows, std::min(prompts, checked(std::max<std::int64_t>(work.chunk, 1))));
+  const Checked d = checked(c.hidden_size);
+  return m * (d * 6 + checked(c.intermediate_size) * 2) +
+         rows * (d + checked(c.total_vocab_size())) + checked(work.context) * checked(c.head_dim());
+}
+
+/// What the CPU's kernels copy: up to 384 rows of the widest input, and for each thread a panel of 48
+/// weight rows with its sums, and the keys and values of a head (backend/cpu/cpu_backend.hpp).
+inline Checked kernel_floats(const Config& c, const Workload& work) {
+  const std::int64_t widest = std::max(
+      {c.intermediate_size, c.hidden_size, 4 * c.vision.embed_dim, c.vision.intermediate_size});
+  const std::int64_t tokens = std::max(pictures_per_pass(work) * c.vision.num_positions(),
+                                       std::min(work.context, work.chunk));
+  const std::int64_t keys = std::max(work.context, c.vision.num_positions());
+  const Checked rows = checked(std::min<std::int64_t>(tokens, 384));
+  const Checked panel = Checked(48 * 1024) + rows * (48 * 16);
+  const Checked heads =
+      checked(keys) * (checked(std::max(c.head_dim(), c.perceiver.head_dim)) + 1) * 2;
+  return rows * checked(widest) + (panel + heads) * checked(work.threads);
+}
+
+}  // namespace detail
+
+/// Bytes that are taken while pictures are encoded or while a run lives, whichever are more: they do not
+/// live at the same time, but memory that was had once may stay with the process.
+inline std::uint64_t scratch_bytes(const Config& c, const Workload& work) {
+  const std::int64_t n = detail::pictures_per_pass(work);
+  Checked pictures = detail::vision_floats(c.vision, n);
+  if (c.use_resampler) pictures = std::max(pictures, detail::resampler_floats(c, n));
+  const Checked run = detail::text_floats(c, work);
+  return ((std::max(pictures, run) + detail::kernel_floats(c, work)) * detail::float_bytes).value();
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,87 @@
+// What one weight will take, and where: in the mapping of its file, which the system can drop and read
+// again, or in memory of the process's own. From headers alone: no weight is touched.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <idefics/model/weights.hpp>
+
+namespace idefics::inline v0 {
+
+/// In what form weights are kept; as ModelOptions says it.
+struct WeightOptions {
+  std::optional<DType> dtype{};
+  BitsAndBytesConfig quantization_config{};
+};
+
+struct WeightBytes {
+  std::uint64_t parameters = 0;
+  std::uint64_t mapped = 0;     // used where they lie in the file
+  std::uint64_t anonymous = 0;  // converted, quantized, or copied
+
+  std::uint64_t total() const { return (Checked(mapped) + anonymous).value(); }
+  WeightBytes& operator+=(const WeightBytes& other) {
+    parameters = (Checked(parameters) + other.parameters).value();
+    mapped = (Checked(mapped) + other.mapped).value();
+    anonymous = (Checked(anonymous) + other.anonymous).value();
+    return *this;
+  }
+};
+
+namespace detail {
+
+/// Codes and constants of `count` values that are quantized on load (quant/blockwise.hpp).
+inline std::uint64_t quantized_bytes(Checked count, bool double_quant) {
+  const auto blocks = [](Checked n, std::uint64_t size) {
+    return Checked((n + (size - 1)).value() / size);
+  };
+  const Checked codes = blocks(count, 2), constants = blocks(count, QuantizeOptions{}.blocksize);
+  if (!double_quant) return (codes + constants * sizeof(float)).value();
+  const Checked nested = blocks(constants, NestedConstants::blocksize);
+  return (codes + constants + (nested + dynamic_map().size()) * sizeof(float)).value();
+}
+
+/// A tensor that the checkpoint holds in 4 bits: only nested constants are copied.
+inline WeightBytes stored_4bit(const Checkpoint& checkpoint, const std::string& name) {
+  const auto stored = [&](const std::string& beside) {
+    const TensorInfo* info = checkpoint.find(name + beside);
+    return info == nullptr ? std::uint64_t{0} : info->end - info->begin;
+  };
+  WeightBytes bytes;
+  bytes.mapped = stored("") + stored(".absmax");
+  bytes.anonymous = stored(".nested_absmax") + stored(".nested_quant_map");
+  return bytes;
+}
+
+}  // namespace detail
+
+/// What the weight that answers `request` takes when it is loaded from `checkpoint` as CheckpointWeights
+/// does. A tensor that the checkpoint lacks counts as stored in the dtype asked for.
+inline WeightBytes weight_bytes(const Checkpoint* checkpoint, const WeightRequest& request,
+                                const WeightOptions& options) {
+  const BitsAndBytesConfig& quantization = options.quantization_config;
+  const std::optional<DType> asked =
+      quantization.load_in_4bit ? options.dtype.value_or(DType::f16) : options.dtype;
+  const auto name = checkpoint == nullptr ? std::nullopt : stored_name(*checkpoint, request.name);
+  const Checked count = static_cast<std::uint64_t>(request.shape.count());
+  WeightBytes bytes;
+  if (request.role == WeightRole::vector) {
+    bytes.anonymous = (count * sizeof(float)).value();
+  } else if (request.role == WeightRole::matrix && name && is_bnb(*checkpoint, *name)) {
+    bytes = detail::stored_4bit(*checkpoint, *name);
+  } else if (request.role == WeightRole::matrix && quantization.load_in_4bit &&
+             quantization.quantizes(module_path(request.name))) {
+    bytes.anonymous = detail::quantized_bytes(count, quantization.bnb_4bit_use_double_quant);
+  } else {
+    const DType otherwise = asked.value_or(DType::f32);
+    const DType stored = name ? checkpoint->find(*name)->dtype.value_or(otherwise) : otherwise;
+    const DType kept = kept_dtype(stored, asked);
+    (kept == stored ? bytes.mapped : bytes.anonymous) = (count * size_of(kept)).value();
+  }
+  bytes.parameters = count.value();
+  return bytes;
+}
+
+}  // namespace idefics::inline v0
