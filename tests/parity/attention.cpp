@@ -48,6 +48,19 @@ auto attention(const Operands& o, const std::vector<AttentionSegment>& segments,
   };
 }
 
+/// The weights of some queries, with room for `keys` keys.
+auto attention_weights(const Operands& o, const std::vector<AttentionSegment>& segments,
+                       const Rows& queries, std::int64_t keys, float scale) {
+  return [=](Backend& backend) {
+    const Untouched inputs({o.q, o.k});
+    const Output out(backend, {static_cast<std::int64_t>(queries.size()), o.q.dim(1), keys});
+    backend.attention_weights(out.tensor_on_device(), backend.upload(o.q), backend.upload(o.k),
+                              segments, queries, scale);
+    CHECK(inputs.unchanged());
+    return out.values();
+  };
+}
+
 float largest(const Tensor& t) {
   float most = 0.0f;
   for (const float value : t.as<float>()) most = std::max(most, std::abs(value));
@@ -203,6 +216,53 @@ TEST_CASE("segments do not know of each other, nor where in the pool their keys 
   }
 }
 
+TEST_CASE("weights are the reference's within rounding, and zero behind the last visible key") {
+  for (const std::int64_t keys : {1, 5, 16, 33, 65}) {
+    for (const std::int64_t width : {1, 16, 35}) {
+      INFO("keys=" << keys << " E=" << width);
+      const Operands o = random_operands(6, keys + 3, 2, width);
+      const Rows rows = some_rows(keys, keys + 3, 5), queries{5, 0, 3};
+      const float scale = 1.0f / std::sqrt(static_cast<float>(width));
+      const std::vector<AttentionSegment> segments{{0, 1, {}}, {1, 5, rows, true}, {5, 6, rows}};
+      const double limit = bound(o, keys, scale);
+      const auto weights = attention_weights(o, segments, queries, keys + 2, scale);
+      like_the_reference(weights, [=](std::int64_t) { return limit; });
+      on_every_backend(weights, [&](const Tensor& result) {
+        const auto w = result.as<float>();
+        const auto line = static_cast<std::size_t>(keys + 2);
+        for (std::size_t at = 0; at < w.size(); at += line) {
+          // query 5 sees all keys, query 0 none, query 3 all but the last
+          const std::int64_t seen = at / line < 2 ? keys : at / line < 4 ? 0 : keys - 1;
+          const auto of_query = w.subspan(at, line);
+          double sum = 0;
+          for (std::size_t j = 0; j < line; ++j) {
+            sum += static_cast<double>(of_query[j]);
+            if (static_cast<std::int64_t>(j) >= seen) CHECK(of_query[j] == 0.0f);
+          }
+          CHECK(std::abs(sum - (seen > 0 ? 1.0 : 0.0)) < 1e-5);
+        }
+      });
+    }
+  }
+}
+
+TEST_CASE("weights are those that attention mixes with") {
+  // values that are unit vectors show the weights themselves
+  const std::int64_t keys = 19;
+  const Operands o = random_operands(3, keys, 1, keys);
+  Values unit(static_cast<std::size_t>(keys * keys));
+  for (std::int64_t j = 0; j < keys; ++j) unit[static_cast<std::size_t>(j * (keys + 1))] = 1.0f;
+  const Operands shown{o.q, o.k, tensor({keys, 1, keys}, unit)};
+  const Rows rows = first_rows(keys), queries{0, 1, 2};
+  const std::vector<AttentionSegment> segments{{0, 3, rows, true}};
+  for (const Subject& subject : subjects()) {
+    INFO("backend " << subject.name);
+    CHECK(different_bits(
+              attention_weights(o, segments, queries, keys, 0.3f)(*subject.backend),
+              attention(shown, segments, 0.3f)(*subject.backend).reshape({3, 1, keys})) == "");
+  }
+}
+
 TEST_CASE("attention refuses shapes, queries and keys that do not exist") {
   const Operands o = random_operands(2, 3, 1, 4);
   const Rows good = first_rows(3), bad{0, 3}, negative{-1};
@@ -218,5 +278,14 @@ TEST_CASE("attention refuses shapes, queries and keys that do not exist") {
     CHECK(call(o, {{0, 2, negative}}) == "invalid_argument");
     CHECK(call(o, {{0, 3, good}}) == "invalid_argument");
     CHECK(call(o, {{2, 1, good}}) == "invalid_argument");
+    const auto weigh = [&](const std::vector<AttentionSegment>& segments, const Rows& queries,
+                           std::int64_t room) {
+      return error_of(
+          [&] { (void)attention_weights(o, segments, queries, room, 1.0f)(*subject.backend); });
+    };
+    CHECK(weigh({{0, 2, good}}, {1, 0}, 3) == "nothing");
+    CHECK(weigh({{0, 2, good}}, {1, 0}, 2) == "shape_mismatch");
+    CHECK(weigh({{0, 2, bad}}, {0}, 3) == "invalid_argument");
+    CHECK(weigh({{0, 1, good}}, {1}, 3) == "invalid_argument");
   }
 }

@@ -30,6 +30,11 @@ class CountingBackend : public idefics::Backend {
                     std::span<const idefics::AttentionSegment> segments, float scale) override {
     inner_->attention(out, q, k, v, segments, scale);
   }
+  void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
+                            std::span<const idefics::AttentionSegment> segments, Ids queries,
+                            float scale) override {
+    inner_->attention_weights(out, q, k, segments, queries, scale);
+  }
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     inner_->rms_norm(out, x, weight, eps);
   }

@@ -106,6 +106,24 @@ class Backend {
     do_attention(std::move(out), q, k, v, segments, scale);
   }
 
+  /// The weights with which `attention` mixes the values for some of its queries:
+  /// out[r,h,j] = softmax(q k^T * scale)[j], of query queries[r] and the j-th key of its segment;
+  /// zeros behind the keys that it sees. No segment may have more than J keys.
+  void attention_weights(Tensor out /*[R,H,J]*/, const Tensor& q /*[M,H,E]*/,
+                         const Tensor& k /*[K,H,E]*/, std::span<const AttentionSegment> segments,
+                         std::span<const std::int32_t> queries /*[R]*/, float scale) {
+    check(q.shape().rank() == 3 && k.shape().rank() == 3 && k.dim(1) == q.dim(1) &&
+              k.dim(2) == q.dim(2),
+          "attention_weights", "k", k, q);
+    check(out.shape().rank() == 3 && out.dim(1) == q.dim(1) &&
+              out.dim(0) == static_cast<std::int64_t>(queries.size()),
+          "attention_weights", "out", out, q);
+    for (const AttentionSegment& s : segments)
+      check(static_cast<std::int64_t>(s.key_rows.size()) <= out.dim(2), "attention_weights",
+            "keys of a segment", out, k);
+    do_attention_weights(std::move(out), q, k, segments, queries, scale);
+  }
+
   // ---- normalisation ----------------------------------------------------------------------------
   /// x / sqrt(mean(x^2) + eps) * weight; transformers' IdeficsRMSNorm. May work in place.
   void rms_norm(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& weight /*[D]*/,
@@ -196,6 +214,9 @@ class Backend {
                          Compute) = 0;
   virtual void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                             std::span<const AttentionSegment> segments, float scale) = 0;
+  virtual void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
+                                    std::span<const AttentionSegment> segments,
+                                    std::span<const std::int32_t> queries, float scale) = 0;
   virtual void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) = 0;
   virtual void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
                              float eps) = 0;

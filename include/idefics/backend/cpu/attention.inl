@@ -189,3 +189,14 @@ inline void attention(const AttentionTask& t, const AttentionSegment& s, std::in
   for (; query + 2 <= query_end; query += 2) attend<2>(t, s, k, v, head, query, scratch);
   if (query < query_end) attend<1>(t, s, k, v, head, query, scratch);
 }
+
+/// What one query and head weighs its keys with, in the bits of `attention`.
+inline void attention_weights(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
+                              std::int64_t query, float* scratch) {
+  const HeadRows k = {t.k + head * t.width, s.key_rows.data(), t.heads * t.width};
+  const std::int64_t keys = visible_keys(s, query);
+  scores_of<1>(t, k, head, query, keys, scratch, 0);
+  const float sum = exponentials(scratch, keys, t.scale);
+  divide_by(scratch, sum, keys);
+  std::memcpy(t.out, scratch, static_cast<std::size_t>(keys) * sizeof(float));
+}

@@ -75,6 +75,31 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
+                            std::span<const AttentionSegment> segments,
+                            std::span<const std::int32_t> queries, float scale) override {
+    const std::int64_t heads = q.dim(1), keys = out.dim(2);
+    for (const auto& s : segments) check_segment(s, q.dim(0), k.dim(0));
+    for (const auto query : queries) (void)segment_of(segments, query);
+    const std::int64_t room = detail::cpu::attention_scratch(keys, 0);
+    float* scratch = scratch_.floats(room * num_threads());
+    float* to = out.as_mutable<float>().data();
+    std::fill_n(to, out.count(), 0.0f);
+    const std::int64_t tasks = out.dim(0) * heads;
+    divide(tasks, tasks * keys * q.dim(2), [&](std::int64_t i, int worker) {
+      const std::int64_t query = queries[static_cast<std::size_t>(i / heads)];
+      const detail::cpu::AttentionTask task{.out = to + i * keys,
+                                            .q = q.as<float>().data(),
+                                            .k = k.as<float>().data(),
+                                            .v = nullptr,
+                                            .heads = heads,
+                                            .width = q.dim(2),
+                                            .scale = scale};
+      kernels_.attention_weights(task, segment_of(segments, query), i % heads, query,
+                                 scratch + worker * room);
+    });
+  }
+
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     const std::int64_t d = weight.count();
     float* to = out.as_mutable<float>().data();
@@ -260,6 +285,15 @@ class CpuBackend final : public Backend {
     require(s.query_begin >= 0 && s.query_begin <= s.query_end && s.query_end <= queries,
             "an attention segment names queries that do not exist");
     check_indices(s.key_rows, keys, "attention key row");
+  }
+
+  static const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
+                                            std::int64_t query) {
+    const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {
+      return s.query_begin <= query && query < s.query_end;
+    });
+    require(found != segments.end(), "a query belongs to no attention segment");
+    return *found;
   }
 
   void linear_direct(detail::cpu::LinearTask task, const detail::cpu::LinearKernels& kernels,

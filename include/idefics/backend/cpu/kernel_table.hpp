@@ -106,10 +106,10 @@ struct FourBitPairKernels {
 };
 
 struct AttentionTask {
-  float* out;      // [M, H, E]
+  float* out;      // [M, H, E], or of weights [J], those of one query and head
   const float* q;  // [M, H, E]
   const float* k;  // [J, H, E]
-  const float* v;  // [J, H, E]
+  const float* v;  // [J, H, E], or null
   std::int64_t heads, width;
   float scale;
 };
@@ -130,6 +130,8 @@ struct KernelTable {
   FourBitPairKernels four_bit_pairs;
   void (*attention)(const AttentionTask&, const AttentionSegment&, std::int64_t head,
                     std::int64_t query_begin, std::int64_t query_end, float* scratch);
+  void (*attention_weights)(const AttentionTask&, const AttentionSegment&, std::int64_t head,
+                            std::int64_t query, float* scratch);
   void (*rms_norm)(float* out, const float* x, const float* weight, float eps, std::int64_t rows,
                    std::int64_t d);
   void (*layer_norm)(float* out, const float* x, const float* weight, const float* bias, float eps,

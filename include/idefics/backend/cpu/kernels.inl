@@ -22,6 +22,7 @@ inline constexpr KernelTable table = {
     .four_bit = {expand_absmax, dequantize, multiply_f32},
     .four_bit_pairs = four_bit_pair_kernels<Layout::split_pairs>(),
     .attention = attention,
+    .attention_weights = attention_weights,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .rope = rope,

@@ -32,22 +32,29 @@ inline void require_segment(const AttentionSegment& segment, std::int64_t querie
     require_index(row, keys, ErrorCode::invalid_argument, "key row");
 }
 
+/// p of one query and one head. `row_begin(r)` is where that head of row r starts in k.
+template <class RowBegin>
+Eigen::VectorXd weights_of(const Eigen::VectorXd& q /*[E]*/, const Tensor& k,
+                           std::span<const std::int32_t> rows, const RowBegin& row_begin,
+                           double scale) {
+  Eigen::VectorXd score(static_cast<Eigen::Index>(rows.size()));
+  if (rows.empty()) return score;
+  for (Eigen::Index j = 0; j < score.size(); ++j)
+    score[j] = scale * q.dot(read(k, row_begin(rows[static_cast<std::size_t>(j)]), q.size()));
+  const Eigen::VectorXd weight = (score.array() - score.maxCoeff()).exp();
+  return weight / weight.sum();
+}
+
 /// One query and one head. `row_begin(r)` is where that head of row r starts in k and v.
 template <class RowBegin>
 Eigen::VectorXd attend(const Eigen::VectorXd& q /*[E]*/, const Tensor& k, const Tensor& v,
                        std::span<const std::int32_t> rows, const RowBegin& row_begin,
                        double scale) {
-  const auto keys = static_cast<Eigen::Index>(rows.size());
+  const Eigen::VectorXd weight = weights_of(q, k, rows, row_begin, scale);
   Eigen::VectorXd mixed = Eigen::VectorXd::Zero(q.size());
-  if (keys == 0) return mixed;
-
-  Eigen::VectorXd score(keys);
-  for (Eigen::Index j = 0; j < keys; ++j)
-    score[j] = scale * q.dot(read(k, row_begin(rows[static_cast<std::size_t>(j)]), q.size()));
-  const Eigen::VectorXd weight = (score.array() - score.maxCoeff()).exp();
-  for (Eigen::Index j = 0; j < keys; ++j)
+  for (Eigen::Index j = 0; j < weight.size(); ++j)
     mixed += weight[j] * read(v, row_begin(rows[static_cast<std::size_t>(j)]), q.size());
-  return mixed / weight.sum();
+  return mixed;
 }
 
 inline void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/,
@@ -64,6 +71,37 @@ inline void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/,
         write(out, head_of_row(m),
               attend(query, k, v, seen, head_of_row, static_cast<double>(scale)));
       }
+    }
+  }
+}
+
+/// The segment that a query belongs to.
+inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
+                                          std::int64_t query) {
+  const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {
+    return s.query_begin <= query && query < s.query_end;
+  });
+  require(found != segments.end(), "a query belongs to no attention segment");
+  return *found;
+}
+
+inline void attention_weights(Tensor out /*[R,H,J]*/, const Tensor& q /*[M,H,E]*/,
+                              const Tensor& k /*[K,H,E]*/,
+                              std::span<const AttentionSegment> segments,
+                              std::span<const std::int32_t> queries /*[R]*/, float scale) {
+  const std::int64_t heads = q.dim(1), width = q.dim(2), room = out.dim(2);
+  for (const AttentionSegment& segment : segments) require_segment(segment, q.dim(0), k.dim(0));
+  for (std::size_t r = 0; r < queries.size(); ++r) {
+    const AttentionSegment& segment = segment_of(segments, queries[r]);
+    const auto seen =
+        segment.key_rows.first(static_cast<std::size_t>(visible_keys(segment, queries[r])));
+    for (std::int64_t h = 0; h < heads; ++h) {
+      auto head_of_row = [&](std::int64_t row) { return (row * heads + h) * width; };
+      Eigen::VectorXd weight = Eigen::VectorXd::Zero(room);
+      weight.head(static_cast<Eigen::Index>(seen.size())) =
+          weights_of(read(q, head_of_row(queries[r]), width), k, seen, head_of_row,
+                     static_cast<double>(scale));
+      write(out, (static_cast<std::int64_t>(r) * heads + h) * room, weight);
     }
   }
 }

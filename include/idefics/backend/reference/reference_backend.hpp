@@ -27,6 +27,11 @@ class ReferenceBackend final : public Backend {
                     std::span<const AttentionSegment> segments, float scale) override {
     reference::attention(out, q, k, v, segments, scale);
   }
+  void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
+                            std::span<const AttentionSegment> segments,
+                            std::span<const std::int32_t> queries, float scale) override {
+    reference::attention_weights(out, q, k, segments, queries, scale);
+  }
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     reference::rms_norm(out, x, weight, eps);
   }
