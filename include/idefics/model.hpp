@@ -144,7 +144,7 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   }
 
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
-  weights.check(table.requests());
+  weights.check(table.requests());  // every tensor is found before the first is read
   if (const auto room = options.max_memory ? options.max_memory : available_memory())
     require_fit(config, table.requests(), checkpoint, {options.dtype, options.quantization_config},
                 {}, *room);
@@ -201,6 +201,7 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   auto guidance = guided(config, context, sequences, slots, how);
   const auto guesses = candidates(config, context, inputs, options.interpolate_pos_encoding);
   if (guesses) how.tokens_per_step = guesses->longest() + 1;
+  if (config.output_attentions.value_or(false)) how.attention_columns = inputs.input_ids.dim(1);
   how.past = options.past_key_values;
   TextRun run = start(std::move(sequences), slots, context, std::move(how));
   run.report_to(parts_->progress);

@@ -81,6 +81,30 @@ Json logprobs_json(const GenerationOutput& out) {
   return rows;
 }
 
+/// For each row and step the weights by layer, head and picture position, to six decimals.
+Json attentions_json(const GenerationOutput& out) {
+  const Tensor& all = out.cross_attentions;  // [S,R,X,H,N*F]
+  const auto rounded = [](float x) { return std::round(1e6 * static_cast<double>(x)) / 1e6; };
+  Json rows = Json::array();
+  for (std::int64_t row = 0; row < all.dim(1); ++row) {
+    Json steps = Json::array();
+    for (std::int64_t step = 0; step < out.lengths[static_cast<std::size_t>(row)]; ++step) {
+      Json layers = Json::array();
+      std::int64_t at = (step * all.dim(1) + row) * all.dim(2) * all.dim(3) * all.dim(4);
+      for (std::int64_t layer = 0; layer < all.dim(2); ++layer) {
+        Json heads(static_cast<std::size_t>(all.dim(3)), Json::array());
+        for (Json& head : heads)
+          for (std::int64_t i = 0; i < all.dim(4); ++i)
+            head.push_back(rounded(all.as<float>()[static_cast<std::size_t>(at++)]));
+        layers.push_back(std::move(heads));
+      }
+      steps.push_back(std::move(layers));
+    }
+    rows.push_back(std::move(steps));
+  }
+  return rows;
+}
+
 void print_output(const Command& c, const Processor& processor, const GenerationOutput& out,
                   double load_s, bool answer_only) {
   const DecodeOptions plain{.skip_special_tokens = true};
@@ -94,6 +118,7 @@ void print_output(const Command& c, const Processor& processor, const Generation
     if (!out.sequences_scores.empty()) json["sequences_scores"] = out.sequences_scores;
     if (out.scores) json["scores"] = best_of_steps(out.scores);
     if (out.logits) json["logits"] = best_of_steps(out.logits);
+    if (out.cross_attentions) json["cross_attentions"] = attentions_json(out);
     if (!out.logprobs.empty()) json["logprobs"] = logprobs_json(out);
     if (c.common.timings) json["timings"] = timings_json(out, load_s);
     print(json.dump(-1, ' ', false, Json::error_handler_t::replace));

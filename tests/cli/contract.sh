@@ -32,6 +32,9 @@ answer "a red cat" detokenize "$("$idefics" tokenize 'a red cat')"
 echo '["[a,b]", "", "x"]' >"$scratch/brackets.json"
 answer "$("$idefics" generate --prompt-file "$scratch/brackets.json" --suppress-tokens "[3]")" generate "[a,b]" "" x --suppress-tokens "[3]"
 
+"$idefics" caption "$picture" --json --output-attentions >"$scratch/out"
+grep -q '"cross_attentions":\[\[\[\[\[0\.[0-9]*,' "$scratch/out" || complain "no weights in $(cat "$scratch/out")"
+
 answer "a pink boat" caption "data:image/png;base64,$(base64 -w0 "$picture")" --offline
 
 mkdir "$scratch/empty" "$scratch/alien" "$scratch/lfs" "$scratch/sharded"

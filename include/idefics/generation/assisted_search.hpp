@@ -52,7 +52,7 @@ inline GenerationOutput assisted_search(TextRun& run, CandidateGenerator& candid
     candidates.learn(output.rounds.back());
   }
   output.timings.decode_s = watch.lap();
-  search.finish(output);
+  search.finish(output, run);
   output.timings.decode_tokens = output.lengths.front() - 1;
   return output;
 }

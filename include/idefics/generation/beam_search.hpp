@@ -309,9 +309,11 @@ GenerationOutput search_with_beams(TextRun& run, Search& search, const LogitsCon
   for (const auto& row : output.sequences)
     output.new_tokens.emplace_back(row.begin() + context.limits.prompt, row.end());
   // a token's scores are those of the beam that it continued
-  search.records().finish(output, [&output](std::size_t row, std::size_t step) {
+  const auto source = [&output](std::size_t row, std::size_t step) {
     return static_cast<std::size_t>(output.beam_indices[row][step]);
-  });
+  };
+  search.records().finish(output, source);
+  run.finish_attentions(output, source);
   return output;
 }
 

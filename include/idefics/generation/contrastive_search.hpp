@@ -105,6 +105,9 @@ class ContrastiveSearch {
                           .probabilities = {}});
       item.candidates.reserve(k_ + 1), item.probabilities.reserve(k_);
       active_.push_back(items_.size() - 1);
+      auto& readers = readers_.emplace_back();
+      readers.reserve(static_cast<std::size_t>(limits_.new_tokens()) + 1);
+      readers.push_back((items_.size() - 1) * k_);
     }
     chosen_.reserve(items_.size());
     for (auto* list : {&rows_, &parents_, &next_}) list->reserve(items_.size() * k_);
@@ -157,6 +160,7 @@ class ContrastiveSearch {
       const std::int64_t step = std::ssize(ids) - limits_.prompt;
       records_.keep_logits(i, step, item.logits);
       records_.keep_choice(i, step, id, item.logits[static_cast<std::size_t>(id)]);
+      readers_[i].push_back(i * k_ + item.best);
       item.context.append(item.next_hidden);
       item.logits.swap(item.next_logits);
       ids.push_back(id);
@@ -171,11 +175,13 @@ class ContrastiveSearch {
   std::span<const std::int32_t> next() const { return next_; }
   std::span<const std::pair<std::int32_t, std::int32_t>> chosen() const { return chosen_; }
 
-  void finish(GenerationOutput& output) {
+  void finish(GenerationOutput& output, TextRun& run) {
     std::vector<std::size_t> rows(items_.size());
     std::iota(rows.begin(), rows.end(), std::size_t{0});
     return_rows(config_, limits_.prompt, sequences_, rows, output);
     records_.finish(output, [&rows](std::size_t i, std::size_t) { return rows[i]; });
+    run.finish_attentions(output,
+                          [this](std::size_t i, std::size_t step) { return readers_[i][step]; });
   }
 
  private:
@@ -208,6 +214,7 @@ class ContrastiveSearch {
   std::vector<double> probabilities_;                 // [V+A]
   std::vector<std::vector<std::int32_t>> sequences_;  // [B], padded prompt, then answer
   std::vector<ContrastiveItem> items_;                // [B]
+  std::vector<std::vector<std::size_t>> readers_;     // [B], rows that read the token before each
   std::vector<std::size_t> active_;                   // items that go on
   std::vector<std::int32_t> rows_, parents_, next_;   // [B k] at most, the candidates to read
   std::vector<std::pair<std::int32_t, std::int32_t>> chosen_;
@@ -241,7 +248,7 @@ inline GenerationOutput contrastive_search(TextRun& run, const GenerationConfig&
   output.timings.prefill_s = watch.lap();  // the first token is chosen when its candidates are read
   for (; go_on; ++output.timings.decode_tokens) go_on = step();
   output.timings.decode_s = watch.lap();
-  search.finish(output);
+  search.finish(output, run);
   return output;
 }
 

@@ -146,7 +146,7 @@ void for_each_output_option(const F& f) {
   f({"output_logits", any_value, "logits of every step"}, &G::output_logits);
   f({"top_logprobs", at_least(0), "log-probabilities of new tokens and of so many others"},
     &G::top_logprobs);
-  f({"output_attentions", any_value, "what every token looked at"}, &G::output_attentions);
+  f({"output_attentions", any_value, "what every new token looked at"}, &G::output_attentions);
 }
 
 }  // namespace detail

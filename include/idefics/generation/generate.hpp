@@ -116,11 +116,13 @@ class TokenSearch {
   /// Before the first step: the row of the run that each row branches from.
   std::span<const std::int32_t> parents() const { return parents_; }
 
-  /// The returned rows, filled up with the pad id to the longest.
-  void finish(GenerationOutput& output) {
+  /// The returned rows, filled up with the pad id to the longest, and what was kept of their steps.
+  void finish(GenerationOutput& output, TextRun& run) {
     const std::vector<std::size_t> rows = returned_rows();
     return_rows(config_, limits_.prompt, sequences_, rows, output);
-    records_.finish(output, [&rows](std::size_t i, std::size_t) { return rows[i]; });
+    const auto source = [&rows](std::size_t i, std::size_t) { return rows[i]; };
+    records_.finish(output, source);
+    run.finish_attentions(output, source);
   }
 
  private:
@@ -195,7 +197,7 @@ inline GenerationOutput token_search(TextRun& run, const GenerationConfig& confi
     ++output.timings.decode_tokens;
   }
   output.timings.decode_s = watch.lap();
-  search.finish(output);
+  search.finish(output, run);
   return output;
 }
 

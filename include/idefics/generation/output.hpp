@@ -49,6 +49,11 @@ struct GenerationOutput {
   Tensor scores;
   Tensor
       logits;  // [S,R,V+A] f32 with output_logits: unprocessed; minus infinity behind a row's end
+  // With output_attentions, what the token looked at whose logits each new token was chosen by; f32,
+  // zeros behind a row's end. X cross-attention layers, H heads, N pictures of F features each (latents,
+  // or patches + 1 without a resampler), P columns of the padded prompt:
+  Tensor cross_attentions;  // [S,R,X,H,N*F]: at the pictures; zeros at those that it does not see
+  Tensor attentions;  // [S,R,layers,H,P+S-1]: at the text; zeros at padding and what came later
   std::vector<std::vector<TokenLogProbs>> logprobs;  // [R][lengths] with top_logprobs or best_of
   std::vector<float> sequences_scores;               // with beams: penalized, one per sequence
   std::vector<std::vector<std::int32_t>>

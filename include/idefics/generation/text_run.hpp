@@ -8,11 +8,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include <idefics/core/progress.hpp>
+#include <idefics/generation/attention_records.hpp>
 #include <idefics/generation/cache_table.hpp>
 #include <idefics/generation/past_key_values.hpp>
 #include <idefics/model/idefics.hpp>
@@ -29,6 +31,7 @@ struct TextRunOptions {
   std::int64_t tokens_per_step = 1;          // most tokens that `add` appends to a row in one pass
   std::vector<std::int32_t> early_layers{};  // ascending: the head also reads what enters these
   bool hidden = false;                       // sinks may ask for the last hidden state
+  std::int64_t attention_columns = 0;        // of the padded prompts, if attentions are kept
   PastKeyValues* past = nullptr;             // of one prompt without copies: read from and added to
 };
 
@@ -56,6 +59,14 @@ class TextRun {
         logits_(make_logits()) {
     for (std::size_t layer = 0; layer < options_.early_layers.size(); ++layer)
       early_.push_back(make_logits());
+    if (options_.attention_columns > 0)
+      attentions_.emplace(backend, model.config(), sequences,
+                          AttentionSizes{.prompt_columns = options_.attention_columns,
+                                         .pictures = std::ssize(slots.front()),
+                                         .features = pictures.latents(),
+                                         .copies = options_.copies,
+                                         .tokens_per_step = options_.tokens_per_step,
+                                         .new_tokens = new_tokens});
     for (std::size_t i = 0; i < sequences.size(); ++i)
       prompts_.push_back(make_prompt(std::move(sequences[i]), slots[i], new_tokens));
     reserve();
@@ -121,7 +132,9 @@ class TextRun {
           layer == static_cast<std::size_t>(options_.early_layers[exit]))
         read_head(early_[exit++], state.hidden);
     };
-    model_.forward(backend_, state, tokens_, past_, pictures_, rotary_, observe);
+    model_.forward(backend_, state, tokens_, past_, pictures_, rotary_,
+                   attentions_ ? attentions_->weights() : AttentionWeights{}, observe);
+    if (attentions_) attentions_->keep();
     if (options_.past != nullptr) options_.past->append(tokens_.ids);
     if (r > 0) {
       read_head(logits_, state.normed);
@@ -140,6 +153,13 @@ class TextRun {
   void truncate(std::int32_t row, std::int64_t length) {
     table_.truncate(static_cast<std::size_t>(row), length);
     if (options_.past != nullptr) options_.past->truncate(length);
+  }
+
+  /// With TextRunOptions::attention_columns: hands over what the returned rows looked at. Step
+  /// `step` of returned row i was read by row source(i, step).
+  template <class Source>
+  void finish_attentions(GenerationOutput& output, const Source& source) {
+    if (attentions_) attentions_->finish(output, source);
   }
 
   /// Tokens of a row that have been read.
@@ -246,6 +266,7 @@ class TextRun {
     const auto m = static_cast<std::size_t>(shape_.tokens_per_pass);
     tokens_.ids.reserve(m), tokens_.positions.reserve(m), tokens_.cache_rows.reserve(m);
     tokens_.self_attention.reserve(static_cast<std::size_t>(rows()));
+    tokens_.watched.reserve(static_cast<std::size_t>(rows() * options_.tokens_per_step));
     tokens_.cross_attention.reserve(static_cast<std::size_t>(shape_.segments));
     wanted_.reserve(static_cast<std::size_t>(shape_.logit_rows));
     wanted_rows_.reserve(static_cast<std::size_t>(shape_.logit_rows));
@@ -259,6 +280,7 @@ class TextRun {
       tokens_.ids.push_back(ids[static_cast<std::size_t>(t - begin)]);
       tokens_.positions.push_back(static_cast<std::int32_t>(t));
       tokens_.cache_rows.push_back(table_.append(row));
+      if (attentions_) attentions_->watch(tokens_, row, t, first + t - begin);
       if (t < end - wanted) continue;
       wanted_.push_back({row, t});
       wanted_rows_.push_back(static_cast<std::int32_t>(first + t - begin));
@@ -334,6 +356,7 @@ class TextRun {
   std::vector<Wanted> wanted_;
   std::vector<std::int32_t> wanted_rows_;
   std::size_t delivered_ = 0;
+  std::optional<AttentionRecords> attentions_;
   ProgressCallback progress_;
 };
 

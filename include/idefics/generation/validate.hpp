@@ -160,7 +160,6 @@ inline void check_processors(const GenerationConfig& c) {
     refuse_option("guidance_scale", "cannot be combined with num_beams");
   if (!guided && !c.negative_prompt_ids.empty())
     refuse_option("negative_prompt_ids", "needs a guidance_scale other than 1");
-  if (c.output_attentions.value_or(false)) refuse_option("output_attentions", "is not supported");
 }
 
 inline void check_assistance(const GenerationConfig& c) {

@@ -1,6 +1,6 @@
 // A decoder layer of LLaMA: causal self-attention with rotary positions, then a gated MLP.
 // Source: transformers' IdeficsDecoderLayer (LLaMA, Touvron et al. 2023).
-// Letters: M tokens, D width, H heads, E = D / H, F MLP width.
+// Letters: M tokens, of which R are watched, D width, H heads, E = D / H, F MLP width, J keys.
 #pragma once
 
 #include <cmath>
@@ -28,9 +28,11 @@ class DecoderLayer {
     scale_ = 1.0f / std::sqrt(static_cast<float>(c.head_dim()));
   }
 
-  /// hidden += o(attention(norm(hidden))); hidden += mlp(norm(hidden)).
+  /// hidden += o(attention(norm(hidden))); hidden += mlp(norm(hidden)). `weights` gets what the
+  /// watched tokens looked at.
   void operator()(Backend& backend, const TextState& s, const KvCache::Layer& cache,
-                  const RotaryTable& rotary, const TokenBatch& tokens) const {
+                  const RotaryTable& rotary, const TokenBatch& tokens,
+                  const Tensor& weights /*[R,H,J] or empty*/) const {
     // q, k = rope(q_proj(x)), rope(k_proj(x)); v = v_proj(x); the cache takes k and v
     input_layernorm_(backend, s.normed, s.hidden);
     q_proj_(backend, s.q, s.normed);
@@ -43,6 +45,9 @@ class DecoderLayer {
 
     // softmax(q k^T / sqrt E) v over each sequence's own past
     backend.attention(s.mixed, s.q, cache.k, cache.v, tokens.self_attention, scale_);
+    if (weights)
+      backend.attention_weights(weights, s.q, cache.k, tokens.self_attention, tokens.watched,
+                                scale_);
     o_proj_(backend, s.normed, s.mixed);
     backend.add(s.hidden, s.hidden, s.normed);
 

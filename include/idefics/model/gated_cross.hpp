@@ -1,8 +1,8 @@
 // A tanh-gated cross-attention layer: the text reads the pictures. One stands before every
 // cross_layer_interval-th decoder layer; at a gate of zero the layer leaves the language model as
 // it was. Source: transformers' IdeficsGatedCrossAttentionLayer (Flamingo, Alayrac et al. 2022,
-// section 2.2). Letters: M tokens, D text width, H heads, E = D / H, F MLP width, R rows of
-// features, Dv their width.
+// section 2.2). Letters: M tokens, of which R are watched, D text width, H heads, E = D / H, F
+// MLP width, J rows of features, Dv their width.
 #pragma once
 
 #include <cmath>
@@ -40,23 +40,27 @@ class GatedCrossAttentionLayer {
 
   /// Keys and values of picture features: they do not depend on the text, so they are computed once
   /// per picture and kept. No rotary positions; the key norm is applied here.
-  void project(Backend& backend, const Tensor& k /*[R,H,E]*/, const Tensor& v /*[R,H,E]*/,
-               const Tensor& features /*[R,Dv]*/) const {
+  void project(Backend& backend, const Tensor& k /*[J,H,E]*/, const Tensor& v /*[J,H,E]*/,
+               const Tensor& features /*[J,Dv]*/) const {
     k_proj_(backend, k, features);
     v_proj_(backend, v, features);
     if (query_key_norms_) k_layer_norm_(backend, k, k);
   }
 
   /// hidden += tanh(alpha_cross_attn) * o(attention(norm(hidden), pictures));
-  /// hidden += tanh(alpha_dense) * mlp(norm(hidden)).
+  /// hidden += tanh(alpha_dense) * mlp(norm(hidden)). `weights` gets what the watched tokens looked
+  /// at.
   void operator()(Backend& backend, const TextState& s, const Tensor& k /*[J,H,E]*/,
-                  const Tensor& v /*[J,H,E]*/, const TokenBatch& tokens) const {
+                  const Tensor& v /*[J,H,E]*/, const TokenBatch& tokens,
+                  const Tensor& weights /*[R,H,J] or empty*/) const {
     input_layernorm_(backend, s.normed, s.hidden);
     q_proj_(backend, s.q, s.normed);
     if (query_key_norms_) q_layer_norm_(backend, s.q, s.q);
 
     // A token that sees no picture attends to no key and gets zeros here; its MLP below still runs.
     backend.attention(s.mixed, s.q, k, v, tokens.cross_attention, scale_);
+    if (weights)
+      backend.attention_weights(weights, s.q, k, tokens.cross_attention, tokens.watched, scale_);
     o_proj_(backend, s.normed, s.mixed);
     backend.gated_add(s.hidden, s.normed, alpha_cross_attn_);
 

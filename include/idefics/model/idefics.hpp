@@ -40,11 +40,12 @@ class Idefics {
   void project_picture(Backend& backend, const ImageCache& pictures, std::int32_t slot) const;
 
   /// One pass of M tokens through the decoder; afterwards state.normed holds the final hidden
-  /// states. before_layer(i) is called when state.hidden is what layer i is about to read.
+  /// states, and `weights` what the watched tokens looked at. before_layer(i) is called when
+  /// state.hidden is what layer i is about to read.
   template <class BeforeLayer>
   void forward(Backend& backend, const TextState& state, const TokenBatch& tokens,
                const KvCache& past, const ImageCache& pictures, const RotaryTable& rotary,
-               const BeforeLayer& before_layer) const;
+               const AttentionWeights& weights, const BeforeLayer& before_layer) const;
 
   /// Logits of hidden states [R,D]: [R,V] of the vocabulary, [R,A] of the added tokens.
   void logits(Backend& backend, const Tensor& base, const Tensor& additional,
@@ -107,16 +108,18 @@ inline void Idefics::project_picture(Backend& backend, const ImageCache& picture
 template <class BeforeLayer>
 void Idefics::forward(Backend& backend, const TextState& state, const TokenBatch& tokens,
                       const KvCache& past, const ImageCache& pictures, const RotaryTable& rotary,
-                      const BeforeLayer& before_layer) const {
+                      const AttentionWeights& weights, const BeforeLayer& before_layer) const {
   embed_tokens_(backend, state.hidden, tokens.ids);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     before_layer(i);
     const auto interval = static_cast<std::size_t>(config_.cross_layer_interval);
     if (i % interval == 0) {
       const std::size_t cross = i / interval;
-      cross_layers_[cross](backend, state, pictures[cross].k, pictures[cross].v, tokens);
+      cross_layers_[cross](backend, state, pictures[cross].k, pictures[cross].v, tokens,
+                           AttentionWeights::of_layer(weights.cross, cross, tokens));
     }
-    layers_[i](backend, state, past[i], rotary, tokens);
+    layers_[i](backend, state, past[i], rotary, tokens,
+               AttentionWeights::of_layer(weights.self, i, tokens));
   }
   norm_(backend, state.normed, state.hidden);
 }

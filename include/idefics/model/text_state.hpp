@@ -21,12 +21,13 @@ struct TokenBatch {
   std::vector<std::int32_t> cache_rows;          // [M], where the keys and values of each token go
   std::vector<AttentionSegment> self_attention;  // one per sequence, causal
   std::vector<AttentionSegment>
-      cross_attention;  // one per run of tokens that see the same pictures
+      cross_attention;                // one per run of tokens that see the same pictures
+  std::vector<std::int32_t> watched;  // [R], tokens whose weights of attention are asked for
 
   std::int64_t size() const { return static_cast<std::int64_t>(ids.size()); }
   void clear() {
     ids.clear(), positions.clear(), cache_rows.clear();
-    self_attention.clear(), cross_attention.clear();
+    self_attention.clear(), cross_attention.clear(), watched.clear();
   }
 };
 
@@ -55,6 +56,21 @@ struct TextState {
                       &view.gated, &view.raised})
       *t = t->slice(0, m);
     return view;
+  }
+};
+
+/// Where the weights of attention of watched tokens go; empty where nobody asks.
+struct AttentionWeights {
+  Tensor self;   // [layers,R,H,J], R and J the most of a run
+  Tensor cross;  // [cross layers,R,H,J]
+
+  /// Of one layer, [R,H,J] for the R tokens that are watched in this pass; empty if there are none.
+  static Tensor of_layer(const Tensor& all, std::size_t layer, const TokenBatch& tokens) {
+    if (!all || tokens.watched.empty()) return {};
+    const auto i = static_cast<std::int64_t>(layer);
+    return all.slice(i, i + 1)
+        .reshape({all.dim(1), all.dim(2), all.dim(3)})
+        .slice(0, std::ssize(tokens.watched));
   }
 };
 

@@ -127,7 +127,6 @@ TEST_CASE("options that contradict each other, or themselves, are refused by nam
         "negative_prompt_ids");
   CHECK(refusal(model, inputs, {.watermarking_config = WatermarkingConfig{.greenlist_ratio = 1}}) ==
         "watermarking_config");
-  CHECK(refusal(model, inputs, {.output_attentions = true}) == "output_attentions");
   CHECK(refusal(model, inputs, {.prefix_allowed_tokens_fn = [](auto, auto) { return Ids{}; }}) ==
         "prefix_allowed_tokens_fn");
 }
