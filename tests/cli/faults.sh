@@ -72,7 +72,7 @@ for command in "info" "caption $picture --model"; do
   fault invalid_config "field: num_hidden_layers" $command "$scratch/layers"
   fault invalid_config "field: .*num_attention_heads" $command "$scratch/heads"
   fault invalid_config "field: eos_token_id" $command "$scratch/eos"
-  fault not_a_checkpoint "pytorch_model.bin" $command "$scratch/pickled"
+  fault invalid_torch_file "pytorch_model.bin.*offset" $command "$scratch/pickled"
   fault duplicate_key "index.json" $command "$scratch/sharded"
 done
 fault not_a_checkpoint "file: $scratch/bare" info "$scratch/bare"
