@@ -15,6 +15,7 @@
 // F MLP width, V vocabulary, M rows, K inner width of a product, J keys.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -68,6 +69,16 @@ struct AttentionSegment {
   std::span<const std::int32_t> key_rows{};  // rows of k and v, as they are summed; may be empty
   bool causal = false;                       // query i of n sees the first keys - (n - 1 - i) keys
 };
+
+/// The segment that a query belongs to. Throws `invalid_argument` where there is none.
+inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
+                                          std::int64_t query) {
+  const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {
+    return s.query_begin <= query && query < s.query_end;
+  });
+  require(found != segments.end(), "a query belongs to no attention segment");
+  return *found;
+}
 
 class Backend {
  public:

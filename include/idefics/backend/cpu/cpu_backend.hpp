@@ -287,15 +287,6 @@ class CpuBackend final : public Backend {
     check_indices(s.key_rows, keys, "attention key row");
   }
 
-  static const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
-                                            std::int64_t query) {
-    const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {
-      return s.query_begin <= query && query < s.query_end;
-    });
-    require(found != segments.end(), "a query belongs to no attention segment");
-    return *found;
-  }
-
   void linear_direct(detail::cpu::LinearTask task, const detail::cpu::LinearKernels& kernels,
                      std::size_t dtype, bool flush) {
     float* packed = packed_.floats(task.m * kernels.row_floats(task.k));

@@ -75,16 +75,6 @@ inline void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/,
   }
 }
 
-/// The segment that a query belongs to.
-inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
-                                          std::int64_t query) {
-  const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {
-    return s.query_begin <= query && query < s.query_end;
-  });
-  require(found != segments.end(), "a query belongs to no attention segment");
-  return *found;
-}
-
 inline void attention_weights(Tensor out /*[R,H,J]*/, const Tensor& q /*[M,H,E]*/,
                               const Tensor& k /*[K,H,E]*/,
                               std::span<const AttentionSegment> segments,
