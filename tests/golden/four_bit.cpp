@@ -1,11 +1,10 @@
 // 4-bit checkpoints against transformers and bitsandbytes: what they store, and the logits it gives.
-#include <cmath>
-
 #include <idefics/quantize.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/hash.hpp"
+#include "support/logits_distance.hpp"
 #include "support/temp_dir.hpp"
 
 using namespace idefics;
@@ -24,21 +23,6 @@ std::string hex64(std::string_view text) {
 
 std::string hash_of(const Tensor& t) {
   return hex64({reinterpret_cast<const char*>(t.raw()), t.bytes()});
-}
-
-/// The largest distance of logits from the recorded ones, in deviations of those.
-double distance(const Tensor& ours, const Tensor& mask, const Tensor& theirs) {
-  const auto a = ours.as<float>(), b = theirs.as<float>();
-  const auto seen = mask.as<std::int64_t>();
-  const std::size_t width = b.size() / seen.size();
-  double n = 0, sum = 0, squares = 0, worst = 0;
-  for (std::size_t i = 0; i < b.size(); ++i) {
-    if (seen[i / width] == 0) continue;
-    const auto x = static_cast<double>(b[i]);
-    n += 1, sum += x, squares += x * x;
-    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - x));
-  }
-  return worst / std::sqrt(squares / n - sum * sum / (n * n));
 }
 
 struct Case {
@@ -71,7 +55,7 @@ TEST_CASE("checkpoints that transformers saved in 4 bits give its logits") {
       CAPTURE(name);
       const auto output = model.forward(one.inputs);
       REQUIRE(output.logits.shape() == one.logits.shape());
-      CHECK(distance(output.logits, one.inputs.attention_mask, one.logits) <= 1e-4);
+      CHECK(golden::logits_distance(output.logits, one.inputs.attention_mask, one.logits) <= 1e-4);
     }
   }
 }
@@ -174,5 +158,6 @@ TEST_CASE("shards hold the same tensors, and what is saved loads") {
   CHECK(tensors_of(out) == tensors_of(folder() / "fp4_sharded"));
   auto ours = Model::from_pretrained(out.string());
   for (const Case& one : cases_of("fp4_sharded"))
-    CHECK(distance(ours.forward(one.inputs).logits, one.inputs.attention_mask, one.logits) <= 1e-4);
+    CHECK(golden::logits_distance(ours.forward(one.inputs).logits, one.inputs.attention_mask,
+                                  one.logits) <= 1e-4);
 }

@@ -1,10 +1,9 @@
 // LoRA adapters against PEFT: merged into f32 weights, beside 4-bit ones; and those that do not fit.
-#include <cmath>
-
 #include <idefics/model.hpp>
 
 #include "support/fault.hpp"
 #include "support/golden_models.hpp"
+#include "support/logits_distance.hpp"
 #include "support/temp_dir.hpp"
 
 using namespace idefics;
@@ -14,21 +13,6 @@ namespace {
 
 const std::filesystem::path folder = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "lora";
 const std::filesystem::path base = golden::models_dir() / "published";
-
-/// The largest distance of logits from the recorded ones, in deviations of those.
-double distance(const Tensor& ours, const Tensor& mask, const Tensor& theirs) {
-  const auto a = ours.as<float>(), b = theirs.as<float>();
-  const auto seen = mask.as<std::int64_t>();
-  const std::size_t width = b.size() / seen.size();
-  double n = 0, sum = 0, squares = 0, worst = 0;
-  for (std::size_t i = 0; i < b.size(); ++i) {
-    if (seen[i / width] == 0) continue;
-    const auto x = static_cast<double>(b[i]);
-    n += 1, sum += x, squares += x * x;
-    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - x));
-  }
-  return worst / std::sqrt(squares / n - sum * sum / (n * n));
-}
 
 /// A copy of an adapter in which a test breaks something.
 struct Broken : testing::TempDir {
@@ -85,8 +69,10 @@ TEST_CASE("merged and beside 4 bits an adapter gives PEFT's logits") {
         CAPTURE(name, kind, i);
         const Tensor logits = recorded.tensor(name + "." + kind + "." + std::to_string(i));
         const Tensor& mask = passes[i].inputs.attention_mask;
-        CHECK(distance(model.forward(passes[i].inputs).logits, mask, logits) <= 1e-4);
-        CHECK(distance(without.forward(passes[i].inputs).logits, mask, logits) > 0.1);
+        CHECK(golden::logits_distance(model.forward(passes[i].inputs).logits, mask, logits) <=
+              1e-4);
+        CHECK(golden::logits_distance(without.forward(passes[i].inputs).logits, mask, logits) >
+              0.1);
       }
     }
 }
