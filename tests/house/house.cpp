@@ -127,7 +127,7 @@ TEST_CASE("stems: an operation has one name everywhere", "[stems]") {
   other["tests/parity/norm.cpp"] = "layer_norm";
   CHECK(verdict(other) == Faults{"tests/parity/norm.cpp: says nothing of rms_norm"});
   other = whole;
-  other["cuda/rope.cuh"] = "";
+  other["cuda/cuda_backend.cu"] = "";
   CHECK(verdict(other) == Faults{"cuda/norm*.cuh: not there, and docs/kernels has its page"});
 }
 

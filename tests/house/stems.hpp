@@ -45,7 +45,7 @@ inline Faults stems(const Tree& tree) {
     const auto is_its_kernel = [&](const auto& file) {
       return file.first.starts_with("cuda/" + stem);
     };
-    if (tree.exists("cuda") && std::ranges::none_of(tree.texts(), is_its_kernel))
+    if (tree.exists("cuda/cuda_backend.cu") && std::ranges::none_of(tree.texts(), is_its_kernel))
       faults.push_back("cuda/" + stem + "*.cuh: not there, and docs/kernels has its page");
     for (const std::string& operation : operations_of(tree))
       for (const std::string& place : {places[0], places[2]})

@@ -25,7 +25,7 @@ set(new "${CMAKE_MATCH_4}")
 
 if(COPY)
   file(REMOVE_RECURSE ${COPY})
-  file(COPY ${SOURCE}/ DESTINATION ${COPY})
+  file(COPY ${SOURCE}/include/ ${SOURCE}/cuda DESTINATION ${COPY})
   file(READ ${COPY}/${header} text)
   string(FIND "${text}" "${old}" first)
   string(FIND "${text}" "${old}" last REVERSE)

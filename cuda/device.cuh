@@ -1,0 +1,173 @@
+// What a kernel may say, once for GPUs and once for the CPU.
+//
+// Kernels use CUDA's own names (threadIdx, __syncthreads, __shfl_xor_sync, __ballot_sync, atomicAdd on
+// whole numbers, float4, uint4, …) and, for what has none or is spelt in PTX, the functions below. nvcc
+// compiles them for a GPU. Any other compiler takes <cuda_runtime.h> from tests/support/cuda_on_cpu/,
+// which runs each lane on a stack of its own, so that kernels are tested on machines without a GPU.
+//
+// Rules that the shim holds kernels to:
+//   * every thread of a block reaches every __syncthreads, at the same line: no early return before one;
+//   * all lanes of a mask meet at the same line with the same mask;
+//   * shared arrays by SHARED_ARRAY or dynamic_shared alone; they begin as NaN;
+//   * vectors are read and written by load_vector and store_vector, at their own alignment;
+//   * what cp_async16 has asked for is there after cp_async_wait, for the lane that waits, and after a
+//     barrier for the others; nobody returns while a copy is under way;
+//   * the result does not depend on the order in which lanes and blocks get their turns.
+// A kernel must not assume anything of lanes that it does not meet.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include <idefics/core/dtype.hpp>
+
+#include "status.cuh"
+
+namespace idefics::inline v0::cuda {
+
+inline constexpr unsigned all_lanes = 0xffffffffu;
+
+/// The number of this thread in the whole grid, of one dimension.
+__device__ inline std::int64_t thread_of_grid() {
+  return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ inline int thread_of_block() { return static_cast<int>(threadIdx.x); }
+__device__ inline int lane_of_warp() { return static_cast<int>(threadIdx.x % 32); }
+__device__ inline int warp_of_block() { return static_cast<int>(threadIdx.x / 32); }
+
+constexpr __host__ __device__ std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// ---- shared memory ------------------------------------------------------------------------------
+
+#if defined(__CUDACC__)
+
+/// `count` elements that all threads of a block share; count is a constant.
+#define SHARED_ARRAY(type, name, count) __shared__ alignas(128) type name[count]
+
+/// The shared memory whose size the launch gives.
+template <class T>
+__device__ T* dynamic_shared() {
+  extern __shared__ __align__(1024) unsigned char dynamic_shared_bytes[];
+  return reinterpret_cast<T*>(dynamic_shared_bytes);
+}
+
+#else
+
+#define SHARED_ARRAY(type, name, count)              \
+  static const char name##_key = 0;                  \
+  type(&name)[count] = *static_cast<type(*)[count]>( \
+      ::cuda_on_cpu::block().shared().array(&name##_key, sizeof(type[count])))
+
+template <class T>
+T* dynamic_shared() {
+  return static_cast<T*>(::cuda_on_cpu::block().shared().dynamic());
+}
+
+#endif
+
+// ---- elements -----------------------------------------------------------------------------------
+
+__host__ __device__ inline float to_float(float x) { return x; }
+
+__host__ __device__ inline float to_float(bf16_t x) {
+#if defined(__CUDA_ARCH__)
+  return __uint_as_float(static_cast<unsigned>(x.bits) << 16);
+#else
+  return to_f32(x);
+#endif
+}
+
+__host__ __device__ inline float to_float(f16_t x) {
+#if defined(__CUDA_ARCH__)
+  float wide;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
+  return wide;
+#else
+  return to_f32(x);
+#endif
+}
+
+/// Round to nearest, ties to even, as core/dtype.hpp; of a NaN it keeps only that it is one.
+template <class T>
+__host__ __device__ inline T from_float(float x) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (std::is_same_v<T, float>) {
+    return x;
+  } else if constexpr (std::is_same_v<T, bf16_t>) {
+    bf16_t narrow;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
+    return narrow;
+  } else {
+    f16_t narrow;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
+    return narrow;
+  }
+#else
+  return from_f32<T>(x);
+#endif
+}
+
+/// Two elements of 16 bits in one register, the first in its lower half.
+template <class T>
+__device__ inline std::uint32_t pack_pair(float first, float second) {
+  return from_float<T>(first).bits | static_cast<std::uint32_t>(from_float<T>(second).bits) << 16;
+}
+template <class T>
+__device__ inline float2 unpack_pair(std::uint32_t pair) {
+  return {to_float(T{static_cast<std::uint16_t>(pair)}),
+          to_float(T{static_cast<std::uint16_t>(pair >> 16)})};
+}
+
+// ---- vectors ------------------------------------------------------------------------------------
+
+/// Whether a V may be read or written at p.
+template <class V>
+__host__ __device__ inline bool is_aligned(const void* p) {
+  return reinterpret_cast<std::uintptr_t>(p) % sizeof(V) == 0;
+}
+
+#if defined(__CUDACC__)
+
+/// A float4, uint2 or their like in one access; p is a multiple of its size.
+template <class V>
+__device__ V load_vector(const void* p) {
+  return *static_cast<const V*>(p);
+}
+/// The same of memory that no kernel writes and that is read once: it does not push out other lines.
+template <class V>
+__device__ V load_once(const void* p) {
+  return __ldcs(static_cast<const V*>(p));
+}
+template <class V>
+__device__ void store_vector(void* p, V value) {
+  *static_cast<V*>(p) = value;
+}
+
+#else
+
+template <class V>
+V load_vector(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  cuda_on_cpu::check_aligned(p, sizeof(V), site);
+  V value;
+  std::memcpy(&value, p, sizeof(V));
+  return value;
+}
+template <class V>
+V load_once(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  return load_vector<V>(p, site);
+}
+template <class V>
+void store_vector(void* p, V value, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  cuda_on_cpu::check_aligned(p, sizeof(V), site);
+  std::memcpy(p, &value, sizeof(V));
+}
+
+#endif
+
+}  // namespace idefics::inline v0::cuda

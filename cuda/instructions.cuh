@@ -1,0 +1,127 @@
+// Instructions that C++ has no words for: copies into shared memory, matrix products, barriers of some
+// warps. One function each; in PTX, or as tests/support/cuda_on_cpu/warp.hpp carries them out.
+#pragma once
+
+#include "device.cuh"
+
+namespace idefics::inline v0::cuda {
+
+#if defined(__CUDACC__)
+
+__device__ inline unsigned shared_address(const void* p) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+/// Begins to copy 16 bytes into shared memory; both addresses are multiples of 16. Of the source only
+/// the first `read` bytes are touched, the rest becomes zero.
+__device__ inline void cp_async16(void* to, const void* from, int read = 16) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(read)
+               : "memory");
+}
+/// Makes a group of this thread's copies since the last one.
+__device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits for all of this thread's groups but the newest `left`.
+template <int left>
+__device__ void cp_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
+}
+
+/// Four 8 x 8 matrices of 16-bit elements: lane 8 j + i names row i of matrix j, and gets elements
+/// 2 (lane % 4) and the next of row lane / 4 of each (transposed: of column lane / 4).
+__device__ inline void ldmatrix_x4(std::uint32_t (&r)[4], const void* shared_row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(shared_row))
+               : "memory");
+}
+__device__ inline void ldmatrix_x4_trans(std::uint32_t (&r)[4], const void* shared_row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(shared_row))
+               : "memory");
+}
+/// Two matrices: lanes 0 to 15 name rows.
+__device__ inline void ldmatrix_x2(std::uint32_t (&r)[2], const void* shared_row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(shared_row))
+               : "memory");
+}
+
+/// d[16,8] += a[16,16] b[16,8], in f32. With g = lane / 4 and t = 2 (lane % 4), a lane holds of a the
+/// rows g, g + 8 at columns t, t + 1, then both again 8 columns on; of b the rows t, t + 1, then 8 rows on,
+/// at column g; of d the rows g, then g + 8, at columns t, t + 1. The last argument names the type.
+__device__ inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4],
+                                    const std::uint32_t (&b)[2], bf16_t) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4],
+                                    const std::uint32_t (&b)[2], f16_t) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/// Waits until `threads` threads, whole warps, have come to barrier 1 to 15 (0 is __syncthreads).
+__device__ inline void named_barrier_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+/// Is counted there, and does not wait.
+__device__ inline void named_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+#else
+
+using cuda_on_cpu::Site;
+
+inline void cp_async16(void* to, const void* from, int read = 16, Site site = Site::current()) {
+  cuda_on_cpu::copy_async(to, from, 16, static_cast<std::size_t>(read), site);
+}
+inline void cp_async_commit() { cuda_on_cpu::commit_copies(); }
+template <int left>
+void cp_async_wait() {
+  cuda_on_cpu::wait_for_copies(left);
+}
+
+inline void ldmatrix_x4(std::uint32_t (&r)[4], const void* shared_row,
+                        Site site = Site::current()) {
+  cuda_on_cpu::load_matrices(r, 4, false, shared_row, site);
+}
+inline void ldmatrix_x4_trans(std::uint32_t (&r)[4], const void* shared_row,
+                              Site site = Site::current()) {
+  cuda_on_cpu::load_matrices(r, 4, true, shared_row, site);
+}
+inline void ldmatrix_x2(std::uint32_t (&r)[2], const void* shared_row,
+                        Site site = Site::current()) {
+  cuda_on_cpu::load_matrices(r, 2, false, shared_row, site);
+}
+
+inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                         bf16_t, Site site = Site::current()) {
+  cuda_on_cpu::multiply_matrices<bf16_t>("mma.m16n8k16.bf16", d, a, b, site);
+}
+inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                         f16_t, Site site = Site::current()) {
+  cuda_on_cpu::multiply_matrices<f16_t>("mma.m16n8k16.f16", d, a, b, site);
+}
+
+inline void named_barrier_sync(int id, int threads, Site site = Site::current()) {
+  cuda_on_cpu::block().barrier(static_cast<unsigned>(id), static_cast<unsigned>(threads), true,
+                               false, "named_barrier_sync", site);
+}
+inline void named_barrier_arrive(int id, int threads, Site site = Site::current()) {
+  cuda_on_cpu::block().barrier(static_cast<unsigned>(id), static_cast<unsigned>(threads), false,
+                               false, "named_barrier_arrive", site);
+}
+
+#endif
+
+}  // namespace idefics::inline v0::cuda

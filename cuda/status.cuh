@@ -1,0 +1,21 @@
+// What CUDA reports, as the library's own errors.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <idefics/core/error.hpp>
+#include <string>
+
+namespace idefics::inline v0::cuda {
+
+/// Throws `out_of_memory` or `device_unavailable` unless `status` is success; `doing` says at what.
+inline void check(cudaError_t status, const char* doing) {
+  if (status == cudaSuccess) return;
+  (void)cudaGetLastError();  // forgets it, so that the next call starts clean
+  const auto code = status == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory
+                                                        : ErrorCode::device_unavailable;
+  fail(code,
+       std::string("the CUDA device failed while ") + doing + ": " + cudaGetErrorString(status));
+}
+
+}  // namespace idefics::inline v0::cuda

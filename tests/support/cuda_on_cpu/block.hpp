@@ -1,0 +1,282 @@
+// Runs the blocks of a grid one after another, each lane on a fiber of its own, and holds the lanes to
+// the rules of barriers and of instructions that a warp carries out together.
+//
+// A lane runs until it must wait. Whoever a missing barrier would let race, runs before or after the
+// others depending on `lane_order`: tests compare the results (orders.hpp). Lanes that wait for each
+// other in vain are a Failure that says where each of them stands.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "support/cuda_on_cpu/shared_memory.hpp"
+#include "support/cuda_on_cpu/types.hpp"
+
+inline uint3 threadIdx, blockIdx;
+inline dim3 blockDim, gridDim;
+inline constexpr int warpSize = 32;
+
+namespace cuda_on_cpu {
+
+using Site = std::source_location;
+
+/// In which order blocks and lanes get their turns: 0 forward, 1 reverse, others shuffled.
+inline std::uint64_t lane_order = 0;
+
+inline std::string name_of(const Site& site) {
+  const std::string path = site.file_name();
+  return path.substr(path.rfind('/') + 1) + ":" + std::to_string(site.line());
+}
+
+/// An instruction that lanes of a warp carry out together: they leave their operands, and the last to
+/// arrive computes for all.
+struct Rendezvous {
+  const char* op;
+  unsigned mask = 0, arrived = 0;
+  Site site;
+  std::array<void*, 32> operands{};
+};
+
+struct Barrier {
+  unsigned arrived = 0, threads = 0, generation = 0;
+  Site site;
+};
+
+/// A copy by cp.async that has been asked for.
+struct Copy {
+  void* to;
+  const void* from;
+  std::size_t bytes, read;
+};
+
+struct Lane {
+  enum State { ready, waiting, returned } state = ready;
+  const char* op = "";  // what it waits at
+  Site site;
+  const Barrier* barrier = nullptr;
+  std::vector<std::vector<Copy>> groups;  // committed, oldest first
+  std::vector<Copy> uncommitted;
+};
+
+/// Thrown in lanes that would wait forever, so that their stacks are unwound.
+struct Cancelled {};
+
+class Block {
+ public:
+  /// Runs body() as each thread of the grid. Throws the first Failure or exception of a lane.
+  void run(dim3 grid, dim3 block, std::size_t dynamic_bytes, const std::function<void()>& body) {
+    check_limits(grid, block);
+    blockDim = block, gridDim = grid;
+    body_ = &body;
+    const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
+    const std::uint64_t stride = lane_order < 2 ? 1 : coprime_to(blocks);
+    for (std::uint64_t i = 0; i < blocks; ++i) {
+      const std::uint64_t at = (lane_order == 1 ? blocks - 1 - i : i * stride) % blocks;
+      blockIdx = {static_cast<unsigned>(at % grid.x), static_cast<unsigned>(at / grid.x % grid.y),
+                  static_cast<unsigned>(at / grid.x / grid.y)};
+      run_block(block.x * block.y * block.z, dynamic_bytes);
+    }
+  }
+
+  unsigned current() const { return current_; }
+  Lane& lane() { return lanes_[current_]; }
+  SharedMemory& shared() { return shared_; }
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Failure("block " + std::to_string(blockIdx.x) + "," + std::to_string(blockIdx.y) + "," +
+                  std::to_string(blockIdx.z) + ", lane " + std::to_string(current_) + ": " + what);
+  }
+
+  /// Counts the lane in; with `wait` it goes on when `threads` lanes have been counted. `one_site`:
+  /// all of them must have come from the same line.
+  void barrier(unsigned id, unsigned threads, bool wait, bool one_site, const char* op, Site site) {
+    if (id >= barriers_.size()) fail("there are 16 barriers");
+    Barrier& b = barriers_[id];
+    if (b.arrived == 0) b.threads = threads, b.site = site;
+    if (b.threads != threads)
+      fail(std::string(op) + " at " + name_of(site) + " for " + std::to_string(threads) +
+           " lanes meets one at " + name_of(b.site) + " for " + std::to_string(b.threads));
+    if (one_site && different(site, b.site))
+      fail(std::string(op) + " at " + name_of(site) + " meets lanes that wait at " +
+           name_of(b.site));
+    if (++b.arrived == threads) {
+      b.arrived = 0;
+      ++b.generation;
+      for (Lane& other : lanes_)
+        if (other.barrier == &b) other.state = Lane::ready, other.barrier = nullptr;
+    } else if (wait) {
+      lane().barrier = &b;
+      suspend(op, site);
+    }
+  }
+
+  /// Meets the lanes of `mask`; combine(operands) runs once, when all of them are there.
+  void meet(const char* op, unsigned mask, void* operand,
+            void (*combine)(const std::array<void*, 32>&, unsigned), Site site) {
+    const unsigned own = current_ % 32;
+    if ((mask >> own & 1) == 0)
+      fail(std::string(op) + " at " + name_of(site) + ": the mask lacks the lane");
+    auto& pending = pending_[current_ / 32];
+    auto found = std::ranges::find_if(pending, [&](const auto& r) { return (r.mask & mask) != 0; });
+    if (found == pending.end()) {
+      pending.push_back({op, mask, 0, site, {}});
+      found = pending.end() - 1;
+    } else if (found->mask != mask || std::string_view(found->op) != op ||
+               different(found->site, site)) {
+      fail(std::string(op) + " at " + name_of(site) + " with mask " + std::to_string(mask) +
+           " meets lanes of its warp that wait at " + found->op + " at " + name_of(found->site) +
+           " with mask " + std::to_string(found->mask));
+    }
+    found->operands[own] = operand;
+    found->arrived |= 1u << own;
+    if (found->arrived != mask) return suspend(op, site);
+    combine(found->operands, mask);
+    pending.erase(found);
+    for (unsigned l = 0; l < 32; ++l)
+      if (mask >> l & 1) lanes_[current_ / 32 * 32 + l].state = Lane::ready;
+  }
+
+ private:
+  static bool different(const Site& a, const Site& b) {
+    return a.line() != b.line() || a.column() != b.column() ||
+           std::string_view(a.file_name()) != b.file_name();
+  }
+
+  static void check_limits(dim3 grid, dim3 block) {
+    if (std::uint64_t{block.x} * block.y * block.z > 1024 || block.z > 64)
+      throw Failure("a block of more than 1024 threads, or 64 in z");
+    if (block.x == 0 || block.y == 0 || block.z == 0) throw Failure("a block without threads");
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) throw Failure("a grid without blocks");
+    if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+      throw Failure("a grid of more than 65535 blocks in y or z");
+  }
+
+  static std::uint64_t coprime_to(std::uint64_t blocks) {
+    std::uint64_t stride = 2 * lane_order + 1;
+    while (std::gcd(stride, blocks) != 1) ++stride;
+    return stride;
+  }
+
+  void run_block(unsigned threads, std::size_t dynamic_bytes) {
+    shared_.begin_block(dynamic_bytes);
+    barriers_ = {};
+    pending_.assign((threads + 31) / 32, {});
+    lanes_.assign(threads, {});
+    failure_ = nullptr;
+    cancelled_ = false;
+    while (fibers_.size() < threads) fibers_.push_back(std::make_unique<Fiber>());
+    for (unsigned t = 0; t < threads; ++t) fibers_[t]->start(&Block::run_lane, this);
+    turns_.resize(threads);
+    std::iota(turns_.begin(), turns_.end(), 0u);
+    if (lane_order == 1) std::ranges::reverse(turns_);
+    std::mt19937_64 random(lane_order);
+    while (!failure_ && one_turn_each(random)) {
+    }
+    if (failure_) unwind();
+    if (shared_.overrun() && !failure_)
+      failure_ = std::make_exception_ptr(Failure("a lane wrote behind a shared array"));
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+  /// False when all lanes have returned.
+  bool one_turn_each(std::mt19937_64& random) {
+    if (lane_order > 1) std::ranges::shuffle(turns_, random);
+    bool moved = false;
+    for (const unsigned t : turns_) {
+      if (lanes_[t].state != Lane::ready) continue;
+      moved = true;
+      resume(t);
+      if (failure_) return true;
+    }
+    if (moved) return true;
+    if (std::ranges::all_of(lanes_, [](const Lane& l) { return l.state == Lane::returned; }))
+      return false;
+    failure_ = std::make_exception_ptr(Failure(deadlock()));
+    return true;
+  }
+
+  void resume(unsigned t) {
+    current_ = t;
+    threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y};
+    fibers_[t]->resume();
+  }
+
+  static void run_lane(void* self) {
+    auto& block = *static_cast<Block*>(self);
+    const unsigned t = block.current_;
+    try {
+      if (!block.cancelled_) (*block.body_)();
+      Lane& lane = block.lanes_[t];
+      for (const auto& group : lane.groups)
+        if (!group.empty()) block.fail("the lane returned before copies by cp.async had ended");
+      if (!lane.uncommitted.empty()) block.fail("the lane returned with uncommitted cp.async");
+    } catch (const Cancelled&) {
+    } catch (...) {
+      if (!block.failure_) block.failure_ = std::current_exception();
+    }
+    block.lanes_[t].state = Lane::returned;
+  }
+
+  void suspend(const char* op, Site site) {
+    Lane& mine = lane();
+    const unsigned t = current_;
+    mine.state = Lane::waiting;
+    mine.op = op;
+    mine.site = site;
+    fibers_[t]->suspend();
+    if (cancelled_) throw Cancelled{};
+  }
+
+  /// After a failure: lanes that wait leave through an exception, so that no stack stays half used.
+  void unwind() {
+    cancelled_ = true;
+    for (unsigned t = 0; t < lanes_.size(); ++t)
+      while (!fibers_[t]->done()) resume(t);
+  }
+
+  std::string deadlock() const {
+    std::vector<std::pair<std::string, std::string>> places;  // what happens there, and to whom
+    for (std::size_t t = 0; t < lanes_.size(); ++t) {
+      const Lane& l = lanes_[t];
+      std::string what = "returned";
+      if (l.state == Lane::waiting)
+        what = std::string("wait at ") + l.op + " at " + name_of(l.site);
+      if (l.barrier) what += " (generation " + std::to_string(l.barrier->generation) + ")";
+      const auto same = [&](const auto& p) { return p.first == what; };
+      auto found = std::ranges::find_if(places, same);
+      if (found == places.end()) found = places.insert(found, {what, ""});
+      found->second += " " + std::to_string(t);
+    }
+    std::string text = "deadlock in block " + std::to_string(blockIdx.x) + "," +
+                       std::to_string(blockIdx.y) + "," + std::to_string(blockIdx.z);
+    for (const auto& [what, who] : places) text += "; lanes" + who + " " + what;
+    return text;
+  }
+
+  std::vector<std::unique_ptr<Fiber>> fibers_;
+  std::vector<Lane> lanes_;
+  std::vector<unsigned> turns_;
+  std::vector<std::vector<Rendezvous>> pending_;  // by warp
+  std::array<Barrier, 16> barriers_{};
+  SharedMemory shared_;
+  const std::function<void()>* body_ = nullptr;
+  std::exception_ptr failure_;
+  unsigned current_ = 0;
+  bool cancelled_ = false;
+};
+
+/// The one block that runs at a time.
+inline Block& block() {
+  static Block only;
+  return only;
+}
+
+}  // namespace cuda_on_cpu

@@ -1,0 +1,5 @@
+// Stands in for CUDA's header of this name where a program is compiled by g++ or clang++ alone.
+#pragma once
+
+#include "support/cuda_on_cpu/runtime.hpp"
+#include "support/cuda_on_cpu/warp.hpp"

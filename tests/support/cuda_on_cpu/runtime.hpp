@@ -1,0 +1,219 @@
+// The part of CUDA's runtime that the backend calls, on a device that is pretended.
+//
+// What goes into a stream is carried out when somebody waits for the stream, so that host code which
+// does not wait, or reuses pinned memory too early, is noticed. The default stream (null) does not defer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "support/cuda_on_cpu/block.hpp"
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
+};
+enum cudaMemcpyKind {
+  cudaMemcpyHostToDevice = 1,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice
+};
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76,
+};
+inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+
+struct CUstream_st {
+  std::vector<std::function<void()>> work;
+};
+struct CUevent_st {
+  CUstream_st* stream = nullptr;
+};
+using cudaStream_t = CUstream_st*;
+using cudaEvent_t = CUevent_st*;
+
+namespace cuda_on_cpu {
+
+/// The device and driver that programs find; tests of faults change it.
+struct Pretended {
+  int devices = 1, driver = 13000, major = 9, minor = 0, processors = 132;
+  std::size_t memory = std::size_t{16} << 30;
+  std::size_t used = 0;
+};
+inline Pretended pretended;
+
+inline std::map<const std::byte*, std::size_t>& allocations(bool pinned) {
+  static std::map<const std::byte*, std::size_t> of_device, of_host;
+  return pinned ? of_host : of_device;
+}
+
+/// Whether an allocation of that kind holds `p`.
+inline bool is_in(const void* p, bool pinned) {
+  const auto* at = static_cast<const std::byte*>(p);
+  auto after = allocations(pinned).upper_bound(at);
+  return after != allocations(pinned).begin() &&
+         at < std::prev(after)->first + std::prev(after)->second;
+}
+
+inline void enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (stream == nullptr) return work();
+  stream->work.push_back(std::move(work));
+}
+
+inline void drain(cudaStream_t stream) {
+  if (stream == nullptr) return;
+  const auto work = std::move(stream->work);
+  stream->work.clear();
+  for (const auto& step : work) step();
+}
+
+/// Runs body() as every thread of a grid, in its turn.
+template <class Body>
+void launch(cudaStream_t stream, dim3 grid, dim3 threads, std::size_t shared_bytes, Body body) {
+  enqueue(stream, [=] { block().run(grid, threads, shared_bytes, body); });
+}
+
+inline cudaError_t allocate(void** p, std::size_t bytes, bool pinned) {
+  Pretended& device = pretended;
+  if (!pinned && bytes > device.memory - device.used) return cudaErrorMemoryAllocation;
+  const std::size_t rounded = (bytes + 255) / 256 * 256;
+  *p = std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
+  if (*p == nullptr) return cudaErrorMemoryAllocation;
+  std::memset(*p, 0xff, rounded);
+  allocations(pinned)[static_cast<const std::byte*>(*p)] = bytes;
+  if (!pinned) device.used += bytes;
+  return cudaSuccess;
+}
+
+inline cudaError_t release(void* p, bool pinned) {
+  if (p == nullptr) return cudaSuccess;
+  const auto found = allocations(pinned).find(static_cast<const std::byte*>(p));
+  if (found == allocations(pinned).end()) return cudaErrorInvalidValue;
+  if (!pinned) pretended.used -= found->second;
+  allocations(pinned).erase(found);
+  std::free(p);
+  return cudaSuccess;
+}
+
+}  // namespace cuda_on_cpu
+
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline const char* cudaGetErrorString(cudaError_t status) {
+  switch (status) {
+    case cudaSuccess: return "no error";
+    case cudaErrorInvalidValue: return "invalid argument";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice: return "invalid device ordinal";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
+  }
+  return "unknown error";
+}
+
+inline cudaError_t cudaDriverGetVersion(int* version) {
+  *version = cuda_on_cpu::pretended.driver;
+  return cudaSuccess;
+}
+inline cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetDeviceCount(int* count) {
+  const auto& device = cuda_on_cpu::pretended;
+  *count = device.devices;
+  if (device.driver < 13000) return cudaErrorInsufficientDriver;
+  return device.devices == 0 ? cudaErrorNoDevice : cudaSuccess;
+}
+inline cudaError_t cudaSetDevice(int device) {
+  return device < cuda_on_cpu::pretended.devices ? cudaSuccess : cudaErrorInvalidDevice;
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*device*/) {
+  const auto& device = cuda_on_cpu::pretended;
+  *value = attribute == cudaDevAttrMultiProcessorCount      ? device.processors
+           : attribute == cudaDevAttrComputeCapabilityMajor ? device.major
+                                                            : device.minor;
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total) {
+  const auto& device = cuda_on_cpu::pretended;
+  *total = device.memory;
+  *available = device.memory - device.used;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaMalloc(void** p, std::size_t bytes) {
+  return cuda_on_cpu::allocate(p, bytes, false);
+}
+inline cudaError_t cudaFree(void* p) { return cuda_on_cpu::release(p, false); }
+inline cudaError_t cudaMallocHost(void** p, std::size_t bytes) {
+  return cuda_on_cpu::allocate(p, bytes, true);
+}
+inline cudaError_t cudaFreeHost(void* p) { return cuda_on_cpu::release(p, true); }
+
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
+  *stream = new CUstream_st;
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  cuda_on_cpu::drain(stream);
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned /*flags*/) {
+  *event = new CUevent_st;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->stream = stream;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  cuda_on_cpu::drain(event->stream);
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+
+/// From pageable memory the bytes are taken at once, to it the copy waits for the stream, as CUDA does.
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes,
+                                   cudaMemcpyKind kind, cudaStream_t stream) {
+  if (bytes == 0) return cudaSuccess;
+  if (kind == cudaMemcpyHostToDevice && !cuda_on_cpu::is_in(from, true)) {
+    const auto* source = static_cast<const std::byte*>(from);
+    cuda_on_cpu::enqueue(stream, [=, kept = std::vector<std::byte>(source, source + bytes)] {
+      std::memcpy(to, kept.data(), bytes);
+    });
+    return cudaSuccess;
+  }
+  cuda_on_cpu::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+  if (kind == cudaMemcpyDeviceToHost && !cuda_on_cpu::is_in(to, true)) cuda_on_cpu::drain(stream);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+}
+inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
+  cuda_on_cpu::enqueue(stream, [=] { std::memset(to, value, bytes); });
+  return cudaSuccess;
+}

@@ -1,0 +1,246 @@
+// What the lanes of a warp or block do together, under CUDA's own names, and the instructions that
+// cuda/device.cuh wraps. Each call knows its line, so that a meeting of two different ones can be told.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#include "support/cuda_on_cpu/block.hpp"
+
+namespace cuda_on_cpu {
+
+template <class T>
+struct Shuffle {
+  T value;
+  unsigned source;  // lane of the warp
+  T result;
+};
+
+template <class T>
+T shuffle(const char* op, unsigned mask, T value, unsigned source, Site site) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "CUDA shuffles 4 or 8 bytes");
+  if ((mask >> source & 1) == 0)
+    block().fail(std::string(op) + " at " + name_of(site) + " reads lane " +
+                 std::to_string(source) + ", which the mask lacks");
+  Shuffle<T> mine{value, source, value};
+  block().meet(
+      op, mask, &mine,
+      [](const std::array<void*, 32>& lanes, unsigned all) {
+        for (unsigned l = 0; l < 32; ++l) {
+          if ((all >> l & 1) == 0) continue;
+          auto* reader = static_cast<Shuffle<T>*>(lanes[l]);
+          reader->result = static_cast<const Shuffle<T>*>(lanes[reader->source])->value;
+        }
+      },
+      site);
+  return mine.result;
+}
+
+inline unsigned lane_of_warp() { return block().current() % 32; }
+
+struct Vote {
+  bool yes;
+  unsigned result;
+};
+
+inline unsigned vote(const char* op, unsigned mask, bool yes, Site site) {
+  Vote mine{yes, 0};
+  block().meet(
+      op, mask, &mine,
+      [](const std::array<void*, 32>& lanes, unsigned all) {
+        unsigned result = 0;
+        for (unsigned l = 0; l < 32; ++l)
+          if ((all >> l & 1) && static_cast<const Vote*>(lanes[l])->yes) result |= 1u << l;
+        for (unsigned l = 0; l < 32; ++l)
+          if (all >> l & 1) static_cast<Vote*>(lanes[l])->result = result;
+      },
+      site);
+  return mine.result;
+}
+
+/// Where a vector of `bytes` may lie: a GPU faults at any other address.
+inline void check_aligned(const void* p, std::size_t bytes, Site site) {
+  if (reinterpret_cast<std::uintptr_t>(p) % bytes != 0)
+    block().fail("misaligned access to " + std::to_string(bytes) + " bytes at " + name_of(site));
+}
+
+inline void copy_async(void* to, const void* from, std::size_t bytes, std::size_t read, Site site) {
+  check_aligned(to, bytes, site);
+  if (read != 0) check_aligned(from, bytes, site);
+  if (read > bytes) block().fail("cp.async reads more than it writes at " + name_of(site));
+  if (!block().shared().holds(to, bytes))
+    block().fail("cp.async writes outside shared memory at " + name_of(site));
+  block().lane().uncommitted.push_back({to, from, bytes, read});
+}
+
+inline void commit_copies() {
+  Lane& lane = block().lane();
+  lane.groups.push_back(std::move(lane.uncommitted));
+  lane.uncommitted.clear();
+}
+
+/// Carries out all groups but the newest `left`: not earlier, so that a wait too few is noticed.
+inline void wait_for_copies(std::size_t left) {
+  auto& groups = block().lane().groups;
+  while (groups.size() > left) {
+    for (const Copy& c : groups.front()) {
+      if (c.read != 0) std::memcpy(c.to, c.from, c.read);
+      std::memset(static_cast<std::byte*>(c.to) + c.read, 0, c.bytes - c.read);
+    }
+    groups.erase(groups.begin());
+  }
+}
+
+struct MatrixLoad {
+  const void* row;
+  std::uint32_t* result;
+  int matrices;
+  bool transposed;
+};
+
+/// Lane 8 j + i names row i of matrix j, eight halves; each lane gets two neighbours of each matrix.
+inline void load_matrices(std::uint32_t* result, int matrices, bool transposed, const void* row,
+                          Site site) {
+  const bool names_a_row = lane_of_warp() < static_cast<unsigned>(matrices) * 8;
+  if (names_a_row) check_aligned(row, 16, site);
+  if (names_a_row && !block().shared().holds(row, 16))
+    block().fail("ldmatrix reads outside shared memory at " + name_of(site));
+  MatrixLoad mine{row, result, matrices, transposed};
+  block().meet(
+      transposed ? "ldmatrix.trans" : "ldmatrix", 0xffffffffu, &mine,
+      [](const std::array<void*, 32>& lanes, unsigned) {
+        const auto at = [&](unsigned j, unsigned r, unsigned c) {
+          std::uint16_t half;
+          const auto* from = static_cast<const MatrixLoad*>(lanes[j * 8 + r])->row;
+          std::memcpy(&half, static_cast<const std::byte*>(from) + 2 * c, 2);
+          return static_cast<std::uint32_t>(half);
+        };
+        for (unsigned l = 0; l < 32; ++l) {
+          const auto* lane = static_cast<const MatrixLoad*>(lanes[l]);
+          const unsigned g = l / 4, t = 2 * (l % 4);
+          for (unsigned j = 0; j < static_cast<unsigned>(lane->matrices); ++j)
+            lane->result[j] = lane->transposed ? at(j, t, g) | at(j, t + 1, g) << 16
+                                               : at(j, g, t) | at(j, g, t + 1) << 16;
+        }
+      },
+      site);
+}
+
+struct MatrixProduct {
+  float* d;
+  const std::uint32_t *a, *b;
+};
+
+/// D[16,8] += A[16,16] B[16,8], summed in f32 in the order of k. The hardware's order is not known: its
+/// results differ by rounding, and not at all where all sums are exact. Where the elements are:
+/// PTX ISA, "Matrix fragments for mma.m16n8k16".
+template <class T>
+void multiply_matrices(const char* op, float* d, const std::uint32_t* a, const std::uint32_t* b,
+                       Site site) {
+  MatrixProduct mine{d, a, b};
+  block().meet(
+      op, 0xffffffffu, &mine,
+      [](const std::array<void*, 32>& lanes, unsigned) {
+        const auto half = [](std::uint32_t pair, unsigned i) {
+          return to_f32(T{static_cast<std::uint16_t>(pair >> (16 * i))});
+        };
+        float wide_a[16][16], wide_b[16][8];
+        for (unsigned l = 0; l < 32; ++l) {
+          const auto* lane = static_cast<const MatrixProduct*>(lanes[l]);
+          const unsigned g = l / 4, t = 2 * (l % 4);
+          for (unsigned i = 0; i < 2; ++i) {
+            for (unsigned r = 0; r < 4; ++r)
+              wide_a[g + 8 * (r % 2)][t + i + 8 * (r / 2)] = half(lane->a[r], i);
+            for (unsigned r = 0; r < 2; ++r) wide_b[t + i + 8 * r][g] = half(lane->b[r], i);
+          }
+        }
+        for (unsigned l = 0; l < 32; ++l)
+          for (unsigned r = 0; r < 4; ++r) {
+            float& sum = static_cast<const MatrixProduct*>(lanes[l])->d[r];
+            for (unsigned k = 0; k < 16; ++k)
+              sum = std::fma(wide_a[l / 4 + 8 * (r / 2)][k], wide_b[k][2 * (l % 4) + r % 2], sum);
+          }
+      },
+      site);
+}
+
+}  // namespace cuda_on_cpu
+
+inline void __syncthreads(cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
+  cuda_on_cpu::block().barrier(0, threads, true, true, "__syncthreads", site);
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu,
+                       cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  cuda_on_cpu::block().meet(
+      "__syncwarp", mask, nullptr, [](const auto&, unsigned) {}, site);
+}
+
+template <class T>
+T __shfl_sync(unsigned mask, T value, int source, int width = 32,
+              cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  const unsigned w = static_cast<unsigned>(width), own = cuda_on_cpu::lane_of_warp();
+  return cuda_on_cpu::shuffle("__shfl_sync", mask, value,
+                              own / w * w + static_cast<unsigned>(source) % w, site);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32,
+                  cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  const unsigned w = static_cast<unsigned>(width), own = cuda_on_cpu::lane_of_warp();
+  const unsigned source = own ^ static_cast<unsigned>(lanes);
+  return cuda_on_cpu::shuffle("__shfl_xor_sync", mask, value, source / w > own / w ? own : source,
+                              site);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
+                   cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  const unsigned w = static_cast<unsigned>(width), own = cuda_on_cpu::lane_of_warp();
+  return cuda_on_cpu::shuffle("__shfl_down_sync", mask, value,
+                              own % w + delta < w ? own + delta : own, site);
+}
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32,
+                 cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  const unsigned w = static_cast<unsigned>(width), own = cuda_on_cpu::lane_of_warp();
+  return cuda_on_cpu::shuffle("__shfl_up_sync", mask, value, own % w >= delta ? own - delta : own,
+                              site);
+}
+
+inline unsigned __ballot_sync(unsigned mask, int yes,
+                              cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  return cuda_on_cpu::vote("__ballot_sync", mask, yes != 0, site);
+}
+inline int __any_sync(unsigned mask, int yes,
+                      cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  return cuda_on_cpu::vote("__any_sync", mask, yes != 0, site) != 0;
+}
+inline int __all_sync(unsigned mask, int yes,
+                      cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  return cuda_on_cpu::vote("__all_sync", mask, yes != 0, site) == mask;
+}
+
+/// Lanes take turns, so any read and write is atomic. Of whole numbers only: their sums have no order.
+template <class T>
+T atomicAdd(T* p, T value) {
+  static_assert(std::is_integral_v<T>, "sums of floats would depend on the order of lanes");
+  const T before = *p;
+  *p = before + value;
+  return before;
+}
+template <class T>
+T atomicMax(T* p, T value) {
+  static_assert(std::is_integral_v<T>);
+  const T before = *p;
+  *p = before > value ? before : value;
+  return before;
+}
+inline void __threadfence() {}
+template <class T>
+T __ldg(const T* p) {
+  cuda_on_cpu::check_aligned(p, alignof(T), cuda_on_cpu::Site::current());
+  return *p;
+}
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
