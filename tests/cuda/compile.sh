@@ -1,0 +1,28 @@
+#!/bin/sh
+# compile.sh ROOT NVCC FLAGS…: nvcc compiles every file of ROOT/cuda for the architectures in FLAGS, without
+# a warning, and no kernel of decoding (gemv) or attention keeps in memory what it has no register for; of
+# others it says so. Exits 77 where there is no nvcc.
+set -eu
+root=$1 nvcc=$2
+shift 2
+if [ ! -x "$nvcc" ]; then
+  echo "skipped: there is no nvcc, so no CUDA kernel was compiled"
+  exit 77
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+(cd "$root" && find cuda -name '*.cuh' -o -name '*.cu') | sort | sed 's|.*|#include "&"|' >"$work/all.cu"
+# -fmad=false: products and sums are fused where the source says fmaf, and nowhere else.
+"$nvcc" -std=c++20 -O3 -fmad=false -I "$root/include" -I "$root" "$@" --threads 2 -Werror all-warnings \
+  -Xcompiler -Wall,-Wextra -Xptxas -v -c "$work/all.cu" -o "$work/all.o" >"$work/log" 2>&1 || {
+  grep -v 'ptxas info\|bytes stack frame' "$work/log"
+  exit 1
+}
+awk '
+  /Compiling entry function/ { split($0, part, "\047"); name = part[2]; arch = part[4]; kernels++ }
+  /bytes spill stores/ && !/ 0 bytes spill stores, 0 bytes spill loads/ {
+    print name " for " arch ": " $0
+    if (name ~ /gemv|attention/) bad = 1
+  }
+  END { if (bad) exit 1; print kernels + 0 " kernels" }' "$work/log"
