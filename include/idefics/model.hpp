@@ -13,8 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/backend/cpu/cpu_backend.hpp>
-#include <idefics/core/available_memory.hpp>
+#include <idefics/backend/cuda_backend.hpp>
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/assisted_search.hpp>
 #include <idefics/generation/continuations.hpp>
@@ -40,13 +39,13 @@ struct ModelOptions {
   /// A LoRA adapter in PEFT's layout, a directory or a repository in the cache: merged into plain
   /// weights (in f32, or in `dtype`), beside those in 4 bits. As transformers' load_adapter.
   std::string adapter{};
-  std::string device_map = "auto";  // "auto" or "cpu"
+  std::string device_map = "auto";  // "cpu", "cuda", or "auto": the GPU where there is one
   /// Bytes that the model may take, mapped weights and a usual run included (plan/require_fit.hpp): a
   /// load that needs more is refused. Unset: what the system has to spare.
   std::optional<std::uint64_t> max_memory{};
   std::int64_t prefill_chunk = 256;    // tokens per pass; changes memory and speed, never a bit
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
-  std::shared_ptr<Backend> backend{};  // unset: the fastest this machine has
+  std::shared_ptr<Backend> backend{};  // unset: what device_map says
   ProgressCallback progress{};         // of loading, pictures, prompts and generation
 };
 
@@ -122,9 +121,7 @@ class Model {
 
 IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
                                                    ModelOptions options) {
-  if (options.device_map != "auto" && options.device_map != "cpu")
-    fail(ErrorCode::device_unavailable, "this build has no device \"" + options.device_map + "\"",
-         {.field = "device_map"});
+  auto backend = options.backend ? options.backend : make_backend(options.device_map);
   const std::filesystem::path directory = resolve_model(directory_or_repo);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   const std::filesystem::path config_file = directory / "config.json";
@@ -133,7 +130,6 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   // a checkpoint in 4 bits keeps its own quantization, as in transformers
   if (read_quantization_config(json, config_file.string()))
     options.quantization_config.load_in_4bit = false;
-  auto backend = options.backend ? options.backend : make_cpu_backend();
 
   WeightTable table;
   const Idefics dry_run(table, config);
@@ -145,7 +141,7 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
 
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
   weights.check(table.requests());  // every tensor is found before the first is read
-  if (const auto room = options.max_memory ? options.max_memory : available_memory())
+  if (const auto room = options.max_memory ? options.max_memory : backend->memory_left())
     require_fit(config, table.requests(), checkpoint, {options.dtype, options.quantization_config},
                 {}, *room);
   ReportedWeights reported(weights, options.progress, std::ssize(table.requests()));

@@ -93,14 +93,13 @@ inline void CommonOptions::add_to(CLI::App& app) {
 
 inline idefics::ModelOptions CommonOptions::model_options() const {
   using namespace idefics;
-  if (device == "cuda")
-    fail(ErrorCode::device_unavailable, "this build has no CUDA backend", {.field = "device"});
   if (double_quant && load_in_4bit.empty())
     throw UsageError("--double-quant goes with --load-in-4bit");
   ModelOptions options{.progress = ProgressBar(!quiet && bars_are_wanted(), streaming)};
   options.quantization_config = {.load_in_4bit = !load_in_4bit.empty(),
                                  .bnb_4bit_use_double_quant = double_quant};
   if (load_in_4bit == "nf4") options.quantization_config.bnb_4bit_quant_type = QuantType::nf4;
+  options.device_map = device;
   options.dtype = dtype_named(dtype);
   options.adapter = adapter;
   options.max_memory = max_memory;

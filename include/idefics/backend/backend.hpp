@@ -18,11 +18,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include <idefics/backend/choices.hpp>
+#include <idefics/core/available_memory.hpp>
 #include <idefics/core/tensor.hpp>
 #include <idefics/quant/blockwise.hpp>
 
@@ -71,6 +73,9 @@ class Backend {
   virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) {
     (void)keys, (void)head_dim;
   }
+
+  /// Bytes that this device could still give; nothing where that is not known.
+  virtual std::optional<std::uint64_t> memory_left() const { return available_memory(); }
 
   // ---- products ---------------------------------------------------------------------------------
   /// out[m,n] = sum_k x[m,k] * weight[n,k] (+ bias[n]); torch.nn.Linear. `bias` may be empty.
@@ -220,6 +225,21 @@ class Backend {
   virtual void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) = 0;
   virtual void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) = 0;
   virtual void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) = 0;
+
+  // ---- what backends check of their own ---------------------------------------------------------
+  static void check_indices(std::span<const std::int32_t> indices, std::int64_t limit,
+                            const char* what, ErrorCode code = ErrorCode::invalid_argument) {
+    for (const std::int32_t i : indices)
+      if (i < 0 || i >= limit)
+        fail(code, std::string(what) + " " + std::to_string(i) + " is out of range",
+             {.limit = static_cast<std::uint64_t>(limit)});
+  }
+
+  static void check_segment(const AttentionSegment& s, std::int64_t queries, std::int64_t keys) {
+    require(s.query_begin >= 0 && s.query_begin <= s.query_end && s.query_end <= queries,
+            "an attention segment names queries that do not exist");
+    check_indices(s.key_rows, keys, "attention key row");
+  }
 
  private:
   static void check(bool good, const char* op, const char* what, const Tensor& a, const Tensor& b) {

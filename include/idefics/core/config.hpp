@@ -3,6 +3,7 @@
 //   IDEFICS_NO_OPENMP   run every loop on the calling thread, even where OpenMP is found
 //   IDEFICS_NO_LIBJPEG  decode JPEG with stb_image (pixels may differ from Pillow by a few levels)
 //   IDEFICS_NO_CURL     refuse pictures from http and https URLs with a typed error
+//   IDEFICS_CUDA       set by the CMake target idefics::cuda: the program is linked with that backend
 //   IDEFICS_EXTERN_ENGINE, IDEFICS_DEFINE_ENGINE  for programs of many units, since the engine takes
 //                       long to compile: the first in all units declares kernels, tokenizer,
 //                       pictures, processor and model; the second, in one unit that includes

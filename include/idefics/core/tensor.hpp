@@ -40,6 +40,11 @@ class Tensor {
     return Tensor(dtype, shape, const_cast<std::byte*>(data), std::move(owner), false);
   }
 
+  /// Memory that `owner` keeps, to be written as well; of a device perhaps, which the host cannot read.
+  static Tensor over(DType dtype, Shape shape, std::byte* data, std::shared_ptr<const void> owner) {
+    return Tensor(dtype, shape, data, std::move(owner), true);
+  }
+
   DType dtype() const noexcept { return dtype_; }
   const Shape& shape() const noexcept { return shape_; }
   std::int64_t dim(int i) const { return shape_[i]; }

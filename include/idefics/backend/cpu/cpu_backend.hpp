@@ -273,20 +273,6 @@ class CpuBackend final : public Backend {
     return values;
   }
 
-  static void check_indices(std::span<const std::int32_t> indices, std::int64_t limit,
-                            const char* what, ErrorCode code = ErrorCode::invalid_argument) {
-    for (const std::int32_t i : indices)
-      if (i < 0 || i >= limit)
-        fail(code, std::string(what) + " " + std::to_string(i) + " is out of range",
-             {.limit = static_cast<std::uint64_t>(limit)});
-  }
-
-  static void check_segment(const AttentionSegment& s, std::int64_t queries, std::int64_t keys) {
-    require(s.query_begin >= 0 && s.query_begin <= s.query_end && s.query_end <= queries,
-            "an attention segment names queries that do not exist");
-    check_indices(s.key_rows, keys, "attention key row");
-  }
-
   void linear_direct(detail::cpu::LinearTask task, const detail::cpu::LinearKernels& kernels,
                      std::size_t dtype, bool flush) {
     float* packed = packed_.floats(task.m * kernels.row_floats(task.k));

@@ -1,0 +1,202 @@
+// Memory of the device, and pinned memory of the host beside it: what tensors lie in, what spans of the
+// host are handed over in, and what weights pass through on their way up.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <tuple>
+#include <vector>
+
+#include "status.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// Blocks that are handed out again once nobody holds them. All work is in the order of one stream, so
+/// a block can go to the next while the device still works for the last.
+class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
+ public:
+  enum class Kind { device, pinned };
+
+  explicit MemoryPool(Kind kind) : kind_(kind) {}
+  MemoryPool(const MemoryPool&) = delete;
+  MemoryPool& operator=(const MemoryPool&) = delete;
+  ~MemoryPool() { release_free(); }
+
+  /// `bytes` of uninitialised memory at a multiple of 256. Throws `out_of_memory`, naming what was
+  /// needed and what there is.
+  std::shared_ptr<std::byte> get(std::size_t bytes) {
+    const std::size_t rounded = std::max<std::size_t>(512, (bytes + 511) / 512 * 512);
+    const std::lock_guard lock(mutex_);
+    std::byte* block = nullptr;
+    std::size_t size = rounded;
+    if (const auto found = free_.lower_bound(rounded);
+        found != free_.end() && found->first <= rounded + rounded / 4) {
+      size = found->first;
+      block = found->second;
+      free_.erase(found);
+    } else {
+      block = allocate(rounded);
+    }
+    return {block, [pool = shared_from_this(), size](std::byte* p) { pool->put_back(p, size); }};
+  }
+
+ private:
+  std::byte* allocate(std::size_t bytes) {
+    void* memory = nullptr;
+    if (try_allocate(&memory, bytes) == cudaSuccess) return static_cast<std::byte*>(memory);
+    (void)cudaGetLastError();
+    release_free();
+    const cudaError_t status = try_allocate(&memory, bytes);
+    if (status == cudaErrorMemoryAllocation) refuse(bytes);
+    check(status, "allocating memory");
+    return static_cast<std::byte*>(memory);
+  }
+
+  cudaError_t try_allocate(void** memory, std::size_t bytes) const {
+    return kind_ == Kind::device ? cudaMalloc(memory, bytes) : cudaMallocHost(memory, bytes);
+  }
+
+  [[noreturn]] void refuse(std::size_t bytes) const {
+    (void)cudaGetLastError();
+    std::size_t left = 0, total = 0;
+    (void)cudaMemGetInfo(&left, &total);
+    const std::string needed = std::to_string(bytes) + " bytes";
+    if (kind_ == Kind::pinned)
+      fail(ErrorCode::out_of_memory, "cannot pin " + needed + " of the host's memory",
+           {.actual = bytes});
+    fail(ErrorCode::out_of_memory,
+         "the CUDA device has " + std::to_string(left) + " of its " + std::to_string(total) +
+             " bytes left, and a tensor needs " + needed,
+         {.field = "device", .actual = bytes, .limit = left});
+  }
+
+  void put_back(std::byte* block, std::size_t size) {
+    const std::lock_guard lock(mutex_);
+    free_.emplace(size, block);
+  }
+
+  void release_free() noexcept {
+    for (const auto& [size, block] : free_)
+      (void)(kind_ == Kind::device ? cudaFree(block) : cudaFreeHost(block));
+    free_.clear();
+  }
+
+  Kind kind_;
+  std::mutex mutex_;
+  std::multimap<std::size_t, std::byte*> free_;  // by size
+};
+
+/// Small spans that kernels read: positions, rows, segments. They go to the device through a ring of
+/// pinned memory, so that no call waits for a copy; equal spans, as each layer of a pass has them, go once.
+class Staging {
+ public:
+  Staging(cudaStream_t stream, std::shared_ptr<MemoryPool> pinned,
+          std::shared_ptr<MemoryPool> device)
+      : stream_(stream), pinned_(std::move(pinned)), device_(std::move(device)) {}
+
+  /// The spans on the device, valid for kernels that are started before the next call.
+  template <class... T>
+  std::tuple<const T*...> operator()(std::span<const T>... spans) {
+    make_room((padded(spans.size_bytes()) + ... + 0));
+    return {put(spans)...};
+  }
+
+ private:
+  struct Piece {
+    std::size_t begin, bytes;
+  };
+  static std::size_t padded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+
+  /// At the end of the ring it begins again, when the device has read all that was there.
+  void make_room(std::size_t bytes) {
+    if (used_ + bytes <= capacity_) return;
+    check(cudaStreamSynchronize(stream_), "waiting for work");
+    used_ = 0;
+    pieces_.clear();
+    if (bytes <= capacity_) return;
+    capacity_ = std::max(2 * bytes, std::size_t{1} << 20);
+    host_ = pinned_->get(capacity_);
+    on_device_ = device_->get(capacity_);
+  }
+
+  template <class T>
+  const T* put(std::span<const T> values) {
+    const std::size_t bytes = values.size_bytes();
+    if (bytes == 0) return nullptr;
+    return reinterpret_cast<const T*>(on_device_.get() + place_of(values.data(), bytes));
+  }
+
+  std::size_t place_of(const void* from, std::size_t bytes) {
+    const std::size_t begin = pieces_.size() < remembered ? 0 : pieces_.size() - remembered;
+    for (std::size_t i = begin; i < pieces_.size(); ++i)
+      if (pieces_[i].bytes == bytes &&
+          std::memcmp(host_.get() + pieces_[i].begin, from, bytes) == 0)
+        return pieces_[i].begin;
+    const Piece piece{used_, bytes};
+    std::memcpy(host_.get() + piece.begin, from, bytes);
+    check(cudaMemcpyAsync(on_device_.get() + piece.begin, host_.get() + piece.begin, bytes,
+                          cudaMemcpyHostToDevice, stream_),
+          "copying to the device");
+    pieces_.push_back(piece);
+    used_ += padded(bytes);
+    return piece.begin;
+  }
+
+  static constexpr std::size_t remembered = 16;  // pieces that are compared with new ones
+
+  cudaStream_t stream_;
+  std::shared_ptr<MemoryPool> pinned_, device_;
+  std::shared_ptr<std::byte> host_, on_device_;
+  std::size_t capacity_ = 0, used_ = 0;
+  std::vector<Piece> pieces_;
+};
+
+/// Copies of any size to the device. They pass through two pinned buffers: while one is on its way,
+/// the other is filled, which for a mapped weight means reading the file.
+class Uploader {
+ public:
+  Uploader(cudaStream_t stream, const std::shared_ptr<MemoryPool>& pinned) : stream_(stream) {
+    for (Buffer& buffer : buffers_) {
+      buffer.memory = pinned->get(chunk);
+      check(cudaEventCreateWithFlags(&buffer.gone, cudaEventDisableTiming), "creating an event");
+    }
+  }
+  Uploader(const Uploader&) = delete;
+  Uploader& operator=(const Uploader&) = delete;
+  ~Uploader() {
+    for (const Buffer& buffer : buffers_) (void)cudaEventDestroy(buffer.gone);
+  }
+
+  /// Returns when `from` has been read; the copy itself is in the order of the stream.
+  void operator()(std::byte* to, const std::byte* from, std::size_t bytes) {
+    for (std::size_t at = 0; at < bytes; at += chunk) {
+      Buffer& buffer = buffers_[next_];
+      next_ = 1 - next_;
+      const std::size_t part = std::min(chunk, bytes - at);
+      if (buffer.used) check(cudaEventSynchronize(buffer.gone), "copying to the device");
+      std::memcpy(buffer.memory.get(), from + at, part);
+      check(cudaMemcpyAsync(to + at, buffer.memory.get(), part, cudaMemcpyHostToDevice, stream_),
+            "copying to the device");
+      check(cudaEventRecord(buffer.gone, stream_), "recording an event");
+      buffer.used = true;
+    }
+  }
+
+ private:
+  struct Buffer {
+    std::shared_ptr<std::byte> memory;
+    cudaEvent_t gone = nullptr;  // when the device has read it
+    bool used = false;
+  };
+  static constexpr std::size_t chunk = std::size_t{16} << 20;
+
+  cudaStream_t stream_;
+  Buffer buffers_[2];
+  std::size_t next_ = 0;
+};
+
+}  // namespace idefics::inline v0::cuda
