@@ -47,6 +47,11 @@ constexpr __host__ __device__ std::int64_t ceil_div(std::int64_t a, std::int64_t
 
 #if defined(__CUDACC__)
 
+/// In front of a loop: write all its rounds out, or `n` at a time.
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY(n) UNROLL_PRAGMA(unroll n)
+#define UNROLL_PRAGMA(words) _Pragma(#words)
+
 /// `count` elements that all threads of a block share; count is a constant.
 #define SHARED_ARRAY(type, name, count) __shared__ alignas(128) type name[count]
 
@@ -58,6 +63,9 @@ __device__ T* dynamic_shared() {
 }
 
 #else
+
+#define UNROLL
+#define UNROLL_BY(n)
 
 #define SHARED_ARRAY(type, name, count)              \
   static const char name##_key = 0;                  \

@@ -3,3 +3,6 @@
 
 #include "support/cuda_on_cpu/runtime.hpp"
 #include "support/cuda_on_cpu/warp.hpp"
+
+// Kernels count in int, as threadIdx suits them, and take the sizes of arrays from it.
+#pragma GCC diagnostic ignored "-Wsign-conversion"

@@ -1,0 +1,106 @@
+// Sums on the residual stream, and moving rows.
+//
+//   add          out = x + y, y repeated over the rows of x
+//   gated_add    x += tanh(alpha) * y                   IdeficsGatedCrossAttentionLayer
+//   scatter_rows out[rows[i]] = x[i];   gather_rows out[i] = x[rows[i]]
+//
+// Bound: the bytes of all operands, f32 but for y of `add` and alpha. A block of 256 threads takes
+// 1024 columns of one row, a thread four of them.
+#pragma once
+
+#include "quad.cuh"
+
+namespace idefics::inline v0::cuda {
+
+inline constexpr int row_threads = 256;
+
+/// Where a thread works: its row, its first column and the number of columns from there on.
+struct RowPlace {
+  std::int64_t row, column, left;
+};
+
+__device__ inline RowPlace row_place(std::int64_t width) {
+  const std::int64_t column =
+      4 * (static_cast<std::int64_t>(blockIdx.y) * row_threads + threadIdx.x);
+  return {static_cast<std::int64_t>(blockIdx.x), column, width - column};
+}
+
+inline dim3 row_grid(std::int64_t rows, std::int64_t width) {
+  return dim3(static_cast<unsigned>(rows), static_cast<unsigned>(ceil_div(width, 4 * row_threads)));
+}
+
+template <class Y>
+__global__ void add_kernel(float* out, const float* x, const Y* y, std::int64_t width, bool quads) {
+  const auto [row, column, left] = row_place(width);
+  if (left <= 0) return;
+  float v[4], other[4];
+  load_quad(v, x + row * width + column, left, quads);
+  load_quad(other, y + column, left, quads);
+  for (int i = 0; i < 4; ++i) v[i] += other[i];
+  store_quad(out + row * width + column, v, left, quads);
+}
+
+template <class A>
+__global__ void gated_add_kernel(float* x, const float* y, const A* alpha, bool one_alpha,
+                                 std::int64_t width, bool quads) {
+  const auto [row, column, left] = row_place(width);
+  if (left <= 0) return;
+  float v[4], other[4];
+  load_quad(v, x + row * width + column, left, quads);
+  load_quad(other, y + row * width + column, left, quads);
+  for (int i = 0; i < 4; ++i)
+    if (i < left) v[i] = fmaf(tanhf(to_float(alpha[one_alpha ? 0 : column + i])), other[i], v[i]);
+  store_quad(x + row * width + column, v, left, quads);
+}
+
+/// out[to[i]] = x[from[i]]; a null list stands for 0, 1, 2, …
+template <class X>
+__global__ void copy_rows_kernel(float* out, const std::int32_t* to, const X* x,
+                                 const std::int32_t* from, std::int64_t width, bool quads) {
+  const auto [row, column, left] = row_place(width);
+  if (left <= 0) return;
+  const std::int64_t source = from ? from[row] : row, target = to ? to[row] : row;
+  float v[4];
+  load_quad(v, x + source * width + column, left, quads);
+  store_quad(out + target * width + column, v, left, quads);
+}
+
+/// out = x + y with rows of y's length; `rows` of them in x. May work in place.
+inline void add(cudaStream_t stream, float* out, const float* x, DeviceFloats y, std::int64_t rows,
+                std::int64_t width) {
+  if (rows == 0 || width == 0) return;
+  with_float_type(y, [&]<class Y>(const Y* typed) {
+    launch(stream, row_grid(rows, width), row_threads, 0, add_kernel<Y>, out, x, typed, width,
+           in_quads(out, width) && in_quads(x, width) && in_quads(typed, width));
+  });
+}
+
+/// x [M,D] += tanh(alpha) * y [M,D], alpha [1] or [D].
+inline void gated_add(cudaStream_t stream, float* x, const float* y, DeviceFloats alpha,
+                      std::int64_t alphas, std::int64_t m, std::int64_t d) {
+  if (m == 0 || d == 0) return;
+  with_float_type(alpha, [&]<class A>(const A* typed) {
+    launch(stream, row_grid(m, d), row_threads, 0, gated_add_kernel<A>, x, y, typed, alphas == 1, d,
+           in_quads(x, d) && in_quads(y, d));
+  });
+}
+
+/// out[rows[i]] = x[i] for i < m; `rows` [M] lies on the device.
+inline void scatter_rows(cudaStream_t stream, float* out, const std::int32_t* rows, const float* x,
+                         std::int64_t m, std::int64_t width) {
+  if (m == 0 || width == 0) return;
+  const std::int32_t* all = nullptr;
+  launch(stream, row_grid(m, width), row_threads, 0, copy_rows_kernel<float>, out, rows, x, all,
+         width, in_quads(out, width) && in_quads(x, width));
+}
+
+/// out[i] = x[rows[i]] for i < m; `rows` [M] lies on the device.
+inline void gather_rows(cudaStream_t stream, float* out, const float* x, const std::int32_t* rows,
+                        std::int64_t m, std::int64_t width) {
+  if (m == 0 || width == 0) return;
+  const std::int32_t* all = nullptr;
+  launch(stream, row_grid(m, width), row_threads, 0, copy_rows_kernel<float>, out, all, x, rows,
+         width, in_quads(out, width) && in_quads(x, width));
+}
+
+}  // namespace idefics::inline v0::cuda

@@ -1,0 +1,131 @@
+// Values of any float type, four at a time, and sums over lanes in a fixed order: what most kernels
+// share.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <idefics/core/error.hpp>
+
+#include "launch.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// Values in device memory whose type is known at run time; `data` is null where there are none.
+struct DeviceFloats {
+  const void* data = nullptr;
+  DType dtype = DType::f32;
+};
+
+__device__ inline float float_at(DeviceFloats values, std::int64_t i) {
+  if (values.dtype == DType::f32) return static_cast<const float*>(values.data)[i];
+  if (values.dtype == DType::f16) return to_float(static_cast<const f16_t*>(values.data)[i]);
+  return to_float(static_cast<const bf16_t*>(values.data)[i]);
+}
+
+/// Calls function(typed pointer). Throws `dtype_mismatch` for types that are no floats.
+template <class Function>
+void with_float_type(DeviceFloats values, const Function& function) {
+  switch (values.dtype) {
+    case DType::f32: return function(static_cast<const float*>(values.data));
+    case DType::f16: return function(static_cast<const f16_t*>(values.data));
+    case DType::bf16: return function(static_cast<const bf16_t*>(values.data));
+    default:
+      fail(ErrorCode::dtype_mismatch,
+           "a CUDA kernel takes f32, f16 or bf16, not " + std::string(name_of(values.dtype)));
+  }
+}
+
+/// Whether rows of this width that begin at `base` can be read four values at a time.
+template <class T>
+bool in_quads(const T* base, std::int64_t width) {
+  return width % 4 == 0 && reinterpret_cast<std::uintptr_t>(base) % (4 * sizeof(T)) == 0;
+}
+
+/// v = p[0..3], with zeros from p[left] on. `quads`: p is aligned to four values, and left is not
+/// 1, 2 or 3.
+__device__ inline void load_quad(float (&v)[4], const float* p, std::int64_t left, bool quads) {
+  if (quads && left > 0) {
+    const float4 four = load_vector<float4>(p);
+    v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+  } else {
+    for (int i = 0; i < 4; ++i) v[i] = i < left ? p[i] : 0.0f;
+  }
+}
+
+template <class Half>
+__device__ inline void load_quad(float (&v)[4], const Half* p, std::int64_t left, bool quads) {
+  if (quads && left > 0) {
+    const uint2 four = load_vector<uint2>(p);
+    v[0] = to_float(Half{static_cast<std::uint16_t>(four.x)});
+    v[1] = to_float(Half{static_cast<std::uint16_t>(four.x >> 16)});
+    v[2] = to_float(Half{static_cast<std::uint16_t>(four.y)});
+    v[3] = to_float(Half{static_cast<std::uint16_t>(four.y >> 16)});
+  } else {
+    for (int i = 0; i < 4; ++i) v[i] = i < left ? to_float(p[i]) : 0.0f;
+  }
+}
+
+/// p[0..3] = v, as far as `left` allows.
+__device__ inline void store_quad(float* p, const float (&v)[4], std::int64_t left, bool quads) {
+  if (quads && left > 0) {
+    store_vector(p, make_float4(v[0], v[1], v[2], v[3]));
+  } else {
+    for (int i = 0; i < 4; ++i)
+      if (i < left) p[i] = v[i];
+  }
+}
+
+/// The sum over `width` neighbouring lanes, in each of them: l + (l + width/2), and so on down to
+/// 0 + 1.
+template <int width = 32>
+__device__ inline float lane_sum(float x) {
+  for (int mask = width / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(all_lanes, x, mask);
+  return x;
+}
+
+template <int width = 32>
+__device__ inline float lane_max(float x) {
+  for (int mask = width / 2; mask > 0; mask /= 2) x = fmaxf(x, __shfl_xor_sync(all_lanes, x, mask));
+  return x;
+}
+
+/// The sum over a block of `warps` full warps, in each of its threads: the tree over lanes in each
+/// warp, then one over the warps, a power of two. `of_warp` is shared, [warps].
+template <int warps>
+__device__ inline float block_sum(float x, float* of_warp) {
+  x = lane_sum(x);
+  __syncthreads();  // what an earlier sum left may still be read
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
+  __syncthreads();
+  return lane_sum<warps>(of_warp[threadIdx.x % warps]);
+}
+
+/// The largest value in a block, in each of its threads.
+template <int warps>
+__device__ inline float block_max(float x, float* of_warp) {
+  x = lane_max(x);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
+  __syncthreads();
+  return lane_max<warps>(of_warp[threadIdx.x % warps]);
+}
+
+/// The sums of count values over `width` lanes, with the order of lane_sum. At each level a lane
+/// keeps half of the values and gives the other half away, so lane l ends with the sums of
+/// v[l * count/width + i] in v[i], after count rather than count * log2(width) shuffles.
+template <int width, int count>
+__device__ inline void scatter_sums(float* v) {
+  if constexpr (width > 1) {
+    const bool upper = threadIdx.x & (width / 2);
+    UNROLL
+    for (int i = 0; i < count / 2; ++i) {
+      const float kept = upper ? v[i + count / 2] : v[i];
+      const float given = upper ? v[i] : v[i + count / 2];
+      v[i] = kept + __shfl_xor_sync(all_lanes, given, width / 2);
+    }
+    scatter_sums<width / 2, count / 2>(v);
+  }
+}
+
+}  // namespace idefics::inline v0::cuda
