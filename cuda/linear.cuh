@@ -1,0 +1,54 @@
+// Linear layer: torch.nn.Linear, with what follows it.
+//
+//   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n] + residual[m,n]
+//
+// Bound: up to a few rows the bytes of weight, then the peak of the products. Compute::f32 goes to
+// linear_f32.cuh, Compute::bf16 to linear_bf16.cuh (up to 16 rows) and linear_bf16_gemm.cuh (more).
+// Which of them runs changes no bit of an output.
+#pragma once
+
+#include "linear_bf16_gemm.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// out [M,N] = x [M,K] times weight [N,K] (f32, f16 or bf16, as it lies), in the f32 order.
+inline void linear_f32(cudaStream_t stream, float* out, const float* x, DeviceFloats weight,
+                       LinearEnd end, std::int64_t m, std::int64_t n, std::int64_t k) {
+  with_float_type(weight, [&]<class W>(const W* w) {
+    linear_f32_order(stream, out, x, PlainWeights<W>{w, k, in_quads(w, k)}, end, m, n, k);
+  });
+}
+
+namespace detail {
+
+template <class Tile, class W>
+void launch_gemm_bf16(cudaStream_t stream, float* out, const bf16_t* x, const W* w, LinearEnd end,
+                      std::int64_t m, std::int64_t n, std::int64_t k) {
+  const dim3 grid(static_cast<unsigned>(ceil_div(n, Tile::tile_n)),
+                  static_cast<unsigned>(ceil_div(m, Tile::tile_m)));
+  launch(stream, grid, dim3(Tile::threads), Tile::shared_bytes, gemm_bf16_kernel<Tile, W>, out, x,
+         w, end, m, n, k, in_octets(w, k));
+}
+
+}  // namespace detail
+
+/// The same in the bf16 order. `rounded` is scratch, [M, rounded_width(K)], or x in bf16 already where
+/// x is null: products of the same x share it.
+inline void linear_bf16(cudaStream_t stream, float* out, const float* x, bf16_t* rounded,
+                        DeviceFloats weight, LinearEnd end, std::int64_t m, std::int64_t n,
+                        std::int64_t k) {
+  if (m == 0 || n == 0) return;
+  if (x) round_rows(stream, rounded, x, m, k);
+  with_float_type(weight, [&]<class W>(const W* w) {
+    const bf16_t* const xs = rounded;
+    if (m > 16 && ceil_div(n, 128) * ceil_div(m, 128) >= 96)
+      return detail::launch_gemm_bf16<GemmTile<128, 128, 64, 32>>(stream, out, xs, w, end, m, n, k);
+    if (m > 16)
+      return detail::launch_gemm_bf16<GemmTile<64, 64, 32, 32>>(stream, out, xs, w, end, m, n, k);
+    launch(stream, dim3(static_cast<unsigned>(ceil_div(n, 16))), dim3(gemv_bf16_threads), 0,
+           m <= 8 ? gemv_bf16_kernel<1, W> : gemv_bf16_kernel<2, W>, out, xs, w, end, m, n, k,
+           in_octets(w, k));
+  });
+}
+
+}  // namespace idefics::inline v0::cuda

@@ -1,0 +1,179 @@
+// Products in the bf16 order of the GPU: both factors rounded to bf16, sums of 16 products by the
+// tensor cores (mma.sync m16n8k16, f32 sums). Fragments, slices of K and the product of few rows;
+// linear_bf16_gemm.cuh has that of many.
+//
+// A sum over K (docs/determinism.md): K is cut into 8 slices of equal width, a multiple of 64. Within
+// a slice, one chain of multiplications of 16 k each; then the slices are added in their order.
+// A unit of 32 k takes two multiplications, and their k are dealt out so that a thread's share of a
+// row is 16 bytes behind each other. So fragments come from memory in single loads, whether from
+// device memory (few rows) or from shared memory (many), and are the same in both:
+//
+//   k of a unit     0 1 2 3 4 5 6 7│8 … 15│16 … 23│24 … 31        thread t of 4 of a row
+//   thread          t = 0          │t = 1 │t = 2  │t = 3
+//   multiplication  1 1 1 1 2 2 2 2│1 1 1 1 2 2 2 2│…              k 8t..8t+3 in 1, 8t+4..8t+7 in 2
+//
+// Few rows, up to 16: a block owns 16 weight rows, each of its 8 warps a slice of K. The weights are
+// the left operand, 16 wide; the rows of x are the right one, 8 wide, so up to 8 cost what one does.
+//
+//            slice 0   slice 1        slice 7
+//         ┌─────────┬─────────┬─ … ─┬─────────┐
+//   16 n  │ warp 0  │ warp 1  │     │ warp 7  │   → 8 partial sums of 16 x 8, added in shared memory
+//         └─────────┴─────────┴─ … ─┴─────────┘
+//
+// Bound: the bytes of w.
+#pragma once
+
+#include "instructions.cuh"
+#include "linear_f32.cuh"
+
+namespace idefics::inline v0::cuda {
+
+inline constexpr int k_slices = 8;
+inline constexpr int k_unit = 32;  // k of two multiplications
+inline constexpr int k_step = 64;  // k of a tile, two units
+
+/// The width of a slice of K; `multiple` is 64 or a larger power of two.
+constexpr __host__ __device__ int slice_width(std::int64_t k, std::int64_t multiple = k_step) {
+  return static_cast<int>(ceil_div(ceil_div(k, k_slices), multiple) * multiple);
+}
+
+/// The width of the rows of an x that is rounded to bf16: zeros follow, up to a whole step.
+constexpr __host__ __device__ std::int64_t rounded_width(std::int64_t k) {
+  return ceil_div(k, k_step) * k_step;
+}
+
+/// p[0..7] in bf16, with zeros from p[left] on. `whole`: p is aligned to eight values, and left is a
+/// multiple of 8.
+template <class W>
+__device__ inline uint4 load_bf16x8(const W* p, std::int64_t left, bool whole) {
+  if (left <= 0) return make_uint4(0, 0, 0, 0);
+  if constexpr (sizeof(W) == 2) {
+    if (whole) {
+      uint4 eight = load_vector<uint4>(p);
+      if constexpr (!std::is_same_v<W, bf16_t>) {
+        for (std::uint32_t* pair : {&eight.x, &eight.y, &eight.z, &eight.w}) {
+          const float2 wide = unpack_pair<W>(*pair);
+          *pair = pack_pair<bf16_t>(wide.x, wide.y);
+        }
+      }
+      return eight;
+    }
+  }
+  float v[8];
+  if (whole) {
+    float four[4];
+    for (int half = 0; half < 2; ++half) {
+      load_quad(four, p + 4 * half, left, true);
+      for (int i = 0; i < 4; ++i) v[4 * half + i] = four[i];
+    }
+  } else {
+    for (int i = 0; i < 8; ++i) v[i] = i < left ? to_float(p[i]) : 0.0f;
+  }
+  std::uint32_t pairs[4];
+  for (int i = 0; i < 4; ++i) pairs[i] = pack_pair<bf16_t>(v[2 * i], v[2 * i + 1]);
+  return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+}
+
+/// Whether rows of this width that begin at `base` can be read eight values at a time.
+template <class W>
+bool in_octets(const W* base, std::int64_t width) {
+  return width % 8 == 0 && reinterpret_cast<std::uintptr_t>(base) % 16 == 0;
+}
+
+/// d[16 n][8 m] += 16 weight rows times 8 rows of x over a unit of 32 k. `low` and `high` are the
+/// thread's shares of weight rows g and g + 8, `x` its share of row g of x, g = lane / 4.
+__device__ inline void multiply_unit(float (&d)[4], const uint4& low, const uint4& high,
+                                     const uint4& x) {
+  mma_m16n8k16(d, {low.x, high.x, low.y, high.y}, {x.x, x.y}, bf16_t{});
+  mma_m16n8k16(d, {low.z, high.z, low.w, high.w}, {x.z, x.w}, bf16_t{});
+}
+
+/// rounded [M, rounded_width(K)] = x [M,K] in bf16.
+template <class X>
+__global__ void round_rows_kernel(bf16_t* rounded, const X* x, std::int64_t k_width, bool whole) {
+  const std::int64_t k = 8 * (static_cast<std::int64_t>(blockIdx.y) * blockDim.x + threadIdx.x);
+  const std::int64_t row = blockIdx.x, padded = rounded_width(k_width);
+  if (k < padded)
+    store_vector(rounded + row * padded + k,
+                 load_bf16x8(x + row * k_width + k, k_width - k, whole));
+}
+
+inline void round_rows(cudaStream_t stream, bf16_t* rounded, const float* x, std::int64_t m,
+                       std::int64_t k) {
+  const dim3 grid(static_cast<unsigned>(m), static_cast<unsigned>(ceil_div(k, 8 * 128)));
+  launch(stream, grid, dim3(128), 0, round_rows_kernel<float>, rounded, x, k, in_octets(x, k));
+}
+
+/// Adds the slices of a block that gave one to each of its 8 warps, and writes the 16 n x 8*tiles m
+/// outputs. `partial` is shared, [8 slices][tiles][16 n][8 m].
+template <int tiles>
+__device__ inline void add_slices(float* out, const float* partial, const LinearEnd& end,
+                                  std::int64_t n0, std::int64_t m_rows, std::int64_t n_rows,
+                                  int slices) {
+  constexpr int outputs = tiles * 128;
+  for (int i = static_cast<int>(threadIdx.x); i < outputs; i += 32 * k_slices) {
+    const std::int64_t n = n0 + i % 16, m = i / 16;  // neighbouring threads write neighbours
+    if (m >= m_rows || n >= n_rows) continue;
+    const int at = (i / 128) * 128 + (i % 16) * 8 + i / 16 % 8;
+    float sum = partial[at];
+    for (int slice = 1; slice < slices; ++slice) sum += partial[slice * outputs + at];
+    out[m * n_rows + n] = end(sum, m, n, n_rows);
+  }
+}
+
+/// Writes the fragment of a warp to its place in `partial`.
+template <int tiles>
+__device__ inline void keep_slice(float* partial, const float (&d)[tiles][4], int slice, int lane) {
+  UNROLL
+  for (int tile = 0; tile < tiles; ++tile) UNROLL
+  for (int i = 0; i < 4; ++i)
+    partial[(slice * tiles + tile) * 128 + (lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] =
+        d[tile][i];
+}
+
+inline constexpr int gemv_bf16_threads = 32 * k_slices;
+
+template <int tiles, class W>
+__global__ void __launch_bounds__(gemv_bf16_threads)
+    gemv_bf16_kernel(float* out, const bf16_t* x, const W* weights, LinearEnd end,
+                     std::int64_t m_rows, std::int64_t n_rows, std::int64_t k_width, bool whole) {
+  SHARED_ARRAY(float, partial, k_slices* tiles * 128);
+  constexpr int ahead = tiles == 1 ? 4 : 2;  // units that are read before they are used
+  const int lane = static_cast<int>(threadIdx.x % 32), slice = static_cast<int>(threadIdx.x / 32);
+  const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x) * 16,
+                     padded = rounded_width(k_width);
+  const std::int64_t n = n0 + lane / 4;
+  const W* low_row = weights + (n < n_rows ? n : n_rows - 1) * k_width;
+  const W* high_row = weights + (n + 8 < n_rows ? n + 8 : n_rows - 1) * k_width;
+  const std::int64_t width = slice_width(k_width), begin = slice * width;
+  const std::int64_t end_of_slice = begin + width < padded ? begin + width : padded;
+  float d[tiles][4] = {};
+  for (std::int64_t k0 = begin; k0 < end_of_slice; k0 += k_unit * ahead) {
+    uint4 low[ahead], high[ahead], xs[ahead][tiles];
+    UNROLL
+    for (int unit = 0; unit < ahead; ++unit) {
+      const std::int64_t k = k0 + k_unit * unit + lane % 4 * 8;
+      if (k >= end_of_slice) continue;
+      low[unit] = load_bf16x8(low_row + k, k_width - k, whole);
+      high[unit] = load_bf16x8(high_row + k, k_width - k, whole);
+      UNROLL
+      for (int tile = 0; tile < tiles; ++tile) {
+        const std::int64_t m = 8 * tile + lane / 4;
+        xs[unit][tile] = load_bf16x8(x + m * padded + k, m < m_rows ? 8 : 0, true);
+      }
+    }
+    UNROLL
+    for (int unit = 0; unit < ahead; ++unit) {
+      if (k0 + k_unit * unit >= end_of_slice) break;
+      UNROLL
+      for (int tile = 0; tile < tiles; ++tile)
+        multiply_unit(d[tile], low[unit], high[unit], xs[unit][tile]);
+    }
+  }
+  keep_slice<tiles>(partial, d, slice, lane);
+  __syncthreads();
+  add_slices<tiles>(out, partial, end, n0, m_rows, n_rows,
+                    static_cast<int>(ceil_div(padded, width)));
+}
+
+}  // namespace idefics::inline v0::cuda

@@ -1,0 +1,148 @@
+// The CUDA kernels of linear layers, run on the CPU by tests/support/cuda_on_cpu/.
+#include "cuda/linear.cuh"
+
+#include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/backend/reference/linear.hpp>
+
+#include "support/cuda_kernels.hpp"
+
+using namespace idefics;
+using namespace testing;
+
+namespace {
+
+struct Product {
+  Tensor x, weight, bias, residual;  // [M,K], [N,K], [N] or empty, [M,N] or empty
+
+  std::int64_t m() const { return x.dim(0); }
+  std::int64_t n() const { return weight.dim(0); }
+  std::int64_t k() const { return x.dim(1); }
+  cuda::LinearEnd end() const { return {floats(bias), residual ? data(residual) : nullptr}; }
+  Product rows(std::int64_t begin, std::int64_t end) const {
+    return {x.slice(begin, end), weight, bias, residual ? residual.slice(begin, end) : Tensor()};
+  }
+};
+
+/// `make(count, seed)` gives the values; the weights lie `offset` bytes behind a cache line.
+template <class Make>
+Product product(std::int64_t m, std::int64_t n, std::int64_t k, DType dtype, const Make& make,
+                std::size_t offset = 0, bool ends = true) {
+  return {tensor({m, k}, make(m * k, 1)), stored(dtype, {n, k}, make(n * k, 2), offset),
+          ends ? stored(dtype, {n}, make(n, 3), 2) : Tensor(),
+          ends ? tensor({m, n}, make(m * n, 4)) : Tensor()};
+}
+Values some_integers(std::int64_t count, unsigned seed) { return integers(count, 8, seed); }
+Values some_normals(std::int64_t count, unsigned seed) { return normals(count, seed); }
+
+Tensor f32_order(const Product& p) {
+  return cuda_result({p.m(), p.n()}, [&](float* out) {
+    cuda::linear_f32(nullptr, out, data(p.x), floats(p.weight), p.end(), p.m(), p.n(), p.k());
+  });
+}
+
+/// Scratch for the rows of x in bf16.
+Tensor rounded_rows(const Product& p) {
+  return Tensor::empty(DType::bf16, {p.m(), cuda::rounded_width(p.k())});
+}
+
+Tensor bf16_order(const Product& p) {
+  return cuda_result({p.m(), p.n()}, [&](float* out) {
+    Tensor rounded = rounded_rows(p);
+    cuda::linear_bf16(nullptr, out, data(p.x), rounded.as_mutable<bf16_t>().data(),
+                      floats(p.weight), p.end(), p.m(), p.n(), p.k());
+  });
+}
+
+/// The kernel for many rows with a tile of this kind, on any number of rows.
+template <class Tile>
+Tensor bf16_tiles(const Product& p) {
+  return cuda_result({p.m(), p.n()}, [&](float* out) {
+    Tensor rounded = rounded_rows(p);
+    bf16_t* const x = rounded.as_mutable<bf16_t>().data();
+    cuda::round_rows(nullptr, x, data(p.x), p.m(), p.k());
+    cuda::with_float_type(floats(p.weight), [&](const auto* w) {
+      cuda::detail::launch_gemm_bf16<Tile>(nullptr, out, x, w, p.end(), p.m(), p.n(), p.k());
+    });
+  });
+}
+
+Tensor expected(const Product& p, Compute compute) {
+  Tensor out = Tensor::empty(DType::f32, {p.m(), p.n()});
+  reference::linear(out, p.x, {p.weight, {}}, p.bias, compute);
+  if (p.residual) {
+    const auto sums = out.as_mutable<float>();
+    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += p.residual.as<float>()[i];
+  }
+  return out;
+}
+
+/// How far element i may lie from the exact value.
+double bound(const Product& p, Compute compute, std::int64_t i) {
+  const std::int64_t m = i / p.n(), n = i % p.n();
+  const Eigen::VectorXd x = reference::factors(p.x, m, p.k(), compute);
+  const Eigen::VectorXd w = reference::factors(p.weight, n, p.k(), compute);
+  const double ends =
+      p.bias ? std::abs(reference::value(p.bias, n)) + std::abs(reference::value(p.residual, i))
+             : 0.0;
+  return tolerance(p.k() + 2, x.cwiseAbs().dot(w.cwiseAbs()) + ends, compute);
+}
+
+constexpr std::int64_t odd_widths[] = {1, 5, 16, 33, 100};
+
+}  // namespace
+
+TEST_CASE("CUDA linear in the f32 order gives the bits of the CPU backend") {
+  const auto cpu = make_cpu_backend();
+  for (const DType dtype : weight_dtypes)
+    for (const std::int64_t k : odd_widths)
+      for (const std::int64_t m : {1, 2, 3, 8, 9, 35})
+        for (const std::size_t offset : {0u, 2u}) {
+          INFO(name_of(dtype) << " K " << k << " M " << m << " offset " << offset);
+          if (dtype == DType::f32 && offset != 0) continue;
+          const Product p = product(m, 19, k, dtype, some_normals, offset, false);
+          const Tensor same = Tensor::empty(DType::f32, {m, 19});
+          cpu->linear(same, p.x, {p.weight, {}}, {}, Compute::f32);
+          CHECK(different_bits(f32_order(p), same) == "");
+        }
+}
+
+TEST_CASE("CUDA linear is exact on whole numbers, with bias and residual") {
+  for (const DType dtype : weight_dtypes)
+    for (const std::int64_t k : {7, 64, 200})
+      for (const std::int64_t m : {1, 3, 17}) {
+        INFO(name_of(dtype) << " K " << k << " M " << m);
+        const Product p = product(m, 21, k, dtype, some_integers);
+        CHECK(different_bits(f32_order(p), expected(p, Compute::f32)) == "");
+        CHECK(different_bits(bf16_order(p), expected(p, Compute::bf16)) == "");
+      }
+}
+
+TEST_CASE("CUDA linear in the bf16 order is the reference's within rounding") {
+  for (const DType dtype : weight_dtypes)
+    for (const std::int64_t k : {1, 8, 63, 72, 520, 1030})
+      for (const std::int64_t m : {1, 9, 20}) {
+        INFO(name_of(dtype) << " K " << k << " M " << m);
+        const Product p = product(m, 18, k, dtype, some_normals, k == 72 ? 2 : 0);
+        CHECK(beyond(bf16_order(p), expected(p, Compute::bf16),
+                     [&](std::int64_t i) { return bound(p, Compute::bf16, i); }) == "");
+      }
+}
+
+TEST_CASE("CUDA linear in the bf16 order does not notice how rows are grouped, nor its tiles") {
+  for (const std::int64_t k : {72, 600}) {
+    const Product p = product(20, 35, k, DType::bf16, some_normals);
+    const Tensor all = bf16_order(p);
+    CHECK(different_bits(bf16_tiles<cuda::GemmTile<128, 128, 64, 32>>(p), all) == "");
+    for (const std::int64_t most : {1, 7, 8, 11}) {
+      const Tensor some = bf16_order(p.rows(20 - most, 20));
+      CHECK(different_bits(some, all.slice(20 - most, 20)) == "");
+    }
+  }
+}
+
+TEST_CASE("CUDA linear in the f32 order does not notice how rows are grouped") {
+  const Product p = product(12, 35, 70, DType::f16, some_normals);
+  const Tensor all = f32_order(p);
+  for (const std::int64_t most : {1, 2, 5})
+    CHECK(different_bits(f32_order(p.rows(12 - most, 12)), all.slice(12 - most, 12)) == "");
+}
