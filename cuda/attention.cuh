@@ -1,0 +1,64 @@
+// Attention: softmax(q k^T * scale) v per head, over keys that the caller names.
+//
+//   score[j]  = scale * sum_e q[e] k[j,e]            over the keys that the query sees
+//   p[j]      = exp(score[j] - max) / sum_j exp(score[j] - max)
+//   out[e]    = sum_j p[j] v[j,e]                    zero for a query that sees no key
+//
+// q, out f32 [M,H,E]; k, v f32 [J,H,E]. The order (docs/determinism.md), whoever works it out:
+//
+//   chunks    the keys of a query, in their order, in chunks of 64 from the first on
+//   score     8 lanes over E, lane t takes e = 4 t .. 4 t + 3, then 32 further on, …; tree; times scale
+//   chunk     its largest score m; p = exp(score - m); l = sum of p[i] + p[i + 32], by a tree;
+//             o = one chain over its keys
+//   merged    chunks in their order: M' = max(M, m), L' = L exp(M - M') + l exp(m - M'), O likewise
+//   out       O / L
+//
+// So the chunks of one query may be worked on at once (attention_decode.cuh) or one after the other
+// (attention_prefill.cuh), and a prompt may be cut anywhere: the bits are the same.
+#pragma once
+
+#include <vector>
+
+#include "attention_decode.cuh"
+#include "attention_prefill.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// Queries of a tile for heads of this width: one where heads are too wide for the tiles of prompts.
+constexpr std::int64_t attention_tile_queries(std::int64_t head_width) {
+  return head_width <= attention_widest ? attention_queries : 1;
+}
+
+/// The tiles of all segments (core's AttentionSegment), of up to `most` queries each. Their lists of
+/// key rows lie behind each other.
+template <class Segments>
+std::vector<AttentionTile> attention_tiles(const Segments& segments, std::int64_t most) {
+  std::vector<AttentionTile> tiles;
+  std::int64_t list = 0;
+  for (const auto& s : segments) {
+    const auto keys = static_cast<std::int64_t>(s.key_rows.size());
+    for (std::int64_t begin = s.query_begin; begin < s.query_end; begin += most) {
+      const std::int64_t end = begin + most < s.query_end ? begin + most : s.query_end;
+      const std::int64_t seen = s.causal ? keys - (s.query_end - end) : keys;
+      tiles.push_back({static_cast<std::int32_t>(begin), static_cast<std::int32_t>(end - begin),
+                       static_cast<std::int32_t>(list), static_cast<std::int32_t>(seen), s.causal});
+    }
+    list += keys;
+  }
+  return tiles;
+}
+
+/// Attention of `tiles` tiles, whose widest segment has `most_keys` keys. `scratch` is for tiles of one
+/// query: [attention_scratch(...)] floats. All pointers are to device memory; q and out [M,H,E], k and v
+/// [J,H,E]; whoever calls has checked the rows.
+inline void attention(cudaStream_t stream, float* out, const AttentionOperands& operands,
+                      const AttentionTile* tiles, std::int64_t count, bool single_queries,
+                      std::int64_t most_keys, float* scratch) {
+  if (count == 0 || operands.heads == 0) return;
+  if (single_queries)
+    attention_decode(stream, out, operands, tiles, count, most_keys, scratch);
+  else
+    attention_prefill(stream, out, operands, tiles, count);
+}
+
+}  // namespace idefics::inline v0::cuda

@@ -1,0 +1,163 @@
+// Attention of single queries: a block for each chunk of keys, then one that merges the chunks.
+//
+//   grid    chunks of 64 keys x heads x queries     a block without keys returns at once, so that the
+//                                                   grid of a recorded step need not know their number
+//   scores  16 groups of 8 lanes, 4 keys each: a group reads 128 bytes of a key at a time
+//   output  a thread for each element of E: rows of v are read whole, 8 ahead
+//
+// Bound: the bytes of k and v.
+#pragma once
+
+#include "attention_tile.cuh"
+
+namespace idefics::inline v0::cuda {
+
+inline constexpr int attention_decode_threads = 128;
+
+/// Floats of scratch for queries that see up to `keys` keys: m, l and o [E] of each chunk.
+constexpr std::int64_t attention_scratch(std::int64_t queries, std::int64_t heads,
+                                         std::int64_t width, std::int64_t keys) {
+  return queries * heads * ceil_div(keys, attention_chunk) * (width + 2);
+}
+
+/// Scores of up to four keys, `rows` apart by 16 keys, in each lane of a group of 8.
+__device__ inline void attention_scores(float (&sums)[4], const AttentionOperands& o,
+                                        std::int64_t query, const std::int64_t (&keys)[4],
+                                        bool quads) {
+  for (int e = static_cast<int>(threadIdx.x % 8) * 4; e < o.width; e += 32) {
+    float q[4], k[4][4];
+    load_quad(q, o.q + query + e, o.width - e, quads);
+    UNROLL
+    for (int r = 0; r < 4; ++r) load_quad(k[r], o.k + keys[r] + e, o.width - e, quads);
+    UNROLL
+    for (int r = 0; r < 4; ++r)
+      for (int i = 0; i < 4; ++i) sums[r] = fmaf(q[i], k[r][i], sums[r]);
+  }
+  UNROLL
+  for (int r = 0; r < 4; ++r) sums[r] = lane_sum<8>(sums[r]) * o.scale;
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(attention_decode_threads)
+    attention_decode_kernel(float* scratch, AttentionOperands o, const Tile* tiles, bool quads) {
+  SHARED_ARRAY(float, p, attention_chunk);
+  SHARED_ARRAY(std::int32_t, rows, attention_chunk);
+  const Tile tile = tiles[blockIdx.z];
+  const int thread = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.y);
+  const int begin = static_cast<int>(blockIdx.x) * attention_chunk, left = tile.visible(0) - begin;
+  const int n = left < attention_chunk ? left : attention_chunk;
+  if (n <= 0) return;
+  if (thread < attention_chunk)
+    rows[thread] = o.key_rows[tile.key_list + begin + (thread < n ? thread : n - 1)];
+  __syncthreads();
+
+  float sums[4] = {};
+  std::int64_t keys[4];
+  for (int r = 0; r < 4; ++r) keys[r] = o.head_of_row(rows[thread / 8 + 16 * r], head);
+  attention_scores(sums, o, o.head_of_row(tile.query, head), keys, quads);
+  if (thread % 8 == 0)
+    for (int r = 0; r < 4; ++r) {
+      const int key = thread / 8 + 16 * r;
+      p[key] = key < n ? sums[r] : -INFINITY;
+    }
+  __syncthreads();
+
+  const std::int64_t part = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+  float* const to = scratch + part * (o.width + 2);
+  if (thread < 32) {
+    float first = p[thread], second = p[thread + 32];
+    const float2 state = chunk_softmax(first, second);
+    p[thread] = first, p[thread + 32] = second;
+    if (thread == 0) to[0] = state.x, to[1] = state.y;
+  }
+  __syncthreads();
+
+  for (int e = thread; e < o.width; e += attention_decode_threads) {
+    float sum = 0;
+    UNROLL_BY(8)
+    for (int j = 0; j < n; ++j) sum = fmaf(p[j], o.v[o.head_of_row(rows[j], head) + e], sum);
+    to[2 + e] = sum;
+  }
+}
+
+/// Merges the chunks of a query and head, whose number is `chunks` at most.
+template <class Tile>
+__global__ void __launch_bounds__(attention_decode_threads)
+    attention_merge_kernel(float* out, const float* scratch, const Tile* tiles, int heads,
+                           int width, int chunks) {
+  const Tile tile = tiles[blockIdx.y];
+  const int head = static_cast<int>(blockIdx.x);
+  const float* const parts =
+      scratch + (std::int64_t{blockIdx.y} * heads + head) * chunks * (width + 2);
+  const int used = (tile.visible(0) + attention_chunk - 1) / attention_chunk;
+  for (int e = static_cast<int>(threadIdx.x); e < width; e += attention_decode_threads) {
+    SoftmaxState state;
+    float sum = 0;
+    UNROLL_BY(4)
+    for (int chunk = 0; chunk < used; ++chunk) {
+      const float* const part = parts + chunk * (width + 2);
+      const auto factors = state.merge(part[0], part[1]);
+      sum = fmaf(sum, factors.old, part[2 + e] * factors.next);
+    }
+    out[(std::int64_t{tile.query} * heads + head) * width + e] = used == 0 ? 0.0f : sum / state.sum;
+  }
+}
+
+/// Tiles of one query each, none of which sees more than `most_keys` keys.
+inline void attention_decode(cudaStream_t stream, float* out, const AttentionOperands& operands,
+                             const AttentionTile* tiles, std::int64_t count, std::int64_t most_keys,
+                             float* scratch) {
+  const auto chunks = static_cast<unsigned>(ceil_div(most_keys, attention_chunk));
+  const auto heads = static_cast<unsigned>(operands.heads), queries = static_cast<unsigned>(count);
+  launch(stream, dim3(chunks, heads, queries), attention_decode_threads, 0,
+         attention_decode_kernel<AttentionTile>, scratch, operands, tiles, operands.quads());
+  launch(stream, dim3(heads, queries), attention_decode_threads, 0,
+         attention_merge_kernel<AttentionTile>, out, scratch, tiles, operands.heads, operands.width,
+         static_cast<int>(chunks));
+}
+
+/// The weights of single queries, out [R,H,room]: zeros behind the keys that a query sees.
+template <class Tile>
+__global__ void __launch_bounds__(attention_decode_threads)
+    attention_weights_kernel(float* out, AttentionOperands o, const Tile* tiles, int room,
+                             bool quads) {
+  SHARED_ARRAY(float, of_warp, 4);
+  const Tile tile = tiles[blockIdx.x];
+  const int thread = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.y);
+  const int visible = tile.visible(0);
+  float* const to = out + (std::int64_t{blockIdx.x} * o.heads + head) * room;
+  for (int begin = 0; begin < visible; begin += attention_chunk) {
+    float sums[4] = {};
+    std::int64_t keys[4];
+    for (int r = 0; r < 4; ++r) {
+      const int key = begin + thread / 8 + 16 * r;
+      keys[r] =
+          o.head_of_row(o.key_rows[tile.key_list + (key < visible ? key : visible - 1)], head);
+    }
+    attention_scores(sums, o, o.head_of_row(tile.query, head), keys, quads);
+    for (int r = 0; r < 4; ++r)
+      if (const int key = begin + thread / 8 + 16 * r; thread % 8 == 0 && key < visible)
+        to[key] = sums[r];
+  }
+  __syncthreads();
+  float largest = -INFINITY, sum = 0;
+  for (int j = thread; j < visible; j += attention_decode_threads) largest = fmaxf(largest, to[j]);
+  largest = block_max<4>(largest, of_warp);
+  for (int j = thread; j < visible; j += attention_decode_threads) {
+    to[j] = expf(to[j] - largest);
+    sum += to[j];
+  }
+  sum = block_sum<4>(sum, of_warp);
+  for (int j = thread; j < room; j += attention_decode_threads)
+    to[j] = j < visible ? to[j] / sum : 0.0f;
+}
+
+/// `tiles` are of one query each, in the order of the rows of out [count,H,room].
+inline void attention_weights(cudaStream_t stream, float* out, const AttentionOperands& operands,
+                              const AttentionTile* tiles, std::int64_t count, std::int64_t room) {
+  launch(stream, dim3(static_cast<unsigned>(count), static_cast<unsigned>(operands.heads)),
+         attention_decode_threads, 0, attention_weights_kernel<AttentionTile>, out, operands, tiles,
+         static_cast<int>(room), operands.quads());
+}
+
+}  // namespace idefics::inline v0::cuda

@@ -1,0 +1,193 @@
+// Attention of many queries: a block owns up to 32 queries of a segment in one head, and passes over
+// their keys in chunks of 64, each softmax merged into what came before (FlashAttention, Dao et al.
+// 2022, with the fixed chunks of attention.cuh).
+//
+//        shared                                 256 threads
+//   q   [32][E + 4]     ┐ scores [32][64]       32 groups of 8 lanes over E: each 4 queries x 8 keys,
+//   k   [64][E + 4]     ┘                       32 products for 12 values read
+//   p   [64][32 + 4]    ┐ output [32][E]        warp w has queries 4 w .. 4 w + 3, a lane 4 of E:
+//   v   [64][E + 4]     ┘                       16 products for 8 values read
+//
+// The values of a chunk arrive (cp.async) while its scores are worked out, the next keys while its
+// output is. Bound: the f32 peak; the products are f32 because keys and values are.
+#pragma once
+
+#include "attention_tile.cuh"
+#include "instructions.cuh"
+
+namespace idefics::inline v0::cuda {
+
+inline constexpr int attention_queries = 32;  // of a tile
+inline constexpr int attention_widest = 128;  // E of a head that fits
+inline constexpr int attention_prefill_threads = 256;
+inline constexpr int attention_score_pitch = attention_queries + 1;
+inline constexpr int attention_p_pitch = attention_queries + 4;
+
+/// A row in shared memory: E in whole lanes of 32, and four banks on, so that rows begin apart.
+constexpr __host__ __device__ int attention_pitch(int width) { return (width + 31) / 32 * 32 + 4; }
+
+constexpr std::size_t attention_prefill_shared(int width) {
+  const int floats = (attention_queries + 2 * attention_chunk) * attention_pitch(width) +
+                     attention_chunk * (attention_score_pitch + attention_p_pitch);
+  return sizeof(float) * static_cast<std::size_t>(floats);
+}
+
+/// Begins to bring `count` rows of one head into shared memory; what lies behind E is zero. row(i) is
+/// where row i begins.
+template <class Row>
+__device__ inline void attention_bring(float* to, const float* from, int count, int width,
+                                       bool quads, const Row& row) {
+  const int pitch = attention_pitch(width), quads_of_row = (pitch - 4) / 4;
+  for (int i = static_cast<int>(threadIdx.x); i < count * quads_of_row;
+       i += attention_prefill_threads) {
+    const int r = i / quads_of_row, e = i % quads_of_row * 4;
+    if (quads && e < width) {
+      cp_async16(to + r * pitch + e, from + row(r) + e);
+    } else {
+      float v[4];
+      load_quad(v, from + row(r) + e, width - e, false);
+      store_vector(to + r * pitch + e, make_float4(v[0], v[1], v[2], v[3]));
+    }
+  }
+  cp_async_commit();
+}
+
+/// scores[key][query] of a chunk, in shared memory. A group of 8 lanes has queries g % 4 + 4 a and keys
+/// g / 4 + 8 b, a and b < 8, half of the queries at a time.
+__device__ inline void attention_score_tile(float* scores, const float* q, const float* k,
+                                            int width, float scale) {
+  const int pitch = attention_pitch(width), lane = static_cast<int>(threadIdx.x % 8);
+  const int group = static_cast<int>(threadIdx.x / 8), first_k = group / 4;
+  UNROLL_BY(1)
+  for (int first_q = group % 4; first_q < attention_queries; first_q += 16) {
+    float sums[32] = {};
+    for (int e = 4 * lane; e < pitch - 4; e += 32) {
+      float4 qs[4];
+      UNROLL
+      for (int a = 0; a < 4; ++a) qs[a] = load_vector<float4>(q + (first_q + 4 * a) * pitch + e);
+      UNROLL
+      for (int b = 0; b < 8; ++b) {
+        const float4 key = load_vector<float4>(k + (first_k + 8 * b) * pitch + e);
+        UNROLL
+        for (int a = 0; a < 4; ++a) {
+          float& sum = sums[8 * a + b];
+          sum = fmaf(qs[a].x, key.x, sum), sum = fmaf(qs[a].y, key.y, sum);
+          sum = fmaf(qs[a].z, key.z, sum), sum = fmaf(qs[a].w, key.w, sum);
+        }
+      }
+    }
+    scatter_sums<8, 32>(sums);  // of 8 a + b, lane t has 4 t .. 4 t + 3
+    UNROLL
+    for (int i = 0; i < 4; ++i)
+      scores[(first_k + 8 * (lane % 2 * 4 + i)) * attention_score_pitch + first_q + lane / 2 * 4] =
+          sums[i] * scale;
+  }
+}
+
+/// o[4][4] += p v of a chunk, for the four queries of a warp that see n[i] of its keys, in order.
+__device__ inline void attention_mix(float (&o)[4][4], const float* p, const float* v, int pitch,
+                                     const int (&n)[4]) {
+  const int first = static_cast<int>(threadIdx.x / 32 * 4);
+  const int e = static_cast<int>(threadIdx.x % 32 * 4);
+  if (e >= pitch - 4) return;
+  const int most = n[0] > n[3] ? n[0] : n[3];  // causal: n[3]; behind the last query: n[0]
+  const int second = n[1] > n[2] ? n[1] : n[2], all = most > second ? most : second;
+  UNROLL_BY(4)
+  for (int j = 0; j < all; ++j) {
+    const float4 value = load_vector<float4>(v + j * pitch + e);
+    const float4 weight = load_vector<float4>(p + j * attention_p_pitch + first);
+    const float weights[4] = {weight.x, weight.y, weight.z, weight.w};
+    UNROLL
+    for (int i = 0; i < 4; ++i) {
+      if (j >= n[i]) continue;
+      o[i][0] = fmaf(weights[i], value.x, o[i][0]), o[i][1] = fmaf(weights[i], value.y, o[i][1]);
+      o[i][2] = fmaf(weights[i], value.z, o[i][2]), o[i][3] = fmaf(weights[i], value.w, o[i][3]);
+    }
+  }
+}
+
+/// The exponentials of a chunk, from scores to p, for the four queries of a warp; merges their states.
+__device__ inline void attention_softmax(float* p, const float* scores, SoftmaxState (&states)[4],
+                                         SoftmaxState::Factors (&factors)[4], const int (&n)[4]) {
+  const int first = static_cast<int>(threadIdx.x / 32 * 4),
+            lane = static_cast<int>(threadIdx.x % 32);
+  float low[4], high[4];
+  UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const float* const of_query = scores + first + i;
+    low[i] = lane < n[i] ? of_query[lane * attention_score_pitch] : -INFINITY;
+    high[i] = lane + 32 < n[i] ? of_query[(lane + 32) * attention_score_pitch] : -INFINITY;
+    const float2 state = chunk_softmax(low[i], high[i]);
+    if (n[i] > 0) factors[i] = states[i].merge(state.x, state.y);
+  }
+  store_vector(p + lane * attention_p_pitch + first, make_float4(low[0], low[1], low[2], low[3]));
+  store_vector(p + (lane + 32) * attention_p_pitch + first,
+               make_float4(high[0], high[1], high[2], high[3]));
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(attention_prefill_threads, 2)
+    attention_prefill_kernel(float* out, AttentionOperands o, const Tile* tiles, bool quads) {
+  const Tile tile = tiles[blockIdx.x];
+  const int head = static_cast<int>(blockIdx.y), pitch = attention_pitch(o.width);
+  const int first = static_cast<int>(threadIdx.x / 32 * 4),
+            e = static_cast<int>(threadIdx.x % 32 * 4);
+  float* const q = dynamic_shared<float>();
+  float* const k = q + attention_queries * pitch;
+  float* const v = k + attention_chunk * pitch;
+  float* const p = v + attention_chunk * pitch;
+  float* const scores = p + attention_chunk * attention_p_pitch;
+  const int most = tile.visible(tile.queries - 1);
+  const auto bring_keys = [&](float* to, const float* from, int begin) {
+    const int count = most - begin < attention_chunk ? most - begin : attention_chunk;
+    attention_bring(to, from, count, o.width, quads, [&](int r) {
+      return o.head_of_row(o.key_rows[tile.key_list + begin + r], head);
+    });
+  };
+  attention_bring(q, o.q, tile.queries, o.width, quads,
+                  [&](int r) { return o.head_of_row(tile.query + r, head); });
+  if (most > 0) bring_keys(k, o.k, 0);
+  float sums[4][4] = {};
+  SoftmaxState states[4];
+  for (int begin = 0; begin < most; begin += attention_chunk) {
+    cp_async_wait<0>();
+    __syncthreads();  // the keys have arrived; the values of the chunk before have been used
+    bring_keys(v, o.v, begin);
+    attention_score_tile(scores, q, k, o.width, o.scale);
+    cp_async_wait<0>();
+    __syncthreads();  // scores and values are there, the keys have been used
+    if (begin + attention_chunk < most) bring_keys(k, o.k, begin + attention_chunk);
+    int n[4];
+    for (int i = 0; i < 4; ++i)
+      n[i] = first + i < tile.queries ? tile.visible(first + i) - begin : 0;
+    for (int& seen : n) seen = seen < attention_chunk ? seen : attention_chunk;
+    SoftmaxState::Factors factors[4];
+    attention_softmax(p, scores, states, factors, n);
+    __syncwarp();
+    float mixed[4][4] = {};
+    attention_mix(mixed, p, v, pitch, n);
+    UNROLL
+    for (int i = 0; i < 4; ++i)
+      for (int c = 0; c < 4; ++c)
+        if (n[i] > 0) sums[i][c] = fmaf(sums[i][c], factors[i].old, mixed[i][c] * factors[i].next);
+  }
+  cp_async_wait<0>();
+  UNROLL
+  for (int i = 0; i < 4; ++i) {
+    if (first + i >= tile.queries) continue;
+    float* const to = out + o.head_of_row(tile.query + first + i, head);
+    for (int c = 0; c < 4; ++c)
+      if (e + c < o.width)
+        to[e + c] = tile.visible(first + i) == 0 ? 0.0f : sums[i][c] / states[i].sum;
+  }
+}
+
+/// Tiles of up to 32 queries; E up to 128.
+inline void attention_prefill(cudaStream_t stream, float* out, const AttentionOperands& operands,
+                              const AttentionTile* tiles, std::int64_t count) {
+  launch(stream, dim3(static_cast<unsigned>(count), static_cast<unsigned>(operands.heads)),
+         attention_prefill_threads, attention_prefill_shared(operands.width),
+         attention_prefill_kernel<AttentionTile>, out, operands, tiles, operands.quads());
+}
+
+}  // namespace idefics::inline v0::cuda

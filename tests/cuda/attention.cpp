@@ -1,0 +1,174 @@
+// The CUDA kernels of attention, run on the CPU by tests/support/cuda_on_cpu/.
+#include "cuda/attention.cuh"
+
+#include <numeric>
+
+#include <idefics/backend/reference/attention.hpp>
+
+#include "support/cuda_kernels.hpp"
+
+using namespace idefics;
+using namespace testing;
+
+namespace {
+
+using Rows = std::vector<std::int32_t>;
+using Segments = std::vector<AttentionSegment>;
+
+struct Heads {
+  Tensor q, k, v;  // [M,H,E], [J,H,E], [J,H,E]
+  float scale = 0.125f;
+};
+
+Heads random_heads(std::int64_t m, std::int64_t j, std::int64_t heads, std::int64_t width) {
+  return {tensor({m, heads, width}, normals(m * heads * width, 1)),
+          tensor({j, heads, width}, normals(j * heads * width, 2)),
+          tensor({j, heads, width}, normals(j * heads * width, 3))};
+}
+
+Rows some_rows(std::int64_t count, std::int64_t pool, unsigned seed) {
+  Rows rows(static_cast<std::size_t>(pool));
+  std::iota(rows.begin(), rows.end(), 0);
+  std::ranges::shuffle(rows, std::mt19937(seed));
+  rows.resize(static_cast<std::size_t>(count));
+  return rows;
+}
+
+Rows lists_of(const Segments& segments) {
+  Rows all;
+  for (const AttentionSegment& s : segments)
+    all.insert(all.end(), s.key_rows.begin(), s.key_rows.end());
+  return all;
+}
+
+cuda::AttentionOperands operands(const Heads& h, const Rows& lists) {
+  return {data(h.q),
+          data(h.k),
+          data(h.v),
+          lists.data(),
+          static_cast<int>(h.q.dim(1)),
+          static_cast<int>(h.q.dim(2)),
+          h.scale};
+}
+
+/// `most` queries of a tile; 1 takes the kernels of decoding.
+Tensor attend(const Heads& h, const Segments& segments, std::int64_t most, std::size_t offset = 0) {
+  const Rows lists = lists_of(segments);
+  const Heads at{moved(h.q, offset), moved(h.k, offset), moved(h.v, offset), h.scale};
+  const auto tiles = cuda::attention_tiles(segments, most);
+  const auto count = static_cast<std::int64_t>(tiles.size());
+  std::int64_t keys = 0;
+  for (const AttentionSegment& s : segments)
+    keys = std::max(keys, static_cast<std::int64_t>(s.key_rows.size()));
+  return cuda_result(
+      h.q.shape(),
+      [&](float* out) {
+        std::vector<float> scratch(
+            static_cast<std::size_t>(cuda::attention_scratch(count, h.q.dim(1), h.q.dim(2), keys)));
+        cuda::attention(nullptr, out, operands(at, lists), tiles.data(), count, most == 1, keys,
+                        scratch.data());
+      },
+      {}, offset);
+}
+
+/// A score is wrong by rounding of E products, and an exponential amplifies that by its own size.
+double bound(const Heads& h, std::int64_t keys) {
+  const auto largest = [](const Tensor& t) {
+    double most = 0.0;
+    for (const float x : t.as<float>()) most = std::max(most, std::abs(static_cast<double>(x)));
+    return most;
+  };
+  const double score =
+      static_cast<double>(h.scale) * static_cast<double>(h.q.dim(2)) * largest(h.q) * largest(h.k);
+  return tolerance(h.q.dim(2) + keys, (1.0 + 2.0 * score) * largest(h.v));
+}
+
+}  // namespace
+
+TEST_CASE("CUDA attention is the reference's within rounding, for prompts and single queries") {
+  struct Sizes {
+    std::int64_t queries, keys, heads, width;
+  };
+  for (const Sizes& s :
+       {Sizes{1, 1, 1, 1}, Sizes{2, 15, 2, 7}, Sizes{5, 64, 1, 8}, Sizes{3, 65, 3, 20},
+        Sizes{33, 40, 2, 32}, Sizes{34, 130, 1, 80}, Sizes{4, 200, 2, 128}})
+    for (const bool causal : {false, true}) {
+      INFO("M " << s.queries << " keys " << s.keys << " H " << s.heads << " E " << s.width
+                << (causal ? " causal" : ""));
+      const Heads h = random_heads(s.queries, s.keys + 3, s.heads, s.width);
+      const Rows rows = some_rows(s.keys, s.keys + 3, 5);
+      const Segments segments{{0, s.queries, rows, causal}};
+      Tensor expected = Tensor::empty(DType::f32, h.q.shape());
+      reference::attention(expected, h.q, h.k, h.v, segments, h.scale);
+      const Tensor result = attend(h, segments, cuda::attention_queries);
+      CHECK(beyond(result, expected, [&](std::int64_t) { return bound(h, s.keys); }) == "");
+      if (s.queries <= 5) CHECK(different_bits(attend(h, segments, 1), result) == "");
+    }
+}
+
+TEST_CASE("CUDA attention of heads that are too wide for tiles goes query by query") {
+  CHECK(cuda::attention_tile_queries(128) == 32);
+  CHECK(cuda::attention_tile_queries(129) == 1);
+  const Heads h = random_heads(2, 70, 1, 130);
+  const Rows rows = some_rows(70, 70, 5);
+  const Segments segments{{0, 2, rows, true}};
+  Tensor expected = Tensor::empty(DType::f32, h.q.shape());
+  reference::attention(expected, h.q, h.k, h.v, segments, h.scale);
+  CHECK(beyond(attend(h, segments, 1), expected, [&](std::int64_t) { return bound(h, 70); }) == "");
+}
+
+TEST_CASE("CUDA attention: a prompt may be cut anywhere, and the batch changes no bit") {
+  const std::int64_t queries = 37, keys = 70;
+  const Heads h = random_heads(queries, keys, 2, 24);
+  const Rows rows = some_rows(keys, keys, 7);
+  const std::span<const std::int32_t> all(rows);
+  const Tensor whole = attend(h, {{0, queries, all, true}}, cuda::attention_queries);
+  for (const std::int64_t cut : {1, 20, 36}) {
+    INFO("cut at " << cut);
+    const auto early = all.first(static_cast<std::size_t>(keys - (queries - cut)));
+    const Segments parts{{0, cut, early, true}, {cut, queries, all, true}};
+    CHECK(different_bits(attend(h, parts, cuda::attention_queries), whole) == "");
+  }
+  for (const std::size_t offset : {1u, 2u})
+    CHECK(different_bits(attend(h, {{0, queries, all, true}}, cuda::attention_queries, offset),
+                         whole) == "");
+}
+
+TEST_CASE("CUDA attention: no key gives zeros, keys of equal score are averaged exactly") {
+  for (const std::int64_t most : {std::int64_t{1}, std::int64_t{32}}) {
+    const Heads some = random_heads(5, 4, 2, 12);
+    const Rows rows{3, 0, 1};
+    const Segments segments{{0, 2, {}, false}, {2, 5, std::span(rows).first(1), true}};
+    const Tensor result = attend(some, segments, most);
+    for (const float x : result.slice(0, 4).as<float>()) CHECK(x == 0.0f);
+    CHECK(different_bits(result.slice(4, 5), some.v.slice(3, 4)) == "");
+
+    const Values v = integers(128 * 6, 100, 4);
+    const Heads equal{tensor({1, 1, 6}, Values(6, 0.0f)), tensor({128, 1, 6}, normals(128 * 6, 5)),
+                      tensor({128, 1, 6}, v)};
+    const Rows every = some_rows(128, 128, 6);
+    Values mean(6, 0.0f);
+    for (std::size_t i = 0; i < v.size(); ++i) mean[i % 6] += v[i] / 128.0f;
+    CHECK(different_bits(attend(equal, {{0, 1, every}}, most), tensor({1, 1, 6}, mean)) == "");
+  }
+}
+
+TEST_CASE("CUDA attention_weights are the reference's within rounding") {
+  const Heads h = random_heads(6, 150, 2, 20);
+  const Rows first = some_rows(70, 150, 8), second = some_rows(3, 150, 9);
+  const Segments segments{{0, 4, first, true}, {4, 6, second, false}};
+  const Rows queries{5, 0, 3};
+  const std::int64_t room = 75;
+  Tensor expected = Tensor::empty(DType::f32, {3, 2, room});
+  reference::attention_weights(expected, h.q, h.k, segments, queries, h.scale);
+  const Rows lists = lists_of(segments);
+  const auto tiles = cuda::attention_tiles(segments, 1);
+  std::vector<cuda::AttentionTile> chosen;
+  for (const std::int32_t query : queries) chosen.push_back(tiles[static_cast<std::size_t>(query)]);
+  const Tensor result = cuda_result({3, 2, room}, [&](float* out) {
+    cuda::attention_weights(nullptr, out, operands(h, lists), chosen.data(), 3, room);
+  });
+  Heads ones = h;
+  ones.v = tensor({1}, {1.0f});
+  CHECK(beyond(result, expected, [&](std::int64_t) { return bound(ones, 70); }) == "");
+}
