@@ -36,6 +36,10 @@ enum cudaDeviceAttr {
 };
 inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
+struct cudaFuncAttributes {
+  int numRegs = 0;
+};
+
 struct CUstream_st {
   std::vector<std::function<void()>> work;
 };
@@ -137,7 +141,7 @@ inline cudaError_t cudaRuntimeGetVersion(int* version) {
 inline cudaError_t cudaGetDeviceCount(int* count) {
   const auto& device = cuda_on_cpu::pretended;
   *count = device.devices;
-  if (device.driver < 13000) return cudaErrorInsufficientDriver;
+  if (device.driver < 13000) return cudaErrorInsufficientDriver;  // 0: none is installed
   return device.devices == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int device) {
@@ -149,6 +153,13 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, 
            : attribute == cudaDevAttrComputeCapabilityMajor ? device.major
                                                             : device.minor;
   return cudaSuccess;
+}
+/// Kernels are there for every architecture from 8.0 to 10.0.
+template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel* /*kernel*/) {
+  *attributes = {};
+  const bool known = cuda_on_cpu::pretended.major >= 8 && cuda_on_cpu::pretended.major <= 10;
+  return known ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }
 inline cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total) {
   const auto& device = cuda_on_cpu::pretended;
