@@ -57,24 +57,22 @@ __device__ inline void bring_tile(bf16_t* tile, const W* matrix, std::int64_t fi
   }
 }
 
-/// d[n fragment][m fragment] += a step of 64 k.
+/// d[n fragment][m fragment] += unit 0 or 1 of a step.
 template <class T>
-__device__ inline void multiply_step(float (&d)[T::n_fragments][T::m_fragments][4],
-                                     const bf16_t* w_tile, const bf16_t* x_tile, int lane) {
+__device__ inline void multiply_unit_of_step(float (&d)[T::n_fragments][T::m_fragments][4],
+                                             const bf16_t* w_tile, const bf16_t* x_tile, int lane,
+                                             int unit) {
+  const int chunk = unit * 4 + lane % 4, row = lane / 4;
+  uint4 xs[T::m_fragments];
   UNROLL
-  for (int unit = 0; unit < k_step / k_unit; ++unit) {
-    const int chunk = unit * 4 + lane % 4, row = lane / 4;
-    uint4 xs[T::m_fragments];
+  for (int j = 0; j < T::m_fragments; ++j)
+    xs[j] = load_vector<uint4>(x_tile + swizzled(8 * j + row, chunk));
+  UNROLL
+  for (int i = 0; i < T::n_fragments; ++i) {
+    const uint4 low = load_vector<uint4>(w_tile + swizzled(16 * i + row, chunk));
+    const uint4 high = load_vector<uint4>(w_tile + swizzled(16 * i + 8 + row, chunk));
     UNROLL
-    for (int j = 0; j < T::m_fragments; ++j)
-      xs[j] = load_vector<uint4>(x_tile + swizzled(8 * j + row, chunk));
-    UNROLL
-    for (int i = 0; i < T::n_fragments; ++i) {
-      const uint4 low = load_vector<uint4>(w_tile + swizzled(16 * i + row, chunk));
-      const uint4 high = load_vector<uint4>(w_tile + swizzled(16 * i + 8 + row, chunk));
-      UNROLL
-      for (int j = 0; j < T::m_fragments; ++j) multiply_unit(d[i][j], low, high, xs[j]);
-    }
+    for (int j = 0; j < T::m_fragments; ++j) multiply_unit(d[i][j], low, high, xs[j]);
   }
 }
 
@@ -134,7 +132,10 @@ __global__ void __launch_bounds__(T::threads)
     __syncthreads();  // this step has arrived for all, and all are done with the one before
     bring(step + T::stages - 1);
     const bf16_t* const stage = stages + step % T::stages * T::stage_values;
-    multiply_step<T>(d, stage + warp_n * k_step, stage + (T::tile_n + warp_m) * k_step, lane);
+    UNROLL
+    for (int unit = 0; unit < k_step / k_unit; ++unit)
+      multiply_unit_of_step<T>(d, stage + warp_n * k_step, stage + (T::tile_n + warp_m) * k_step,
+                               lane, unit);
     if ((step + 1) % steps_of_slice == 0 || step + 1 == steps) {
       add_slice(total, d);
     }

@@ -33,9 +33,10 @@ struct LinearEnd {
 };
 
 /// Weights as they lie, [N,K]. A kernel asks for four of a row at a time: `fetch` begins to read them,
-/// `widen` makes f32 of them.
+/// `widen` makes f32 of them, with what `fill` put into a shared table; `input` is what becomes of x.
 template <class W>
 struct PlainWeights {
+  static constexpr int ahead = 8;  // steps of 16 that few rows read before they use them
   const W* data;
   std::int64_t width;  // K
   bool quads;          // rows are aligned to four values
@@ -52,6 +53,7 @@ struct PlainWeights {
     for (int i = 0; i < 4; ++i) v[i] = fetched.values[i];
   }
   __device__ void fill(float*) const {}
+  static __device__ float input(float x) { return x; }
 };
 
 inline constexpr int gemv_f32_threads = 64;
@@ -65,7 +67,7 @@ __global__ void __launch_bounds__(gemv_f32_threads)
   SHARED_ARRAY(float, table, 16);
   weights.fill(table);
   __syncthreads();
-  constexpr int ahead = 8;  // steps of 16 that are read before they are used
+  constexpr int ahead = Weights::ahead;
   const int part = static_cast<int>(threadIdx.x % 4);
   const std::int64_t column =
       static_cast<std::int64_t>(blockIdx.x) * gemv_f32_columns + threadIdx.x / 4;
@@ -85,7 +87,7 @@ __global__ void __launch_bounds__(gemv_f32_threads)
       UNROLL
       for (int row = 0; row < rows; ++row) {
         load_quad(v, x + (row < m ? row : m - 1) * k_width + k, k_width - k, x_quads);
-        for (int i = 0; i < 4; ++i) sums[row][i] = fmaf(v[i], w[i], sums[row][i]);
+        for (int i = 0; i < 4; ++i) sums[row][i] = fmaf(Weights::input(v[i]), w[i], sums[row][i]);
       }
     }
   }
@@ -145,6 +147,7 @@ __global__ void __launch_bounds__(gemm_f32_threads, 2)
     __syncthreads();  // the tiles of the step before have been used, the table is filled
     if (k < k_width) weights.widen(w, fetched, table);
     const int at = fill_row * gemm_f32_pitch + fill_column;
+    for (float& value : v) value = Weights::input(value);
     store_vector(x_tile + at, make_float4(v[0], v[1], v[2], v[3]));
     store_vector(w_tile + at, make_float4(w[0], w[1], w[2], w[3]));
     __syncthreads();

@@ -1,0 +1,110 @@
+// Products with 4-bit weights in the bf16 order of the GPU, for rows that hold whole blocks.
+//
+// The order (docs/determinism.md): codes stand for values rounded to bf16. Each block of a row is a
+// chain of tensor-core products by itself, k dealt out as in linear_bf16.cuh; in every slice of K,
+// total = fma(sum of the block, absmax of the block, total), blocks in their order; slices in theirs.
+//
+// A byte is a pair of codes, so a table of 256 pairs in bf16 makes an operand register of it in one
+// access. Up to 16 rows, each lane has a table of its own bank, 32 KiB in all: lanes never wait for
+// each other. A block owns 16 weight rows, each of its 8 warps a slice of K:
+//
+//        slice 0: blocks 0 … b-1      slice 1 …       thread t of a row: codes 8 t .. 8 t + 7 of 32, 4 bytes
+//   row g │ sum·absmax, sum·absmax … │
+//
+// Bound: the bytes of codes and absmax.
+#pragma once
+
+#include "four_bit.cuh"
+#include "linear_bf16.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// The least multiple of which slices of K are: whole blocks, whole steps.
+__host__ __device__ inline std::int64_t four_bit_multiple(const FourBitMatrix& matrix) {
+  const std::int64_t blocksize = std::int64_t{1} << matrix.block_shift;
+  return blocksize > k_step ? blocksize : k_step;
+}
+
+/// The pair of values of each byte, from pairs[byte * copies] on, in shared memory. All threads of the
+/// block take part; a barrier must follow.
+template <int copies>
+__device__ inline void fill_pairs(std::uint32_t* pairs, const float* table) {
+  for (unsigned i = threadIdx.x; i < 256 * copies; i += blockDim.x)
+    pairs[i] = pack_pair<bf16_t>(table[i / copies >> 4], table[i / copies & 15]);
+}
+
+/// Eight codes, four bytes of memory, as a thread's share of a row.
+template <int copies>
+__device__ inline uint4 look_up(const std::uint32_t* pairs, std::uint32_t codes) {
+  return make_uint4(pairs[(codes & 255) * copies], pairs[(codes >> 8 & 255) * copies],
+                    pairs[(codes >> 16 & 255) * copies], pairs[(codes >> 24) * copies]);
+}
+
+/// What a thread reads of a unit of 32 k: codes and absmax of two rows, and its share of x.
+template <int tiles>
+struct FourBitUnit {
+  std::uint32_t low, high;
+  float absmax_low, absmax_high;
+  uint4 x[tiles];
+};
+
+template <int tiles, class Matrix>
+__global__ void __launch_bounds__(gemv_bf16_threads)
+    gemv_4bit_kernel(float* out, const bf16_t* x, Matrix matrix, LinearEnd end, std::int64_t m_rows,
+                     std::int64_t n_rows) {
+  SHARED_ARRAY(std::uint32_t, pairs, 256 * 32);
+  SHARED_ARRAY(float, partial, k_slices* tiles * 128);
+  constexpr int ahead = tiles == 1 ? 4 : 2;
+  fill_pairs<32>(pairs, matrix.table);
+  __syncthreads();
+  const int lane = static_cast<int>(threadIdx.x % 32), slice = static_cast<int>(threadIdx.x / 32);
+  const std::int64_t k_width = matrix.width, padded = rounded_width(k_width);
+  const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x) * 16, n = n0 + lane / 4;
+  const std::int64_t low = (n < n_rows ? n : n_rows - 1) * k_width;
+  const std::int64_t high = (n + 8 < n_rows ? n + 8 : n_rows - 1) * k_width;
+  const std::int64_t width = slice_width(k_width, four_bit_multiple(matrix)), begin = slice * width;
+  const std::int64_t stop = begin + width < k_width ? begin + width : k_width;
+  const std::int64_t last_of_block = (std::int64_t{1} << matrix.block_shift) - k_unit;
+  float d[tiles][4] = {}, totals[tiles][4] = {};
+  for (std::int64_t k0 = begin; k0 < stop; k0 += k_unit * ahead) {
+    FourBitUnit<tiles> units[ahead];
+    UNROLL
+    for (int unit = 0; unit < ahead; ++unit) {
+      const std::int64_t first = k0 + k_unit * unit, k = first + lane % 4 * 8;
+      if (first >= stop) continue;
+      units[unit].low = load_once<std::uint32_t>(matrix.codes + (low + k) / 2);
+      units[unit].high = load_once<std::uint32_t>(matrix.codes + (high + k) / 2);
+      units[unit].absmax_low = matrix.absmax_of((low + k) >> matrix.block_shift);
+      units[unit].absmax_high = matrix.absmax_of((high + k) >> matrix.block_shift);
+      UNROLL
+      for (int tile = 0; tile < tiles; ++tile) {
+        const std::int64_t m = 8 * tile + lane / 4;
+        units[unit].x[tile] = load_bf16x8(x + m * padded + k, m < m_rows ? 8 : 0, true);
+      }
+    }
+    UNROLL
+    for (int unit = 0; unit < ahead; ++unit) {
+      const std::int64_t first = k0 + k_unit * unit;
+      if (first >= stop) break;
+      const bool ends = (first & last_of_block) == last_of_block;
+      const uint4 w_low = look_up<32>(pairs + lane, units[unit].low);
+      const uint4 w_high = look_up<32>(pairs + lane, units[unit].high);
+      UNROLL
+      for (int tile = 0; tile < tiles; ++tile) {
+        multiply_unit(d[tile], w_low, w_high, units[unit].x[tile]);
+        if (!ends) continue;
+        for (int i = 0; i < 4; ++i) {
+          const float absmax = i < 2 ? units[unit].absmax_low : units[unit].absmax_high;
+          totals[tile][i] = fmaf(d[tile][i], absmax, totals[tile][i]);
+          d[tile][i] = 0;
+        }
+      }
+    }
+  }
+  keep_slice<tiles>(partial, totals, slice, lane);
+  __syncthreads();
+  add_slices<tiles>(out, partial, end, n0, m_rows, n_rows,
+                    static_cast<int>(ceil_div(k_width, width)));
+}
+
+}  // namespace idefics::inline v0::cuda

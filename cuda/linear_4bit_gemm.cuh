@@ -1,0 +1,115 @@
+// Products with 4-bit weights in the bf16 order for many rows: codes become bf16 tiles in shared memory.
+//
+//   step s     codes of 64 k × 128 n: 16 bytes a thread, read into registers while step s - 1 is multiplied,
+//              looked up and written to shared memory behind it; absmax beside them
+//   x          as in linear_bf16_gemm.cuh, one step ahead (cp.async)
+//   a block's end      totals = fma(sums, absmax, totals), sums = 0
+//   a slice's end      result += totals, totals = 0
+//
+// The order is that of linear_4bit_bf16.cuh. Bound: the peak of the tensor cores for mma.sync.
+#pragma once
+
+#include "linear_4bit_bf16.cuh"
+#include "linear_bf16_gemm.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// 128 n × 64 m in 8 warps of 32 × 32, since three sets of sums must fit into registers.
+using FourBitTile = GemmTile<128, 64, 32, 32>;
+
+/// What a thread brings of a step: half a row, 32 codes, and the absmax of their block.
+struct FourBitHalfRow {
+  uint4 codes;
+  float absmax;
+};
+
+__device__ inline FourBitHalfRow fetch_half_row(const FourBitMatrix& matrix, std::int64_t n0,
+                                                std::int64_t last, std::int64_t k0) {
+  const std::int64_t n = n0 + threadIdx.x / 2, k = k0 + threadIdx.x % 2 * k_unit;
+  if (k >= matrix.width) return {make_uint4(0, 0, 0, 0), 0.0f};
+  const std::int64_t at = (n < last ? n : last) * matrix.width + k;
+  return {load_vector<uint4>(matrix.codes + at / 2), matrix.absmax_of(at >> matrix.block_shift)};
+}
+
+/// Writes it to a tile, and absmax to [unit][row].
+__device__ inline void store_half_row(bf16_t* tile, float* absmax, const FourBitHalfRow& half,
+                                      const std::uint32_t* pairs) {
+  const int row = static_cast<int>(threadIdx.x / 2), unit = static_cast<int>(threadIdx.x % 2);
+  const std::uint32_t words[4] = {half.codes.x, half.codes.y, half.codes.z, half.codes.w};
+  UNROLL
+  for (int i = 0; i < 4; ++i)
+    store_vector(tile + swizzled(row, 4 * unit + i), look_up<1>(pairs, words[i]));
+  absmax[unit * FourBitTile::tile_n + row] = half.absmax;
+}
+
+using FourBitSums = float[FourBitTile::n_fragments][FourBitTile::m_fragments][4];
+
+/// totals = fma(d, absmax of the row, totals), d = 0. `absmax` is that of the warp's first row.
+__device__ inline void scale_block(FourBitSums& totals, FourBitSums& d, const float* absmax,
+                                   int lane) {
+  UNROLL
+  for (int i = 0; i < FourBitTile::n_fragments; ++i) {
+    const float of_row[2] = {absmax[16 * i + lane / 4], absmax[16 * i + 8 + lane / 4]};
+    UNROLL
+    for (int j = 0; j < FourBitTile::m_fragments; ++j) UNROLL
+    for (int e = 0; e < 4; ++e) {
+      totals[i][j][e] = fmaf(d[i][j][e], of_row[e / 2], totals[i][j][e]);
+      d[i][j][e] = 0;
+    }
+  }
+}
+
+inline constexpr std::size_t four_bit_gemm_shared =
+    2 * (2 * FourBitTile::stage_values + 4 * 2 * FourBitTile::tile_n) + 4 * 256;
+
+template <class Matrix>
+__global__ void __launch_bounds__(FourBitTile::threads)
+    gemm_4bit_kernel(float* out, const bf16_t* x, Matrix matrix, LinearEnd end, std::int64_t m_rows,
+                     std::int64_t n_rows) {
+  using T = FourBitTile;
+  bf16_t* const stages = dynamic_shared<bf16_t>();
+  float* const absmax = reinterpret_cast<float*>(stages + 2 * T::stage_values);
+  auto* const pairs = reinterpret_cast<std::uint32_t*>(absmax + 4 * T::tile_n);
+  fill_pairs<1>(pairs, matrix.table);
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int warp_n = warp % (T::tile_n / T::warp_n) * T::warp_n;
+  const int warp_m = warp / (T::tile_n / T::warp_n) * T::warp_m;
+  const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x) * T::tile_n;
+  const std::int64_t m0 = static_cast<std::int64_t>(blockIdx.y) * T::tile_m;
+  const std::int64_t k_width = matrix.width;
+  const int steps = static_cast<int>(ceil_div(k_width, k_step));
+  const int steps_of_slice = slice_width(k_width, four_bit_multiple(matrix)) / k_step;
+  const int units_of_block = 1 << (matrix.block_shift - 5);
+  const auto bring_x = [&](int step) {
+    bring_tile<T::tile_m, T::threads>(stages + step % 2 * T::stage_values + T::tile_n * k_step, x,
+                                      m0, m_rows - 1, rounded_width(k_width),
+                                      std::int64_t{step} * k_step, true);
+    cp_async_commit();
+  };
+  FourBitSums d = {}, totals = {}, result = {};
+  FourBitHalfRow half = fetch_half_row(matrix, n0, n_rows - 1, 0);
+  bring_x(0);
+  for (int step = 0; step < steps; ++step) {
+    bf16_t* const w_tile = stages + step % 2 * T::stage_values;
+    float* const of_step = absmax + step % 2 * 2 * T::tile_n;
+    if (step == 0) __syncthreads();  // the table of pairs is there
+    store_half_row(w_tile, of_step, half, pairs);
+    cp_async_wait<0>();
+    __syncthreads();  // this step is there for all, and all are done with the one before
+    if (step + 1 < steps) {
+      bring_x(step + 1);
+      half = fetch_half_row(matrix, n0, n_rows - 1, std::int64_t{step + 1} * k_step);
+    }
+    UNROLL
+    for (int unit = 0; unit < 2; ++unit) {
+      multiply_unit_of_step<T>(d, w_tile + warp_n * k_step, w_tile + (T::tile_n + warp_m) * k_step,
+                               lane, unit);
+      if ((2 * step + unit + 1) % units_of_block == 0)
+        scale_block(totals, d, of_step + unit * T::tile_n + warp_n, lane);
+    }
+    if ((step + 1) % steps_of_slice == 0 || step + 1 == steps) add_slice(result, totals);
+  }
+  write_outputs<T>(out, result, end, n0 + warp_n, m0 + warp_m, m_rows, n_rows, lane);
+}
+
+}  // namespace idefics::inline v0::cuda
