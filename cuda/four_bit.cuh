@@ -2,7 +2,7 @@
 // magnitude of their block.
 #pragma once
 
-#include "linear_f32.cuh"
+#include "device.cuh"
 
 namespace idefics::inline v0::cuda {
 
@@ -18,6 +18,8 @@ struct FourBitMatrix {
   std::int64_t width = 0;        // K
   const float* table = nullptr;  // [16], what the codes stand for
 
+  __host__ __device__ std::int64_t blocksize() const { return std::int64_t{1} << block_shift; }
+  bool rows_hold_whole_blocks() const { return width % blocksize() == 0; }
   __device__ float absmax_of(std::int64_t block) const {
     if (!nested) return static_cast<const float*>(absmax)[block];
     const std::uint8_t code = static_cast<const std::uint8_t*>(absmax)[block];
@@ -29,43 +31,6 @@ struct FourBitMatrix {
     const int pair = codes[i / 2];
     return i % 2 == 0 ? pair >> 4 : pair & 15;
   }
-};
-
-/// Weights for the kernels of the f32 order. `quads`: K is a multiple of 4, so four weights are two
-/// bytes of one block. `rounded`: x is rounded to bf16, and the values of codes are.
-template <bool quads, bool rounded>
-struct FourBitWeights {
-  static constexpr int ahead = quads ? 8 : 1;
-  FourBitMatrix matrix;
-
-  struct Fetched {
-    std::uint32_t codes;  // the first in the lowest four bits
-    float absmax[quads ? 1 : 4];
-  };
-  __device__ Fetched fetch(std::int64_t n, std::int64_t k) const {
-    const std::int64_t at = n * matrix.width + k;
-    Fetched fetched{};
-    if constexpr (quads) {
-      const std::uint32_t two = load_vector<std::uint16_t>(matrix.codes + at / 2);
-      fetched.codes = (two >> 4 & 0x0f0fu) | (two << 4 & 0xf0f0u);
-      fetched.absmax[0] = matrix.absmax_of(at >> matrix.block_shift);
-    } else {
-      for (int i = 0; i < 4; ++i) {
-        if (k + i >= matrix.width) break;  // what lies behind is 0 times the value of code 0
-        fetched.codes |= static_cast<std::uint32_t>(matrix.code_at(at + i)) << 4 * i;
-        fetched.absmax[i] = matrix.absmax_of((at + i) >> matrix.block_shift);
-      }
-    }
-    return fetched;
-  }
-  __device__ void widen(float (&v)[4], const Fetched& fetched, const float* table) const {
-    for (int i = 0; i < 4; ++i)
-      v[i] = table[fetched.codes >> 4 * i & 15] * fetched.absmax[quads ? 0 : i];
-  }
-  __device__ void fill(float* table) const {
-    if (threadIdx.x < 16) table[threadIdx.x] = input(matrix.table[threadIdx.x]);
-  }
-  static __device__ float input(float x) { return rounded ? to_float(from_float<bf16_t>(x)) : x; }
 };
 
 }  // namespace idefics::inline v0::cuda

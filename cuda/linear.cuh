@@ -8,6 +8,7 @@
 #pragma once
 
 #include "linear_bf16_gemm.cuh"
+#include "linear_f32.cuh"
 
 namespace idefics::inline v0::cuda {
 

@@ -21,8 +21,7 @@ namespace idefics::inline v0::cuda {
 
 /// The least multiple of which slices of K are: whole blocks, whole steps.
 __host__ __device__ inline std::int64_t four_bit_multiple(const FourBitMatrix& matrix) {
-  const std::int64_t blocksize = std::int64_t{1} << matrix.block_shift;
-  return blocksize > k_step ? blocksize : k_step;
+  return matrix.blocksize() > k_step ? matrix.blocksize() : k_step;
 }
 
 /// The pair of values of each byte, from pairs[byte * copies] on, in shared memory. All threads of the
@@ -64,7 +63,7 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
   const std::int64_t high = (n + 8 < n_rows ? n + 8 : n_rows - 1) * k_width;
   const std::int64_t width = slice_width(k_width, four_bit_multiple(matrix)), begin = slice * width;
   const std::int64_t stop = begin + width < k_width ? begin + width : k_width;
-  const std::int64_t last_of_block = (std::int64_t{1} << matrix.block_shift) - k_unit;
+  const std::int64_t last_of_block = matrix.blocksize() - k_unit;
   float d[tiles][4] = {}, totals[tiles][4] = {};
   for (std::int64_t k0 = begin; k0 < stop; k0 += k_unit * ahead) {
     FourBitUnit<tiles> units[ahead];

@@ -112,4 +112,24 @@ __global__ void __launch_bounds__(FourBitTile::threads)
   write_outputs<T>(out, result, end, n0 + warp_n, m0 + warp_m, m_rows, n_rows, lane);
 }
 
+/// out [M,N] from x [M,K], in the bf16 order, for a matrix whose rows hold whole blocks. `rounded` is
+/// scratch, [M, rounded_width(K)], or x in bf16 already where x is null.
+inline void linear_4bit_bf16(cudaStream_t stream, float* out, const float* x, bf16_t* rounded,
+                             const FourBitMatrix& matrix, LinearEnd end, std::int64_t m,
+                             std::int64_t n) {
+  if (m == 0 || n == 0) return;
+  if (x) round_rows(stream, rounded, x, m, matrix.width);
+  const bf16_t* const xs = rounded;
+  if (m > 16) {
+    const dim3 grid(static_cast<unsigned>(ceil_div(n, FourBitTile::tile_n)),
+                    static_cast<unsigned>(ceil_div(m, FourBitTile::tile_m)));
+    launch(stream, grid, FourBitTile::threads, four_bit_gemm_shared,
+           gemm_4bit_kernel<FourBitMatrix>, out, xs, matrix, end, m, n);
+    return;
+  }
+  launch(stream, blocks_for(n, 16), gemv_bf16_threads, 0,
+         m <= 8 ? gemv_4bit_kernel<1, FourBitMatrix> : gemv_4bit_kernel<2, FourBitMatrix>, out, xs,
+         matrix, end, m, n);
+}
+
 }  // namespace idefics::inline v0::cuda

@@ -24,7 +24,7 @@
 #pragma once
 
 #include "instructions.cuh"
-#include "linear_f32.cuh"
+#include "linear_end.cuh"
 
 namespace idefics::inline v0::cuda {
 

@@ -16,21 +16,9 @@
 // Bound: the bytes of w up to 8 rows, then the f32 peak without tensor cores.
 #pragma once
 
-#include "quad.cuh"
+#include "linear_end.cuh"
 
 namespace idefics::inline v0::cuda {
-
-/// What becomes of a sum, with [N] and [M,N] or null.
-struct LinearEnd {
-  DeviceFloats bias{};
-  const float* residual = nullptr;
-
-  __device__ float operator()(float sum, std::int64_t m, std::int64_t n, std::int64_t width) const {
-    if (bias.data) sum += float_at(bias, n);
-    if (residual) sum += residual[m * width + n];
-    return sum;
-  }
-};
 
 /// Weights as they lie, [N,K]. A kernel asks for four of a row at a time: `fetch` begins to read them,
 /// `widen` makes f32 of them, with what `fill` put into a shared table; `input` is what becomes of x.

@@ -1,6 +1,8 @@
 // The CUDA kernels of linear layers with 4-bit weights, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/linear_4bit.cuh"
 
+#include "cuda/linear_4bit_gemm.cuh"
+
 #include <bit>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
@@ -69,15 +71,18 @@ Product whole_product(std::int64_t m, std::int64_t n, std::int64_t k, std::int64
 
 Tensor f32_order(const Product& p) {
   return cuda_result({p.m(), p.n()}, [&](float* out) {
-    cuda::linear_4bit_f32(nullptr, out, data(p.x), matrix(p), p.end(), p.m(), p.n());
+    cuda::linear_4bit_f32(nullptr, out, data(p.x), matrix(p), false, p.end(), p.m(), p.n());
   });
 }
 
 Tensor bf16_order(const Product& p) {
+  const cuda::FourBitMatrix w = matrix(p);
   return cuda_result({p.m(), p.n()}, [&](float* out) {
+    if (!w.rows_hold_whole_blocks())
+      return cuda::linear_4bit_f32(nullptr, out, data(p.x), w, true, p.end(), p.m(), p.n());
     Tensor rounded = Tensor::empty(DType::bf16, {p.m(), cuda::rounded_width(p.k())});
-    cuda::linear_4bit_bf16(nullptr, out, data(p.x), rounded.as_mutable<bf16_t>().data(), false,
-                           matrix(p), p.end(), p.m(), p.n());
+    cuda::linear_4bit_bf16(nullptr, out, data(p.x), rounded.as_mutable<bf16_t>().data(), w, p.end(),
+                           p.m(), p.n());
   });
 }
 

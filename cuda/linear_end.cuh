@@ -1,0 +1,20 @@
+// What follows the products of a linear layer.
+#pragma once
+
+#include "quad.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// What becomes of a sum, with [N] and [M,N] or null.
+struct LinearEnd {
+  DeviceFloats bias{};
+  const float* residual = nullptr;
+
+  __device__ float operator()(float sum, std::int64_t m, std::int64_t n, std::int64_t width) const {
+    if (bias.data) sum += float_at(bias, n);
+    if (residual) sum += residual[m * width + n];
+    return sum;
+  }
+};
+
+}  // namespace idefics::inline v0::cuda
