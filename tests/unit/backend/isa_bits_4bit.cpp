@@ -20,7 +20,7 @@ struct Case {
   QuantizeOptions options;
 };
 
-/// Whole blocks per row; blocks that run over the ends of rows, of even and odd width; blocks of
+/// Whole blocks per row, small, short and long; blocks that run over the ends of rows, of even and odd width; blocks of
 /// several rows.
 std::vector<Case> cases() {
   std::vector<Case> all;
@@ -29,6 +29,7 @@ std::vector<Case> cases() {
     all.push_back({21, 128, {nf4, 64, twice}});
     all.push_back({9, 1024, {fp4, 32, twice}});
     all.push_back({5, 2304, {nf4, 256, twice}});
+    all.push_back({4, 4096, {nf4, 2048, twice}});
     all.push_back({23, 96, {fp4, 64, twice}});
     all.push_back({13, 53, {nf4, 32, twice}});
     all.push_back({17, 42, {fp4, 128, twice}});

@@ -8,6 +8,7 @@ struct Lanes {
   __m256 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm256_setzero_ps()}; }
+  static IDEFICS_CPU_INLINE Lanes set(float x) { return {_mm256_set1_ps(x)}; }
   static IDEFICS_CPU_INLINE Lanes load(const float* p) { return {_mm256_loadu_ps(p)}; }
   static IDEFICS_CPU_INLINE Lanes load_f16(const void* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)))};

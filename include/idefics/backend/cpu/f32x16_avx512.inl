@@ -8,6 +8,7 @@ struct Lanes {
   __m512 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }
+  static IDEFICS_CPU_INLINE Lanes set(float x) { return {_mm512_set1_ps(x)}; }
   static IDEFICS_CPU_INLINE Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static IDEFICS_CPU_INLINE Lanes load_f16(const void* p) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)))};

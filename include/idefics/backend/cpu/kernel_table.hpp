@@ -78,8 +78,10 @@ struct FourBitMatrix {
   const float* table;         // [16]
   std::int64_t n, k, blocksize;
 
-  /// Whether every row is a whole number of blocks, as the fast kernels need.
-  bool aligned() const { return k % blocksize == 0; }
+  /// Whether every row is a whole number of blocks, as the fast kernels need, and those not tiny.
+  bool aligned() const { return k % blocksize == 0 && blocksize % 64 == 0; }
+  /// Whether blocks end where packed pieces of block_vectors do, in either layout of pairs.
+  bool short_blocks() const { return blocksize <= 16 * block_vectors; }
 };
 
 /// Kernels of the f32 order and those that both orders share. `absmax` begins at the first block
@@ -91,18 +93,23 @@ struct FourBitKernels {
   /// Values [begin, end) of the flattened matrix.
   void (*dequantize)(float* out, const FourBitMatrix&, const float* absmax, std::int64_t begin,
                      std::int64_t end);
-  /// One row of x, packed by pack_rows, against weight rows [begin, end) of an aligned matrix.
+  /// Few rows of x, packed by pack_rows, against weight rows [begin, end) of an aligned matrix.
   void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* absmax, std::int64_t begin,
                    std::int64_t end);
 };
 
-/// Kernels of the bf16 order; x is packed by its LinearKernels::pack_rows.
+/// Kernels of the bf16 order.
 struct FourBitPairKernels {
+  /// Few rows of x, packed by pack_rows, against weight rows [begin, end) of an aligned matrix.
   void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* absmax, std::int64_t begin,
                    std::int64_t end);
-  /// Any number of rows of x, any matrix; `rows` has room for (end - begin) * K values.
-  void (*multiply_rows)(const LinearTask&, const FourBitMatrix&, const float* absmax, bf16_t* rows,
-                        std::int64_t begin, std::int64_t end);
+  /// Many rows of x, packed by pack_tiles, and an aligned matrix with short blocks; scratch as for the
+  /// `blocked` of plain weights.
+  void (*blocked)(const LinearTask&, const FourBitMatrix&, const float* absmax, float* scratch,
+                  std::int64_t begin, std::int64_t end);
+  /// Any rows of x, packed by pack_rows, and any matrix; `row` has room for K values.
+  void (*multiply_any)(const LinearTask&, const FourBitMatrix&, const float* absmax, bf16_t* row,
+                       std::int64_t begin, std::int64_t end);
 };
 
 struct AttentionTask {

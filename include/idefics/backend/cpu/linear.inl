@@ -176,30 +176,40 @@ inline void direct(const LinearTask& t, std::int64_t n, std::int64_t n_end) {
 // the lanes of row 0, row 1, … The groups of lanes are independent sums, so each takes its own pass
 // and has all registers to itself.
 
-/// Vectors [begin, end) of `rows` rows of T, `tile` of them in the tile (the others zero).
-template <Layout layout, class T, int tile>
-inline void pack_block(float* packed, const std::byte* x, std::int64_t rows, std::int64_t k,
-                       std::int64_t begin, std::int64_t end) {
-  using S = Step<layout>;
-  constexpr int groups = 16 / Lanes::width;
+/// Vectors [begin, end) of the rows of one tile; fetch(r, v, vectors) gives row r's from v on.
+template <Layout layout, int tile, class Fetch>
+IDEFICS_CPU_INLINE void pack_block(float* packed, std::int64_t begin, std::int64_t end,
+                                   const Fetch& fetch) {
+  constexpr int groups = 16 / Lanes::width, step = Step<layout>::vectors;
   const std::int64_t group_stride = (end - begin) * tile * Lanes::width;
   for (std::int64_t r = 0; r < tile; ++r) {
-    const std::byte* row = x + r * k * static_cast<std::int64_t>(sizeof(T));
     float* to = packed + r * Lanes::width;
-    for (std::int64_t v = begin; v < end; v += S::vectors) {
-      const std::int64_t at = v / S::vectors * S::values;
-      const std::byte* from = row + at * static_cast<std::int64_t>(sizeof(T));
-      F32x16 vectors[S::vectors];
-      if (r >= rows)
-        for (auto& vector : vectors) vector = F32x16::zero();
-      else if (at + S::values <= k)
-        fetch_step<layout, T>(from, vectors);
-      else
-        fetch_part<layout, T>(from, k - at, vectors);
-      for (int i = 0; i < S::vectors; ++i, to += tile * Lanes::width)
+    for (std::int64_t v = begin; v < end; v += step) {
+      F32x16 vectors[step];
+      fetch(r, v, vectors);
+      for (int i = 0; i < step; ++i, to += tile * Lanes::width)
         for (int g = 0; g < groups; ++g) vectors[i].group(g).store(to + g * group_stride);
     }
   }
+}
+
+/// The same from `rows` rows of T; the others of the tile are zero.
+template <Layout layout, class T, int tile>
+inline void pack_values(float* packed, const std::byte* x, std::int64_t rows, std::int64_t k,
+                        std::int64_t begin, std::int64_t end) {
+  using S = Step<layout>;
+  constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+  pack_block<layout, tile>(packed, begin, end,
+                           [=](std::int64_t r, std::int64_t v, F32x16(&vectors)[S::vectors])
+                               IDEFICS_CPU_LAMBDA {
+                                 const std::int64_t at = v / S::vectors * S::values;
+                                 if (r >= rows)
+                                   for (auto& vector : vectors) vector = F32x16::zero();
+                                 else if (at + S::values <= k)
+                                   fetch_step<layout, T>(x + (r * k + at) * size, vectors);
+                                 else
+                                   fetch_part<layout, T>(x + (r * k + at) * size, k - at, vectors);
+                               });
 }
 
 /// Tiles [begin, end) of x.
@@ -211,8 +221,22 @@ inline void pack_tiles(float* packed, const float* x, std::int64_t begin, std::i
   for (std::int64_t i = begin; i < end; ++i) {
     const auto* rows = reinterpret_cast<const std::byte*>(x + i * tile * k);
     for (std::int64_t v = 0; v < vectors; v += block_vectors)
-      pack_block<layout, float, tile>(packed + (i * vectors + v) * 16 * tile, rows, m - i * tile, k,
-                                      v, std::min(v + block_vectors, vectors));
+      pack_values<layout, float, tile>(packed + (i * vectors + v) * 16 * tile, rows, m - i * tile,
+                                       k, v, std::min(v + block_vectors, vectors));
+  }
+}
+
+/// One vector of each row of x against one of each weight row.
+template <bool pairs, int rows, int cols>
+IDEFICS_CPU_INLINE void tile_step(Lanes (&acc)[rows][cols], const float* x, const float* w) {
+  Lanes weights[cols];
+  IDEFICS_CPU_UNROLL
+  for (int j = 0; j < cols; ++j) weights[j] = Lanes::load(w + j * Lanes::width);
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < rows; ++i) {
+    const Lanes input = Lanes::load(x + i * Lanes::width);
+    IDEFICS_CPU_UNROLL
+    for (int j = 0; j < cols; ++j) acc[i][j] = product<pairs>(input, weights[j], acc[i][j]);
   }
 }
 
@@ -225,17 +249,7 @@ inline void multiply_tile(float* sums, const float* x, const float* w, std::int6
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < rows * cols; ++i)
     acc[i / cols][i % cols] = first ? Lanes::zero() : Lanes::load(sums + i * width);
-  for (; vectors > 0; --vectors, x += rows * width, w += cols * width) {
-    Lanes weights[cols];
-    IDEFICS_CPU_UNROLL
-    for (int j = 0; j < cols; ++j) weights[j] = Lanes::load(w + j * width);
-    IDEFICS_CPU_UNROLL
-    for (int i = 0; i < rows; ++i) {
-      const Lanes input = Lanes::load(x + i * width);
-      IDEFICS_CPU_UNROLL
-      for (int j = 0; j < cols; ++j) acc[i][j] = product<pairs>(input, weights[j], acc[i][j]);
-    }
-  }
+  for (; vectors > 0; --vectors, x += rows * width, w += cols * width) tile_step<pairs>(acc, x, w);
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < rows * cols; ++i) acc[i / cols][i % cols].store(sums + i * width);
 }
@@ -268,9 +282,9 @@ inline void blocked(const LinearTask& t, std::int64_t n_begin, std::int64_t n_en
     const std::int64_t count = std::min(block_vectors, vectors - v);
     const std::int64_t x_group = count * rows * Lanes::width, w_group = count * cols * Lanes::width;
     for (std::int64_t j = 0; j < n_tiles; ++j)
-      pack_block<layout, T, cols>(packed + j * groups * w_group,
-                                  t.weight + (n_begin + j * cols) * row_bytes,
-                                  n_end - n_begin - j * cols, t.k, v, v + count);
+      pack_values<layout, T, cols>(packed + j * groups * w_group,
+                                   t.weight + (n_begin + j * cols) * row_bytes,
+                                   n_end - n_begin - j * cols, t.k, v, v + count);
     for (std::int64_t i = 0; i < m_tiles; ++i)
       for (int g = 0; g < groups; ++g)  // the group of x stays in the nearest cache
         for (std::int64_t j = 0; j < n_tiles; ++j)

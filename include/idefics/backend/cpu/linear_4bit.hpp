@@ -9,9 +9,9 @@
 
 namespace idefics::inline v0::detail::cpu {
 
-/// Multiplies by 4-bit matrices; owns the scratch memory for that. One row of x is multiplied by codes
-/// as they are read. For more rows, or blocks that run over the ends of rows, each thread turns some
-/// weight rows into plain ones at a time and multiplies those.
+/// Multiplies by 4-bit matrices; owns the scratch memory for that. Few rows of x are multiplied by codes
+/// as they are read. For more rows each thread turns some weight rows into plain ones at a time and
+/// multiplies those; so it does with blocks that run over the ends of rows.
 class FourBitLinear {
  public:
   explicit FourBitLinear(const KernelTable& kernels) : kernels_(kernels) {}
@@ -21,15 +21,15 @@ class FourBitLinear {
     const Codebook table = weight.table();
     const FourBitMatrix matrix{reinterpret_cast<const std::uint8_t*>(weight.codes.raw()),
                                table.data(), task.n, task.k, weight.blocksize};
-    const bool one_row = task.m == 1 && matrix.aligned();
-    if (compute == Compute::bf16)
-      multiply_bf16(task, weight, matrix, one_row);
-    else if (one_row)
-      multiply_one_row(task, weight, matrix);
-    else if (task.m <= direct_rows_max)
-      multiply_few_rows(task, weight, matrix);
+    const bool few = task.m <= direct_rows_max;
+    if (few && matrix.aligned())
+      multiply_codes(task, weight, matrix, compute);
+    else if (compute == Compute::f32)
+      few ? multiply_few_rows(task, weight, matrix) : multiply_many_rows(task, weight, matrix);
+    else if (matrix.aligned() && matrix.short_blocks())
+      multiply_many_rows_bf16(task, weight, matrix);
     else
-      multiply_many_rows(task, weight, matrix);
+      multiply_any_bf16(task, weight, matrix);
   }
 
  private:
@@ -73,17 +73,22 @@ class FourBitLinear {
                                     round_up(task.n / num_threads() + 1, 8));
   }
 
-  void multiply_one_row(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w) {
-    const auto& kernels = kernels_.linear_f32;
-    float* packed = packed_.floats(kernels.row_floats(task.k));
-    kernels.pack_rows(packed, task.x, 0, 1, 1, task.k);
+  /// Few rows of x, every row of the weight whole blocks.
+  void multiply_codes(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w,
+                      Compute compute) {
+    const bool pairs = compute == Compute::bf16;
+    const auto& kernels = pairs ? kernels_.linear_bf16 : kernels_.linear_f32;
+    float* packed = packed_.floats(task.m * kernels.row_floats(task.k));
+    kernels.pack_rows(packed, task.x, 0, task.m, task.m, task.k);
     task.x = packed;
+    const auto multiply = pairs ? kernels_.four_bit_pairs.multiply : kernels_.four_bit.multiply;
     const std::int64_t rows = run_of_rows(task), room = blocks_of(w, rows);
     float* constants = constants_.floats(room * num_threads());
     divide(task, rows, [&](std::int64_t begin, std::int64_t end, int worker) {
       float* absmax = constants + worker * room;
       fetch_absmax(absmax, weight, begin, end);
-      kernels_.four_bit.multiply(task, w, absmax, begin, end);
+      const FlushSubnormals mode(pairs);
+      multiply(task, w, absmax, begin, end);
     });
   }
 
@@ -115,16 +120,13 @@ class FourBitLinear {
     });
   }
 
-  void multiply_many_rows(const LinearTask& whole, const QuantizedTensor& weight,
-                          const FourBitMatrix& w) {
-    const auto& kernels = kernels_.linear_f32;
+  /// Calls body(task, sums) for parts of the rows of x that fit the cache, packed in tiles; `sums` are
+  /// the floats of scratch that many_rows weight rows need.
+  template <class Body>
+  void for_row_blocks(const LinearTask& whole, const LinearKernels& kernels, const Body& body) {
     const std::int64_t parts = ceil_div(whole.m, row_block);
     const std::int64_t rows = round_up(ceil_div(whole.m, parts), kernels.tile_rows);
-    const std::int64_t room = blocks_of(w, many_rows), size = round_up(many_rows * whole.k, 16);
-    const std::int64_t sums = kernels.scratch_floats(rows, many_rows);
     float* packed = packed_.floats(rows * kernels.row_floats(whole.k));
-    float* constants = constants_.floats(room * num_threads());
-    float* values = values_.floats((size + sums) * num_threads());
     for (std::int64_t m = 0; m < whole.m; m += rows) {
       LinearTask task = whole;
       task.m = std::min(rows, whole.m - m);
@@ -134,36 +136,56 @@ class FourBitLinear {
         kernels.pack_tiles(packed, x, i, i + 1, task.m, task.k);
       });
       task.x = packed;
+      body(task, kernels.scratch_floats(rows, many_rows));
+    }
+  }
+
+  void multiply_many_rows(const LinearTask& whole, const QuantizedTensor& weight,
+                          const FourBitMatrix& w) {
+    const std::int64_t room = blocks_of(w, many_rows), size = round_up(many_rows * whole.k, 16);
+    float* constants = constants_.floats(room * num_threads());
+    for_row_blocks(whole, kernels_.linear_f32, [&](const LinearTask& task, std::int64_t sums) {
+      float* values = values_.floats((size + sums) * num_threads());
       divide(task, many_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
         float* mine = values + worker * (size + sums);
         const LinearTask part =
             dequantized(task, weight, w, mine, constants + worker * room, begin, end);
-        kernels.blocked[0](part, 0, end - begin, mine + size);
+        kernels_.linear_f32.blocked[0](part, 0, end - begin, mine + size);
       });
-    }
+    });
   }
 
-  void multiply_bf16(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w,
-                     bool one_row) {
+  void multiply_many_rows_bf16(const LinearTask& whole, const QuantizedTensor& weight,
+                               const FourBitMatrix& w) {
+    const std::int64_t room = blocks_of(w, many_rows);
+    float* constants = constants_.floats(room * num_threads());
+    for_row_blocks(whole, kernels_.linear_bf16, [&](const LinearTask& task, std::int64_t sums) {
+      float* scratch = values_.floats(sums * num_threads());
+      divide(task, many_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
+        float* absmax = constants + worker * room;
+        fetch_absmax(absmax, weight, begin, end);
+        const FlushSubnormals mode(true);
+        kernels_.four_bit_pairs.blocked(task, w, absmax, scratch + worker * sums, begin, end);
+      });
+    });
+  }
+
+  void multiply_any_bf16(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w) {
     const auto& kernels = kernels_.linear_bf16;
     float* packed = packed_.floats(task.m * kernels.row_floats(task.k));
     parallel_tasks(ceil_div(task.m, 8), [&](std::int64_t i, int) {
       kernels.pack_rows(packed, task.x, 8 * i, std::min(8 * i + 8, task.m), task.m, task.k);
     });
     task.x = packed;
-    const std::int64_t rows = one_row ? run_of_rows(task) : few_rows, room = blocks_of(w, rows);
-    const std::int64_t size = one_row ? 0 : round_up(rows * task.k, 32) / 2;  // floats for bf16
+    const std::int64_t room = blocks_of(w, few_rows), size = round_up(task.k, 32) / 2;
     float* constants = constants_.floats(room * num_threads());
-    float* values = values_.floats(size * num_threads());
-    divide(task, rows, [&](std::int64_t begin, std::int64_t end, int worker) {
+    float* values = values_.floats(size * num_threads());  // of one row, as bf16
+    divide(task, few_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
       float* absmax = constants + worker * room;
       fetch_absmax(absmax, weight, begin, end);
       const FlushSubnormals mode(true);
-      if (one_row)
-        kernels_.four_bit_pairs.multiply(task, w, absmax, begin, end);
-      else
-        kernels_.four_bit_pairs.multiply_rows(
-            task, w, absmax, reinterpret_cast<bf16_t*>(values + worker * size), begin, end);
+      kernels_.four_bit_pairs.multiply_any(
+          task, w, absmax, reinterpret_cast<bf16_t*>(values + worker * size), begin, end);
     });
   }
 

@@ -3,6 +3,19 @@
 //
 // Shuffles and unpacks work within halves of a register. Codes are therefore dealt to the halves so
 // that unpacking twice leaves values in order: k = 0..3, 8..11, … below, 4..7, 12..15, … above.
+//
+// Bound: on the CPUs at hand shuffles, shifts, products and sums share two ports, and logic does not.
+// 32 values cost 22 such instructions in the f32 order and 12 in the bf16 order, so 11 and 6 cycles.
+
+/// Sixteen bytes of codes dealt by `deal`, which names each byte twice: its high nibble in the even
+/// byte, its low one in the odd byte.
+IDEFICS_CPU_INLINE __m256i nibbles(const std::uint8_t* codes, __m256i deal) {
+  const __m256i both =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+  const __m256i dealt = _mm256_shuffle_epi8(both, deal);
+  return _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(dealt, 4), _mm256_set1_epi16(0x000f)),
+                         _mm256_and_si256(dealt, _mm256_set1_epi16(0x0f00)));
+}
 
 struct Lookup {
   using Scaled = __m256;  // absmax in all lanes
@@ -20,14 +33,9 @@ struct Lookup {
   IDEFICS_CPU_INLINE Scaled scaled(float absmax) const { return _mm256_set1_ps(absmax); }
 
   IDEFICS_CPU_INLINE void values(Scaled absmax, const std::uint8_t* codes, F32x16 (&w)[2]) const {
-    const __m256i both =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
-    const __m256i dealt = _mm256_shuffle_epi8(
-        both, _mm256_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13,  //
-                               2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15));
-    const __m256i index = _mm256_or_si256(  // high nibbles in even bytes, low ones in odd bytes
-        _mm256_and_si256(_mm256_srli_epi16(dealt, 4), _mm256_set1_epi16(0x000f)),
-        _mm256_and_si256(dealt, _mm256_set1_epi16(0x0f00)));
+    const __m256i index =
+        nibbles(codes, _mm256_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13,  //
+                                        2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15));
     const __m256i b0 = _mm256_shuffle_epi8(planes[0], index);
     const __m256i b1 = _mm256_shuffle_epi8(planes[1], index);
     const __m256i b2 = _mm256_shuffle_epi8(planes[2], index);
@@ -60,24 +68,19 @@ struct PairLookup {
     high = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes[1])));
   }
 
+  /// Pairs lie side by side in words of 32 bits, the odd value above the even one.
   IDEFICS_CPU_INLINE void values(const std::uint8_t* codes, F32x16 (&w)[2]) const {
-    const __m256i both =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
-    const __m256i dealt = _mm256_shuffle_epi8(
-        both, _mm256_setr_epi8(0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11,  //
-                               4, 5, 6, 7, 12, 13, 14, 15, 4, 5, 6, 7, 12, 13, 14, 15));
-    const __m256i index = _mm256_and_si256(  // even values: high nibbles, in the first eight bytes
-        _mm256_blend_epi32(_mm256_srli_epi16(dealt, 4), dealt, 0xcc), _mm256_set1_epi8(15));
+    const __m256i index =
+        nibbles(codes, _mm256_setr_epi8(0, 0, 1, 1, 2, 2, 3, 3, 8, 8, 9, 9, 10, 10, 11, 11,  //
+                                        4, 4, 5, 5, 6, 6, 7, 7, 12, 12, 13, 13, 14, 14, 15, 15));
     const __m256i first = _mm256_shuffle_epi8(low, index),
                   second = _mm256_shuffle_epi8(high, index);
-    w[0] = widen(_mm256_unpackhi_epi8(first, second));
-    w[1] = widen(_mm256_unpacklo_epi8(first, second));
-  }
-
- private:
-  static IDEFICS_CPU_INLINE F32x16 widen(__m256i bf16) {
-    const __m256i zero = _mm256_setzero_si256();
-    return {_mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, bf16)),
-            _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, bf16))};
+    const __m256i lo = _mm256_unpacklo_epi8(first, second);
+    const __m256i hi = _mm256_unpackhi_epi8(first, second);
+    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    w[0] = {_mm256_castsi256_ps(_mm256_and_si256(lo, upper)),
+            _mm256_castsi256_ps(_mm256_and_si256(hi, upper))};
+    w[1] = {_mm256_castsi256_ps(_mm256_slli_epi32(lo, 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(hi, 16))};
   }
 };
