@@ -3,7 +3,7 @@
 // 2022, with the fixed chunks of attention.cuh).
 //
 //        shared                                 256 threads
-//   q   [32][E + 4]     ┐ scores [32][64]       32 groups of 8 lanes over E: each 4 queries x 8 keys,
+//   q   [32][E + 4]     ┐ scores, into p        32 groups of 8 lanes over E: each 4 queries x 8 keys,
 //   k   [64][E + 4]     ┘                       32 products for 12 values read
 //   p   [64][32 + 4]    ┐ output [32][E]        warp w has queries 4 w .. 4 w + 3, a lane 4 of E:
 //   v   [64][E + 4]     ┘                       16 products for 8 values read
@@ -20,7 +20,6 @@ namespace idefics::inline v0::cuda {
 inline constexpr int attention_queries = 32;  // of a tile
 inline constexpr int attention_widest = 128;  // E of a head that fits
 inline constexpr int attention_prefill_threads = 256;
-inline constexpr int attention_score_pitch = attention_queries + 1;
 inline constexpr int attention_p_pitch = attention_queries + 4;
 
 /// A row in shared memory: E in whole lanes of 32, and four banks on, so that rows begin apart.
@@ -28,7 +27,7 @@ constexpr __host__ __device__ int attention_pitch(int width) { return (width + 3
 
 constexpr std::size_t attention_prefill_shared(int width) {
   const int floats = (attention_queries + 2 * attention_chunk) * attention_pitch(width) +
-                     attention_chunk * (attention_score_pitch + attention_p_pitch);
+                     attention_chunk * attention_p_pitch;
   return sizeof(float) * static_cast<std::size_t>(floats);
 }
 
@@ -79,7 +78,7 @@ __device__ inline void attention_score_tile(float* scores, const float* q, const
     scatter_sums<8, 32>(sums);  // of 8 a + b, lane t has 4 t .. 4 t + 3
     UNROLL
     for (int i = 0; i < 4; ++i)
-      scores[(first_k + 8 * (lane % 2 * 4 + i)) * attention_score_pitch + first_q + lane / 2 * 4] =
+      scores[(first_k + 8 * (lane % 2 * 4 + i)) * attention_p_pitch + first_q + lane / 2 * 4] =
           sums[i] * scale;
   }
 }
@@ -106,23 +105,24 @@ __device__ inline void attention_mix(float (&o)[4][4], const float* p, const flo
   }
 }
 
-/// The exponentials of a chunk, from scores to p, for the four queries of a warp; merges their states.
-__device__ inline void attention_softmax(float* p, const float* scores, SoftmaxState (&states)[4],
+/// The exponentials of a chunk in the place of its scores, for the four queries of a warp; merges their
+/// states.
+__device__ inline void attention_softmax(float* p, SoftmaxState (&states)[4],
                                          SoftmaxState::Factors (&factors)[4], const int (&n)[4]) {
-  const int first = static_cast<int>(threadIdx.x / 32 * 4),
-            lane = static_cast<int>(threadIdx.x % 32);
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  float* const of_key = p + lane * attention_p_pitch + threadIdx.x / 32 * 4;
   float low[4], high[4];
+  load_quad(low, of_key, 4, true);
+  load_quad(high, of_key + 32 * attention_p_pitch, 4, true);
   UNROLL
   for (int i = 0; i < 4; ++i) {
-    const float* const of_query = scores + first + i;
-    low[i] = lane < n[i] ? of_query[lane * attention_score_pitch] : -INFINITY;
-    high[i] = lane + 32 < n[i] ? of_query[(lane + 32) * attention_score_pitch] : -INFINITY;
+    low[i] = lane < n[i] ? low[i] : -INFINITY;
+    high[i] = lane + 32 < n[i] ? high[i] : -INFINITY;
     const float2 state = chunk_softmax(low[i], high[i]);
     if (n[i] > 0) factors[i] = states[i].merge(state.x, state.y);
   }
-  store_vector(p + lane * attention_p_pitch + first, make_float4(low[0], low[1], low[2], low[3]));
-  store_vector(p + (lane + 32) * attention_p_pitch + first,
-               make_float4(high[0], high[1], high[2], high[3]));
+  store_quad(of_key, low, 4, true);
+  store_quad(of_key + 32 * attention_p_pitch, high, 4, true);
 }
 
 template <class Tile>
@@ -136,7 +136,6 @@ __global__ void __launch_bounds__(attention_prefill_threads, 2)
   float* const k = q + attention_queries * pitch;
   float* const v = k + attention_chunk * pitch;
   float* const p = v + attention_chunk * pitch;
-  float* const scores = p + attention_chunk * attention_p_pitch;
   const int most = tile.visible(tile.queries - 1);
   const auto bring_keys = [&](float* to, const float* from, int begin) {
     const int count = most - begin < attention_chunk ? most - begin : attention_chunk;
@@ -153,7 +152,7 @@ __global__ void __launch_bounds__(attention_prefill_threads, 2)
     cp_async_wait<0>();
     __syncthreads();  // the keys have arrived; the values of the chunk before have been used
     bring_keys(v, o.v, begin);
-    attention_score_tile(scores, q, k, o.width, o.scale);
+    attention_score_tile(p, q, k, o.width, o.scale);
     cp_async_wait<0>();
     __syncthreads();  // scores and values are there, the keys have been used
     if (begin + attention_chunk < most) bring_keys(k, o.k, begin + attention_chunk);
@@ -162,7 +161,7 @@ __global__ void __launch_bounds__(attention_prefill_threads, 2)
       n[i] = first + i < tile.queries ? tile.visible(first + i) - begin : 0;
     for (int& seen : n) seen = seen < attention_chunk ? seen : attention_chunk;
     SoftmaxState::Factors factors[4];
-    attention_softmax(p, scores, states, factors, n);
+    attention_softmax(p, states, factors, n);
     __syncwarp();
     float mixed[4][4] = {};
     attention_mix(mixed, p, v, pitch, n);
