@@ -12,7 +12,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-(cd "$root" && find cuda -name '*.cuh' -o -name '*.cu') | sort | sed 's|.*|#include "&"|' >"$work/all.cu"
+(cd "$root" && find cuda bench/ladder -name '*.cuh' -o -name '*.cu' 2>/dev/null || true) | sort | sed 's|.*|#include "&"|' >"$work/all.cu"
 # -fmad=false: products and sums are fused where the source says fmaf, and nowhere else.
 "$nvcc" -std=c++20 -O3 -fmad=false -I "$root/include" -I "$root" "$@" --threads 2 -Werror all-warnings \
   -Xcompiler -Wall,-Wextra -Xptxas -v -c "$work/all.cu" -o "$work/all.o" >"$work/log" 2>&1 || {

@@ -1,0 +1,53 @@
+// Rung 7: the next two steps arrive while one is multiplied.
+//
+// cp.async copies from device memory to shared memory without a register or a thread that waits. With
+// three stages of tiles, a step has the time of two multiplications to arrive, which covers the latency
+// of memory; and one barrier per step is enough, since nobody writes to the stage that is being read.
+#pragma once
+
+#include "rung_6_swizzle.cuh"
+
+namespace ladder {
+
+inline constexpr int stages = 3, tile_values = tile_rows * step_k;
+
+template <class Layout>
+__device__ void begin_to_bring(bf16_t* tile, const bf16_t* from, int k_width) {
+  for (int i = thread_of_block(); i < tile_rows * 8; i += 256)
+    cp_async16(tile + Layout::at(i / 8, i % 8), from + std::int64_t{i / 8} * k_width + i % 8 * 8);
+}
+
+template <class Layout, class P>
+__global__ void __launch_bounds__(256) stages_kernel(P p) {
+  bf16_t* const all = dynamic_shared<bf16_t>();
+  const WarpPlace warp;
+  const int steps = p.k / step_k;
+  const auto begin = [&](int step) {
+    if (step < steps) {
+      bf16_t* const stage = all + step % stages * 2 * tile_values;
+      begin_to_bring<Layout>(
+          stage, p.x_row(static_cast<int>(blockIdx.y) * tile_rows) + step * step_k, p.k);
+      begin_to_bring<Layout>(stage + tile_values,
+                             p.w_row(static_cast<int>(blockIdx.x) * tile_rows) + step * step_k,
+                             p.k);
+    }
+    cp_async_commit();  // an empty group at the end keeps the count
+  };
+  Sums d = {};
+  for (int step = 0; step < stages - 1; ++step) begin(step);
+  for (int step = 0; step < steps; ++step) {
+    cp_async_wait<stages - 2>();
+    __syncthreads();  // this step is there for all, and all are done with the one before
+    begin(step + stages - 1);
+    const bf16_t* const stage = all + step % stages * 2 * tile_values;
+    multiply<Layout>(d, stage + tile_values, stage, warp.w_row, warp.x_row);
+  }
+  write(p, d, warp);
+}
+
+inline void rung_7(cudaStream_t stream, const Problem& p) {
+  launch(stream, tiles(p, tile_rows, tile_rows), 256, sizeof(bf16_t) * stages * 2 * tile_values,
+         stages_kernel<Swizzled, Problem>, p);
+}
+
+}  // namespace ladder
