@@ -10,3 +10,6 @@ target_compile_options(idefics_warnings INTERFACE
 add_library(idefics_engine STATIC ${CMAKE_CURRENT_LIST_DIR}/engine.cpp)
 target_link_libraries(idefics_engine PUBLIC idefics::idefics PRIVATE idefics_warnings)
 target_compile_definitions(idefics_engine INTERFACE IDEFICS_EXTERN_ENGINE)
+if(TARGET idefics::cuda)
+  target_link_libraries(idefics_engine PUBLIC idefics::cuda)
+endif()

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/backend/cuda_backend.hpp>
+#include <idefics/backend/make_backend.hpp>
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/assisted_search.hpp>
 #include <idefics/generation/continuations.hpp>

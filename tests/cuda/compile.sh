@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 
 (cd "$root" && find cuda bench/ladder -name '*.cuh' -o -name '*.cu' 2>/dev/null || true) | sort | sed 's|.*|#include "&"|' >"$work/all.cu"
 # -fmad=false: products and sums are fused where the source says fmaf, and nowhere else.
-"$nvcc" -std=c++20 -O3 -fmad=false -I "$root/include" -I "$root" "$@" --threads 2 -Werror all-warnings \
+"$nvcc" -std=c++20 -O3 -fmad=false -D IDEFICS_CUDA -I "$root/include" -I "$root" "$@" --threads 2 -Werror all-warnings \
   -Xcompiler -Wall,-Wextra -Xptxas -v -c "$work/all.cu" -o "$work/all.o" >"$work/log" 2>&1 || {
   grep -v 'ptxas info\|bytes stack frame' "$work/log"
   exit 1

@@ -203,11 +203,12 @@ TEST_CASE("segments do not know of each other, nor where in the pool their keys 
     for (AttentionSegment s : batch) {
       // The keys of this segment alone, gathered into a pool of their own.
       const auto count = static_cast<std::int64_t>(s.key_rows.size());
-      Operands alone{o.q.slice(s.query_begin, s.query_end),
-                     Tensor::empty(DType::f32, {count, 3, 20}),
-                     Tensor::empty(DType::f32, {count, 3, 20})};
-      subject.backend->gather_rows(alone.k, o.k, s.key_rows);
-      subject.backend->gather_rows(alone.v, o.v, s.key_rows);
+      const auto gathered = [&](const Tensor& pool) {
+        const Tensor rows = subject.backend->empty(DType::f32, {count, 3, 20});
+        subject.backend->gather_rows(rows, subject.backend->upload(pool), s.key_rows);
+        return subject.backend->download(rows);
+      };
+      const Operands alone{o.q.slice(s.query_begin, s.query_end), gathered(o.k), gathered(o.v)};
       const Tensor expected = together.slice(s.query_begin, s.query_end);
       const Rows rows = first_rows(count);
       s = {0, s.query_end - s.query_begin, rows, s.causal};

@@ -1,7 +1,10 @@
 // Every backend that the parity suite runs against: the reference itself, and the CPU backend once
-// for each instruction set of this machine.
+// for each instruction set of this machine; or, with IDEFICS_TEST_DEVICE=cuda in the environment, the
+// reference and the CUDA backend (tests/support/cuda_subject.cpp).
 #pragma once
 
+#include <cstdlib>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,12 +17,21 @@ struct Subject {
   std::string name;
   std::shared_ptr<idefics::Backend> backend;
   bool fixed_order;  // sums in 16 lanes (docs/determinism.md): the same bits as every other such
+  std::function<void(int)> disturb{};  // changes the order of work in a way that may change no bit
 };
+
+/// The CUDA backend, in programs that are linked with it.
+[[gnu::weak]] Subject cuda_subject();
 
 /// One object each for the whole program, so that scratch memory is reused between shapes.
 inline const std::vector<Subject>& subjects() {
   static const std::vector<Subject> all = [] {
     std::vector<Subject> found{{"reference", idefics::make_reference_backend(), false}};
+    if (const char* device = std::getenv("IDEFICS_TEST_DEVICE");
+        device != nullptr && std::string(device) == "cuda") {
+      found.push_back(cuda_subject());
+      return found;
+    }
     for (const idefics::Isa isa : idefics::available_isas()) {
       auto backend = idefics::make_cpu_backend(isa);
       const std::string name(backend->name());

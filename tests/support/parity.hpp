@@ -137,6 +137,14 @@ void on_every_backend(const Operation& operation, const Check& check) {
       if (!first) first = result;
       CHECK(different_bits(result, *first) == "");
     }
+    if (subject.disturb) {
+      for (const int order : {1, 2}) {
+        INFO("order " << order);
+        subject.disturb(order);
+        CHECK(different_bits(operation(*subject.backend), result) == "");
+      }
+      subject.disturb(0);
+    }
     idefics::set_num_threads(0);
   }
 }

@@ -275,7 +275,7 @@ class Block {
 
 /// The one block that runs at a time.
 inline Block& block() {
-  static Block only;
+  static Block& only = *new Block;  // never destroyed: static backends end late
   return only;
 }
 

@@ -60,7 +60,9 @@ struct Pretended {
 inline Pretended pretended;
 
 inline std::map<const std::byte*, std::size_t>& allocations(bool pinned) {
-  static std::map<const std::byte*, std::size_t> of_device, of_host;
+  using Sizes =
+      std::map<const std::byte*, std::size_t>;  // never destroyed: static backends end late
+  static Sizes &of_device = *new Sizes, &of_host = *new Sizes;
   return pinned ? of_host : of_device;
 }
 

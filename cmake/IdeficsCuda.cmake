@@ -1,0 +1,40 @@
+# idefics::cuda: the CUDA backend, compiled from cuda/cuda_backend.cu. Programs that link it find it behind
+# make_cuda_backend() and device "cuda"; without it those say that the build has none.
+#
+#   IDEFICS_CUDA=AUTO   where there are nvcc and an NVIDIA driver
+#   IDEFICS_CUDA=ON     or it is an error; CMAKE_CUDA_ARCHITECTURES: unset, of this machine's GPU, or all
+#                       that are supported where there is none
+#   IDEFICS_CUDA=OFF    never
+set(IDEFICS_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
+set_property(CACHE IDEFICS_CUDA PROPERTY STRINGS AUTO ON OFF)
+
+find_program(IDEFICS_NVCC nvcc HINTS /usr/local/cuda/bin)
+mark_as_advanced(IDEFICS_NVCC)
+set(has_driver OFF)
+if(EXISTS /proc/driver/nvidia/version OR EXISTS /dev/nvidiactl)
+  set(has_driver ON)
+endif()
+if(IDEFICS_CUDA STREQUAL "AUTO" AND NOT (IDEFICS_NVCC AND has_driver))
+  return()
+elseif(NOT IDEFICS_CUDA)
+  return()
+endif()
+
+if(IDEFICS_NVCC AND NOT CMAKE_CUDA_COMPILER)
+  set(CMAKE_CUDA_COMPILER ${IDEFICS_NVCC})
+endif()
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80 86 89 90a 100)
+  if(has_driver)
+    set(CMAKE_CUDA_ARCHITECTURES native)
+  endif()
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+add_library(idefics_cuda STATIC ${PROJECT_SOURCE_DIR}/cuda/cuda_backend.cu)
+add_library(idefics::cuda ALIAS idefics_cuda)
+target_compile_definitions(idefics_cuda PUBLIC IDEFICS_CUDA)
+target_link_libraries(idefics_cuda PUBLIC idefics_core CUDA::cudart_static)
+# Products and sums are fused where the source says fmaf, and nowhere else (docs/determinism.md). The standard is
+# said here, since CMake 3.25 does not know that CUDA 13 has it.
+target_compile_options(idefics_cuda PRIVATE -std=c++20 -fmad=false)

@@ -1,0 +1,19 @@
+// The one unit that nvcc compiles for programs: CMake target idefics::cuda.
+#include <idefics/backend/cuda_backend.hpp>
+
+#include "cuda_backend.hpp"
+
+namespace idefics::inline v0 {
+
+std::shared_ptr<Backend> make_cuda_backend() { return std::make_shared<cuda::CudaBackend>(); }
+
+bool cuda_is_available() noexcept {
+  try {
+    cuda::require_device(cuda::activations::activate_all<Activation::silu>);
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace idefics::inline v0

@@ -1,0 +1,284 @@
+// The CUDA backend: one stream, a pool of device memory, and the kernels of this folder. Operations are
+// asked for and not waited for; `download` waits. Errors of a kernel are thrown by whoever waits next.
+#pragma once
+
+#include <bit>
+
+#include <idefics/backend/backend.hpp>
+
+#include "activation.cuh"
+#include "attention.cuh"
+#include "elementwise.cuh"
+#include "embedding.cuh"
+#include "linear.cuh"
+#include "linear_4bit.cuh"
+#include "linear_4bit_gemm.cuh"
+#include "memory.cuh"
+#include "norm.cuh"
+#include "patch.cuh"
+#include "require_device.cuh"
+#include "rope.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// The order in which all work is done.
+class Stream {
+ public:
+  Stream() {
+    require_device(activations::activate_all<Activation::silu>);
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream() { (void)cudaStreamDestroy(stream_); }
+  operator cudaStream_t() const { return stream_; }
+  void wait() const { check(cudaStreamSynchronize(stream_), "running kernels"); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+/// Operations on one GPU. One object serves one calling thread at a time. Tensors that it is given lie on
+/// the device: they come from `empty` and `upload`.
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend() = default;
+  /// Waits for what is still to be done, since it reads and writes the memory that goes now.
+  ~CudaBackend() override { (void)cudaStreamSynchronize(stream_); }
+
+  std::string_view name() const override { return "cuda"; }
+
+  Tensor empty(DType dtype, Shape shape) override {
+    const Checked bytes = Checked(static_cast<std::uint64_t>(shape.count())) * size_of(dtype);
+    auto memory = device_->get(bytes.size());
+    return Tensor::over(dtype, shape, memory.get(), memory);
+  }
+  Tensor upload(const Tensor& host) override {
+    if (!host) return host;
+    Tensor copy = empty(host.dtype(), host.shape());
+    upload_(copy.raw_mutable(), host.raw(), host.bytes());
+    return copy;
+  }
+  Tensor download(const Tensor& tensor) override {
+    if (!tensor) return tensor;
+    auto memory = pinned_->get(tensor.bytes());
+    cuda::check(cudaMemcpyAsync(memory.get(), tensor.raw(), tensor.bytes(), cudaMemcpyDeviceToHost,
+                                stream_),
+                "copying to the host");
+    stream_.wait();
+    return Tensor::over(tensor.dtype(), tensor.shape(), memory.get(), memory);
+  }
+  std::optional<std::uint64_t> memory_left() const override {
+    std::size_t left = 0, total = 0;
+    cuda::check(cudaMemGetInfo(&left, &total), "asking for its memory");
+    return left;
+  }
+
+ protected:
+  void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
+                 Compute compute) override;
+  void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
+                    std::span<const AttentionSegment> segments, float scale) override;
+  void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
+                            std::span<const AttentionSegment> segments,
+                            std::span<const std::int32_t> queries, float scale) override;
+
+  void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
+    const std::int64_t d = weight.count();
+    cuda::rms_norm(stream_, to(out), const_cast<float*>(from(x)), nullptr, floats(weight),
+                   x.count() / d, d, eps);
+  }
+  void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     float eps) override {
+    const std::int64_t d = weight.count();
+    cuda::layer_norm(stream_, to(out), from(x), floats(weight), floats(bias), x.count() / d, d,
+                     eps);
+  }
+
+  void do_rope(Tensor x, const Tensor& cos, const Tensor& sin,
+               std::span<const std::int32_t> positions) override {
+    check_indices(positions, std::min(cos.dim(0), sin.dim(0)), "rope positions");
+    const auto [on_device] = staging_(positions);
+    cuda::rope(stream_, to(x), floats(cos), floats(sin), on_device, x.dim(0), x.dim(1), x.dim(2));
+  }
+  void do_embedding(Tensor out, std::span<const std::int32_t> ids, const Tensor& table,
+                    const Tensor& additional) override {
+    const std::int64_t vocabulary = table.dim(0);
+    check_indices(ids, vocabulary + (additional ? additional.dim(0) : 0), "token id",
+                  ErrorCode::invalid_token_id);
+    const auto [on_device] = staging_(ids);
+    cuda::embedding(stream_, to(out), on_device, floats(table), vocabulary, floats(additional),
+                    std::ssize(ids), table.dim(1));
+  }
+  void do_unfold_patches(Tensor out, const Tensor& pixels, std::int64_t patch) override {
+    cuda::unfold_patches(stream_, to(out), from(pixels), pixels.dim(0), pixels.dim(1),
+                         pixels.dim(2), pixels.dim(3), patch);
+  }
+
+  void do_activation(Tensor out, const Tensor& x, Activation act) override {
+    cuda::gated_activation(stream_, to(out), from(x), nullptr, x.count(), act);
+  }
+  void do_gated_activation(Tensor out, const Tensor& gate, const Tensor& up,
+                           Activation act) override {
+    cuda::gated_activation(stream_, to(out), from(gate), from(up), gate.count(), act);
+  }
+  void do_add(Tensor out, const Tensor& x, const Tensor& y) override {
+    const std::int64_t d = y.count();
+    cuda::add(stream_, to(out), from(x), floats(y), x.count() / d, d);
+  }
+  void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
+    const std::int64_t d = x.dim(-1);
+    cuda::gated_add(stream_, to(x), from(y), floats(alpha), alpha.count(), x.count() / d, d);
+  }
+  void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) override {
+    check_indices(rows, out.dim(0), "scatter_rows");
+    if (rows.empty()) return;
+    const auto [on_device] = staging_(rows);
+    cuda::scatter_rows(stream_, to(out), on_device, from(x), std::ssize(rows),
+                       x.count() / x.dim(0));
+  }
+  void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) override {
+    check_indices(rows, x.dim(0), "gather_rows");
+    if (rows.empty()) return;
+    const auto [on_device] = staging_(rows);
+    cuda::gather_rows(stream_, to(out), from(x), on_device, std::ssize(rows),
+                      out.count() / out.dim(0));
+  }
+
+ private:
+  static float* to(Tensor& t) { return t.as_mutable<float>().data(); }
+  static const float* from(const Tensor& t) { return t.as<float>().data(); }
+  static DeviceFloats floats(const Tensor& t) { return {t.raw(), t.dtype()}; }
+
+  /// Room that the next operation may use again: they follow each other in the stream.
+  template <class T>
+  T* scratch(std::int64_t count) {
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+    if (bytes > scratch_bytes_) {
+      scratch_ = device_->get(bytes);
+      scratch_bytes_ = bytes;
+    }
+    return reinterpret_cast<T*>(scratch_.get());
+  }
+
+  FourBitMatrix four_bits(const QuantizedTensor& q);
+  struct Tiles;
+  Tiles stage(const std::vector<AttentionTile>& tiles, AttentionOperands operands,
+              std::span<const AttentionSegment> segments);
+
+  static constexpr std::int64_t few_queries = 4;  // of a segment, on average
+
+  Stream stream_;
+  std::shared_ptr<MemoryPool> device_ = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
+  std::shared_ptr<MemoryPool> pinned_ = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
+  Staging staging_{stream_, pinned_, device_};
+  Uploader upload_{stream_, pinned_};
+  std::vector<std::int32_t> key_rows_;
+  std::shared_ptr<std::byte> scratch_;
+  std::size_t scratch_bytes_ = 0;
+};
+
+inline void CudaBackend::do_linear(Tensor out, const Tensor& x, const LinearWeight& weight,
+                                   const Tensor& bias, Compute compute) {
+  const std::int64_t m = x.dim(0), n = weight.rows(), k = weight.cols();
+  const LinearEnd end{floats(bias), nullptr};
+  const bool bf16 = compute == Compute::bf16;
+  const bool whole_blocks = !weight.packed || k % weight.packed.blocksize == 0;
+  bf16_t* const rounded = bf16 && whole_blocks ? scratch<bf16_t>(m * rounded_width(k)) : nullptr;
+  if (weight.packed) {
+    const FourBitMatrix matrix = four_bits(weight.packed);
+    if (rounded)
+      cuda::linear_4bit_bf16(stream_, to(out), from(x), rounded, matrix, end, m, n);
+    else
+      cuda::linear_4bit_f32(stream_, to(out), from(x), matrix, bf16, end, m, n);
+  } else if (bf16) {
+    cuda::linear_bf16(stream_, to(out), from(x), rounded, floats(weight.values), end, m, n, k);
+  } else {
+    cuda::linear_f32(stream_, to(out), from(x), floats(weight.values), end, m, n, k);
+  }
+}
+
+inline FourBitMatrix CudaBackend::four_bits(const QuantizedTensor& q) {
+  const Codebook values = q.table();
+  const auto [table] = staging_(std::span<const float>(values));
+  const auto data = [](const Tensor& t) { return reinterpret_cast<const float*>(t.raw()); };
+  return {.codes = reinterpret_cast<const std::uint8_t*>(q.codes.raw()),
+          .absmax = q.absmax.raw(),
+          .nested = q.double_quant() ? data(q.nested.absmax) : nullptr,
+          .map = q.double_quant() ? data(q.nested.map) : nullptr,
+          .offset = q.nested.offset,
+          .block_shift = std::countr_zero(static_cast<std::uint64_t>(q.blocksize)),
+          .width = q.shape[1],
+          .table = table};
+}
+
+/// The tiles of a call and the rows of keys that they name, on the device.
+struct CudaBackend::Tiles {
+  const AttentionTile* tiles;
+  AttentionOperands operands;
+  std::int64_t count, most_keys;
+};
+
+inline CudaBackend::Tiles CudaBackend::stage(const std::vector<AttentionTile>& tiles,
+                                             AttentionOperands operands,
+                                             std::span<const AttentionSegment> segments) {
+  key_rows_.clear();
+  std::size_t most = 0;
+  for (const AttentionSegment& s : segments) {
+    key_rows_.insert(key_rows_.end(), s.key_rows.begin(), s.key_rows.end());
+    most = std::max(most, s.key_rows.size());
+  }
+  const auto [on_device, rows] =
+      staging_(std::span<const AttentionTile>(tiles), std::span<const std::int32_t>(key_rows_));
+  operands.key_rows = rows;
+  return {on_device, operands, std::ssize(tiles), static_cast<std::int64_t>(most)};
+}
+
+inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
+                                      std::span<const AttentionSegment> segments, float scale) {
+  std::int64_t queries = 0;
+  for (const AttentionSegment& s : segments) {
+    check_segment(s, q.dim(0), k.dim(0));
+    queries += s.query_end - s.query_begin;
+  }
+  const std::int64_t heads = q.dim(1), width = q.dim(2);
+  // Few queries per segment leave a tile of many mostly empty; the bits are the same (attention.cuh).
+  const bool few = queries <= few_queries * std::ssize(segments);
+  const std::int64_t most = few ? 1 : attention_tile_queries(width);
+  const Tiles t = stage(attention_tiles(segments, most),
+                        {.q = from(q),
+                         .k = from(k),
+                         .v = from(v),
+                         .key_rows = nullptr,
+                         .heads = static_cast<int>(heads),
+                         .width = static_cast<int>(width),
+                         .scale = scale},
+                        segments);
+  float* const room =
+      most > 1 ? nullptr : scratch<float>(attention_scratch(t.count, heads, width, t.most_keys));
+  cuda::attention(stream_, to(out), t.operands, t.tiles, t.count, most == 1, t.most_keys, room);
+}
+
+inline void CudaBackend::do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
+                                              std::span<const AttentionSegment> segments,
+                                              std::span<const std::int32_t> queries, float scale) {
+  for (const AttentionSegment& s : segments) check_segment(s, q.dim(0), k.dim(0));
+  for (const std::int32_t query : queries) (void)segment_of(segments, query);
+  const auto all = attention_tiles(segments, 1);
+  std::vector<AttentionTile> chosen;
+  for (const std::int32_t query : queries)
+    chosen.push_back(*std::ranges::find(all, query, &AttentionTile::query));
+  if (chosen.empty() || out.count() == 0) return;
+  const Tiles t = stage(chosen,
+                        {.q = from(q),
+                         .k = from(k),
+                         .v = nullptr,
+                         .key_rows = nullptr,
+                         .heads = static_cast<int>(q.dim(1)),
+                         .width = static_cast<int>(q.dim(2)),
+                         .scale = scale},
+                        segments);
+  cuda::attention_weights(stream_, to(out), t.operands, t.tiles, t.count, out.dim(2));
+}
+
+}  // namespace idefics::inline v0::cuda

@@ -1,0 +1,61 @@
+// Whole models on the CUDA backend, run by tests/support/cuda_on_cpu/: the ids that the CPU backend gives.
+#include <idefics/idefics.hpp>
+
+#include "support/backends.hpp"
+#include "support/catch.hpp"
+#include "support/golden_models.hpp"
+
+using namespace idefics;
+
+namespace {
+
+const std::filesystem::path samples = std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples";
+
+std::shared_ptr<Backend> cuda_backend() {
+  static const auto backend = testing::cuda_subject().backend;
+  return backend;
+}
+
+/// New ids of each row, by a model that is loaded with these options.
+std::vector<std::vector<std::int32_t>> ids(const std::filesystem::path& checkpoint,
+                                           ModelOptions options, const Inputs& inputs,
+                                           const GenerationConfig& config,
+                                           const ForwardOptions& forward = {}) {
+  auto model = Model::from_pretrained(checkpoint.string(), std::move(options));
+  return model.generate(inputs, config, forward).new_tokens;
+}
+
+}  // namespace
+
+TEST_CASE("the embedded checkpoint captions a picture on the CUDA backend, in every format") {
+  const auto processor = Processor::from_pretrained((samples / "tiny").string());
+  const Json expected = read_json_file(samples / "pictures" / "expected.json");
+  const Json& scene = expected.at(0);
+  const auto picture = Image::open(samples / "pictures" / scene.at("image").get<std::string>());
+  const Inputs inputs = processor({picture}, {.add_end_of_utterance_token = false});
+  const GenerationConfig config{.max_new_tokens = 12, .bad_words_ids = processor.image_token_ids()};
+  for (const auto dtype : {DType::f32, DType::bf16, DType::f16})
+    for (const bool four_bits : {false, true}) {
+      INFO(name_of(dtype) << (four_bits ? " in 4 bits" : ""));
+      ModelOptions options{.dtype = dtype, .device_map = "cpu"};
+      options.quantization_config = {.load_in_4bit = four_bits,
+                                     .bnb_4bit_use_double_quant = four_bits};
+      const auto on_cpu = ids(samples / "tiny", options, inputs, config);
+      options.backend = cuda_backend();
+      CHECK(ids(samples / "tiny", options, inputs, config) == on_cpu);
+    }
+}
+
+TEST_CASE("greedy ids of the CUDA backend are the CPU's, for every recorded architecture") {
+  for (const auto& name : golden::model_names()) {
+    const auto directory = golden::models_dir() / name;
+    for (const auto& one : golden::forward_cases(name)) {
+      INFO(name);
+      const GenerationConfig config{.max_new_tokens = 6};
+      auto model = golden::load(name, {.device_map = "cpu"});
+      const ForwardOptions forward = golden::options_for(model.config(), one.inputs);
+      const auto on_cpu = model.generate(one.inputs, config, forward).new_tokens;
+      CHECK(ids(directory, {.backend = cuda_backend()}, one.inputs, config, forward) == on_cpu);
+    }
+  }
+}
