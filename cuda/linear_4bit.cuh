@@ -15,41 +15,49 @@
 
 namespace idefics::inline v0::cuda {
 
-/// Weights for the kernels of the f32 order. `quads`: K is a multiple of 4, so four weights are two
-/// bytes of one block. `rounded`: x is rounded to bf16, and the values of codes are.
-template <bool quads, bool rounded>
+/// Weights for the kernels of the f32 order. `rounded`: x is rounded to bf16, and the values of codes
+/// are. `aligned`: K is a multiple of 32, so four weights are two bytes, and two steps of 16 k lie in
+/// one block.
+template <bool aligned, bool rounded>
 struct FourBitWeights {
-  static constexpr int ahead = quads ? 8 : 1;
+  static constexpr int ahead = aligned ? 32 : 1;
+  static constexpr int steps_of_scale = aligned ? 2 : 1;
+  static constexpr bool several_rows = aligned;  // others are rare: one row after the other
   FourBitMatrix matrix;
 
   struct Fetched {
-    std::uint32_t codes;  // the first in the lowest four bits
-    float absmax[quads ? 1 : 4];
+    std::uint32_t codes;            // two bytes as they lie
+    float absmax[aligned ? 1 : 4];  // of each weight, unless `scale` has it
   };
   __device__ Fetched fetch(std::int64_t n, std::int64_t k) const {
     const std::int64_t at = n * matrix.width + k;
     Fetched fetched{};
-    if constexpr (quads) {
-      const std::uint32_t two = load_vector<std::uint16_t>(matrix.codes + at / 2);
-      fetched.codes = (two >> 4 & 0x0f0fu) | (two << 4 & 0xf0f0u);
-      fetched.absmax[0] = matrix.absmax_of(at >> matrix.block_shift);
+    if constexpr (aligned) {
+      fetched.codes = load_vector<std::uint16_t>(matrix.codes + at / 2);
     } else {
       for (int i = 0; i < 4; ++i) {
         if (k + i >= matrix.width) break;  // what lies behind is 0 times the value of code 0
-        fetched.codes |= static_cast<std::uint32_t>(matrix.code_at(at + i)) << 4 * i;
+        fetched.codes |= static_cast<std::uint32_t>(matrix.code_at(at + i)) << shift(i);
         fetched.absmax[i] = matrix.absmax_of((at + i) >> matrix.block_shift);
       }
     }
     return fetched;
   }
-  __device__ void widen(float (&v)[4], const Fetched& fetched, const float* table) const {
+  __device__ float scale(std::int64_t n, std::int64_t k) const {
+    return aligned ? matrix.absmax_of((n * matrix.width + k) >> matrix.block_shift) : 1.0f;
+  }
+  __device__ void widen(float (&v)[4], const Fetched& fetched, float scale,
+                        const float* table) const {
     for (int i = 0; i < 4; ++i)
-      v[i] = table[fetched.codes >> 4 * i & 15] * fetched.absmax[quads ? 0 : i];
+      v[i] = table[fetched.codes >> shift(i) & 15] *
+             (aligned ? scale : fetched.absmax[aligned ? 0 : i]);
   }
   __device__ void fill(float* table) const {
     if (threadIdx.x < 16) table[threadIdx.x] = input(matrix.table[threadIdx.x]);
   }
   static __device__ float input(float x) { return rounded ? to_float(from_float<bf16_t>(x)) : x; }
+  /// Where weight i lies in two bytes: high nibble, low nibble, of the first byte and the second.
+  static __device__ int shift(int i) { return i % 2 == 0 ? 4 * i + 4 : 4 * i - 4; }
 };
 
 /// out [M,N] from x [M,K], in the f32 order; with `rounded`, over x and table rounded to bf16.
@@ -60,7 +68,7 @@ inline void linear_4bit_f32(cudaStream_t stream, float* out, const float* x,
     linear_f32_order(stream, out, x, weights, end, m, n, matrix.width);
   };
   if (rounded) return run(FourBitWeights<false, true>{matrix});
-  if (matrix.width % 4 == 0) return run(FourBitWeights<true, false>{matrix});
+  if (matrix.width % 32 == 0) return run(FourBitWeights<true, false>{matrix});
   run(FourBitWeights<false, false>{matrix});
 }
 

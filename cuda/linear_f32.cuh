@@ -21,24 +21,35 @@
 namespace idefics::inline v0::cuda {
 
 /// Weights as they lie, [N,K]. A kernel asks for four of a row at a time: `fetch` begins to read them,
-/// `widen` makes f32 of them, with what `fill` put into a shared table; `input` is what becomes of x.
+/// `scale` what they have in common with those of the next steps, `widen` makes f32 of them, with what
+/// `fill` put into a shared table; `input` is what becomes of x.
 template <class W>
 struct PlainWeights {
-  static constexpr int ahead = 8;  // steps of 16 that few rows read before they use them
+  static constexpr int ahead = 16;          // steps of 16 that one row reads before it uses them
+  static constexpr int steps_of_scale = 8;  // there is none
+  static constexpr bool several_rows = true;
   const W* data;
   std::int64_t width;  // K
   bool quads;          // rows are aligned to four values
 
   struct Fetched {
-    float values[4];
+    W values[4];
   };
   __device__ Fetched fetch(std::int64_t n, std::int64_t k) const {
     Fetched fetched;
-    load_quad(fetched.values, data + n * width + k, width - k, quads);
+    const W* const from = data + n * width + k;
+    if (quads) {
+      const auto four = load_vector<std::conditional_t<sizeof(W) == 4, float4, uint2>>(from);
+      static_assert(sizeof(four) == sizeof(fetched));
+      std::memcpy(&fetched, &four, sizeof(four));
+    } else {
+      for (int i = 0; i < 4; ++i) fetched.values[i] = k + i < width ? from[i] : from_float<W>(0.0f);
+    }
     return fetched;
   }
-  __device__ void widen(float (&v)[4], const Fetched& fetched, const float*) const {
-    for (int i = 0; i < 4; ++i) v[i] = fetched.values[i];
+  __device__ float scale(std::int64_t, std::int64_t) const { return 1.0f; }
+  __device__ void widen(float (&v)[4], const Fetched& fetched, float, const float*) const {
+    for (int i = 0; i < 4; ++i) v[i] = to_float(fetched.values[i]);
   }
   __device__ void fill(float*) const {}
   static __device__ float input(float x) { return x; }
@@ -55,7 +66,7 @@ __global__ void __launch_bounds__(gemv_f32_threads)
   SHARED_ARRAY(float, table, 16);
   weights.fill(table);
   __syncthreads();
-  constexpr int ahead = Weights::ahead;
+  constexpr int ahead = rows <= 2 ? Weights::ahead : Weights::ahead / 2;
   const int part = static_cast<int>(threadIdx.x % 4);
   const std::int64_t column =
       static_cast<std::int64_t>(blockIdx.x) * gemv_f32_columns + threadIdx.x / 4;
@@ -63,15 +74,21 @@ __global__ void __launch_bounds__(gemv_f32_threads)
   float sums[rows][4] = {};
   for (std::int64_t begin = 4 * part; begin < ceil_div(k_width, 16) * 16; begin += 16 * ahead) {
     typename Weights::Fetched fetched[ahead];
+    float scales[ahead / Weights::steps_of_scale];
     UNROLL
-    for (int step = 0; step < ahead; ++step)
-      if (begin + 16 * step < k_width) fetched[step] = weights.fetch(n, begin + 16 * step);
+    for (int step = 0; step < ahead; ++step) {
+      const std::int64_t k = begin + 16 * step;
+      if (k >= k_width) continue;
+      fetched[step] = weights.fetch(n, k);
+      if (step % Weights::steps_of_scale == 0)
+        scales[step / Weights::steps_of_scale] = weights.scale(n, k);
+    }
     UNROLL
     for (int step = 0; step < ahead; ++step) {
       const std::int64_t k = begin + 16 * step;
       if (k >= k_width) break;
       float w[4], v[4];
-      weights.widen(w, fetched[step], table);
+      weights.widen(w, fetched[step], scales[step / Weights::steps_of_scale], table);
       UNROLL
       for (int row = 0; row < rows; ++row) {
         load_quad(v, x + (row < m ? row : m - 1) * k_width + k, k_width - k, x_quads);
@@ -131,9 +148,10 @@ __global__ void __launch_bounds__(gemm_f32_threads, 2)
     float v[4] = {}, w[4] = {};
     load_quad(v, x + fill_m * k_width + k, k_width - k, x_quads);
     typename Weights::Fetched fetched{};
-    if (k < k_width) fetched = weights.fetch(fill_n, k);
+    float scale = 0;
+    if (k < k_width) fetched = weights.fetch(fill_n, k), scale = weights.scale(fill_n, k);
     __syncthreads();  // the tiles of the step before have been used, the table is filled
-    if (k < k_width) weights.widen(w, fetched, table);
+    if (k < k_width) weights.widen(w, fetched, scale, table);
     const int at = fill_row * gemm_f32_pitch + fill_column;
     for (float& value : v) value = Weights::input(value);
     store_vector(x_tile + at, make_float4(v[0], v[1], v[2], v[3]));
@@ -164,13 +182,18 @@ void linear_f32_order(cudaStream_t stream, float* out, const float* x, Weights w
            m, n, k, x_quads);
     return;
   }
-  const dim3 grid(static_cast<unsigned>(ceil_div(n, gemv_f32_columns)));
-  const auto kernel = m == 1   ? gemv_f32_kernel<1, Weights>
-                      : m == 2 ? gemv_f32_kernel<2, Weights>
-                      : m <= 4 ? gemv_f32_kernel<4, Weights>
-                               : gemv_f32_kernel<8, Weights>;
-  launch(stream, grid, dim3(gemv_f32_threads), 0, kernel, out, x, weights, end, static_cast<int>(m),
-         n, k, x_quads);
+  const auto run = [&](auto kernel, std::int64_t begin, std::int64_t rows) {
+    LinearEnd rest = end;
+    if (rest.residual) rest.residual += begin * n;
+    launch(stream, blocks_for(n, gemv_f32_columns), gemv_f32_threads, 0, kernel, out + begin * n,
+           x + begin * k, weights, rest, static_cast<int>(rows), n, k, x_quads);
+  };
+  if constexpr (Weights::several_rows) {
+    if (m > 4) return run(gemv_f32_kernel<8, Weights>, 0, m);
+    if (m > 2) return run(gemv_f32_kernel<4, Weights>, 0, m);
+    if (m > 1) return run(gemv_f32_kernel<2, Weights>, 0, m);
+  }
+  for (std::int64_t row = 0; row < m; ++row) run(gemv_f32_kernel<1, Weights>, row, 1);
 }
 
 }  // namespace idefics::inline v0::cuda
