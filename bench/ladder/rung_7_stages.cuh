@@ -17,28 +17,29 @@ __device__ void begin_to_bring(bf16_t* tile, const bf16_t* from, int k_width) {
     cp_async16(tile + Layout::at(i / 8, i % 8), from + std::int64_t{i / 8} * k_width + i % 8 * 8);
 }
 
+/// Begins to bring step `step` of both tiles, x first, into its stage; of no step, nothing.
+template <class Layout, class P>
+__device__ void begin_step(bf16_t* all, const P& p, int step) {
+  if (step * step_k < p.k) {
+    bf16_t* const stage = all + step % stages * 2 * tile_values;
+    const int row = static_cast<int>(blockIdx.y) * tile_rows;
+    const int column = static_cast<int>(blockIdx.x) * tile_rows;
+    begin_to_bring<Layout>(stage, p.x_row(row) + step * step_k, p.k);
+    begin_to_bring<Layout>(stage + tile_values, p.w_row(column) + step * step_k, p.k);
+  }
+  cp_async_commit();  // an empty group at the end keeps the count
+}
+
 template <class Layout, class P>
 __global__ void __launch_bounds__(256) stages_kernel(P p) {
   bf16_t* const all = dynamic_shared<bf16_t>();
   const WarpPlace warp;
-  const int steps = p.k / step_k;
-  const auto begin = [&](int step) {
-    if (step < steps) {
-      bf16_t* const stage = all + step % stages * 2 * tile_values;
-      begin_to_bring<Layout>(
-          stage, p.x_row(static_cast<int>(blockIdx.y) * tile_rows) + step * step_k, p.k);
-      begin_to_bring<Layout>(stage + tile_values,
-                             p.w_row(static_cast<int>(blockIdx.x) * tile_rows) + step * step_k,
-                             p.k);
-    }
-    cp_async_commit();  // an empty group at the end keeps the count
-  };
   Sums d = {};
-  for (int step = 0; step < stages - 1; ++step) begin(step);
-  for (int step = 0; step < steps; ++step) {
+  for (int step = 0; step < stages - 1; ++step) begin_step<Layout>(all, p, step);
+  for (int step = 0; step * step_k < p.k; ++step) {
     cp_async_wait<stages - 2>();
     __syncthreads();  // this step is there for all, and all are done with the one before
-    begin(step + stages - 1);
+    begin_step<Layout>(all, p, step + stages - 1);
     const bf16_t* const stage = all + step % stages * 2 * tile_values;
     multiply<Layout>(d, stage + tile_values, stage, warp.w_row, warp.x_row);
   }
