@@ -95,10 +95,12 @@ EMULATED f32x16 dpbf16_ps(f32x16 c, i32x16 a, i32x16 b) {
 // masks
 template <int predicate>
 EMULATED std::uint16_t cmp_ps_mask(f32x16 a, f32x16 b) {
-  static_assert(predicate == _CMP_LT_OQ || predicate == _CMP_UNORD_Q);
+  static_assert(predicate == _CMP_LT_OQ || predicate == _CMP_UNORD_Q || predicate == _CMP_NLE_UQ);
   unsigned mask = 0;
   for (int i = 0; i < 16; ++i) {
-    const bool yes = predicate == _CMP_LT_OQ ? a[i] < b[i] : std::isnan(a[i]) || std::isnan(b[i]);
+    const bool yes = predicate == _CMP_LT_OQ    ? a[i] < b[i]
+                     : predicate == _CMP_NLE_UQ ? !(a[i] <= b[i])
+                                                : std::isnan(a[i]) || std::isnan(b[i]);
     mask |= static_cast<unsigned>(yes) << i;
   }
   return static_cast<std::uint16_t>(mask);
@@ -168,6 +170,11 @@ EMULATED __m256i cvtepi32_epi16(i32x16 a) {
   for (int i = 0; i < 16; ++i) bits[i] = static_cast<std::uint16_t>(a[i]);
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits));
 }
+EMULATED __m128i cvtepi32_epi8(i32x16 a) {
+  std::uint8_t bytes[16];
+  for (int i = 0; i < 16; ++i) bytes[i] = static_cast<std::uint8_t>(a[i]);
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+}
 EMULATED __m256 extractf32x8_ps(f32x16 a, int upper) {
   float lanes[16];
   storeu_ps(lanes, a);
@@ -198,6 +205,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_castps_si512 ::testing::avx512::as_int
 #define _mm512_castsi512_ps ::testing::avx512::as_float
 #define _mm512_cmp_ps_mask(a, b, predicate) ::testing::avx512::cmp_ps_mask<predicate>(a, b)
+#define _mm512_cvtepi32_epi8 ::testing::avx512::cvtepi32_epi8
 #define _mm512_cvtepi32_epi16 ::testing::avx512::cvtepi32_epi16
 #define _mm512_cvtepu8_epi32 ::testing::avx512::cvtepu8_epi32
 #define _mm512_cvtepu16_epi32 ::testing::avx512::cvtepu16_epi32

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <cstring>
 #include <numeric>
+#include <optional>
 #include <span>
 
 #include <idefics/core/tensor.hpp>
@@ -28,8 +29,9 @@ namespace idefics::inline v0 {
 
 struct QuantizeOptions {
   QuantType type = QuantType::fp4;
-  std::int64_t blocksize = 64;  // 32, 64, … 4096
-  bool double_quant = false;    // constants in 8 bits as well (double_quant.hpp)
+  std::int64_t blocksize = 64;   // 32, 64, … 4096
+  bool double_quant = false;     // constants in 8 bits as well (double_quant.hpp)
+  std::optional<DType> dtype{};  // what values are rounded to before; unset: as they are
 };
 
 /// A tensor in 4 bits.
@@ -77,22 +79,19 @@ inline constexpr std::int64_t max_blocksize = 4096;
 
 /// How values become codes: rank = the number of thresholds below the value, code = order[rank].
 struct CodeRule {
-  std::array<float, 15> thresholds;       // midpoints of neighbours, in f32
-  std::array<std::uint8_t, 256> of_pair;  // two ranks in one byte -> two codes in one byte
+  std::array<float, 15> thresholds;    // midpoints of neighbours, in f32
+  std::array<std::uint8_t, 16> order;  // codes by their value
 
   explicit CodeRule(QuantType type) {
     const Codebook& values = codebook(type);
-    std::array<std::uint8_t, 16> order;
     std::iota(order.begin(), order.end(), std::uint8_t{0});
     std::ranges::stable_sort(order, {}, [&](std::uint8_t code) { return values[code]; });
     for (std::size_t i = 0; i < 15; ++i)
       thresholds[i] = (values[order[i]] + values[order[i + 1]]) / 2;
-    for (std::size_t pair = 0; pair < 256; ++pair)
-      of_pair[pair] = static_cast<std::uint8_t>(order[pair >> 4] << 4 | order[pair & 15]);
   }
 
   /// Seven values of either type are below zero.
-  static constexpr float rank_of_zero() { return 7.0f; }
+  std::uint8_t code_of_zero() const { return order[7]; }
 };
 
 }  // namespace detail

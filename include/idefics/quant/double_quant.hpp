@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <idefics/core/tensor.hpp>
+#include <idefics/core/threads.hpp>
 #include <idefics/quant/codebook.hpp>
 
 namespace idefics::inline v0 {
@@ -110,7 +111,7 @@ struct NestedConstants {
     nested.map = Tensor::empty(DType::f32, {256});
     std::ranges::copy(dynamic_map(), nested.map.as_mutable<float>().begin());
     nested.absmax = Tensor::empty(DType::f32, {static_cast<std::int64_t>((count + 255) / size)});
-    for (std::size_t begin = 0; begin < count; begin += size) {
+    const auto one_block = [&](std::size_t begin) {
       const std::size_t end = std::min(begin + size, count);
       float largest = 0;
       for (std::size_t i = begin; i < end; ++i)
@@ -119,7 +120,11 @@ struct NestedConstants {
       for (std::size_t i = begin; i < end; ++i)
         codes[i] = largest == 0 ? std::uint8_t{0}
                                 : detail::dynamic_code((values[i] - nested.offset) / largest);
-    }
+    };
+    constexpr std::int64_t fewest = 64;  // blocks that are worth another thread
+    parallel_ranges(nested.absmax.count(), fewest, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = begin; b < end; ++b) one_block(static_cast<std::size_t>(b) * size);
+    });
     return nested;
   }
 

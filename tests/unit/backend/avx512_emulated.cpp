@@ -21,6 +21,7 @@
 namespace idefics::inline v0::detail::cpu::plain {
 #include <idefics/backend/cpu/f32x16_scalar.inl>
 #include <idefics/backend/cpu/lookup_scalar.inl>
+#include <idefics/backend/cpu/search_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
@@ -29,6 +30,7 @@ IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 namespace idefics::inline v0::detail::cpu::emulated {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
+#include <idefics/backend/cpu/search_avx512.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }
 #undef IDEFICS_CPU_BF16_PRODUCTS

@@ -9,34 +9,42 @@
 
 namespace idefics::inline v0 {
 
+namespace detail {
+
+/// `count` values of dtype `from` at `x` as dtype `to` at `y`, on this thread.
+inline void convert_values(const cpu::KernelTable& kernels, std::byte* y, DType to,
+                           const std::byte* x, DType from, std::int64_t count) {
+  constexpr std::int64_t piece = 1024;
+  const auto x_size = static_cast<std::int64_t>(size_of(from));
+  const auto y_size = static_cast<std::int64_t>(size_of(to));
+  if (to == DType::f32) return kernels.convert(reinterpret_cast<float*>(y), x, from, count);
+  if (from == DType::f32) return kernels.narrow(y, to, x, count);
+  for (std::int64_t i = 0; i < count; i += piece) {
+    const std::int64_t n = std::min(piece, count - i);
+    float wide[piece];
+    kernels.convert(wide, x + i * x_size, from, n);
+    kernels.narrow(y + i * y_size, to, reinterpret_cast<const std::byte*>(wide), n);
+  }
+}
+
+}  // namespace detail
+
 /// The values of `in`, at any alignment, in dtype f32, f16 or bf16, rounded to nearest, ties to
 /// even: element for element what from_f32 gives. Throws `unsupported_dtype`.
 inline Tensor convert(const Tensor& in, DType dtype) {
   if (!is_float(dtype) || !is_float(in.dtype()))
     fail(ErrorCode::unsupported_dtype, "weights are f32, f16 or bf16");
   static const detail::cpu::KernelTable kernels = detail::cpu::kernels_for(available_isas().back());
-  constexpr std::int64_t chunk = 1 << 16, piece = 1024;
+  constexpr std::int64_t chunk = 1 << 18;
   Tensor out = Tensor::empty(dtype, in.shape());
   const auto from_size = static_cast<std::int64_t>(size_of(in.dtype()));
   const auto to_size = static_cast<std::int64_t>(size_of(dtype));
   const std::byte* from = in.raw();
   std::byte* to = out.raw_mutable();
-  parallel_for(detail::cpu::ceil_div(in.count(), chunk), [&](std::int64_t c) {
-    const std::int64_t end = std::min(in.count(), (c + 1) * chunk);
-    for (std::int64_t i = c * chunk; i < end; i += piece) {
-      const std::int64_t count = std::min(piece, end - i);
-      const std::byte* x = from + i * from_size;
-      std::byte* y = to + i * to_size;
-      if (dtype == DType::f32) {
-        kernels.convert(reinterpret_cast<float*>(y), x, in.dtype(), count);
-      } else if (in.dtype() == DType::f32) {
-        kernels.narrow(y, dtype, x, count);
-      } else {
-        float wide[piece];
-        kernels.convert(wide, x, in.dtype(), count);
-        kernels.narrow(y, dtype, reinterpret_cast<const std::byte*>(wide), count);
-      }
-    }
+  parallel_tasks(detail::cpu::ceil_div(in.count(), chunk), [&](std::int64_t task, int) {
+    const std::int64_t i = task * chunk;
+    detail::convert_values(kernels, to + i * to_size, dtype, from + i * from_size, in.dtype(),
+                           std::min(chunk, in.count() - i));
   });
   return out;
 }

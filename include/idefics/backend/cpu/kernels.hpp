@@ -29,6 +29,7 @@ namespace idefics::inline v0::detail::cpu::scalar {
 #define IDEFICS_CPU_UNROLL
 #include <idefics/backend/cpu/f32x16_scalar.inl>
 #include <idefics/backend/cpu/lookup_scalar.inl>
+#include <idefics/backend/cpu/search_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }  // namespace idefics::inline v0::detail::cpu::scalar
 
@@ -39,6 +40,7 @@ IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 namespace idefics::inline v0::detail::cpu::avx2 {
 #include <idefics/backend/cpu/f32x16_avx2.inl>
 #include <idefics/backend/cpu/lookup_avx2.inl>
+#include <idefics/backend/cpu/search_avx2.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }  // namespace idefics::inline v0::detail::cpu::avx2
 IDEFICS_CPU_REGION_END
@@ -47,6 +49,7 @@ IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
 namespace idefics::inline v0::detail::cpu::avx512 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
+#include <idefics/backend/cpu/search_avx512.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }  // namespace idefics::inline v0::detail::cpu::avx512
 IDEFICS_CPU_REGION_END

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include <idefics/backend/cpu/convert.hpp>
 #include <idefics/backend/cpu/kernels.hpp>
 #include <idefics/core/threads.hpp>
 
@@ -15,6 +16,22 @@ inline const cpu::KernelTable& best_kernels() {
   return kernels;
 }
 
+/// The `count` values at `x` in 4 bits, rounded to `q.dtype` before, a block at a time: what is in
+/// between stays in the cache.
+inline void quantize_values(const cpu::KernelTable& kernels, std::uint8_t* codes, float* absmax,
+                            const std::byte* x, DType dtype, std::int64_t count,
+                            const QuantizedTensor& q, const CodeRule& rule) {
+  if (dtype == q.dtype) return kernels.quantize(codes, absmax, x, dtype, count, q.blocksize, rule);
+  for (std::int64_t i = 0; i < count; i += max_blocksize) {
+    const std::int64_t n = std::min(max_blocksize, count - i);
+    alignas(cache_line) std::byte rounded[max_blocksize * sizeof(float)];
+    convert_values(kernels, rounded, q.dtype, x + i * static_cast<std::int64_t>(size_of(dtype)),
+                   dtype, n);
+    kernels.quantize(codes + i / 2, absmax + i / q.blocksize, rounded, q.dtype, n, q.blocksize,
+                     rule);
+  }
+}
+
 }  // namespace detail
 
 /// `x` (f32, f16 or bf16, at any alignment) in 4 bits, bit for bit as bitsandbytes quantizes it on the
@@ -23,23 +40,27 @@ inline const cpu::KernelTable& best_kernels() {
 inline QuantizedTensor quantize_4bit(
     const Tensor& x, const QuantizeOptions& options = {},
     const detail::cpu::KernelTable& kernels = detail::best_kernels()) {
-  if (!is_float(x.dtype())) fail(ErrorCode::dtype_mismatch, "only f32, f16 and bf16 are quantized");
+  if (!is_float(x.dtype()) || !is_float(options.dtype.value_or(DType::f32)))
+    fail(ErrorCode::dtype_mismatch, "only f32, f16 and bf16 are quantized");
   if (!is_blocksize(options.blocksize))
     fail(ErrorCode::invalid_option, "a block size is a power of two from 32 to 4096",
          {.field = "blocksize"});
-  QuantizedTensor q{
-      .type = options.type, .blocksize = options.blocksize, .dtype = x.dtype(), .shape = x.shape()};
+  constexpr std::int64_t piece = 1 << 18;  // values of a task: whole blocks of every size
+  QuantizedTensor q{.type = options.type,
+                    .blocksize = options.blocksize,
+                    .dtype = options.dtype.value_or(x.dtype()),
+                    .shape = x.shape()};
   const std::int64_t n = q.count(), size = q.blocksize;
   q.codes = Tensor::empty(DType::u8, {(n + 1) / 2});
   q.absmax = Tensor::empty(DType::f32, {q.blocks()});
   auto* codes = reinterpret_cast<std::uint8_t*>(q.codes.raw_mutable());
   const auto absmax = q.absmax.as_mutable<float>();
   const detail::CodeRule rule(q.type);
-  parallel_ranges(q.blocks(), 65536 / size, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t first = begin * size, last = std::min(end * size, n);
-    kernels.quantize(codes + first / 2, absmax.data() + begin,
-                     x.raw() + static_cast<std::size_t>(first) * size_of(x.dtype()), x.dtype(),
-                     last - first, size, rule);
+  parallel_tasks(detail::cpu::ceil_div(n, piece), [&](std::int64_t task, int) {
+    const std::int64_t first = task * piece;
+    detail::quantize_values(kernels, codes + first / 2, absmax.data() + first / size,
+                            x.raw() + static_cast<std::size_t>(first) * size_of(x.dtype()),
+                            x.dtype(), std::min(piece, n - first), q, rule);
   });
   if (options.double_quant) {
     Tensor constants = Tensor::empty(DType::u8, {q.blocks()});
