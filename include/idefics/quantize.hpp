@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <system_error>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include <idefics/core/progress.hpp>
+#include <idefics/io/read_ahead.hpp>
 #include <idefics/io/safetensors_writer.hpp>
 #include <idefics/model/config.hpp>
 #include <idefics/model/idefics.hpp>
@@ -107,6 +109,9 @@ class CheckpointQuantizer {
     if (!is_float(options.dtype))
       fail(ErrorCode::invalid_option, "weights are f32, f16 or bf16", {.field = "dtype"});
     plan(Config::from_json(config_, file.string()));
+    std::vector<std::string> names;
+    for (const QuantizeTask& task : tasks_) names.push_back(task.stored);
+    ahead_.emplace(checkpoint_, std::move(names));
   }
 
   void write(const std::filesystem::path& destination) {
@@ -220,6 +225,7 @@ class CheckpointQuantizer {
     }
     SafetensorsWriter writer(path, std::move(forms), texts, max_bnb_json);
     for (const QuantizeTask* task : shard) {
+      ahead_->reach(task->stored);
       for (const NamedTensor& part : made(*task)) {
         writer.put(part);
         bytes_ += part.tensor.bytes();
@@ -266,6 +272,7 @@ class CheckpointQuantizer {
   Checkpoint checkpoint_;
   Json config_;
   std::vector<QuantizeTask> tasks_;
+  std::optional<ReadAhead> ahead_;
   std::int64_t parameters_ = 0, done_ = 0;
   std::uint64_t bytes_ = 0;
 };

@@ -2,7 +2,10 @@
 // exhausted.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -14,6 +17,24 @@ namespace idefics::inline v0 {
 
 inline constexpr std::size_t cache_line = 64;
 
+namespace detail {
+
+/// Asks for large pages where whole ones lie in the range: they are cleared at once and found faster.
+/// Nothing beyond the range is taken for it.
+inline void prefer_large_pages(void* memory, std::size_t bytes) noexcept {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t first = (begin + page - 1) / page * page,
+                       last = (begin + bytes) / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)bytes;
+#endif
+}
+
+}  // namespace detail
+
 /// `bytes` of uninitialised memory, aligned to a cache line. Throws `out_of_memory`.
 inline std::shared_ptr<std::byte> allocate(Checked bytes) {
   const std::size_t rounded = (bytes + (cache_line - 1)).size() / cache_line * cache_line;
@@ -22,6 +43,7 @@ inline std::shared_ptr<std::byte> allocate(Checked bytes) {
   if (memory == nullptr)
     fail(ErrorCode::out_of_memory, "cannot allocate " + std::to_string(rounded) + " bytes",
          {.actual = rounded});
+  detail::prefer_large_pages(memory, rounded);
   return {static_cast<std::byte*>(memory),
           [](std::byte* p) { ::operator delete (p, std::align_val_t{cache_line}); }};
 }

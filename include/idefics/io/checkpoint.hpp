@@ -86,8 +86,14 @@ class Checkpoint {
   Tensor tensor(std::string_view name) const { return holder(name).tensor(name); }
   /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`.
   Tensor bytes(std::string_view name) const { return holder(name).bytes(name); }
+  /// Asks for a tensor to be read from the disk, and does not wait for it.
+  void prefetch(std::string_view name) const { holder(name).prefetch(name); }
   /// Gives back the memory that reading a tensor took; it is read from the file again when asked for.
   void release(std::string_view name) const { holder(name).release(name); }
+  /// The same for everything in all files: the next who asks finds what is in the system's cache there.
+  void release() const {
+    for (const TensorFile& file : files_) file.release();
+  }
   std::filesystem::path file_of(std::string_view name) const {
     const auto it = place_.find(name);
     return it == place_.end() ? directory_ : files_[it->second].path();

@@ -135,10 +135,16 @@ class TensorFile {
     return Tensor::view_of(DType::u8, {static_cast<std::int64_t>(copy->bytes())}, copy->raw(),
                            copy);
   }
+  /// Asks for a tensor to be read from the disk, and does not wait for it.
+  void prefetch(std::string_view name) const {
+    if (const TensorInfo* info = find(name)) mapping_->prefetch(info->begin, info->end);
+  }
   /// Gives back the memory that reading a tensor took, if the file holds it.
   void release(std::string_view name) const {
     if (const TensorInfo* info = find(name)) mapping_->release(info->begin, info->end);
   }
+  /// The same for everything in the file.
+  void release() const { mapping_->release(0, mapping_->bytes().size()); }
 
  private:
   const TensorInfo& require_info(std::string_view name) const {

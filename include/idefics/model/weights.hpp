@@ -15,7 +15,7 @@
 
 #include <idefics/backend/cpu/convert.hpp>
 #include <idefics/backend/cpu/quantize.hpp>
-#include <idefics/io/checkpoint.hpp>
+#include <idefics/io/read_ahead.hpp>
 #include <idefics/model/quantization_config.hpp>
 #include <idefics/model/weight_source.hpp>
 
@@ -44,9 +44,9 @@ inline std::string module_path(const std::string& weight) {
 /// `stored` in 4 bits, after its values were rounded to `dtype`.
 inline QuantizedTensor quantize_rounded(const Tensor& stored, DType dtype,
                                         const BitsAndBytesConfig& config) {
-  return quantize_4bit(
-      stored.dtype() == dtype ? stored : convert(stored, dtype),
-      {.type = config.bnb_4bit_quant_type, .double_quant = config.bnb_4bit_use_double_quant});
+  return quantize_4bit(stored, {.type = config.bnb_4bit_quant_type,
+                                .double_quant = config.bnb_4bit_use_double_quant,
+                                .dtype = dtype});
 }
 
 class CheckpointWeights final : public WeightSource {
@@ -73,17 +73,21 @@ class CheckpointWeights final : public WeightSource {
   /// Finds and measures every tensor before the first weight is read. Throws what `get` and `matrix`
   /// throw. Quant states, which are read for it, are kept until `matrix` hands them out.
   void check(const std::vector<WeightRequest>& requests) {
+    std::vector<std::string> copied;
     for (const WeightRequest& request : requests) {
       if (request.role != WeightRole::matrix)
         fetch(checkpoint_, request);
       else if (LinearWeight weight = fetch_matrix(checkpoint_, request); weight.packed)
         checked_.insert_or_assign(request.name, std::move(weight.packed));
+      if (is_copied(request)) copied.push_back(*stored_name(checkpoint_, request.name));
     }
+    ahead_.emplace(checkpoint_, std::move(copied));
   }
 
   Tensor get(const WeightRequest& request) override {
     const Tensor stored = fetch(checkpoint_, request);
     if (request.role != WeightRole::vector) return backend_.upload(plain(request, stored));
+    reach(request);
     // norms, biases and gates weigh nothing: they keep all the bits that the file has
     const bool rounded = quantization_.load_in_4bit && stored.dtype() != *dtype_;
     return backend_.upload(convert(rounded ? convert(stored, *dtype_) : stored, DType::f32));
@@ -94,8 +98,8 @@ class CheckpointWeights final : public WeightSource {
       return {.packed = uploaded(std::move(known.mapped()))};
     LinearWeight weight = fetch_matrix(checkpoint_, request);
     if (weight.packed) return {.packed = uploaded(std::move(weight.packed))};
-    if (!quantization_.load_in_4bit || !quantization_.quantizes(module_path(request.name)))
-      return {.values = backend_.upload(plain(request, weight.values))};
+    if (!is_quantized(request)) return {.values = backend_.upload(plain(request, weight.values))};
+    reach(request);
     QuantizedTensor q = quantize_rounded(weight.values, *dtype_, quantization_);
     checkpoint_.release(*stored_name(checkpoint_, request.name));
     return {.packed = uploaded(std::move(q))};
@@ -145,10 +149,27 @@ class CheckpointWeights final : public WeightSource {
          {.file = file, .tensor = name});
   }
 
+  bool is_quantized(const WeightRequest& request) const {
+    return request.role == WeightRole::matrix && quantization_.load_in_4bit &&
+           quantization_.quantizes(module_path(request.name));
+  }
+  /// Whether the weight is read while loading, and not used where it lies.
+  bool is_copied(const WeightRequest& request) const {
+    const std::string name = require_name(checkpoint_, request);
+    const DType stored = checkpoint_.find(name)->dtype.value_or(DType::u8);
+    if (request.role == WeightRole::vector) return true;
+    if (request.role == WeightRole::matrix && is_bnb(checkpoint_, name)) return false;
+    return is_quantized(request) || kept_dtype(stored, dtype_) != stored;
+  }
+  void reach(const WeightRequest& request) {
+    if (ahead_) ahead_->reach(*stored_name(checkpoint_, request.name));
+  }
+
   /// In the dtype in which it is kept; what was converted is not needed in the mapping any more.
-  Tensor plain(const WeightRequest& request, const Tensor& stored) const {
+  Tensor plain(const WeightRequest& request, const Tensor& stored) {
     const DType kept = kept_dtype(stored.dtype(), dtype_);
     if (kept == stored.dtype()) return stored;
+    reach(request);
     Tensor converted = convert(stored, kept);
     checkpoint_.release(*stored_name(checkpoint_, request.name));
     return converted;
@@ -167,6 +188,7 @@ class CheckpointWeights final : public WeightSource {
   std::optional<DType> dtype_;
   BitsAndBytesConfig quantization_;
   std::map<std::string, QuantizedTensor> checked_;  // read by `check`, not handed out yet
+  std::optional<ReadAhead> ahead_;                  // of what is copied, after `check`
 };
 
 /// Tensors that a checkpoint may hold and no layer asks for, by rule.

@@ -1,0 +1,45 @@
+// Tensors that will be read one after the other come from the disk before their turn.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <idefics/io/checkpoint.hpp>
+
+namespace idefics::inline v0 {
+
+class ReadAhead {
+ public:
+  /// `names`: tensors of `checkpoint`, in the order in which they will be read.
+  ReadAhead(const Checkpoint& checkpoint, std::vector<std::string> names)
+      : checkpoint_(&checkpoint), names_(std::move(names)) {
+    std::uint64_t end = 0;
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      const TensorInfo* info = checkpoint.find(names_[i]);
+      ends_.push_back(end += info == nullptr ? 0 : info->end - info->begin);
+      place_.emplace(names_[i], i);
+    }
+  }
+
+  /// The turn of `name` has come: asks for what will be read next, so that the disk works meanwhile.
+  void reach(const std::string& name) {
+    constexpr std::uint64_t window = 256 << 20;  // bytes that may lie ahead
+    const auto place = place_.find(name);
+    if (place == place_.end()) return;
+    const std::uint64_t limit = ends_[place->second] + window;
+    for (; next_ < names_.size() && (next_ <= place->second || ends_[next_] <= limit); ++next_)
+      checkpoint_->prefetch(names_[next_]);
+  }
+
+ private:
+  const Checkpoint* checkpoint_;
+  std::vector<std::string> names_;
+  std::vector<std::uint64_t> ends_;  // of each in the sequence of all bytes
+  std::map<std::string, std::size_t> place_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace idefics::inline v0
