@@ -64,34 +64,24 @@ inline void take_log_probs(std::span<float> scores /*[V+A]*/, std::span<const fl
 }
 
 /// The beams of one prompt.
-class BeamItem {
+class BeamItem : public RunningBeams {
  public:
   BeamItem(const BeamRules& rules, std::span<const std::int32_t> prompt, std::int32_t first_row)
-      : rules_(rules), first_row_(first_row), scores_(rules.beams * rules.vocabulary) {
-    if (rules.sample) probabilities_.resize(scores_.size());
-    const auto longest = static_cast<std::size_t>(rules.limits.longest);
-    for (std::size_t i = 0; i < rules.beams; ++i) {
-      running_.emplace_back(prompt, longest);
-      next_.emplace_back(prompt, longest);
-    }
-    for (std::size_t i = 0; i <= rules.beams; ++i) finished_.emplace_back(prompt, longest);
-    running_.front().score = 0;
+      : RunningBeams(prompt, static_cast<std::size_t>(rules.limits.longest), rules.beams,
+                     rules.vocabulary, first_row),
+        rules_(rules) {
+    if (rules.sample) probabilities_.resize(rules.beams * rules.vocabulary);
+    for (std::size_t i = 0; i <= rules.beams; ++i)
+      finished_.emplace_back(prompt, static_cast<std::size_t>(rules.limits.longest));
     candidates_.reserve(rules.candidates + 1), order_.reserve(rules.beams + 1);
   }
 
   bool open() const { return open_; }
-  std::int32_t first_row() const { return first_row_; }
-  std::span<const Hypothesis> running() const { return running_; }
   std::span<const Hypothesis> finished() const { return std::span(finished_).first(rules_.beams); }
-  std::span<float> scores(std::size_t beam) {
-    return std::span(scores_).subspan(beam * rules_.vocabulary, rules_.vocabulary);
-  }
 
   /// From the processed log-probabilities of all beams to the beams of the next step.
   void advance() {
-    for (std::size_t i = 0; i < rules_.beams; ++i)
-      for (float& score : scores(i)) score += running_[i].score;
-    choose_candidates();
+    choose_candidates(add_sums());
     for (Candidate& c : candidates_) c.stopped = stops(c);
     finish_stopped();
     go_on();
@@ -101,27 +91,27 @@ class BeamItem {
   /// No further step will come: what runs is as good as finished.
   void finish_running() {
     if (!open_) return;
-    for (const Hypothesis& beam : running_)
+    for (const Hypothesis& beam : running())
       if (!beam.trace.empty() && beam.score > no_beam)
         insert(beam, rules_.penalized(beam.score, std::ssize(beam.trace)));
   }
 
  private:
   /// The draws of a prompt are numbered within each step: no other prompt of the batch moves them.
-  void choose_candidates() {
-    const auto step = static_cast<std::uint32_t>(running_[0].trace.size());
+  void choose_candidates(std::span<const float> sums) {
+    const auto step = static_cast<std::uint32_t>(running()[0].trace.size());
     const auto number = [&](std::size_t draw) {
       return uniform(rules_.seed, 0, step, static_cast<std::uint32_t>(draw));
     };
     if (rules_.sample)
-      draw_candidates(scores_, rules_.vocabulary, rules_.candidates, number, probabilities_,
+      draw_candidates(sums, rules_.vocabulary, rules_.candidates, number, probabilities_,
                       candidates_);
     else
-      best_candidates(scores_, rules_.vocabulary, rules_.candidates, candidates_);
+      best_candidates(sums, rules_.vocabulary, rules_.candidates, candidates_);
   }
 
   bool stops(const Candidate& candidate) {
-    auto& ids = running_[static_cast<std::size_t>(candidate.beam)].ids;
+    auto& ids = beam_of(candidate).ids;
     ids.push_back(candidate.id);
     const bool stop = rules_.stops(ids);
     ids.pop_back();
@@ -133,10 +123,8 @@ class BeamItem {
     for (std::size_t i = 0; i < std::min(rules_.beams, candidates_.size()); ++i) {
       const Candidate& c = candidates_[i];
       if (!c.stopped) continue;
-      const Hypothesis& parent = running_[static_cast<std::size_t>(c.beam)];
-      Hypothesis& scratch = next_.front();
-      scratch.continue_from(parent, first_row_ + c.beam, c.id, c.score);
-      insert(scratch, rules_.penalized(c.score, std::ssize(scratch.trace)));
+      const Hypothesis& ended = continued(c);
+      insert(ended, rules_.penalized(c.score, std::ssize(ended.trace)));
     }
   }
 
@@ -160,35 +148,27 @@ class BeamItem {
       if (c.stopped) c.score += no_beam;
       insert_candidate(order_, rules_.beams, c);
     }
-    for (std::size_t i = 0; i < rules_.beams; ++i) {
-      const Candidate& c = order_[i];
-      next_[i].continue_from(running_[static_cast<std::size_t>(c.beam)], first_row_ + c.beam, c.id,
-                             c.score);
-    }
-    running_.swap(next_);
+    go_on_with(order_);
   }
 
   /// The item is closed when all n places are taken and, with early_stopping, at once, else when
   /// the best running beam is not expected to beat the worst finished one.
   void close_if_done() {
-    const std::int64_t so_far = std::ssize(running_[0].trace);
+    const Hypothesis& first = running()[0];
     const bool full = finished_[rules_.beams - 1].score > no_beam;
     const bool longest = rules_.early_stopping == EarlyStopping::never && rules_.length_penalty > 0;
-    const float best =
-        rules_.penalized(running_[0].score, longest ? rules_.limits.new_tokens() : so_far);
+    const float best = rules_.penalized(
+        first.score, longest ? rules_.limits.new_tokens() : std::ssize(first.trace));
     const float worst = full ? finished_[rules_.beams - 1].score : no_beam;
     if (!(best > worst) || (full && rules_.early_stopping == EarlyStopping::yes) || all_stopped_)
       open_ = false;
   }
 
   const BeamRules& rules_;
-  std::int32_t first_row_;                  // of the run: beam i of this item is row first_row + i
-  std::vector<float> scores_;               // [n,V+A]
-  std::vector<double> probabilities_;       // [n,V+A] of sampling, scratch
-  std::vector<Hypothesis> running_, next_;  // [n]
-  std::vector<Hypothesis> finished_;        // [n + 1], best first; the last is scratch
-  std::vector<Candidate> candidates_;       // [K]
-  std::vector<Candidate> order_;            // [n]
+  std::vector<double> probabilities_;  // [n,V+A] of sampling, scratch
+  std::vector<Hypothesis> finished_;   // [n + 1], best first; the last is scratch
+  std::vector<Candidate> candidates_;  // [K]
+  std::vector<Candidate> order_;       // [n]
   bool open_ = true, all_stopped_ = false;
 };
 
@@ -205,20 +185,15 @@ class BeamSearch {
         pipeline_(config, context),
         records_(config, context, beam_rows(config, context)),
         returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
-        fill_(config.pad_token_id.value_or(0)) {
+        fill_(config.pad_token_id.value_or(0)),
+        next_(static_cast<std::size_t>(beam_rows(config, context))) {
     // the reference takes a pad id of 0 for "not set"
     if (fill_ == 0 && !rules_.eos.empty()) fill_ = rules_.eos.front();
     const auto n = static_cast<std::int32_t>(rules_.beams);
     for (const auto& prompt : context.prompts)
       items_.emplace_back(rules_, prompt, static_cast<std::int32_t>(items_.size()) * n);
-    for (auto* list : {&rows_, &parents_, &next_}) list->reserve(items_.size() * rules_.beams);
   }
 
-  /// The logits behind a prompt serve all of its beams.
-  void take_prompt(std::size_t first_row, std::span<const float> base,
-                   std::span<const float> additional) {
-    for (std::size_t i = 0; i < rules_.beams; ++i) take(first_row + i, base, additional);
-  }
   /// Logits of a beam: log-probabilities, then the processors, without normalising again.
   void take(std::size_t row, std::span<const float> base, std::span<const float> additional) {
     BeamItem& item = items_[row / rules_.beams];
@@ -230,26 +205,16 @@ class BeamSearch {
     records_.keep_scores(row, step, scores);
   }
 
-  /// After all beams of a step: which rows go on, behind which, and with which ids.
-  void advance() {
-    rows_.clear(), parents_.clear(), next_.clear();
+  /// After all beams of a step: what goes on.
+  const NextRows& advance() {
+    next_.clear();
     for (BeamItem& item : items_) {
       if (!item.open()) continue;
       item.advance();
-      if (!item.open()) continue;
-      for (std::size_t i = 0; i < rules_.beams; ++i) {
-        const Hypothesis& beam = item.running()[i];
-        rows_.push_back(item.first_row() + static_cast<std::int32_t>(i));
-        // after the prompt only the first row has a past
-        parents_.push_back(beam.trace.size() == 1 ? item.first_row() : beam.trace.back());
-        next_.push_back(beam.ids.back());
-      }
+      if (item.open()) next_.add(item, item.first_row());
     }
+    return next_;
   }
-
-  std::span<const std::int32_t> rows() const { return rows_; }
-  std::span<const std::int32_t> parents() const { return parents_; }
-  std::span<const std::int32_t> next() const { return next_; }
 
   /// The best hypotheses of each prompt, filled up to the longest.
   void finish(GenerationOutput& output) {
@@ -271,6 +236,7 @@ class BeamSearch {
       }
     }
   }
+  std::size_t beams() const { return rules_.beams; }
   StepRecords& records() { return records_; }
 
  private:
@@ -279,26 +245,26 @@ class BeamSearch {
   StepRecords records_;
   std::size_t returned_;
   std::int32_t fill_;
-  std::deque<BeamItem> items_;                       // [B]
-  std::vector<std::int32_t> rows_, parents_, next_;  // of the beams that go on
+  std::deque<BeamItem> items_;  // [B]
+  NextRows next_;
 };
 
 /// The loop of every search with beams: `search` takes logits, says which rows go on behind which,
-/// and at the end what it found.
+/// and at the end what it found. The logits behind a prompt serve all of its beams.
 template <class Search>
 GenerationOutput search_with_beams(TextRun& run, Search& search, const LogitsContext& context,
                                    const StepCallback& on_step) {
   Stopwatch watch;
   GenerationOutput output;
   run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
-    search.take_prompt(row, base, additional);
+    for (std::size_t i = 0; i < search.beams(); ++i) search.take(row + i, base, additional);
   });
   output.timings.prefill_s = watch.lap();
   for (;;) {
-    search.advance();
-    if ((on_step && !on_step({})) || search.rows().empty()) break;
-    run.reorder(search.rows(), search.parents());
-    run.step(search.rows(), search.next(),
+    const NextRows& next = search.advance();
+    if ((on_step && !on_step({})) || next.rows().empty()) break;
+    run.reorder(next.rows(), next.parents());
+    run.step(next.rows(), next.ids(),
              [&search](std::size_t row, std::int64_t, auto base, auto additional) {
                search.take(row, base, additional);
              });

@@ -6,8 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
-#include <optional>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -30,19 +29,27 @@ class Constraint {
   }
 
   std::int64_t longest() const { return longest_; }
+  /// At most so many ids continue a beginning.
+  std::size_t phrases() const { return phrases_.size(); }
 
-  /// The ids that continue some phrase behind `begun`, in the order of the phrases.
-  std::vector<std::int32_t> next(std::span<const std::int32_t> begun) const {
-    std::vector<std::int32_t> ids;
+  /// Puts the ids that continue some phrase behind `begun` to the end of `ids`, in the order of the
+  /// phrases.
+  void append_next(std::span<const std::int32_t> begun, std::vector<std::int32_t>& ids) const {
+    const auto known = std::ssize(ids);
     for (const Phrase& phrase : phrases_)
-      if (phrase.size() > begun.size() && begins_with(phrase, begun) &&
-          std::ranges::find(ids, phrase[begun.size()]) == ids.end())
+      if (goes_on(phrase, begun) &&
+          std::find(ids.begin() + known, ids.end(), phrase[begun.size()]) == ids.end())
         ids.push_back(phrase[begun.size()]);
-    return ids;
   }
   bool continues(std::span<const std::int32_t> begun, std::int32_t id) const {
-    const auto ids = next(begun);
-    return std::ranges::find(ids, id) != ids.end();
+    return std::ranges::any_of(phrases_, [&](const Phrase& phrase) {
+      return goes_on(phrase, begun) && phrase[begun.size()] == id;
+    });
+  }
+  /// Whether nothing can follow: `begun`, which some phrase begins with, is the whole of it.
+  bool ends_with(std::span<const std::int32_t> begun) const {
+    return std::ranges::none_of(phrases_,
+                                [&](const Phrase& phrase) { return goes_on(phrase, begun); });
   }
 
  private:
@@ -51,20 +58,39 @@ class Constraint {
     return phrase.size() >= begun.size() && std::ranges::equal(phrase.first(begun.size()), begun);
   }
 
+  static bool goes_on(std::span<const std::int32_t> phrase, std::span<const std::int32_t> begun) {
+    return phrase.size() > begun.size() && begins_with(phrase, begun);
+  }
+
   std::vector<Phrase> phrases_;
   std::int64_t longest_ = 0;
 };
 
 /// How far a sequence has come with all constraints. They may be fulfilled in any order, one after
-/// the other.
+/// the other. All room is taken when it is made.
 class ConstraintState {
  public:
   explicit ConstraintState(const std::vector<Constraint>& constraints)
       : constraints_(&constraints) {
-    for (std::size_t i = 0; i < constraints.size(); ++i) {
-      pending_.push_back(i);
-      longest_ = std::max(longest_, constraints[i].longest());
-    }
+    for (const Constraint& c : constraints) longest_ = std::max(longest_, c.longest());
+    own_.reserve(static_cast<std::size_t>(longest_));
+    pending_.reserve(constraints.size());
+    restart();
+  }
+  ConstraintState(const ConstraintState&) = delete;
+  ConstraintState& operator=(const ConstraintState&) = delete;
+
+  /// Of a sequence that is still empty.
+  void restart() {
+    pending_.resize(constraints_->size());
+    std::iota(pending_.begin(), pending_.end(), std::size_t{0});
+    begun_ = nullptr;
+    fulfilled_ = 0;
+  }
+  /// As far as `other`, which stays where it is while this is asked.
+  void continue_from(const ConstraintState& other) {
+    pending_.assign(other.pending_.begin(), other.pending_.end());
+    current_ = other.current_, begun_ = other.begun_, fulfilled_ = other.fulfilled_;
   }
 
   bool completed() const { return pending_.empty() && !begun_; }
@@ -78,16 +104,17 @@ class ConstraintState {
       if (found == pending_.end()) return;
       current_ = *found;
       pending_.erase(found);
-      begun_ = std::make_shared<std::vector<std::int32_t>>();
+      own_.clear();
+      begun_ = &own_;
     }
     if (!constraint().continues(*begun_, id)) {  // broken off: all of it is to do again
       pending_.push_back(current_);
-      begun_.reset();
+      begun_ = nullptr;
       return;
     }
     begun_->push_back(id);
-    if (constraint().next(*begun_).empty()) {
-      begun_.reset();
+    if (constraint().ends_with(*begun_)) {
+      begun_ = nullptr;
       ++fulfilled_;
     }
   }
@@ -95,13 +122,11 @@ class ConstraintState {
     for (const std::int32_t id : ids) add(id);
   }
 
-  /// The ids that bring it further.
-  std::vector<std::int32_t> advance() const {
-    if (begun_) return constraint().next(*begun_);
-    std::vector<std::int32_t> ids;
-    for (const std::size_t i : pending_)
-      for (const std::int32_t id : (*constraints_)[i].next({})) ids.push_back(id);
-    return ids;
+  /// The ids that bring it further, instead of what is in `ids`.
+  void advance(std::vector<std::int32_t>& ids) const {
+    ids.clear();
+    if (begun_) return constraint().append_next(*begun_, ids);
+    for (const std::size_t i : pending_) (*constraints_)[i].append_next({}, ids);
   }
 
   /// Steps made, each fulfilled constraint counting as many as the longest phrase.
@@ -116,17 +141,10 @@ class ConstraintState {
   const std::vector<Constraint>* constraints_;
   std::vector<std::size_t> pending_;
   std::size_t current_ = 0;  // the constraint that has begun
-  // Tokens of it so far. Copies share them: in the reference, too, a token added to a copy shows in
-  // what it was copied from, and which continuations win depends on it.
-  std::shared_ptr<std::vector<std::int32_t>> begun_;
+  // Tokens of it so far, its own or of what it continues: in the reference, too, a token added to a
+  // copy shows in what it was copied from, and which continuations win depends on it.
+  std::vector<std::int32_t> own_, *begun_ = nullptr;
   std::int64_t fulfilled_ = 0, longest_ = 0;
 };
-
-/// Whether a sequence, prompt and padding included, has all constraints fulfilled.
-inline bool fulfils(const std::vector<Constraint>& constraints, std::span<const std::int32_t> ids) {
-  ConstraintState state(constraints);
-  state.add(ids);
-  return state.completed();
-}
 
 }  // namespace idefics::inline v0

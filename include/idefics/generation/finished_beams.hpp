@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include <idefics/generation/beams.hpp>
@@ -22,43 +23,56 @@ struct FinishedBeam {
 
 class FinishedBeams {
  public:
+  /// All room is taken at once.
   FinishedBeams(std::size_t beams, const GenerationConfig& config, const LengthLimits& limits)
-      : beams_(beams),
-        length_penalty_(config.length_penalty.value_or(1.0)),
+      : length_penalty_(config.length_penalty.value_or(1.0)),
         early_stopping_(config.early_stopping.value_or(false)),
-        limits_(limits) {}
+        limits_(limits),
+        places_(beams + 1) {
+    for (FinishedBeam& place : places_) {
+      place.ids.reserve(static_cast<std::size_t>(limits.longest));
+      place.trace.reserve(static_cast<std::size_t>(limits.new_tokens()));
+    }
+  }
 
   /// In the order they came; at most `beams`, the best.
-  const std::vector<FinishedBeam>& list() const { return list_; }
+  std::span<const FinishedBeam> list() const { return std::span(places_).first(size_); }
 
   /// `trace` has an entry for each new token that `sum` goes over.
   void add(std::span<const std::int32_t> ids, std::span<const std::int32_t> trace, double sum) {
     const double score = penalized(sum, std::ssize(trace));
-    if (list_.size() == beams_ && !(score > worst_)) return;
-    list_.push_back({score, {ids.begin(), ids.end()}, {trace.begin(), trace.end()}});
-    if (list_.size() > beams_)
-      list_.erase(std::ranges::min_element(list_, {}, &FinishedBeam::score));
-    worst_ = std::ranges::min_element(list_, {}, &FinishedBeam::score)->score;
+    if (is_full() && !(score > worst_)) return;
+    FinishedBeam& place = places_[size_++];
+    place.score = score;
+    place.ids.assign(ids.begin(), ids.end());
+    place.trace.assign(trace.begin(), trace.end());
+    if (size_ == places_.size()) {
+      const auto worst = std::ranges::min_element(places_, {}, &FinishedBeam::score);
+      std::rotate(worst, worst + 1, places_.end());
+      --size_;
+    }
+    worst_ = std::ranges::min_element(list(), {}, &FinishedBeam::score)->score;
   }
 
   /// Whether no running beam is expected to enter, the best of them having `best_sum`.
   bool is_done(double best_sum, std::int64_t new_tokens) const {
-    if (list_.size() < beams_) return false;
+    if (!is_full()) return false;
     if (early_stopping_ == EarlyStopping::yes) return true;
     const bool longest = early_stopping_ == EarlyStopping::never && length_penalty_ > 0;
     return worst_ >= penalized(best_sum, longest ? limits_.new_tokens() : new_tokens);
   }
 
  private:
+  bool is_full() const { return size_ + 1 == places_.size(); }
   double penalized(double sum, std::int64_t new_tokens) const {
     return sum / std::pow(static_cast<double>(new_tokens), length_penalty_);
   }
 
-  std::size_t beams_;
   double length_penalty_;
   EarlyStopping early_stopping_;
   LengthLimits limits_;
-  std::vector<FinishedBeam> list_;
+  std::vector<FinishedBeam> places_;  // one more than there are beams; the last is spare
+  std::size_t size_ = 0;
   double worst_ = 0;
 };
 
