@@ -6,14 +6,16 @@ DoLa. Run this once with each; it writes tests/golden/data/modes/{groups,constra
 
 import math
 import random
+from pathlib import Path
 
 import torch
 import transformers
 from common import output_folder, versions, write_rows
 from make_beams import Case, likely_ends, load, random_ids, random_processors
+from transformers import LlamaTokenizerFast
 from transformers.generation import utils
 from transformers.generation.logits_process import LogitsProcessorList
-from transformers.generation.stopping_criteria import StoppingCriteria
+from transformers.generation.stopping_criteria import StoppingCriteria, StopStringCriteria
 
 SEED = 20261125
 MODELS = ("published", "instruct", "no_resampler", "vector_gates", "tied", "odd_widths")
@@ -180,11 +182,30 @@ class FromId(StoppingCriteria):
         return input_ids[:, -1] >= self.first
 
 
+class StopStrings:
+    """Strings in the texts that the tokenizer of the embedded checkpoint has for the ids: single bytes, in these models."""
+
+    def __init__(self):
+        self.tokenizer = LlamaTokenizerFast.from_pretrained(Path(__file__).resolve().parents[2] / "samples" / "tiny")
+        self.texts = dict(zip(*reversed(StopStringCriteria.clean_tokenizer_vocab(self.tokenizer))))
+
+    def single(self, rng, vocabulary):
+        """Most of the printable characters: all beams are likely to end in one at once."""
+        return [self.texts[i] for i in range(35, vocabulary) if rng.random() < 0.8]
+
+    def pairs(self, rng, model, inputs, options):
+        """The last two characters of each beam after some steps: across tokens, and all at once."""
+        free = options | dict(max_new_tokens=rng.randint(2, 4), num_return_sequences=options["num_beams"])
+        rows = model.generate(**inputs, **free, do_sample=False)
+        return sorted({"".join(self.texts[i] for i in row[-2:]) for row in rows.tolist()})
+
+
 @torch.no_grad()
 def record(mode, name, rng, cases, scores, count, stops=False):
-    """With `stops` other criteria than end tokens and lengths: they are asked of a whole batch, so of one prompt at a time."""
+    """With `stops`, True or "strings", other criteria than end tokens and lengths: they are asked of a whole batch, so of one prompt at a time."""
     model, pool = load(name)
     repair(model)
+    strings = StopStrings() if stops == "strings" else None
     watchers = {contrastive: watch_ranking, dola: watch_layers}
     for i in range(count):
         case = Case(rng, model, pool, most_rows=1 if stops else 3)
@@ -196,10 +217,15 @@ def record(mode, name, rng, cases, scores, count, stops=False):
             options.pop("forced_eos_token_id", None)
         if least_tokens(options.get("force_words_ids", [])) > options["max_new_tokens"]:  # we refuse what cannot appear
             continue
-        stop_from = rng.randrange(3, case.vocabulary * 2 // 3) if stops and i % 3 < 2 else None
-        if stops and i % 3 == 2:
+        stop_from = rng.randrange(3, case.vocabulary * 2 // 3) if stops is True and i % 3 < 2 else None
+        if stops is True and i % 3 == 2:
             options["max_time"] = 0.0
+        if strings:
+            found = strings.single(rng, case.vocabulary) if i % 2 else strings.pairs(rng, model, inputs, options)
+            options["stop_strings"] = [s for s in found if "\0" not in s]
         asked = options | ({} if stop_from is None else dict(stopping_criteria=[FromId(stop_from)]))
+        if strings:
+            asked["tokenizer"] = strings.tokenizer
         with Margin() as margin, StepScores(len(case.rows)) as steps:
             restore = watchers.get(mode, lambda margin: lambda: None)(margin)
             out = model.generate(**inputs, **asked, do_sample=False, output_scores=mode in watchers, return_dict_in_generate=True)
@@ -239,6 +265,9 @@ def main():
         rng = random.Random(f"{SEED} {mode.__name__} stops")
         for name in MODELS[:4] if mode in (groups, constrained) else ():
             record(mode, name, rng, cases, scores, 9, stops=True)
+        rng = random.Random(f"{SEED} {mode.__name__} stop strings")
+        for name in MODELS[:4] if mode in (groups, constrained) else ():
+            record(mode, name, rng, cases, scores, 10, stops="strings")
         write_rows(output_folder() / "modes" / f"{mode.__name__}.json", dict(versions=versions(), seed=SEED), "cases", cases)
 
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <idefics/io/json.hpp>
+#include <idefics/text/tokenizer.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
@@ -88,6 +89,10 @@ inline idefics::Inputs mode_inputs(const idefics::Json& rows, const idefics::Ten
 inline idefics::GenerationConfig mode_options(const idefics::Json& recorded) {
   auto config = idefics::generation_config_from_json(recorded.at("options"), "case");
   config.output_scores = recorded.contains("best_scores") || recorded.contains("beam_scores");
+  if (!config.stop_strings.empty())
+    config.token_texts = idefics::Tokenizer::from_pretrained(
+                             std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples/tiny")
+                             .token_texts();
   if (recorded.contains("stop_from"))  // the recorder's FromId
     config.stopping_criteria.push_back([first = recorded.at("stop_from").get<std::int32_t>()](
                                            auto so_far) { return so_far.back() >= first; });
