@@ -199,6 +199,7 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   if (guesses) how.tokens_per_step = guesses->longest() + 1;
   if (config.output_attentions.value_or(false)) how.attention_columns = inputs.input_ids.dim(1);
   how.past = options.past_key_values;
+  if (!config.max_new_tokens && config.max_length) how.length_option = "max_length";
   TextRun run = start(std::move(sequences), slots, context, std::move(how));
   run.report_to(parts_->progress);
   const std::int64_t prefill_tokens = run.unread();

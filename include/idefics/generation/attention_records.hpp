@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include <idefics/core/available_memory.hpp>
 #include <idefics/generation/output.hpp>
 #include <idefics/model/sequences.hpp>
 #include <idefics/model/text_state.hpp>
@@ -30,6 +31,7 @@ struct AttentionSizes {
 /// was wrong, is kept as it was read last.
 class AttentionRecords {
  public:
+  /// Throws `out_of_memory`.
   AttentionRecords(Backend& backend, const Config& config, std::span<const Sequence> prompts,
                    AttentionSizes sizes)
       : backend_(backend), sizes_(sizes), heads_(config.num_attention_heads) {
@@ -44,6 +46,11 @@ class AttentionRecords {
         (layers + config.cross_layer_interval - 1) / config.cross_layer_interval;
     const std::int64_t rows = std::ssize(prompts) * sizes.copies;
     const std::int64_t most = rows * sizes.tokens_per_step;
+    const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
+    const Checked columns = number(layers) * number(sizes.prompt_columns + sizes.new_tokens) +
+                            number(cross_layers) * number(sizes.pictures * sizes.features);
+    require_memory(number(sizes.new_tokens) * number(rows * heads_) * columns * sizeof(float),
+                   "the attentions of every step", "output_attentions");
     weights_ = {.self = backend.empty(DType::f32, {layers, most, heads_, self_keys}),
                 .cross = backend.empty(DType::f32, {cross_layers, most, heads_, cross_keys})};
     self_ = Tensor::zeros(DType::f32, {sizes.new_tokens, rows, layers, heads_,

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <idefics/core/checked.hpp>
 #include <idefics/nn/attention.hpp>
 
 namespace idefics::inline v0 {
@@ -43,6 +44,18 @@ class CacheTable {
       row.own = std::exchange(pool_rows_, pool_rows_ + (together ? 1 : new_tokens));
     for (std::size_t b = 0; together && b < prompt_lengths.size(); ++b)
       unused_.push_back(std::exchange(pool_rows_, pool_rows_ + new_tokens - 1));
+  }
+
+  /// The pool rows of a table that is not made.
+  static Checked pool_rows(std::span<const std::int64_t> prompt_lengths, std::int64_t copies,
+                           std::int64_t new_tokens, Branches branches) {
+    const Checked n = static_cast<std::uint64_t>(copies),
+                  l = static_cast<std::uint64_t>(new_tokens);
+    Checked rows;
+    for (const std::int64_t p : prompt_lengths)
+      rows = rows + static_cast<std::uint64_t>(p) +
+             (branches == Branches::one_token ? n + l - 1 : n * l);
+    return rows;
   }
 
   std::int64_t size() const { return std::ssize(rows_); }

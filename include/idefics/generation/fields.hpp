@@ -45,6 +45,7 @@ constexpr FieldRange above_up_to(double least, double most) {
   return {FieldRange::numbers, least, most, true};
 }
 inline constexpr FieldRange some_tokens = above_up_to(0, 1 << 24);  // positions are exact in f32
+inline constexpr FieldRange some_rows = above_up_to(0, 1 << 16);    // products of sizes fit 64 bits
 
 template <class F>
 void for_each_ending(const F& f) {
@@ -67,9 +68,9 @@ template <class F>
 void for_each_mode_option(const F& f) {
   f({"do_sample", any_value, "draw tokens instead of taking the likeliest"}, &G::do_sample);
   f({"seed", any_value, "of sampling"}, &G::seed);
-  f({"num_return_sequences", above(0), "answers per prompt"}, &G::num_return_sequences);
-  f({"best_of", above(0), "samples per prompt of which the likeliest are returned"}, &G::best_of);
-  f({"num_beams", above(0), "beams of beam search"}, &G::num_beams);
+  f({"num_return_sequences", some_rows, "answers per prompt"}, &G::num_return_sequences);
+  f({"best_of", some_rows, "samples per prompt of which the likeliest are returned"}, &G::best_of);
+  f({"num_beams", some_rows, "beams of beam search"}, &G::num_beams);
   f({"num_beam_groups", above(0), "groups of diverse beam search"}, &G::num_beam_groups);
   f({"diversity_penalty", at_least(0), "what a token costs that another group took"},
     &G::diversity_penalty);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <idefics/core/available_memory.hpp>
 #include <idefics/core/tensor.hpp>
 #include <idefics/generation/pipeline.hpp>
 
@@ -87,17 +88,30 @@ inline void return_rows(const GenerationConfig& config, std::int64_t prompt,
 /// Keeps scores, logits and log-probabilities of every step. All room is taken at the start.
 class StepRecords {
  public:
+  /// Throws `out_of_memory`.
   StepRecords(const GenerationConfig& config, const LogitsContext& context, std::int64_t rows)
       : vocabulary_(static_cast<std::int64_t>(context.vocabulary)),
         rows_(rows),
         beams_(config.num_beams.value_or(1) > 1),
         output_logits_(config.output_logits.value_or(false)) {
     const Shape all{context.limits.new_tokens(), rows, vocabulary_};
-    if (config.output_scores.value_or(false)) scores_ = Tensor::empty(DType::f32, all);
-    if (output_logits_ || (beams_ && config.top_logprobs)) logits_ = Tensor::empty(DType::f32, all);
-    if (!config.top_logprobs && !config.best_of) return;
+    const bool scores = config.output_scores.value_or(false);
+    const bool logits = output_logits_ || (beams_ && config.top_logprobs);
     const auto top = static_cast<std::size_t>(config.top_logprobs.value_or(0));
     top_ = std::min(top, context.vocabulary);
+    const Checked steps =
+        Checked(static_cast<std::uint64_t>(all[0])) * static_cast<std::uint64_t>(rows);
+    Checked bytes = steps * context.vocabulary * sizeof(float) * (std::uint64_t{scores} + logits);
+    if (config.top_logprobs)
+      bytes = bytes + steps * (sizeof(TokenLogProbs) + top_ * sizeof(TokenLogProb));
+    if (bytes > 0)
+      require_memory(bytes, "the scores of every step",
+                     scores           ? "output_scores"
+                     : output_logits_ ? "output_logits"
+                                      : "top_logprobs");
+    if (scores) scores_ = Tensor::empty(DType::f32, all);
+    if (logits) logits_ = Tensor::empty(DType::f32, all);
+    if (!config.top_logprobs && !config.best_of) return;
     order_.resize(context.vocabulary);
     logprobs_.resize(static_cast<std::size_t>(rows));
     for (auto& row : logprobs_) {

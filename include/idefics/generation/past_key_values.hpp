@@ -20,6 +20,8 @@ class PastKeyValues {
  public:
   /// Tokens whose keys and values are kept.
   std::int64_t length() const { return std::ssize(ids_); }
+  /// Rows for which there is room.
+  std::int64_t rows() const { return rows_; }
   void clear() { ids_.clear(), layers_.reset(), rows_ = 0; }
 
   /// For a run: keeps what `sequence` begins with as well, at most all but its last token, whose

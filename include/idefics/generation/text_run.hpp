@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <idefics/core/available_memory.hpp>
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/attention_records.hpp>
 #include <idefics/generation/cache_table.hpp>
@@ -32,7 +33,8 @@ struct TextRunOptions {
   std::vector<std::int32_t> early_layers{};  // ascending: the head also reads what enters these
   bool hidden = false;                       // sinks may ask for the last hidden state
   std::int64_t attention_columns = 0;        // of the padded prompts, if attentions are kept
-  PastKeyValues* past = nullptr;             // of one prompt without copies: read from and added to
+  const char* length_option = "max_new_tokens";  // what is named when there is no room
+  PastKeyValues* past = nullptr;  // of one prompt without copies: read from and added to
 };
 
 class TextRun {
@@ -40,7 +42,7 @@ class TextRun {
   /// `slots[prompt][n]` is the place of picture n of that prompt in `pictures` (-1 where no token
   /// sees it). Every sequence can grow by `new_tokens`; prompts are read at most `chunk` tokens at a
   /// time. Sequence b n + i is copy i of prompt b; only copy 0 is read by `prefill`, the others
-  /// begin with a `reorder`.
+  /// begin with a `reorder`. Throws `out_of_memory`.
   TextRun(const Idefics& model, Backend& backend, const ImageCache& pictures,
           std::vector<Sequence> sequences, const std::vector<std::vector<std::int32_t>>& slots,
           std::int64_t new_tokens, std::int64_t chunk, LogitRows logit_rows,
@@ -216,10 +218,27 @@ class TextRun {
       sizes.longest = std::max(sizes.longest, std::ssize(s.ids) + new_tokens);
       sizes.segments += std::ssize(s.runs) + options_.copies;
     }
+    check_room(sizes, new_tokens);
     const auto step = std::ssize(sequences) * options_.copies * options_.tokens_per_step;
     sizes.tokens_per_pass = std::max(step, std::min(prompt, std::max<std::int64_t>(chunk, 1)));
     sizes.logit_rows = logit_rows_ == LogitRows::all ? sizes.tokens_per_pass : step;
     return sizes;
+  }
+
+  /// Before anything is made: keys and values, the table of angles, and the rows that sequences read.
+  void check_room(const Sizes& sizes, std::int64_t new_tokens) const {
+    const Config& c = model_.config();
+    const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
+    const Checked longest = number(sizes.longest);
+    Checked rows =
+        CacheTable::pool_rows(sizes.prompts, options_.copies, new_tokens, options_.branches);
+    if (options_.past != nullptr && sizes.prompts.size() == 1 && options_.copies == 1)
+      rows = rows - std::min(rows, number(options_.past->rows()));
+    const Checked keys = rows * number(c.hidden_size) * number(2 * c.num_hidden_layers);
+    const Checked tables = longest * sizes.prompts.size() * number(options_.copies) * 2;
+    require_memory(
+        (keys + longest * number(c.head_dim())) * sizeof(float) + tables * sizeof(std::int32_t),
+        "keys and values of " + std::to_string(new_tokens) + " new tokens", options_.length_option);
   }
 
   /// A cache of its own, or the caller's with what it holds of this prompt's beginning.
