@@ -59,7 +59,10 @@ extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void* memor
 
 namespace heap {
 inline const int hooks = __sanitizer_install_malloc_and_free_hooks(
-    [](const volatile void*, std::size_t size) { add(static_cast<std::int64_t>(size)); },
+    [](const volatile void*, std::size_t size) {
+      count.fetch_add(1, std::memory_order_relaxed);
+      add(static_cast<std::int64_t>(size));
+    },
     [](const volatile void* memory) {
       if (memory != nullptr)
         add(-static_cast<std::int64_t>(__sanitizer_get_allocated_size(memory)));

@@ -73,6 +73,10 @@ class Backend {
   virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) {
     (void)keys, (void)head_dim;
   }
+  /// Tells how many rows the products of a step may come to have: the room that earlier ones take
+  /// is then enough for it.
+  void expect_rows(std::int64_t rows) { expected_rows_ = std::max(expected_rows_, rows); }
+  std::int64_t expected_rows() const { return expected_rows_; }
 
   /// Bytes that this device could still give; nothing where that is not known.
   virtual std::optional<std::uint64_t> memory_left() const { return available_memory(); }
@@ -254,6 +258,8 @@ class Backend {
                                           " has no rows of width " + std::to_string(width));
     return t.count() / width;
   }
+
+  std::int64_t expected_rows_ = 0;
 };
 
 }  // namespace idefics::inline v0

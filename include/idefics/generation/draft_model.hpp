@@ -52,8 +52,8 @@ class DraftModel final : public CandidateGenerator {
   static constexpr std::int64_t tokens_per_step =
       2;  // the last guess, and the token chosen after it
 
-  /// `run` is over the one prompt of `context`, not read yet, with `tokens_per_step`; `padding`
-  /// counts the columns of the prompt that the run lacks.
+  /// Reads the prompt. `run` is over the one prompt of `context`, not read yet, with
+  /// `tokens_per_step`; `padding` counts the columns of the prompt that the run lacks.
   DraftModel(TextRun run, const GenerationConfig& config, const LogitsContext& context,
              DraftSettings settings, std::int64_t padding)
       : run_(std::move(run)),
@@ -66,6 +66,7 @@ class DraftModel final : public CandidateGenerator {
         scores_(context.vocabulary) {
     guess_.reserve(static_cast<std::size_t>(longest_));
     row_.reserve(static_cast<std::size_t>(context.limits.longest));
+    if (longest_ > 0) run_.prefill([](auto...) {});
   }
 
   IdSpan guess(IdSpan so_far, std::int64_t room) override {
@@ -73,7 +74,6 @@ class DraftModel final : public CandidateGenerator {
     known_ = std::ssize(so_far) - padding_;
     const std::int64_t most = std::min({settings_.tokens, room, longest_});
     if (most <= 0) return guess_;
-    if (run_.length(0) == 0) run_.prefill([](auto...) {});
     row_.assign(so_far.begin(), so_far.end());
     while (std::ssize(guess_) < most && draft_token()) {
     }

@@ -282,6 +282,7 @@ class TextRun {
 
   void reserve() {
     backend_.reserve_keys(shape_.longest, model_.config().head_dim());
+    backend_.expect_rows(rows() * options_.tokens_per_step);
     const auto m = static_cast<std::size_t>(shape_.tokens_per_pass);
     tokens_.ids.reserve(m), tokens_.positions.reserve(m), tokens_.cache_rows.reserve(m);
     tokens_.self_attention.reserve(static_cast<std::size_t>(rows()));

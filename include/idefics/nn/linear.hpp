@@ -15,7 +15,8 @@ struct LowRank {
     Tensor inner, sum;
 
     static Tensor rows(Tensor& room, Backend& backend, std::int64_t m, std::int64_t width) {
-      if (!room || room.count() < m * width) room = backend.empty(DType::f32, {m * width});
+      const std::int64_t most = std::max(m, backend.expected_rows());
+      if (!room || room.count() < m * width) room = backend.empty(DType::f32, {most * width});
       return room.slice(0, m * width).reshape({m, width});
     }
   };

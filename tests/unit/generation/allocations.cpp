@@ -1,68 +1,121 @@
-// A decode step allocates nothing: every malloc and operator new between two steps is counted.
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
+// A decode step allocates nothing, in any mode and whatever it keeps: every allocation between the
+// first choice of tokens and the last is counted.
 #include "support/catch.hpp"
+#include "support/counting_malloc.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"
-
-// The replacements below pair malloc with free; GCC takes them for a mix-up.
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-
-namespace {
-std::atomic<long> allocations{0};
-}
-
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-  ++allocations;
-  const auto align = static_cast<std::size_t>(alignment);
-  return std::aligned_alloc(align, (size + align - 1) / align * align);
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
 
 using namespace idefics;
 
 namespace {
 
-/// Mallocs and news between the first and the last step.
-long allocated_between_steps(Model& model, const GenerationConfig& config) {
+using Ids = std::vector<std::int32_t>;
+
+Inputs prompts_for(const Model& model, int rows) {
   std::mt19937 random(5);
-  std::vector<testing::RandomPrompt> rows;
-  for (int i = 0; i < 3; ++i) rows.push_back(testing::random_prompt(random, model.config(), 6, 2));
-  const auto inputs = testing::batch_of(rows, model.config(), true);
-  std::vector<long> counts;
+  std::vector<testing::RandomPrompt> prompts;
+  for (int i = 0; i < rows; ++i)
+    prompts.push_back(testing::random_prompt(random, model.config(), 6, 2));
+  return testing::batch_of(prompts, model.config(), true);
+}
+
+/// Allocations between the first step and the last.
+std::int64_t allocated_between_steps(Model& model, GenerationConfig config, int rows = 3) {
+  config.max_new_tokens = 12;
+  config.eos_token_id = Ids{};
+  std::vector<std::int64_t> counts;
   counts.reserve(64);
-  model.generate(inputs, config, {}, [&counts](auto) {
-    counts.push_back(allocations.load());
+  model.generate(prompts_for(model, rows), config, {}, [&counts](auto) {
+    counts.push_back(heap::count.load());
     return true;
   });
   REQUIRE(counts.size() == 12);
-  // the first step of several answers has more rows than any pass before: a backend makes room
-  const bool several = run_options(config, model.config()).copies > 1;
-  return counts.back() - counts[several ? 1 : 0];
+  return counts.back() - counts.front();
+}
+
+/// Everything that a step can keep.
+GenerationConfig keeping_all(GenerationConfig config) {
+  config.output_scores = config.output_logits = config.output_attentions = true;
+  config.top_logprobs = 5;
+  return config;
+}
+
+/// With every processor that goes with beams.
+GenerationConfig with_processors(const Model& model, GenerationConfig config) {
+  config.min_new_tokens = 12;
+  config.max_time = 1e6;
+  config.stop_strings = {"not among them"};
+  config.token_texts = std::make_shared<const std::vector<std::string>>(
+      static_cast<std::size_t>(model.config().total_vocab_size()), "token");
+  config.sequence_bias = {{{3, 4}, 1.0}, {{5}, -1.0}};
+  config.encoder_repetition_penalty = 1.1;
+  config.repetition_penalty = 1.2;
+  config.frequency_penalty = 0.1;
+  config.presence_penalty = 0.1;
+  config.no_repeat_ngram_size = 4;
+  config.encoder_no_repeat_ngram_size = 4;
+  config.bad_words_ids = {{6, 7}, {8}};
+  config.exponential_decay_length_penalty = ExponentialDecay{3, 1.1};
+  config.suppress_tokens = {9};
+  config.watermarking_config = WatermarkingConfig{};
+  config.renormalize_logits = true;
+  return config;
+}
+
+GenerationConfig sampled(GenerationConfig config) {
+  config.do_sample = true;
+  config.temperature = 1.3;
+  config.top_k = 90;
+  config.top_p = 0.99;
+  config.min_p = 1e-6;
+  config.typical_p = 0.99;
+  config.epsilon_cutoff = 1e-6;
+  config.eta_cutoff = 1e-6;
+  return config;
+}
+
+GenerationConfig in_groups() {
+  return {.num_beams = 4, .num_beam_groups = 2, .diversity_penalty = 0.5};
+}
+GenerationConfig constrained() {
+  return {.num_beams = 3, .force_words_ids = {{{7, 8, 9}, {7, 11}}, {{12, 13}}, {{14}}}};
 }
 
 }  // namespace
 
-TEST_CASE("a decode step allocates nothing") {
-  for (const auto& name : golden::model_names()) {
+TEST_CASE("a step of greedy search, sampling or beams allocates nothing") {
+  for (const auto& name : golden::model_names())
     for (const DType dtype : {DType::f32, DType::bf16}) {
       auto model = golden::load(name, {.dtype = dtype});
-      for (const std::int64_t beams : {1, 3}) {
-        INFO(name << ", beams: " << beams);
-        CHECK(allocated_between_steps(model, {.max_new_tokens = 12,
-                                              .eos_token_id = std::vector<std::int32_t>{},
-                                              .num_beams = beams}) == 0);
+      INFO(name);
+      CHECK(allocated_between_steps(model, {}) == 0);
+      CHECK(allocated_between_steps(model, {.num_beams = 3}) == 0);
+      CHECK(allocated_between_steps(model, {.do_sample = true, .num_return_sequences = 5}) == 0);
+      CHECK(allocated_between_steps(model, {.do_sample = true, .num_beams = 5}) == 0);
+    }
+}
+
+TEST_CASE("a step with weights in 4 bits allocates nothing") {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const bool nested : {false, true}) {
+      auto model = golden::load(
+          "published",
+          {.dtype = dtype,
+           .quantization_config = {.load_in_4bit = true, .bnb_4bit_use_double_quant = nested}});
+      for (const std::int64_t beams : {1, 2, 4}) {
+        INFO(name_of(dtype) << ", beams: " << beams);
+        CHECK(allocated_between_steps(model, {.num_beams = beams}, 1) == 0);
+        CHECK(allocated_between_steps(model, {.num_beams = beams}) == 0);
       }
     }
+}
+
+TEST_CASE("a step of diverse or constrained beams allocates nothing") {
+  for (const auto& name : golden::model_names()) {
+    INFO(name);
+    auto model = golden::load(name);
+    CHECK(allocated_between_steps(model, in_groups()) == 0);
+    CHECK(allocated_between_steps(model, constrained()) == 0);
   }
 }
 
@@ -70,49 +123,42 @@ TEST_CASE("a step of contrastive search, or of DoLa, allocates nothing") {
   for (const auto& name : golden::model_names()) {
     INFO(name);
     auto model = golden::load(name);
-    GenerationConfig config{.max_new_tokens = 12, .eos_token_id = std::vector<std::int32_t>{}};
-    config.dola_layers = DolaLayers{.layers = {0, 1, 2}};
-    CHECK(allocated_between_steps(model, config) == 0);
-    config.dola_layers.reset();
-    config.penalty_alpha = 0.6, config.top_k = 4;
-    CHECK(allocated_between_steps(model, config) == 0);
+    const DolaLayers layers{.layers = {0, 1, 2}};
+    CHECK(allocated_between_steps(model, {.dola_layers = layers}) == 0);
+    CHECK(allocated_between_steps(model, {.penalty_alpha = 0.6, .top_k = 4}) == 0);
   }
 }
 
-TEST_CASE("a step of sampling, with every processor, allocates nothing") {
-  auto model = golden::load(golden::model_names().front());
-  const auto texts = std::make_shared<const std::vector<std::string>>(
-      static_cast<std::size_t>(model.config().total_vocab_size()), "token");
-  const GenerationConfig config{.max_new_tokens = 12,
-                                .min_new_tokens = 12,
-                                .max_time = 1e6,
-                                .stop_strings = {"not among them"},
-                                .token_texts = texts,
-                                .do_sample = true,
-                                .num_return_sequences = 2,
-                                .best_of = 3,
-                                .sequence_bias = {{{3, 4}, 1.0}, {{5}, -1.0}},
-                                .encoder_repetition_penalty = 1.1,
-                                .repetition_penalty = 1.2,
-                                .frequency_penalty = 0.1,
-                                .presence_penalty = 0.1,
-                                .no_repeat_ngram_size = 4,
-                                .encoder_no_repeat_ngram_size = 4,
-                                .bad_words_ids = {{6, 7}, {8}},
-                                .exponential_decay_length_penalty = ExponentialDecay{3, 1.1},
-                                .suppress_tokens = {9},
-                                .guidance_scale = 1.5,
-                                .watermarking_config = WatermarkingConfig{},
-                                .renormalize_logits = true,
-                                .temperature = 1.3,
-                                .top_k = 90,
-                                .top_p = 0.99,
-                                .min_p = 1e-6,
-                                .typical_p = 0.99,
-                                .epsilon_cutoff = 1e-6,
-                                .eta_cutoff = 1e-6,
-                                .output_scores = true,
-                                .output_logits = true,
-                                .top_logprobs = 5};
-  CHECK(allocated_between_steps(model, config) == 0);
+TEST_CASE("a step with guesses allocates nothing") {
+  auto model = golden::load("published");
+  const auto draft = golden::load("published", {.dtype = DType::bf16});
+  for (const bool sample : {false, true}) {
+    GenerationConfig config{.do_sample = sample};
+    config.prompt_lookup_num_tokens = 3;
+    CHECK(allocated_between_steps(model, config, 1) == 0);
+    CHECK(allocated_between_steps(model, keeping_all(with_processors(model, config)), 1) == 0);
+    config.prompt_lookup_num_tokens.reset();
+    config.num_assistant_tokens = 3;
+    config.assistant_confidence_threshold = 0.0;
+    config.num_assistant_tokens_schedule = "heuristic_transient";
+    for (const Model* helper : {&draft, static_cast<const Model*>(&model)}) {
+      config.assistant_model = helper;
+      CHECK(allocated_between_steps(model, config, 1) == 0);
+      CHECK(allocated_between_steps(model, keeping_all(with_processors(model, config)), 1) == 0);
+    }
+  }
+}
+
+TEST_CASE("a step allocates nothing with every processor, and whatever it keeps") {
+  auto model = golden::load("published");
+  std::vector<GenerationConfig> modes{{}, {.num_beams = 3}, in_groups(), constrained()};
+  modes.push_back(sampled({.num_return_sequences = 2, .best_of = 3, .guidance_scale = 1.5}));
+  modes.push_back(sampled({.num_beams = 4}));
+  modes.push_back({.dola_layers = DolaLayers{.layers = {0, 1, 2}}});
+  modes.push_back({.penalty_alpha = 0.6, .top_k = 4});
+  for (std::size_t mode = 0; mode < modes.size(); ++mode) {
+    INFO("mode " << mode);
+    CHECK(allocated_between_steps(model, keeping_all(modes[mode])) == 0);
+    CHECK(allocated_between_steps(model, keeping_all(with_processors(model, modes[mode]))) == 0);
+  }
 }

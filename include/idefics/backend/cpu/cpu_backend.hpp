@@ -39,8 +39,9 @@ class CpuBackend final : public Backend {
                                  .m = x.dim(0),
                                  .n = weight.rows(),
                                  .k = weight.cols()};
-    if (weight.packed) return four_bits_(task, weight.packed, compute);
+    if (weight.packed) return four_bits_(task, weight.packed, compute, expected_rows());
     const auto dtype = format_of(weight.values);
+    if (task.m < expected_rows()) make_room(task, kernels);
     if (task.m <= detail::cpu::direct_rows_max && kernels.direct[dtype] != nullptr)
       linear_direct(task, kernels, dtype, compute == Compute::bf16);
     else
@@ -273,6 +274,22 @@ class CpuBackend final : public Backend {
     return values;
   }
 
+  /// Weight rows that are packed at a time.
+  static std::int64_t cols_of(const detail::cpu::LinearTask& task,
+                              const detail::cpu::LinearKernels& kernels) {
+    const std::int64_t per_thread = detail::cpu::ceil_div(task.n, 4 * num_threads());
+    return std::clamp(per_thread / kernels.tile_cols * kernels.tile_cols, kernels.tile_cols,
+                      col_block);
+  }
+
+  /// Takes the room that the product will need with as many rows as are expected.
+  void make_room(const detail::cpu::LinearTask& task, const detail::cpu::LinearKernels& kernels) {
+    const std::int64_t rows =
+        detail::cpu::round_up(std::min(expected_rows(), row_block), kernels.tile_rows);
+    (void)packed_.floats(rows * kernels.row_floats(task.k));
+    (void)scratch_.floats(kernels.scratch_floats(rows, cols_of(task, kernels)) * num_threads());
+  }
+
   void linear_direct(detail::cpu::LinearTask task, const detail::cpu::LinearKernels& kernels,
                      std::size_t dtype, bool flush) {
     float* packed = packed_.floats(task.m * kernels.row_floats(task.k));
@@ -294,9 +311,7 @@ class CpuBackend final : public Backend {
     using detail::cpu::ceil_div;
     const std::int64_t parts = ceil_div(whole.m, row_block);
     const std::int64_t rows = detail::cpu::round_up(ceil_div(whole.m, parts), kernels.tile_rows);
-    const std::int64_t per_thread = ceil_div(whole.n, 4 * num_threads());
-    const std::int64_t cols = std::clamp(per_thread / kernels.tile_cols * kernels.tile_cols,
-                                         kernels.tile_cols, col_block);
+    const std::int64_t cols = cols_of(whole, kernels);
     const std::int64_t room = kernels.scratch_floats(rows, cols);
     float* packed = packed_.floats(rows * kernels.row_floats(whole.k));
     float* scratch = scratch_.floats(room * num_threads());

@@ -17,11 +17,14 @@ class FourBitLinear {
   explicit FourBitLinear(const KernelTable& kernels) : kernels_(kernels) {}
 
   /// `task` as in the task of plain weights; its x is not packed yet and its weight is not read.
-  void operator()(const LinearTask& task, const QuantizedTensor& weight, Compute compute) {
+  /// Room is taken for any number of rows up to `expected`.
+  void operator()(const LinearTask& task, const QuantizedTensor& weight, Compute compute,
+                  std::int64_t expected) {
     const Codebook table = weight.table();
     const FourBitMatrix matrix{reinterpret_cast<const std::uint8_t*>(weight.codes.raw()),
                                table.data(), task.n, task.k, weight.blocksize};
     const bool few = task.m <= direct_rows_max;
+    if (expected > 0) make_room(task, matrix, compute, expected);
     if (few && matrix.aligned())
       multiply_codes(task, weight, matrix, compute);
     else if (compute == Compute::f32)
@@ -71,6 +74,20 @@ class FourBitLinear {
   static std::int64_t run_of_rows(const LinearTask& task) {
     return std::clamp<std::int64_t>(round_up(262144 / std::max<std::int64_t>(task.k, 1), 8), 8,
                                     round_up(task.n / num_threads() + 1, 8));
+  }
+
+  /// Takes the room that the product will need with any number of rows up to `expected`.
+  void make_room(const LinearTask& task, const FourBitMatrix& w, Compute compute,
+                 std::int64_t expected) {
+    const bool pairs = compute == Compute::bf16, many = expected > direct_rows_max;
+    const auto& kernels = pairs ? kernels_.linear_bf16 : kernels_.linear_f32;
+    const std::int64_t rows = round_up(std::min(expected, row_block), kernels.tile_rows);
+    const std::int64_t sums = many ? kernels.scratch_floats(rows, many_rows) : 0;
+    const std::int64_t plain =
+        pairs ? round_up(task.k, 32) / 2 : round_up((many ? many_rows : few_rows) * task.k, 16);
+    (void)packed_.floats(rows * kernels.row_floats(task.k));
+    (void)constants_.floats(blocks_of(w, std::max(many_rows, run_of_rows(task))) * num_threads());
+    if (many || !w.aligned()) (void)values_.floats((plain + sums) * num_threads());
   }
 
   /// Few rows of x, every row of the weight whole blocks.
