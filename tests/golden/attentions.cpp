@@ -1,5 +1,6 @@
 // What tokens looked at: against transformers in greedy and beam search, and among the modes.
 #include <cstdio>
+#include <numeric>
 
 #include "support/catch.hpp"
 #include "support/golden_modes.hpp"
@@ -32,6 +33,63 @@ GenerationConfig with_attentions(GenerationConfig config) {
   config.max_new_tokens = 6, config.output_attentions = true;
   config.eos_token_id = GenerationConfig::Ids{};
   return config;
+}
+
+/// What greedy search looks at when it may choose nothing but `answers`, one per prompt.
+GenerationOutput led_through(Model& model, const Inputs& inputs,
+                             const std::vector<GenerationConfig::Ids>& answers) {
+  const auto prompt = static_cast<std::size_t>(inputs.input_ids.dim(1));
+  GenerationConfig config{.max_new_tokens = std::ssize(answers.front()),
+                          .eos_token_id = GenerationConfig::Ids{}};
+  config.output_attentions = true;
+  config.prefix_allowed_tokens_fn = [&](std::int64_t row, auto so_far) {
+    return GenerationConfig::Ids{answers[static_cast<std::size_t>(row)][so_far.size() - prompt]};
+  };
+  return model.generate(inputs, config);
+}
+
+/// Weights of a step, row, layer and head.
+std::span<const float> line_of(const Tensor& all /*[S,R,layers,H,J]*/, std::int64_t step,
+                               std::int64_t row, std::int64_t line) {
+  const auto width = static_cast<std::size_t>(all.dim(4));
+  const std::int64_t at = (step * all.dim(1) + row) * all.dim(2) * all.dim(3) + line;
+  return all.as<float>().subspan(static_cast<std::size_t>(at) * width, width);
+}
+
+/// Every row looked, step by step, at what greedy search looks at behind the same tokens: the same
+/// bits, of weights that sum to one, and zeros behind its end.
+void check_looked_at(Model& model, const Inputs& inputs, const GenerationOutput& out) {
+  const std::int64_t rows = std::ssize(out.lengths), prompts = inputs.input_ids.dim(0);
+  const std::int64_t answers = rows / prompts;
+  const std::int64_t steps = *std::ranges::max_element(out.lengths);
+  const Config& c = model.config();
+  CHECK(out.attentions.shape() == Shape{steps, rows, c.num_hidden_layers, c.num_attention_heads,
+                                        inputs.input_ids.dim(1) + steps - 1});
+  CHECK(out.cross_attentions.dim(0) == steps);
+  CHECK(out.cross_attentions.dim(1) == rows);
+  for (std::int64_t answer = 0; answer < answers; ++answer) {
+    std::vector<GenerationConfig::Ids> taken;
+    for (std::int64_t row = answer; row < rows; row += answers)
+      taken.push_back(out.new_tokens[static_cast<std::size_t>(row)]);
+    const auto led = led_through(model, inputs, taken);
+    for (const auto weights : {&GenerationOutput::attentions, &GenerationOutput::cross_attentions})
+      for (std::int64_t step = 0; step < steps; ++step)
+        for (std::int64_t b = 0; b < prompts; ++b)
+          for (std::int64_t line = 0; line < (led.*weights).dim(2) * (led.*weights).dim(3);
+               ++line) {
+            const std::int64_t row = b * answers + answer;
+            const auto found = line_of(out.*weights, step, row, line);
+            const float sum = std::accumulate(found.begin(), found.end(), 0.0f);
+            if (step >= out.lengths[static_cast<std::size_t>(row)]) {
+              CHECK(std::ranges::all_of(found, [](float w) { return w == 0; }));
+              continue;
+            }
+            CHECK(std::ranges::equal(found,
+                                     line_of(led.*weights, step, b, line).first(found.size())));
+            CHECK((std::abs(sum - 1) < 1e-5f ||
+                   (sum == 0 && weights != &GenerationOutput::attentions)));
+          }
+  }
 }
 
 }  // namespace
@@ -90,5 +148,42 @@ TEST_CASE("every mode that chooses the tokens of greedy search looks at what it 
         CHECK(same_bits(line(theirs, rows, row), line(greedy.cross_attentions, 1, 0)));
         CHECK(same_bits(line(out.attentions, rows, row), line(greedy.attentions, 1, 0)));
       }
+  }
+}
+
+TEST_CASE("in every mode a step of a row looked at what greedy search looks at behind its tokens") {
+  golden::ModeModels models;
+  auto& [model, pool] = models["vector_gates"];
+  const Inputs inputs = golden::mode_inputs(
+      Json::parse(R"([{"ids": [5, 9, 14, 30], "images": [1, 0], "seen": [-1, 0, 1, 1]},
+                      {"ids": [7, 11], "images": [], "seen": [-1, -1]}])"),
+      pool);
+  const auto draft = golden::load("vector_gates", {.dtype = DType::bf16});
+  std::vector<GenerationConfig> modes;
+  for (const auto& ends : {GenerationConfig::Ids{}, GenerationConfig::Ids{20, 40, 60, 80}}) {
+    GenerationConfig beams{.eos_token_id = ends, .num_return_sequences = 3, .num_beams = 4};
+    GenerationConfig groups = beams, constrained = beams, beam_sampling = beams;
+    groups.num_beam_groups = 2, groups.diversity_penalty = 0.5;
+    constrained.force_words_ids = {{{7, 8}, {9}}, {{12}}};
+    beam_sampling.do_sample = true;
+    GenerationConfig dola{.eos_token_id = ends}, guided = dola, contrastive = dola;
+    dola.dola_layers = DolaLayers{.layers = {0, 1}};
+    guided.guidance_scale = 1.7, guided.do_sample = true, guided.num_return_sequences = 3;
+    contrastive.penalty_alpha = 0.6, contrastive.top_k = 4;
+    modes.insert(modes.end(),
+                 {beams, groups, constrained, beam_sampling, dola, guided, contrastive});
+  }
+  for (std::size_t mode = 0; mode < modes.size(); ++mode) {
+    INFO("mode " << mode);
+    modes[mode].max_new_tokens = 6, modes[mode].output_attentions = true;
+    modes[mode].pad_token_id = 0;
+    check_looked_at(model, inputs, model.generate(inputs, modes[mode]));
+  }
+  GenerationConfig drafted = with_attentions({});
+  drafted.assistant_model = &draft;
+  for (const std::int64_t few : {1, 3}) {
+    drafted.num_assistant_tokens = few, drafted.assistant_confidence_threshold = 0.0;
+    const Inputs one = two_pictures(pool);
+    check_looked_at(model, one, model.generate(one, drafted));
   }
 }
