@@ -15,18 +15,31 @@ std::string one_line(std::string text) {
   return text;
 }
 
-/// The arguments, last first as the parser takes them. A --load-in-4bit without a type means fp4. A
-/// text in brackets gets a space behind it, which no prompt and no JSON heeds: else it is taken apart
-/// as a list.
+/// The parser takes words in brackets apart as lists. Behind such a word stands this, which no
+/// argument can contain, until the word has reached its option.
+constexpr char no_list = '\0';
+
+/// The arguments, last first as the parser takes them. A --load-in-4bit without a type means fp4.
 std::vector<std::string> arguments(int argc, char** argv) {
   std::vector<std::string> args(argv + 1, argv + argc);
   for (std::size_t i = 0; i < args.size(); ++i) {
     const bool named = i + 1 < args.size() && (args[i + 1] == "nf4" || args[i + 1] == "fp4");
     if (args[i] == "--load-in-4bit" && !named) args[i] += "=fp4";
-    if (args[0] == "generate" && args[i].starts_with('[') && args[i].ends_with(']')) args[i] += ' ';
+    if (args[i].starts_with('[') && args[i].ends_with(']')) args[i] += no_list;
   }
   std::ranges::reverse(args);
   return args;
+}
+
+/// Every option of every command gets its words as they were typed.
+void keep_brackets(CLI::App& app) {
+  for (CLI::App* command : app.get_subcommands({}))
+    for (CLI::Option* option : command->get_options())
+      if (option->get_items_expected_max() > 0)
+        option->transform([](std::string word) {
+          if (word.ends_with(no_list)) word.pop_back();
+          return word;
+        });
 }
 
 int report(const std::string& code, const std::string& message, bool json,
@@ -64,6 +77,7 @@ int main(int argc, char** argv) {
   cli::add_classify(app);
   cli::add_chat(app);
   cli::add_quantize(app);
+  keep_brackets(app);
   try {
     app.parse(arguments(argc, argv));
     return 0;

@@ -31,6 +31,9 @@ answer "a red cat" detokenize "$("$idefics" tokenize 'a red cat')"
 
 echo '["[a,b]", "", "x"]' >"$scratch/brackets.json"
 answer "$("$idefics" generate --prompt-file "$scratch/brackets.json" --suppress-tokens "[3]")" generate "[a,b]" "" x --suppress-tokens "[3]"
+cp "$picture" "$scratch/[a, b]"
+(cd "$scratch" && echo "What is this?" | "$idefics" chat "[a, b]" --quiet >out 2>err)
+[ "$(cat "$scratch/out")" = "a pink boat" ] || complain "a picture in brackets: $(cat "$scratch/out" "$scratch/err")"
 
 "$idefics" caption "$picture" --json --output-attentions >"$scratch/out"
 grep -q '"cross_attentions":\[\[\[\[\[0\.[0-9]*,' "$scratch/out" || complain "no weights in $(cat "$scratch/out")"
