@@ -2,6 +2,7 @@
 #include <idefics/chat.hpp>
 
 #include "support/catch.hpp"
+#include "support/temp_dir.hpp"
 
 using namespace idefics;
 
@@ -104,6 +105,37 @@ TEST_CASE("a past is used as far as tokens and pictures are the same") {
   CHECK(before > 0);
   CHECK(before < 6);
   CHECK(ask("blue-cat-and-pink-fish.png", question) == all);
+}
+
+TEST_CASE("a chat template must name every picture, and a text may name none itself") {
+  const testing::TempDir directory;
+  for (const char* file : {"tokenizer.json", "special_tokens_map.json"})
+    std::filesystem::copy_file(samples + "tiny/" + file, directory.path() / file);
+  Json about = read_json_file(samples + "tiny/tokenizer_config.json");
+  const auto with_template = [&](const std::string& text) {
+    about["chat_template"] = text;
+    directory.write("tokenizer_config.json", about.dump());
+    return Tokenizer::from_pretrained(directory.path());
+  };
+  const Image dot = Image::from_pixels(1, 1, 1, std::vector<std::uint8_t>{0});
+  const std::vector<ChatMessage> two{{"user", {dot, dot}, "And these?"}};
+  CHECK(described(
+            chat_prompt(two, with_template("{% for m in messages %}{% for c in m.content %}"
+                                           "{% if c.type == 'image' %}<image>{% else %}"
+                                           "{{ c.text }}{% endif %}{% endfor %}{% endfor %}"))) ==
+        "##[And these?]");
+  for (const auto& [text, placed] : {std::pair{"<image>{{ messages[0].content[2].text }}", 1},
+                                     std::pair{"{{ messages[0].content[2].text }}", 0}}) {
+    try {
+      chat_prompt(two, with_template(text));
+      FAIL("accepted: " << text);
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::image_count_mismatch);
+      CHECK(error.context().field == "chat_template");
+      CHECK(error.context().actual == placed);
+      CHECK(error.context().limit == 2);
+    }
+  }
 }
 
 TEST_CASE("a failed question is not remembered, a cut answer is") {
