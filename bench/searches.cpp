@@ -1,6 +1,7 @@
-// What searching costs beside greedy search on a checkpoint in bf16: a step of four beams over a
-// step of one row, and the first token of a second question on a picture that is cached over that
-// of a prompt of the same length without pictures. Both sides are timed in turn.
+// What searching costs beside greedy search on a checkpoint in bf16: a step of four beams, and one
+// whose attentions are kept, over a step of one row; and the first token of a second question on a
+// picture that is cached over that of a prompt of the same length without pictures. Both sides are
+// timed in turn.
 #include <algorithm>
 
 #include <idefics/model.hpp>
@@ -25,16 +26,15 @@ void print_ratio(const char* name, double time, double beside, const char* other
   std::printf("%-44s %9.3f s    %.2f of %s (%.3f s)\n", name, time, time / beside, other, beside);
 }
 
-void four_beams(Model& model, int rounds, std::int64_t steps) {
+void beside_greedy(Model& model, const char* name, const GenerationConfig& config, int rounds,
+                   std::int64_t steps) {
   const Inputs inputs = prompt(model.config(), 1, short_prompt_tokens, 1);
-  std::vector<double> greedy, beams;
+  std::vector<double> greedy, other;
   for (int round = 0; round < rounds; ++round) {
     greedy.push_back(step_seconds(model, inputs, {}, steps));
-    GenerationConfig config;
-    config.num_beams = 4;
-    beams.push_back(step_seconds(model, inputs, config, steps));
+    other.push_back(step_seconds(model, inputs, config, steps));
   }
-  print_ratio("step of num_beams=4", median(beams), median(greedy), "a greedy step");
+  print_ratio(name, median(other), median(greedy), "a greedy step");
 }
 
 /// The prompt with its pictures taken away, as the processor gives a prompt that never had any.
@@ -67,7 +67,9 @@ void bench_searches(Context& c) {
   if (c.model.empty()) return;
   Model model = Model::from_pretrained(c.model, {.dtype = DType::bf16});
   const int rounds = c.quick ? 1 : 5;
-  four_beams(model, rounds, c.quick ? 2 : 4);
+  const std::int64_t steps = c.quick ? 2 : 4;
+  beside_greedy(model, "step of num_beams=4", {.num_beams = 4}, rounds, steps);
+  beside_greedy(model, "step with output_attentions", {.output_attentions = true}, rounds, steps);
   second_question(model, rounds);
 }
 
