@@ -244,20 +244,19 @@ class CheckpointQuantizer {
         {task.name, stored.dtype() == options_.dtype ? stored : convert(stored, options_.dtype)}};
   }
 
-  /// Tokenizer, preprocessor and generation files: all that is neither weights nor config.json.
+  /// What belongs to a model beside config.json and weights, where it is there.
   void copy_other_files(const std::filesystem::path& to) const {
-    static constexpr std::string_view weights[] = {".safetensors", ".bin", ".pt",      ".pth",
-                                                   ".index.json",  ".h5",  ".msgpack", ".gguf"};
-    for (const auto& entry : std::filesystem::directory_iterator(source_)) {
-      const std::string name = entry.path().filename().string();
-      const bool left = std::ranges::any_of(weights, [&](auto end) { return name.ends_with(end); });
-      if (left || name == "config.json" || name.starts_with('.') || !entry.is_regular_file())
-        continue;
+    for (const char* name :
+         {"generation_config.json", "preprocessor_config.json", "processor_config.json",
+          "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+          "added_tokens.json", "chat_template.json", "chat_template.jinja"}) {
+      const auto from = source_ / name;
       std::error_code error;
-      std::filesystem::copy_file(entry.path(), to / name, error);
+      if (!std::filesystem::is_regular_file(from, error)) continue;
+      std::filesystem::copy_file(from, to / name, error);
       if (error)
         fail(ErrorCode::io_failure, "cannot copy the file: " + error.message(),
-             {.file = entry.path().string()});
+             {.file = from.string()});
     }
   }
 
