@@ -128,8 +128,12 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   const Json json = read_json_file(config_file);
   Config config = Config::from_json(json, config_file.string());
   // a checkpoint in 4 bits keeps its own quantization, as in transformers
-  if (read_quantization_config(json, config_file.string()))
-    options.quantization_config.load_in_4bit = false;
+  if (const auto own = read_quantization_config(json, config_file.string())) {
+    BitsAndBytesConfig& asked = options.quantization_config;
+    asked.load_in_4bit = false;
+    if (!asked.bnb_4bit_compute_dtype && !options.dtype)
+      asked.bnb_4bit_compute_dtype = own->bnb_4bit_compute_dtype;
+  }
 
   WeightTable table;
   const Idefics dry_run(table, config);

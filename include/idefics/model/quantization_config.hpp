@@ -19,7 +19,8 @@ struct BitsAndBytesConfig {
   bool load_in_4bit = false;
   QuantType bnb_4bit_quant_type = QuantType::fp4;
   bool bnb_4bit_use_double_quant = false;
-  /// bf16: products of 4-bit layers in the bf16 order. Unset: as the model's dtype has it.
+  /// bf16: products of 4-bit layers in the bf16 order. Unset: as the model's dtype has it, and where
+  /// none is asked for, as the config.json of a checkpoint in 4 bits says.
   std::optional<DType> bnb_4bit_compute_dtype{};
   /// Modules that stay plain: by their last name, by their path, or because they lie below one whose
   /// path ends so.
