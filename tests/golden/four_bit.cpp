@@ -1,4 +1,7 @@
 // 4-bit checkpoints against transformers and bitsandbytes: what they store, and the logits it gives.
+#include <fstream>
+#include <set>
+
 #include <idefics/quantize.hpp>
 
 #include "support/catch.hpp"
@@ -50,7 +53,8 @@ Model load_golden(const std::string& name, ModelOptions options = {}) {
 
 TEST_CASE("checkpoints that transformers saved in 4 bits give its logits") {
   for (const char* name : {"nf4_double", "fp4_sharded", "nf4_stored_bf16"}) {
-    auto model = load_golden(name);
+    // the last one asks for bf16 products itself
+    auto model = load_golden(name, {.quantization_config = {.bnb_4bit_compute_dtype = DType::f32}});
     for (const Case& one : cases_of(name)) {
       CAPTURE(name);
       const auto output = model.forward(one.inputs);
@@ -58,6 +62,25 @@ TEST_CASE("checkpoints that transformers saved in 4 bits give its logits") {
       CHECK(golden::logits_distance(output.logits, one.inputs.attention_mask, one.logits) <= 1e-4);
     }
   }
+}
+
+TEST_CASE(
+    "products are in the dtype asked for, else in the model's, else in the checkpoint's own") {
+  const Case one = cases_of("nf4_stored_bf16").front();
+  const auto bits = [&one](const char* saved, std::optional<DType> dtype,
+                           std::optional<DType> compute) {
+    auto model = load_golden(
+        saved, {.dtype = dtype, .quantization_config = {.bnb_4bit_compute_dtype = compute}});
+    return hash_of(model.forward(one.inputs).logits);
+  };
+  const auto f32 = bits("nf4_stored_bf16", {}, DType::f32),
+             bf16 = bits("nf4_stored_bf16", {}, DType::bf16);
+  REQUIRE(f32 != bf16);
+  CHECK(bits("nf4_stored_bf16", {}, {}) == bf16);  // as its config.json says
+  CHECK(bits("nf4_stored_bf16", DType::f32, {}) == f32);
+  CHECK(bits("nf4_stored_bf16", DType::f32, DType::bf16) == bf16);
+  CHECK(bits("nf4_stored_bf16", DType::bf16, {}) ==
+        bits("nf4_stored_bf16", DType::bf16, DType::bf16));
 }
 
 TEST_CASE("quantizing on load gives the bits of the saved checkpoint") {
@@ -83,7 +106,7 @@ TEST_CASE("quantizing on load gives the bits of the saved checkpoint") {
 TEST_CASE(
     "the modules that are quantized are those of transformers, for every list of exceptions") {
   const Json recorded = read_json_file(folder() / "modules.json");
-  CHECK(recorded["rows"].size() == 14 * 6);
+  CHECK(recorded["rows"].size() == 16 * 11 - 5);
   for (const Json& row : recorded["rows"]) {
     const auto name = row[0].get<std::string>();
     BitsAndBytesConfig config{.load_in_4bit = true};
@@ -93,7 +116,7 @@ TEST_CASE(
     std::vector<std::string> modules;
     for (const WeightRequest& request : table.requests())
       if (const auto path = module_path(request.name); request.role == WeightRole::matrix &&
-                                                       !path.starts_with("lm_head") &&
+                                                       path != "lm_head.additional_fc" &&
                                                        config.quantizes(path))
         modules.push_back(path);
     std::ranges::sort(modules);
@@ -130,7 +153,7 @@ std::pair<std::size_t, std::string> tensors_of(const std::filesystem::path& dire
 
 TEST_CASE("quantize writes the tensors that transformers saves, byte for byte") {
   const Json recorded = read_json_file(folder() / "tensors.json");
-  CHECK(recorded["rows"].size() == 14 * 12 - 2);
+  CHECK(recorded["rows"].size() == 16 * 12 - 2);
   const testing::TempDir directory;
   for (const Json& row : recorded["rows"]) {
     const auto name = row[0].get<std::string>(), dtype = row[3].get<std::string>();
@@ -147,6 +170,30 @@ TEST_CASE("quantize writes the tensors that transformers saves, byte for byte") 
     CHECK(hash == row[5].get<std::string>());
     std::filesystem::remove_all(out);
   }
+}
+
+TEST_CASE("what is written has the files that a model needs, and no others") {
+  const testing::TempDir directory;
+  const auto source = directory.path() / "source", out = directory.path() / "out";
+  std::filesystem::copy(golden::models_dir() / "published", source);
+  const std::set<std::string> needed{"generation_config.json",  "preprocessor_config.json",
+                                     "processor_config.json",   "tokenizer.json",
+                                     "tokenizer.model",         "tokenizer_config.json",
+                                     "special_tokens_map.json", "added_tokens.json",
+                                     "chat_template.json",      "chat_template.jinja"};
+  for (const char* other : {"train.py", "notes.txt", "optimizer.ckpt", "weights.npz", "README.md",
+                            ".gitattributes", "adapter_config.json", "tf_model.h5"})
+    std::ofstream(source / other) << "not needed";
+  for (const auto& name : needed)
+    if (name != "generation_config.json") std::ofstream(source / name) << "text of " << name;
+  quantize_checkpoint(source, out);
+  std::set<std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator(out))
+    found.insert(entry.path().filename().string());
+  auto wanted = needed;
+  wanted.insert({"config.json", "model.safetensors"});
+  CHECK(found == wanted);
+  CHECK(read_file(out / "tokenizer.model", 100) == "text of tokenizer.model");
 }
 
 TEST_CASE("shards hold the same tensors, and what is saved loads") {
