@@ -190,8 +190,10 @@ TEST_CASE("activations work in place") {
 }
 
 TEST_CASE("activations refuse shapes that do not fit") {
-  const auto zeros = [](Shape shape) { return Tensor::zeros(DType::f32, shape); };
   for (const Subject& subject : subjects()) {
+    const auto zeros = [&](Shape shape) {
+      return subject.backend->upload(Tensor::zeros(DType::f32, shape));
+    };
     Backend& b = *subject.backend;
     CHECK(error_of([&] { b.activation(zeros({4}), zeros({5}), Activation::silu); }) ==
           "shape_mismatch");

@@ -128,8 +128,10 @@ TEST_CASE("norms work in place, and a row does not know its batch") {
 }
 
 TEST_CASE("norms refuse shapes that do not fit") {
-  const auto zeros = [](Shape shape) { return Tensor::zeros(DType::f32, shape); };
   for (const Subject& subject : subjects()) {
+    const auto zeros = [&](Shape shape) {
+      return subject.backend->upload(Tensor::zeros(DType::f32, shape));
+    };
     Backend& b = *subject.backend;
     const auto rms = [&](Shape out, Shape x, Shape w) {
       return error_of([&] { b.rms_norm(zeros(out), zeros(x), zeros(w), eps); });

@@ -53,8 +53,10 @@ TEST_CASE("patches come row by row, each as channels of lines") {
 }
 
 TEST_CASE("patches refuse shapes that do not fit") {
-  const auto zeros = [](Shape shape) { return Tensor::zeros(DType::f32, shape); };
   for (const Subject& subject : subjects()) {
+    const auto zeros = [&](Shape shape) {
+      return subject.backend->upload(Tensor::zeros(DType::f32, shape));
+    };
     INFO("backend " << subject.name);
     const auto call = [&](Shape out, Shape pixels, std::int64_t patch) {
       return error_of([&] { subject.backend->unfold_patches(zeros(out), zeros(pixels), patch); });

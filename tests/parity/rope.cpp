@@ -89,8 +89,10 @@ TEST_CASE("a rotated row does not know its batch") {
 }
 
 TEST_CASE("rotations refuse shapes and positions that do not fit") {
-  const auto zeros = [](Shape shape) { return Tensor::zeros(DType::f32, shape); };
   for (const Subject& subject : subjects()) {
+    const auto zeros = [&](Shape shape) {
+      return subject.backend->upload(Tensor::zeros(DType::f32, shape));
+    };
     const auto call = [&](Shape x, Shape table, const Positions& positions) {
       return error_of(
           [&] { subject.backend->rope(zeros(x), zeros(table), zeros(table), positions); });
