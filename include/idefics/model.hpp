@@ -146,12 +146,14 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
   weights.check(table.requests());  // every tensor is found before the first is read
   if (const auto room = options.max_memory ? options.max_memory : backend->memory_left())
-    require_fit(config, table.requests(), checkpoint, {options.dtype, options.quantization_config},
-                {}, *room);
+    require_fit(config, table.requests(), checkpoint,
+                {options.dtype, options.quantization_config, adapter ? &*adapter : nullptr},
+                {.chunk = options.prefill_chunk, .threads = num_threads()}, *room);
   ReportedWeights reported(weights, options.progress, std::ssize(table.requests()));
   std::optional<AdaptedWeights> adapted;
   if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
   Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
+  checkpoint.release();  // pages around what was copied came along
   ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);
   auto generation = read_generation_config(directory, config);
   return Model(std::unique_ptr<Parts>(

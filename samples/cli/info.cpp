@@ -79,8 +79,14 @@ Json describe(const Command& command) {
             {"batch", command.work.batch},
             {"beams", command.work.beams},
             {"images", command.work.pictures}};
+  std::optional<LoraAdapter> adapter;
+  if (!command.common.adapter.empty()) {
+    adapter = LoraAdapter::open(resolve_model(command.common.adapter));
+    adapter->check(table.requests());
+  }
   std::uint64_t parameters = 0;
-  for (const auto& form : weight_forms(dtype_named(command.common.dtype))) {
+  for (auto& form : weight_forms(dtype_named(command.common.dtype))) {
+    if (adapter) form.options.adapter = &*adapter;
     if (in_4bit && form.options.quantization_config.load_in_4bit) continue;  // it stays as it is
     const auto plan =
         plan_memory(config, table.requests(), &checkpoint, form.options, command.work);

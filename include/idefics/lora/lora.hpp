@@ -75,6 +75,16 @@ class LoraAdapter {
     }
   }
 
+  /// The rank of what is added to a matrix, if anything is.
+  std::optional<std::int64_t> rank(const WeightRequest& request) const {
+    const std::string path = module_path(request.name);
+    if (!std::ranges::binary_search(paths_, path)) return std::nullopt;
+    return config_.rank(path);
+  }
+  /// Whether the adapter holds a tensor that takes the place of the model's.
+  bool replaces(const WeightRequest& request) const {
+    return std::ranges::binary_search(saved_, full_name(request));
+  }
   std::optional<Addition> addition(const WeightRequest& request) const {
     const std::string path = module_path(request.name);
     if (!std::ranges::binary_search(paths_, path)) return std::nullopt;
@@ -85,9 +95,8 @@ class LoraAdapter {
   }
   /// The tensor that takes the place of the model's, if the adapter holds one.
   std::optional<Tensor> replacement(const WeightRequest& request) const {
-    const std::string name = full_name(request);
-    if (!std::ranges::binary_search(saved_, name)) return std::nullopt;
-    return file_.tensor(prefix + name).reshape(request.shape);
+    if (!replaces(request)) return std::nullopt;
+    return file_.tensor(prefix + full_name(request)).reshape(request.shape);
   }
 
  private:

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <idefics/plan/device_map.hpp>
+#include <idefics/plan/kernel_bytes.hpp>
 #include <idefics/plan/scratch_bytes.hpp>
 #include <idefics/plan/weight_bytes.hpp>
 
@@ -20,6 +21,7 @@ struct MemoryPlan {
   std::map<std::string, WeightBytes> components;  // by component_of
   std::vector<ModuleMemory> modules;              // the same and the caches, as a pass takes them
   std::uint64_t kv_cache_bytes = 0, image_cache_bytes = 0, scratch_bytes = 0;
+  std::uint64_t unread_bytes = 0;  // mapped rows of the embedding that this work does not look up
 
   WeightBytes weights() const {
     WeightBytes all;
@@ -32,7 +34,7 @@ struct MemoryPlan {
         .value();
   }
   std::uint64_t total_bytes() const {
-    return (Checked(weights().mapped) + anonymous_bytes()).value();
+    return (Checked(weights().mapped - unread_bytes) + anonymous_bytes()).value();
   }
 };
 
@@ -77,6 +79,20 @@ inline std::uint64_t image_layer_bytes(const Config& c, const Workload& work) {
   return (feature_rows(c, work) * checked(c.hidden_size) * 2 * float_bytes).value();
 }
 
+/// Mapped bytes of the embedding beyond the rows of this work: a page that is touched brings along the
+/// 64 KiB around it.
+inline std::uint64_t unread_rows(const WeightRequest& request, const WeightBytes& bytes,
+                                 const Workload& work) {
+  constexpr std::uint64_t around = 64 << 10;
+  if (request.role != WeightRole::table || component_of(request.name) != "embedding") return 0;
+  const std::uint64_t row = bytes.mapped / static_cast<std::uint64_t>(request.shape[0]);
+  const Checked read = checked(work.batch) * checked(work.context) * std::max(row, around);
+  return bytes.mapped - std::min(bytes.mapped, read.value());
+}
+
+/// What is kept of headers, and of layers beside their weights.
+inline constexpr std::uint64_t bytes_of_bookkeeping = 1536;
+
 /// Puts the caches where they are read.
 inline void add_caches(MemoryPlan& plan, const Config& c, const Workload& work) {
   const std::uint64_t kv = kv_layer_bytes(c, work), cross = image_layer_bytes(c, work);
@@ -105,6 +121,7 @@ inline MemoryPlan plan_memory(const Config& c, const std::vector<WeightRequest>&
   for (const WeightRequest& request : table) {
     const WeightBytes bytes = weight_bytes(checkpoint, request, options);
     plan.components[std::string(component_of(request.name))] += bytes;
+    plan.unread_bytes += detail::unread_rows(request, bytes, work);
     const std::string module = detail::module_of(request.name, c);
     // layers ask one after the other, and cross-attention just before its layer
     if (plan.modules.empty() || plan.modules.back().name != module)
@@ -113,7 +130,10 @@ inline MemoryPlan plan_memory(const Config& c, const std::vector<WeightRequest>&
     last.weight_bytes = (Checked(last.weight_bytes) + bytes.total()).value();
   }
   detail::add_caches(plan, c, work);
-  plan.scratch_bytes = scratch_bytes(c, work);
+  plan.scratch_bytes =
+      (Checked(scratch_bytes(c, work)) + kernel_bytes(c, table, checkpoint, options, work) +
+       Checked(table.size()) * detail::bytes_of_bookkeeping)
+          .value();
   return plan;
 }
 

@@ -49,7 +49,8 @@ inline std::optional<std::string> form_that_fits(const Config& c,
                                                  const Checkpoint& checkpoint,
                                                  const WeightOptions& asked, const Workload& work,
                                                  std::uint64_t available) {
-  for (const NamedWeightOptions& form : weight_forms(asked.dtype)) {
+  for (NamedWeightOptions& form : weight_forms(asked.dtype)) {
+    form.options.adapter = asked.adapter;
     const bool offered = form.name == "bf16" || form.name.starts_with("nf4");
     if (offered &&
         plan_memory(c, table, &checkpoint, form.options, work).total_bytes() <= available)
@@ -85,6 +86,10 @@ inline void require_fit(const Config& c, const std::vector<WeightRequest>& table
   const auto form = detail::form_that_fits(c, table, checkpoint, options, work, available);
   text += form ? "with " + detail::advice(*form) + " it fits"
                : std::string("no dtype and no quantization makes it fit");
+  if (plan.anonymous_bytes() <= available)
+    text +=
+        "; a larger max_memory loads it nevertheless, and what does not stay in memory of the " +
+        readable_bytes(weights.mapped) + " is read from disk at every token";
   fail(ErrorCode::out_of_memory, text,
        {.file = checkpoint.directory().string(),
         .field = "max_memory",

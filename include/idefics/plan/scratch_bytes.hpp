@@ -1,5 +1,5 @@
 // What a pass takes beside weights and caches: the buffers of the vision tower, the resampler and the
-// decoder, and the copies that kernels make. Letters as in the files whose buffers are counted.
+// decoder. Letters as in the files whose buffers are counted.
 #pragma once
 
 #include <algorithm>
@@ -27,6 +27,15 @@ namespace detail {
 inline Checked checked(std::int64_t value) { return Checked(static_cast<std::uint64_t>(value)); }
 inline constexpr std::uint64_t float_bytes = sizeof(float);
 
+/// Tokens of a prompt that a pass reads at most, or of all rows that are decoded together.
+inline std::int64_t tokens_per_pass(const Workload& work) {
+  const std::int64_t answer = std::min(work.new_tokens.value_or(0), work.context - 1);
+  const Checked prompts = checked(work.batch) * checked(work.context - answer);
+  const Checked rows = checked(work.batch) * checked(work.beams);
+  const Checked chunk = checked(std::max<std::int64_t>(work.chunk, 1));
+  return static_cast<std::int64_t>(std::max(rows, std::min(prompts, chunk)).value());
+}
+
 /// Pictures that the vision tower takes at a time (model/picture_encoding.hpp).
 inline std::int64_t pictures_per_pass(const Workload& work) {
   return std::min<std::int64_t>(work.pictures, 4);
@@ -53,27 +62,10 @@ inline Checked resampler_floats(const Config& c, std::int64_t pictures) {
 /// TextState, the last hidden states, logits and the rotary table.
 inline Checked text_floats(const Config& c, const Workload& work) {
   const Checked rows = checked(work.batch) * checked(work.beams);
-  const Checked prompts = checked(work.batch) * checked(work.context);
-  const Checked m =
-      std::max(rows, std::min(prompts, checked(std::max<std::int64_t>(work.chunk, 1))));
+  const Checked m = checked(tokens_per_pass(work));
   const Checked d = checked(c.hidden_size);
   return m * (d * 6 + checked(c.intermediate_size) * 2) +
          rows * (d + checked(c.total_vocab_size())) + checked(work.context) * checked(c.head_dim());
-}
-
-/// What the CPU's kernels copy: up to 384 rows of the widest input, and for each thread a panel of 48
-/// weight rows with its sums, and the keys and values of a head (backend/cpu/cpu_backend.hpp).
-inline Checked kernel_floats(const Config& c, const Workload& work) {
-  const std::int64_t widest = std::max(
-      {c.intermediate_size, c.hidden_size, 4 * c.vision.embed_dim, c.vision.intermediate_size});
-  const std::int64_t tokens = std::max(pictures_per_pass(work) * c.vision.num_positions(),
-                                       std::min(work.context, work.chunk));
-  const std::int64_t keys = std::max(work.context, c.vision.num_positions());
-  const Checked rows = checked(std::min<std::int64_t>(tokens, 384));
-  const Checked panel = Checked(48 * 1024) + rows * (48 * 16);
-  const Checked heads =
-      checked(keys) * (checked(std::max(c.head_dim(), c.perceiver.head_dim)) + 1) * 2;
-  return rows * checked(widest) + (panel + heads) * checked(work.threads);
 }
 
 }  // namespace detail
@@ -85,7 +77,7 @@ inline std::uint64_t scratch_bytes(const Config& c, const Workload& work) {
   Checked pictures = detail::vision_floats(c.vision, n);
   if (c.use_resampler) pictures = std::max(pictures, detail::resampler_floats(c, n));
   const Checked run = detail::text_floats(c, work);
-  return ((std::max(pictures, run) + detail::kernel_floats(c, work)) * detail::float_bytes).value();
+  return (std::max(pictures, run) * detail::float_bytes).value();
 }
 
 }  // namespace idefics::inline v0

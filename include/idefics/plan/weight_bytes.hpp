@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include <idefics/lora/lora.hpp>
 #include <idefics/model/weights.hpp>
 
 namespace idefics::inline v0 {
@@ -14,6 +15,7 @@ namespace idefics::inline v0 {
 struct WeightOptions {
   std::optional<DType> dtype{};
   BitsAndBytesConfig quantization_config{};
+  const LoraAdapter* adapter = nullptr;
 };
 
 struct WeightBytes {
@@ -55,6 +57,44 @@ inline WeightBytes stored_4bit(const Checkpoint& checkpoint, const std::string& 
   return bytes;
 }
 
+/// `own`, with what an adapter makes of it: AdaptedWeights keeps whole tensors and merged matrices in
+/// memory, and puts the matrices A and B beside what is in 4 bits.
+inline WeightBytes adapted(WeightBytes own, const WeightRequest& request, bool packed,
+                           const WeightOptions& options) {
+  const bool whole = options.adapter->replaces(request);
+  const auto rank =
+      request.role == WeightRole::matrix ? options.adapter->rank(request) : std::nullopt;
+  if (!whole && !rank) return own;
+  if (!whole && packed) {
+    const Checked sides = Checked(static_cast<std::uint64_t>(request.shape[0])) +
+                          static_cast<std::uint64_t>(request.shape[1]);
+    const Checked added = sides * static_cast<std::uint64_t>(*rank);
+    own.anonymous = (added * sizeof(float) + own.anonymous).value();
+    return own;
+  }
+  const DType kept =
+      request.role == WeightRole::vector ? DType::f32 : options.dtype.value_or(DType::f32);
+  own.mapped = 0;
+  own.anonymous = (Checked(own.parameters) * size_of(kept)).value();
+  return own;
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// Whether the matrix lies in 4 bits in the checkpoint, or is quantized on load, and nothing takes its
+/// place.
+inline bool is_kept_in_4bit(const Checkpoint* checkpoint, const WeightRequest& request,
+                            const WeightOptions& options) {
+  if (request.role != WeightRole::matrix) return false;
+  if (options.adapter != nullptr && options.adapter->replaces(request)) return false;
+  const auto name = checkpoint == nullptr ? std::nullopt : stored_name(*checkpoint, request.name);
+  return (name && is_bnb(*checkpoint, *name)) ||
+         (options.quantization_config.load_in_4bit &&
+          options.quantization_config.quantizes(module_path(request.name)));
+}
+
 }  // namespace detail
 
 /// What the weight that answers `request` takes when it is loaded from `checkpoint` as CheckpointWeights
@@ -67,6 +107,7 @@ inline WeightBytes weight_bytes(const Checkpoint* checkpoint, const WeightReques
   const auto name = checkpoint == nullptr ? std::nullopt : stored_name(*checkpoint, request.name);
   const Checked count = static_cast<std::uint64_t>(request.shape.count());
   WeightBytes bytes;
+  bool packed = true;
   if (request.role == WeightRole::vector) {
     bytes.anonymous = (count * sizeof(float)).value();
   } else if (request.role == WeightRole::matrix && name && is_bnb(*checkpoint, *name)) {
@@ -79,9 +120,10 @@ inline WeightBytes weight_bytes(const Checkpoint* checkpoint, const WeightReques
     const DType stored = name ? checkpoint->find(*name)->dtype.value_or(otherwise) : otherwise;
     const DType kept = kept_dtype(stored, asked);
     (kept == stored ? bytes.mapped : bytes.anonymous) = (count * size_of(kept)).value();
+    packed = false;
   }
   bytes.parameters = count.value();
-  return bytes;
+  return options.adapter == nullptr ? bytes : detail::adapted(bytes, request, packed, options);
 }
 
 }  // namespace idefics::inline v0

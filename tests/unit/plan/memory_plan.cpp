@@ -54,6 +54,11 @@ class CountedWeights final : public WeightSource {
     bytes.parameters -= weight.packed ? parts_of(weight.packed) : 0;
     return weight;
   }
+  std::shared_ptr<const LowRank> beside(const std::string& name) override {
+    auto added = source_.beside(name);
+    if (added) bytes.anonymous += added->a.bytes() + added->b.bytes();
+    return added;
+  }
   Compute compute() const override { return source_.compute(); }
 
  private:
@@ -163,6 +168,30 @@ TEST_CASE("planned weights are the bytes that loading leaves, mapped and not, in
   }
 }
 
+TEST_CASE("planned weights with an adapter are the bytes that loading leaves") {
+  auto backend = make_cpu_backend();
+  const auto data = std::filesystem::path(IDEFICS_GOLDEN_DIR);
+  std::vector<NamedWeightOptions> forms = weight_forms(DType::bf16);
+  forms.push_back({"as stored"});
+  for (const auto& path : {data / "models/published", data / "four_bit/nf4_double"})
+    for (const char* name : {"plain", "patterns"})
+      for (NamedWeightOptions& form : forms) {
+        CAPTURE(path.string(), name, form.name);
+        const Checkpoint checkpoint = Checkpoint::open(path);
+        const Config config = Config::from_file(path / "config.json");
+        const auto adapter = LoraAdapter::open(data / "lora" / name);
+        form.options.adapter = &adapter;
+        CheckpointWeights weights(checkpoint, *backend, form.options.dtype,
+                                  form.options.quantization_config);
+        AdaptedWeights adapted(weights, adapter, *backend, form.options.dtype);
+        CountedWeights counted(adapted);
+        const Idefics model(counted, config);
+        const WeightBytes planned = plan_of(path, form.options).weights();
+        CHECK(planned.mapped == counted.bytes.mapped);
+        CHECK(planned.anonymous == counted.bytes.anonymous);
+      }
+}
+
 TEST_CASE("modules hold what components and caches hold together") {
   const auto path = golden::models_dir() / "interval_three";
   const MemoryPlan plan = plan_of(path, {}, {.context = 7, .batch = 2, .beams = 3, .pictures = 2});
@@ -227,14 +256,17 @@ TEST_CASE("80 billion parameters are planned from their headers, and refused") {
 
 TEST_CASE("a load that cannot fit is refused with the smallest change that would fit") {
   const auto path = golden::models_dir() / "published";
-  const std::uint64_t needed = plan_of(path).total_bytes();
+  const Workload usual{.threads = num_threads()};
+  const std::uint64_t needed = plan_of(path, {}, usual).total_bytes();
   CHECK(says(message_of(path, {.max_memory = needed - 1}), "with dtype bf16 it fits"));
   CHECK(message_of(path, {.max_memory = needed}).empty());
-  // in tensors this small the table of double quantization outweighs what it saves
-  const auto nf4 = weight_forms()[5].options;
-  const std::uint64_t least = plan_of(path, nf4).total_bytes();
-  CHECK(says(message_of(path, {.max_memory = least}), "with load_in_4bit nf4 it fits"));
-  CHECK(says(message_of(path, {.max_memory = least - 1}), "no dtype"));
+  const auto tiny = std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples/tiny";
+  const auto forms = weight_forms();
+  const std::uint64_t nf4 = plan_of(tiny, forms[5].options, usual).total_bytes();
+  CHECK(says(message_of(tiny, {.max_memory = nf4}), "with load_in_4bit nf4 it fits"));
+  // where all is small the table of double quantization may outweigh what it saves
+  const std::uint64_t nested = plan_of(tiny, forms[6].options, usual).total_bytes();
+  CHECK(says(message_of(tiny, {.max_memory = std::min(nf4, nested) - 1}), "no dtype"));
 }
 
 TEST_CASE("modules go to the first device with room, and never back") {
