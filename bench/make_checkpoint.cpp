@@ -1,5 +1,6 @@
-// make_checkpoint DIR [--layers N] [--vision-layers N] [--seed N]: a checkpoint with the names and
-// shapes of idefics-9b in bf16 and random values, in two shards with an index and a config.json.
+// make_checkpoint DIR [--layers N] [--vision-layers N] [--seed N] [--f32]: a checkpoint with the names
+// and shapes of idefics-9b and random values, in two shards with an index and a config.json. Values are
+// those of bf16 with --f32 as well, which stores them in twice the room.
 //
 // It is for timing, not for talking. Values are scaled with the width that each weight sums over,
 // so that activations and logits stay finite. Tensors are written as they are made: memory stays
@@ -12,6 +13,7 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <idefics/core/dtype.hpp>
@@ -145,6 +147,14 @@ class Model {
   std::vector<Entry> entries_;
 };
 
+/// How values are stored.
+struct Storage {
+  DType dtype = DType::bf16;
+  std::int64_t bytes(const Entry& e) const {
+    return static_cast<std::int64_t>(size_of(dtype)) * e.count();
+  }
+};
+
 /// Value i of the tensor with this seed, a pure function (splitmix64).
 bf16_t value(const Entry& e, std::uint64_t seed, std::int64_t i) {
   std::uint64_t z = (seed << 40) + (static_cast<std::uint64_t>(i) + 1) * 0x9e3779b97f4a7c15u;
@@ -153,30 +163,38 @@ bf16_t value(const Entry& e, std::uint64_t seed, std::int64_t i) {
   return to_bf16(e.center + (static_cast<float>(z >> 40) * 0x1p-23f - 1.0f) * e.spread);
 }
 
+template <class T>
 void write_values(std::ofstream& file, const Entry& e, std::uint64_t seed) {
   constexpr std::int64_t piece = std::int64_t{1} << 24;
-  std::vector<bf16_t> values(static_cast<std::size_t>(std::min(piece, e.count())));
+  std::vector<T> values(static_cast<std::size_t>(std::min(piece, e.count())));
   for (std::int64_t at = 0; at < e.count(); at += piece) {
     const std::int64_t count = std::min(piece, e.count() - at);
     parallel_ranges(count, 4096, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i)
-        values[static_cast<std::size_t>(i)] = value(e, seed, at + i);
+      for (std::int64_t i = begin; i < end; ++i) {
+        const bf16_t rounded = value(e, seed, at + i);
+        if constexpr (std::is_same_v<T, float>)
+          values[static_cast<std::size_t>(i)] = to_f32(rounded);
+        else
+          values[static_cast<std::size_t>(i)] = rounded;
+      }
     });
-    file.write(reinterpret_cast<const char*>(values.data()), 2 * count);
+    file.write(reinterpret_cast<const char*>(values.data()),
+               static_cast<std::streamsize>(sizeof(T)) * count);
   }
 }
 
 /// Entries [begin, end) as one safetensors file: header length, header, values.
 void write_shard(const std::filesystem::path& path, const std::vector<Entry>& entries,
-                 std::size_t begin, std::size_t end, std::uint64_t seed) {
+                 std::size_t begin, std::size_t end, std::uint64_t seed, Storage storage) {
   std::string header = "{\"__metadata__\":{\"format\":\"pt\"}";
   std::int64_t offset = 0;
   for (std::size_t i = begin; i < end; ++i) {
     std::string dims;
     for (const auto d : entries[i].shape)
       dims.append(dims.empty() ? "" : ",").append(std::to_string(d));
-    const std::int64_t next = offset + 2 * entries[i].count();
-    header += ",\"" + entries[i].name + "\":{\"dtype\":\"BF16\",\"shape\":[" + dims +
+    const std::int64_t next = offset + storage.bytes(entries[i]);
+    header += ",\"" + entries[i].name + "\":{\"dtype\":\"" +
+              (storage.dtype == DType::f32 ? "F32" : "BF16") + "\",\"shape\":[" + dims +
               "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(next) + "]}";
     offset = next;
   }
@@ -186,8 +204,8 @@ void write_shard(const std::filesystem::path& path, const std::vector<Entry>& en
   const std::uint64_t length = header.size();
   file.write(reinterpret_cast<const char*>(&length), sizeof length);
   file.write(header.data(), static_cast<std::streamsize>(header.size()));
-  for (std::size_t i = begin; i < end && file; ++i)
-    write_values(file, entries[i], seed * 100003 + i);
+  const auto write = storage.dtype == DType::f32 ? write_values<float> : write_values<bf16_t>;
+  for (std::size_t i = begin; i < end && file; ++i) write(file, entries[i], seed * 100003 + i);
   file.close();
   if (!file) fail(ErrorCode::io_failure, "cannot write the shard", {.file = path.string()});
 }
@@ -232,14 +250,14 @@ std::string config(const Widths& w) {
 }
 
 void write_checkpoint(const std::filesystem::path& directory, const Widths& widths,
-                      std::uint64_t seed) {
+                      std::uint64_t seed, Storage storage) {
   const Model model(widths);
   const auto& entries = model.entries();
   std::int64_t total = 0, first = 0;
-  for (const auto& e : entries) total += 2 * e.count();
+  for (const auto& e : entries) total += storage.bytes(e);
   std::size_t split = 0;
   while (split + 1 < entries.size() && first * 100 < total * 56)  // as the published shards
-    first += 2 * entries[split++].count();
+    first += storage.bytes(entries[split++]);
   std::filesystem::create_directories(directory);
   write_text(directory / "config.json", config(widths));
   std::string index =
@@ -251,8 +269,8 @@ void write_checkpoint(const std::filesystem::path& directory, const Widths& widt
         .append(shard_name(i < split ? 1 : 2))
         .append("\"");
   write_text(directory / "model.safetensors.index.json", index + "\n}}\n");
-  write_shard(directory / shard_name(1), entries, 0, split, seed);
-  write_shard(directory / shard_name(2), entries, split, entries.size(), seed);
+  write_shard(directory / shard_name(1), entries, 0, split, seed, storage);
+  write_shard(directory / shard_name(2), entries, split, entries.size(), seed, storage);
   std::fprintf(stderr, "%zu tensors, %.2f GB\n", entries.size(), static_cast<double>(total) / 1e9);
 }
 
@@ -261,6 +279,7 @@ void write_checkpoint(const std::filesystem::path& directory, const Widths& widt
 int main(int argc, char** argv) {
   Widths widths;
   std::uint64_t seed = 1;
+  Storage storage;
   std::filesystem::path directory;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
@@ -271,18 +290,20 @@ int main(int argc, char** argv) {
       widths.vision_layers = std::strtol(argv[++i], nullptr, 10);
     else if (word == "--seed" && has_value)
       seed = std::strtoull(argv[++i], nullptr, 10);
+    else if (word == "--f32")
+      storage.dtype = DType::f32;
     else if (directory.empty() && !word.starts_with("-"))
       directory = word;
     else
       directory.clear(), i = argc;
   }
   if (directory.empty() || widths.layers < 1 || widths.vision_layers < 1) {
-    std::fprintf(stderr,
-                 "usage: make_checkpoint DIR [--layers N] [--vision-layers N] [--seed N]\n");
+    std::fprintf(
+        stderr, "usage: make_checkpoint DIR [--layers N] [--vision-layers N] [--seed N] [--f32]\n");
     return 2;
   }
   try {
-    write_checkpoint(directory, widths, seed);
+    write_checkpoint(directory, widths, seed, storage);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "make_checkpoint: %s\n", e.what());
     return 1;
