@@ -18,6 +18,19 @@ inline std::string model_argument(int argc, char** argv) {
   return named != nullptr && *named != '\0' ? named : IDEFICS_TINY_MODEL;
 }
 
+/// `--load-in-4bit [nf4|fp4]` (fp4 if neither is named), with `--double-quant` constants as well.
+inline idefics::BitsAndBytesConfig four_bits(int argc, char** argv) {
+  idefics::BitsAndBytesConfig config;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i], next = i + 1 < argc ? argv[i + 1] : "";
+    if (word == "--double-quant") config.bnb_4bit_use_double_quant = true;
+    if (word != "--load-in-4bit") continue;
+    config.load_in_4bit = true;
+    if (next == "nf4") config.bnb_4bit_quant_type = idefics::QuantType::nf4;
+  }
+  return config;
+}
+
 /// One of samples/pictures.
 inline idefics::Image picture(const std::string& name) {
   return idefics::Image::open(IDEFICS_PICTURES "/" + name);

@@ -6,8 +6,10 @@
 int main(int argc, char** argv) try {
   const std::string checkpoint = model_argument(argc, argv);
   auto processor = idefics::Processor::from_pretrained(checkpoint);
-  auto model = idefics::Model::from_pretrained(
-      checkpoint, {.dtype = idefics::DType::bf16, .device_map = "auto"});
+  auto model =
+      idefics::Model::from_pretrained(checkpoint, {.dtype = idefics::DType::bf16,
+                                                   .quantization_config = four_bits(argc, argv),
+                                                   .device_map = "auto"});
 
   auto inputs =
       processor({"Instruction: Provide an answer to the question. Use the image to answer.\n",
