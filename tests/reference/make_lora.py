@@ -1,7 +1,9 @@
 """LoRA adapters that PEFT saves, and what transformers computes with them.
 
 Writes tests/golden/data/lora/NAME/ (what save_pretrained of PEFT writes) and logits.safetensors: f32 logits of the passes of
-models/published/forward.safetensors, with the adapter merged into an f32 model, and beside the weights of four_bit/nf4_double, dequantized.
+models/published/forward.safetensors, with the adapter merged into an f32 model, into an f16 model, and beside the weights of
+four_bit/nf4_double, dequantized. Arithmetic is f32 in all of them, and what is no matrix keeps its f32 values. NAME.bf16.MATRIX is a
+matrix that was merged into a bf16 model.
 """
 
 import json
@@ -30,8 +32,26 @@ ADAPTERS = {
 }
 
 
-def base():
-    return IdeficsForVisionText2Text.from_pretrained(BASE, dtype=torch.float32).eval()
+MATRIX = "model.layers.0.self_attn.q_proj.weight"
+
+
+def base(dtype=torch.float32):
+    return IdeficsForVisionText2Text.from_pretrained(BASE, dtype=dtype).eval()
+
+
+def merged(folder, dtype=torch.float32):
+    return PeftModel.from_pretrained(base(dtype), folder).merge_and_unload()
+
+
+def merged_f16(folder):
+    """Matrices and tables as f16 has them, in an f32 model: transformers would round norms, biases and positions as well."""
+    model = merged(folder)
+    rounded = merged(folder, torch.float16).state_dict()
+    kept = ("latents", "position_embedding")
+    for key, value in model.state_dict().items():
+        if value.ndim >= 2 and not any(word in key for word in kept):
+            value.copy_(rounded[key])
+    return model
 
 
 def save_adapter(name, folder):
@@ -72,12 +92,14 @@ def main():
     for name in ADAPTERS:
         save_adapter(name, out / name)
         models = {
-            "f32": PeftModel.from_pretrained(base(), out / name).merge_and_unload(),
+            "f32": merged(out / name),
+            "f16": merged_f16(out / name),
             "nf4": PeftModel.from_pretrained(four_bit(), out / name),
         }
         for kind, model in models.items():
             for i in range(2):
                 logits[f"{name}.{kind}.{i}"] = model.eval()(**{k: passes[f"{i}.{k}"] for k in keys}).logits.float().contiguous()
+        logits[f"{name}.bf16.{MATRIX}"] = merged(out / name, torch.bfloat16).state_dict()[MATRIX].contiguous()
     save_file(logits, out / "logits.safetensors", metadata=metadata(SEED, peft=peft.__version__))
 
 
