@@ -77,20 +77,21 @@ inline std::int64_t attention_floats(const Config& c, const Workload& work) {
 
 }  // namespace detail
 
-/// Bytes that the kernels keep for passes of this work.
+/// Bytes that the kernels keep for passes of this work; `in_4bit` says which weights are packed.
 inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightRequest>& table,
-                                  const Checkpoint* checkpoint, const WeightOptions& options,
+                                  const std::vector<bool>& in_4bit, const WeightOptions& options,
                                   const Workload& work) {
   detail::KernelFloats plain, packed;
   Checked inner = 0, sum = 0;  // of what an adapter adds beside 4 bits, LowRank::Scratch
   const BitsAndBytesConfig& quantization = options.quantization_config;
   const auto compute =
       quantization.bnb_4bit_compute_dtype ? quantization.bnb_4bit_compute_dtype : options.dtype;
-  for (const WeightRequest& request : table) {
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    const WeightRequest& request = table[i];
     if (request.role != WeightRole::matrix) continue;
     const std::int64_t m = detail::rows_of(request, c, work);
     const std::int64_t n = request.shape[0], k = request.shape[1];
-    if (!detail::is_kept_in_4bit(checkpoint, request, options)) {
+    if (!in_4bit[i]) {
       detail::count_plain(plain, m, n, k, work);
       continue;
     }

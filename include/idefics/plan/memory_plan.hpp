@@ -118,8 +118,10 @@ inline MemoryPlan plan_memory(const Config& c, const std::vector<WeightRequest>&
                               const Checkpoint* checkpoint, const WeightOptions& options = {},
                               const Workload& work = {}) {
   MemoryPlan plan;
+  std::vector<bool> in_4bit;
   for (const WeightRequest& request : table) {
     const WeightBytes bytes = weight_bytes(checkpoint, request, options);
+    in_4bit.push_back(bytes.packed);
     plan.components[std::string(component_of(request.name))] += bytes;
     plan.unread_bytes += detail::unread_rows(request, bytes, work);
     const std::string module = detail::module_of(request.name, c);
@@ -131,7 +133,7 @@ inline MemoryPlan plan_memory(const Config& c, const std::vector<WeightRequest>&
   }
   detail::add_caches(plan, c, work);
   plan.scratch_bytes =
-      (Checked(scratch_bytes(c, work)) + kernel_bytes(c, table, checkpoint, options, work) +
+      (Checked(scratch_bytes(c, work)) + kernel_bytes(c, table, in_4bit, options, work) +
        Checked(table.size()) * detail::bytes_of_bookkeeping)
           .value();
   return plan;

@@ -22,6 +22,7 @@ struct WeightBytes {
   std::uint64_t parameters = 0;
   std::uint64_t mapped = 0;     // used where they lie in the file
   std::uint64_t anonymous = 0;  // converted, quantized, or copied
+  bool packed = false;          // of one weight: in 4 bits, in the file or after loading
 
   std::uint64_t total() const { return (Checked(mapped) + anonymous).value(); }
   WeightBytes& operator+=(const WeightBytes& other) {
@@ -59,13 +60,13 @@ inline WeightBytes stored_4bit(const Checkpoint& checkpoint, const std::string& 
 
 /// `own`, with what an adapter makes of it: AdaptedWeights keeps whole tensors and merged matrices in
 /// memory, and puts the matrices A and B beside what is in 4 bits.
-inline WeightBytes adapted(WeightBytes own, const WeightRequest& request, bool packed,
+inline WeightBytes adapted(WeightBytes own, const WeightRequest& request,
                            const WeightOptions& options) {
   const bool whole = options.adapter->replaces(request);
   const auto rank =
       request.role == WeightRole::matrix ? options.adapter->rank(request) : std::nullopt;
   if (!whole && !rank) return own;
-  if (!whole && packed) {
+  if (!whole && own.packed) {
     const Checked sides = Checked(static_cast<std::uint64_t>(request.shape[0])) +
                           static_cast<std::uint64_t>(request.shape[1]);
     const Checked added = sides * static_cast<std::uint64_t>(*rank);
@@ -74,25 +75,9 @@ inline WeightBytes adapted(WeightBytes own, const WeightRequest& request, bool p
   }
   const DType kept =
       request.role == WeightRole::vector ? DType::f32 : options.dtype.value_or(DType::f32);
-  own.mapped = 0;
+  own.mapped = 0, own.packed = false;
   own.anonymous = (Checked(own.parameters) * size_of(kept)).value();
   return own;
-}
-
-}  // namespace detail
-
-namespace detail {
-
-/// Whether the matrix lies in 4 bits in the checkpoint, or is quantized on load, and nothing takes its
-/// place.
-inline bool is_kept_in_4bit(const Checkpoint* checkpoint, const WeightRequest& request,
-                            const WeightOptions& options) {
-  if (request.role != WeightRole::matrix) return false;
-  if (options.adapter != nullptr && options.adapter->replaces(request)) return false;
-  const auto name = checkpoint == nullptr ? std::nullopt : stored_name(*checkpoint, request.name);
-  return (name && is_bnb(*checkpoint, *name)) ||
-         (options.quantization_config.load_in_4bit &&
-          options.quantization_config.quantizes(module_path(request.name)));
 }
 
 }  // namespace detail
@@ -107,23 +92,23 @@ inline WeightBytes weight_bytes(const Checkpoint* checkpoint, const WeightReques
   const auto name = checkpoint == nullptr ? std::nullopt : stored_name(*checkpoint, request.name);
   const Checked count = static_cast<std::uint64_t>(request.shape.count());
   WeightBytes bytes;
-  bool packed = true;
   if (request.role == WeightRole::vector) {
     bytes.anonymous = (count * sizeof(float)).value();
   } else if (request.role == WeightRole::matrix && name && is_bnb(*checkpoint, *name)) {
     bytes = detail::stored_4bit(*checkpoint, *name);
+    bytes.packed = true;
   } else if (request.role == WeightRole::matrix && quantization.load_in_4bit &&
              quantization.quantizes(module_path(request.name))) {
     bytes.anonymous = detail::quantized_bytes(count, quantization.bnb_4bit_use_double_quant);
+    bytes.packed = true;
   } else {
     const DType otherwise = asked.value_or(DType::f32);
     const DType stored = name ? checkpoint->find(*name)->dtype.value_or(otherwise) : otherwise;
     const DType kept = kept_dtype(stored, asked);
     (kept == stored ? bytes.mapped : bytes.anonymous) = (count * size_of(kept)).value();
-    packed = false;
   }
   bytes.parameters = count.value();
-  return options.adapter == nullptr ? bytes : detail::adapted(bytes, request, packed, options);
+  return options.adapter == nullptr ? bytes : detail::adapted(bytes, request, options);
 }
 
 }  // namespace idefics::inline v0
