@@ -1,5 +1,7 @@
 // A decode step allocates nothing, in any mode and whatever it keeps: every allocation between the
 // first choice of tokens and the last is counted.
+#include <idefics/model.hpp>
+
 #include "support/catch.hpp"
 #include "support/counting_malloc.hpp"
 #include "support/golden_models.hpp"
