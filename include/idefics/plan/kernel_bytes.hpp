@@ -54,15 +54,18 @@ inline void count_plain(KernelFloats& floats, std::int64_t m, std::int64_t n, st
   floats.grow(checked(rows) * checked(k), panel_floats(columns, rows, k));
 }
 
-/// Eight weight rows as bf16, or 48 as f32 with their sums.
+/// Few rows of x need no copy of the weight unless its blocks run over the ends of rows: then one row as
+/// bf16 or eight as f32. Many rows need the sums of 48 weight rows, and in the f32 order their values.
 inline void count_4bit(KernelFloats& floats, std::int64_t m, std::int64_t k, bool bf16) {
-  constexpr std::int64_t row_block = 384, many_rows = 48, few_rows = 8;
+  constexpr std::int64_t row_block = 384, many_rows = 48, few_rows = 8, blocksize = 64;
   const Checked width = checked(k);
-  if (m == 1) return floats.grow(width, 0);
-  if (bf16) return floats.grow(checked(m) * width, width * (few_rows / 2));
-  if (m <= cpu::direct_rows_max) return floats.grow(checked(m) * width, width * few_rows);
+  const bool whole_blocks = k % blocksize == 0, few = m <= cpu::direct_rows_max;
+  if (few && whole_blocks) return floats.grow(checked(m) * width, 0);
+  if (bf16 && !whole_blocks) return floats.grow(checked(m) * width, checked(k / 2));
+  if (few) return floats.grow(checked(m) * width, width * few_rows);
   const std::int64_t rows = cpu::ceil_div(m, cpu::ceil_div(m, row_block));
-  floats.grow(checked(rows) * width, width * many_rows + panel_floats(many_rows, rows, k));
+  const Checked sums = panel_floats(many_rows, rows, k);
+  floats.grow(checked(rows) * width, bf16 ? sums : width * many_rows + sums);
 }
 
 /// Copies of the keys and values of a head, and scores.
