@@ -1,10 +1,9 @@
 // The CUDA kernels of attention, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/attention.cuh"
 
-#include <numeric>
-
 #include <idefics/backend/reference/attention.hpp>
 
+#include "support/attention_operands.hpp"
 #include "support/cuda_kernels.hpp"
 
 using namespace idefics;
@@ -12,27 +11,9 @@ using namespace testing;
 
 namespace {
 
-using Rows = std::vector<std::int32_t>;
 using Segments = std::vector<AttentionSegment>;
 
-struct Heads {
-  Tensor q, k, v;  // [M,H,E], [J,H,E], [J,H,E]
-  float scale = 0.125f;
-};
-
-Heads random_heads(std::int64_t m, std::int64_t j, std::int64_t heads, std::int64_t width) {
-  return {tensor({m, heads, width}, normals(m * heads * width, 1)),
-          tensor({j, heads, width}, normals(j * heads * width, 2)),
-          tensor({j, heads, width}, normals(j * heads * width, 3))};
-}
-
-Rows some_rows(std::int64_t count, std::int64_t pool, unsigned seed) {
-  Rows rows(static_cast<std::size_t>(pool));
-  std::iota(rows.begin(), rows.end(), 0);
-  std::ranges::shuffle(rows, std::mt19937(seed));
-  rows.resize(static_cast<std::size_t>(count));
-  return rows;
-}
+constexpr float scale = 0.125f;
 
 Rows lists_of(const Segments& segments) {
   Rows all;
@@ -41,20 +22,21 @@ Rows lists_of(const Segments& segments) {
   return all;
 }
 
-cuda::AttentionOperands operands(const Heads& h, const Rows& lists) {
+cuda::AttentionOperands operands(const Operands& h, const Rows& lists) {
   return {data(h.q),
           data(h.k),
           data(h.v),
           lists.data(),
           static_cast<int>(h.q.dim(1)),
           static_cast<int>(h.q.dim(2)),
-          h.scale};
+          scale};
 }
 
 /// `most` queries of a tile; 1 takes the kernels of decoding.
-Tensor attend(const Heads& h, const Segments& segments, std::int64_t most, std::size_t offset = 0) {
+Tensor attend(const Operands& h, const Segments& segments, std::int64_t most,
+              std::size_t offset = 0) {
   const Rows lists = lists_of(segments);
-  const Heads at{moved(h.q, offset), moved(h.k, offset), moved(h.v, offset), h.scale};
+  const Operands at{moved(h.q, offset), moved(h.k, offset), moved(h.v, offset)};
   const auto tiles = cuda::attention_tiles(segments, most);
   const auto count = static_cast<std::int64_t>(tiles.size());
   std::int64_t keys = 0;
@@ -72,14 +54,14 @@ Tensor attend(const Heads& h, const Segments& segments, std::int64_t most, std::
 }
 
 /// A score is wrong by rounding of E products, and an exponential amplifies that by its own size.
-double bound(const Heads& h, std::int64_t keys) {
+double bound(const Operands& h, std::int64_t keys) {
   const auto largest = [](const Tensor& t) {
     double most = 0.0;
     for (const float x : t.as<float>()) most = std::max(most, std::abs(static_cast<double>(x)));
     return most;
   };
   const double score =
-      static_cast<double>(h.scale) * static_cast<double>(h.q.dim(2)) * largest(h.q) * largest(h.k);
+      static_cast<double>(scale) * static_cast<double>(h.q.dim(2)) * largest(h.q) * largest(h.k);
   return tolerance(h.q.dim(2) + keys, (1.0 + 2.0 * score) * largest(h.v));
 }
 
@@ -95,11 +77,11 @@ TEST_CASE("CUDA attention is the reference's within rounding, for prompts and si
     for (const bool causal : {false, true}) {
       INFO("M " << s.queries << " keys " << s.keys << " H " << s.heads << " E " << s.width
                 << (causal ? " causal" : ""));
-      const Heads h = random_heads(s.queries, s.keys + 3, s.heads, s.width);
+      const Operands h = random_operands(s.queries, s.keys + 3, s.heads, s.width);
       const Rows rows = some_rows(s.keys, s.keys + 3, 5);
       const Segments segments{{0, s.queries, rows, causal}};
       Tensor expected = Tensor::empty(DType::f32, h.q.shape());
-      reference::attention(expected, h.q, h.k, h.v, segments, h.scale);
+      reference::attention(expected, h.q, h.k, h.v, segments, scale);
       const Tensor result = attend(h, segments, cuda::attention_queries);
       CHECK(beyond(result, expected, [&](std::int64_t) { return bound(h, s.keys); }) == "");
       if (s.queries <= 5) CHECK(different_bits(attend(h, segments, 1), result) == "");
@@ -109,17 +91,17 @@ TEST_CASE("CUDA attention is the reference's within rounding, for prompts and si
 TEST_CASE("CUDA attention of heads that are too wide for tiles goes query by query") {
   CHECK(cuda::attention_tile_queries(128) == 32);
   CHECK(cuda::attention_tile_queries(129) == 1);
-  const Heads h = random_heads(2, 70, 1, 130);
+  const Operands h = random_operands(2, 70, 1, 130);
   const Rows rows = some_rows(70, 70, 5);
   const Segments segments{{0, 2, rows, true}};
   Tensor expected = Tensor::empty(DType::f32, h.q.shape());
-  reference::attention(expected, h.q, h.k, h.v, segments, h.scale);
+  reference::attention(expected, h.q, h.k, h.v, segments, scale);
   CHECK(beyond(attend(h, segments, 1), expected, [&](std::int64_t) { return bound(h, 70); }) == "");
 }
 
 TEST_CASE("CUDA attention: a prompt may be cut anywhere, and the batch changes no bit") {
   const std::int64_t queries = 37, keys = 70;
-  const Heads h = random_heads(queries, keys, 2, 24);
+  const Operands h = random_operands(queries, keys, 2, 24);
   const Rows rows = some_rows(keys, keys, 7);
   const std::span<const std::int32_t> all(rows);
   const Tensor whole = attend(h, {{0, queries, all, true}}, cuda::attention_queries);
@@ -136,7 +118,7 @@ TEST_CASE("CUDA attention: a prompt may be cut anywhere, and the batch changes n
 
 TEST_CASE("CUDA attention: no key gives zeros, keys of equal score are averaged exactly") {
   for (const std::int64_t most : {std::int64_t{1}, std::int64_t{32}}) {
-    const Heads some = random_heads(5, 4, 2, 12);
+    const Operands some = random_operands(5, 4, 2, 12);
     const Rows rows{3, 0, 1};
     const Segments segments{{0, 2, {}, false}, {2, 5, std::span(rows).first(1), true}};
     const Tensor result = attend(some, segments, most);
@@ -144,8 +126,8 @@ TEST_CASE("CUDA attention: no key gives zeros, keys of equal score are averaged 
     CHECK(different_bits(result.slice(4, 5), some.v.slice(3, 4)) == "");
 
     const Values v = integers(128 * 6, 100, 4);
-    const Heads equal{tensor({1, 1, 6}, Values(6, 0.0f)), tensor({128, 1, 6}, normals(128 * 6, 5)),
-                      tensor({128, 1, 6}, v)};
+    const Operands equal{tensor({1, 1, 6}, Values(6, 0.0f)),
+                         tensor({128, 1, 6}, normals(128 * 6, 5)), tensor({128, 1, 6}, v)};
     const Rows every = some_rows(128, 128, 6);
     Values mean(6, 0.0f);
     for (std::size_t i = 0; i < v.size(); ++i) mean[i % 6] += v[i] / 128.0f;
@@ -154,13 +136,13 @@ TEST_CASE("CUDA attention: no key gives zeros, keys of equal score are averaged 
 }
 
 TEST_CASE("CUDA attention_weights are the reference's within rounding") {
-  const Heads h = random_heads(6, 150, 2, 20);
+  const Operands h = random_operands(6, 150, 2, 20);
   const Rows first = some_rows(70, 150, 8), second = some_rows(3, 150, 9);
   const Segments segments{{0, 4, first, true}, {4, 6, second, false}};
   const Rows queries{5, 0, 3};
   const std::int64_t room = 75;
   Tensor expected = Tensor::empty(DType::f32, {3, 2, room});
-  reference::attention_weights(expected, h.q, h.k, segments, queries, h.scale);
+  reference::attention_weights(expected, h.q, h.k, segments, queries, scale);
   const Rows lists = lists_of(segments);
   const auto tiles = cuda::attention_tiles(segments, 1);
   std::vector<cuda::AttentionTile> chosen;
@@ -168,7 +150,7 @@ TEST_CASE("CUDA attention_weights are the reference's within rounding") {
   const Tensor result = cuda_result({3, 2, room}, [&](float* out) {
     cuda::attention_weights(nullptr, out, operands(h, lists), chosen.data(), 3, room);
   });
-  Heads ones = h;
+  Operands ones = h;
   ones.v = tensor({1}, {1.0f});
   CHECK(beyond(result, expected, [&](std::int64_t) { return bound(ones, 70); }) == "");
 }

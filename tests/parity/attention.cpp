@@ -2,34 +2,13 @@
 #include <algorithm>
 #include <numeric>
 
+#include "support/attention_operands.hpp"
 #include "support/parity.hpp"
 
 using namespace idefics;
 using namespace testing;
 
 namespace {
-
-using Rows = std::vector<std::int32_t>;
-
-struct Operands {
-  Tensor q, k, v;  // [M,H,E], [J,H,E], [J,H,E]
-};
-
-Operands random_operands(std::int64_t m, std::int64_t j, std::int64_t heads, std::int64_t width,
-                         float scale = 1.0f) {
-  return {tensor({m, heads, width}, normals(m * heads * width, 1, scale)),
-          tensor({j, heads, width}, normals(j * heads * width, 2)),
-          tensor({j, heads, width}, normals(j * heads * width, 3))};
-}
-
-/// `count` rows of a pool of `pool`, in no particular order.
-Rows some_rows(std::int64_t count, std::int64_t pool, unsigned seed) {
-  Rows rows(static_cast<std::size_t>(pool));
-  std::iota(rows.begin(), rows.end(), 0);
-  std::ranges::shuffle(rows, std::mt19937(seed));
-  rows.resize(static_cast<std::size_t>(count));
-  return rows;
-}
 
 Rows first_rows(std::int64_t count) {
   Rows rows(static_cast<std::size_t>(count));
