@@ -1,15 +1,26 @@
 # What this project's own programs (samples, tests, bench) share; never part of idefics::core.
 #
-#   idefics_warnings   flags
-#   idefics_engine     the engine, compiled once for all programs instead of once in each unit
+#   idefics_warnings         flags
+#   idefics_engine           the engine, compiled once for all programs instead of once in each unit
+#   idefics_engine_for_tests  the same without idefics::cuda: tests compile the kernels for the CPU, under the names
+#                            that nvcc's have, and a program may hold one of the two
 add_library(idefics_warnings INTERFACE)
 target_compile_options(idefics_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion
   $<$<BOOL:${IDEFICS_WERROR}>:-Werror>)
 
-add_library(idefics_engine STATIC ${CMAKE_CURRENT_LIST_DIR}/engine.cpp)
-target_link_libraries(idefics_engine PUBLIC idefics::idefics PRIVATE idefics_warnings)
-target_compile_definitions(idefics_engine INTERFACE IDEFICS_EXTERN_ENGINE)
-if(TARGET idefics::cuda)
+function(idefics_engine name)
+  add_library(${name} STATIC ${PROJECT_SOURCE_DIR}/cmake/engine.cpp)
+  target_link_libraries(${name} PUBLIC idefics::idefics PRIVATE idefics_warnings)
+  target_compile_definitions(${name} INTERFACE IDEFICS_EXTERN_ENGINE)
+endfunction()
+
+idefics_engine(idefics_engine)
+if(NOT TARGET idefics::cuda)
+  add_library(idefics_engine_for_tests ALIAS idefics_engine)
+else()
   target_link_libraries(idefics_engine PUBLIC idefics::cuda)
+  if(IDEFICS_TESTS)
+    idefics_engine(idefics_engine_for_tests)
+  endif()
 endif()
