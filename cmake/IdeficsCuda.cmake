@@ -33,6 +33,7 @@ enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 add_library(idefics_cuda STATIC ${PROJECT_SOURCE_DIR}/cuda/cuda_backend.cu)
 add_library(idefics::cuda ALIAS idefics_cuda)
+set_target_properties(idefics_cuda PROPERTIES EXPORT_NAME cuda)
 target_compile_definitions(idefics_cuda PUBLIC IDEFICS_CUDA)
 target_link_libraries(idefics_cuda PUBLIC idefics_core CUDA::cudart_static)
 # Products and sums are fused where the source says fmaf, and nowhere else (docs/determinism.md). The standard is
