@@ -78,7 +78,7 @@ __global__ void activate_all(float* out, const float* x, const float* up, std::i
 }  // namespace activations
 
 /// out = act(x), times `up` unless that is null; `count` elements.
-inline void gated_activation(cudaStream_t stream, float* out, const float* x, const float* up,
+inline void gated_activation(Stream& stream, float* out, const float* x, const float* up,
                              std::int64_t count, Activation act) {
   const bool vectors = is_aligned<float4>(out) && is_aligned<float4>(x) && is_aligned<float4>(up);
   const auto run = [&](auto kernel) {

@@ -51,7 +51,7 @@ std::vector<AttentionTile> attention_tiles(const Segments& segments, std::int64_
 /// Attention of `tiles` tiles, whose widest segment has `most_keys` keys. `scratch` is for tiles of one
 /// query: [attention_scratch(...)] floats. All pointers are to device memory; q and out [M,H,E], k and v
 /// [J,H,E]; whoever calls has checked the rows.
-inline void attention(cudaStream_t stream, float* out, const AttentionOperands& operands,
+inline void attention(Stream& stream, float* out, const AttentionOperands& operands,
                       const AttentionTile* tiles, std::int64_t count, bool single_queries,
                       std::int64_t most_keys, float* scratch) {
   if (count == 0 || operands.heads == 0) return;

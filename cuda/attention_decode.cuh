@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(attention_decode_threads)
 }
 
 /// Tiles of one query each, none of which sees more than `most_keys` keys.
-inline void attention_decode(cudaStream_t stream, float* out, const AttentionOperands& operands,
+inline void attention_decode(Stream& stream, float* out, const AttentionOperands& operands,
                              const AttentionTile* tiles, std::int64_t count, std::int64_t most_keys,
                              float* scratch) {
   const auto chunks = static_cast<unsigned>(ceil_div(most_keys, attention_chunk));
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(attention_decode_threads)
 }
 
 /// `tiles` are of one query each, in the order of the rows of out [count,H,room].
-inline void attention_weights(cudaStream_t stream, float* out, const AttentionOperands& operands,
+inline void attention_weights(Stream& stream, float* out, const AttentionOperands& operands,
                               const AttentionTile* tiles, std::int64_t count, std::int64_t room) {
   launch(stream, dim3(static_cast<unsigned>(count), static_cast<unsigned>(operands.heads)),
          attention_decode_threads, 0, attention_weights_kernel<AttentionTile>, out, operands, tiles,

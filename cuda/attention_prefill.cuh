@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(attention_prefill_threads, 2)
 }
 
 /// Tiles of up to 32 queries; E up to 128.
-inline void attention_prefill(cudaStream_t stream, float* out, const AttentionOperands& operands,
+inline void attention_prefill(Stream& stream, float* out, const AttentionOperands& operands,
                               const AttentionTile* tiles, std::int64_t count) {
   launch(stream, dim3(static_cast<unsigned>(count), static_cast<unsigned>(operands.heads)),
          attention_prefill_threads, attention_prefill_shared(operands.width),

@@ -13,7 +13,7 @@ struct AttentionTile {
   std::int32_t queries;   // how many
   std::int32_t key_list;  // where the segment's rows begin in the list of key rows
   std::int32_t keys;      // that the last of the queries sees; may be negative: none
-  bool causal;            // each query before the last sees one key less than the next
+  std::int32_t causal;    // or 0: each query before the last sees one key less than the next
 
   __device__ int visible(int i) const {
     const int seen = causal ? keys - (queries - 1 - i) : keys;
@@ -29,6 +29,8 @@ struct AttentionOperands {
   const std::int32_t* key_rows;  // all segments' lists
   int heads, width;              // H, E
   float scale;
+
+  bool operator==(const AttentionOperands&) const = default;
 
   bool quads() const { return in_quads(q, width) && in_quads(k, width) && in_quads(v, width); }
   __device__ std::int64_t head_of_row(std::int64_t row, int head) const {

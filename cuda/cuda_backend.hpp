@@ -1,5 +1,6 @@
 // The CUDA backend: one stream, a pool of device memory, and the kernels of this folder. Operations are
-// asked for and not waited for; `download` waits. Errors of a kernel are thrown by whoever waits next.
+// asked for and not waited for; `download` waits, and with it a pass ends (stream.cuh). Errors of a
+// kernel are thrown by whoever waits next.
 #pragma once
 
 #include <bit>
@@ -21,30 +22,15 @@
 
 namespace idefics::inline v0::cuda {
 
-/// The order in which all work is done.
-class Stream {
- public:
-  Stream() {
-    require_device(activations::activate_all<Activation::silu>);
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
-  }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  ~Stream() { (void)cudaStreamDestroy(stream_); }
-  operator cudaStream_t() const { return stream_; }
-  void wait() const { check(cudaStreamSynchronize(stream_), "running kernels"); }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
 /// Operations on one GPU. One object serves one calling thread at a time. Tensors that it is given lie on
 /// the device: they come from `empty` and `upload`.
 class CudaBackend final : public Backend {
  public:
-  CudaBackend() = default;
-  /// Waits for what is still to be done, since it reads and writes the memory that goes now.
-  ~CudaBackend() override { (void)cudaStreamSynchronize(stream_); }
+  CudaBackend() {
+    require_device(activations::activate_all<Activation::silu>);
+    device_->before_freeing([this] { stream_.wait(); });
+  }
+  ~CudaBackend() override { device_->before_freeing({}); }
 
   std::string_view name() const override { return "cuda"; }
 
@@ -63,9 +49,10 @@ class CudaBackend final : public Backend {
     if (!tensor) return tensor;
     auto memory = pinned_->get(tensor.bytes());
     cuda::check(cudaMemcpyAsync(memory.get(), tensor.raw(), tensor.bytes(), cudaMemcpyDeviceToHost,
-                                stream_),
+                                stream_.native()),
                 "copying to the host");
     stream_.wait();
+    staging_.begin_pass();
     return Tensor::over(tensor.dtype(), tensor.shape(), memory.get(), memory);
   }
   std::optional<std::uint64_t> memory_left() const override {
@@ -168,14 +155,14 @@ class CudaBackend final : public Backend {
 
   static constexpr std::int64_t few_queries = 4;  // of a segment, on average
 
-  Stream stream_;
   std::shared_ptr<MemoryPool> device_ = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
   std::shared_ptr<MemoryPool> pinned_ = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
+  std::shared_ptr<std::byte> scratch_;
+  std::size_t scratch_bytes_ = 0;
+  Stream stream_;  // ends before the memory that its work is on
   Staging staging_{stream_, pinned_, device_};
   Uploader upload_{stream_, pinned_};
   std::vector<std::int32_t> key_rows_;
-  std::shared_ptr<std::byte> scratch_;
-  std::size_t scratch_bytes_ = 0;
 };
 
 inline void CudaBackend::do_linear(Tensor out, const Tensor& x, const LinearWeight& weight,
@@ -231,7 +218,9 @@ inline CudaBackend::Tiles CudaBackend::stage(const std::vector<AttentionTile>& t
   const auto [on_device, rows] =
       staging_(std::span<const AttentionTile>(tiles), std::span<const std::int32_t>(key_rows_));
   operands.key_rows = rows;
-  return {on_device, operands, std::ssize(tiles), static_cast<std::int64_t>(most)};
+  // Rounded up, so that the grid of a step that sees one key more is that of the last step.
+  const std::int64_t room = ceil_div(static_cast<std::int64_t>(most), 512) * 512;
+  return {on_device, operands, std::ssize(tiles), room};
 }
 
 inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,

@@ -66,7 +66,7 @@ __global__ void copy_rows_kernel(float* out, const std::int32_t* to, const X* x,
 }
 
 /// out = x + y with rows of y's length; `rows` of them in x. May work in place.
-inline void add(cudaStream_t stream, float* out, const float* x, DeviceFloats y, std::int64_t rows,
+inline void add(Stream& stream, float* out, const float* x, DeviceFloats y, std::int64_t rows,
                 std::int64_t width) {
   if (rows == 0 || width == 0) return;
   with_float_type(y, [&]<class Y>(const Y* typed) {
@@ -76,7 +76,7 @@ inline void add(cudaStream_t stream, float* out, const float* x, DeviceFloats y,
 }
 
 /// x [M,D] += tanh(alpha) * y [M,D], alpha [1] or [D].
-inline void gated_add(cudaStream_t stream, float* x, const float* y, DeviceFloats alpha,
+inline void gated_add(Stream& stream, float* x, const float* y, DeviceFloats alpha,
                       std::int64_t alphas, std::int64_t m, std::int64_t d) {
   if (m == 0 || d == 0) return;
   with_float_type(alpha, [&]<class A>(const A* typed) {
@@ -86,7 +86,7 @@ inline void gated_add(cudaStream_t stream, float* x, const float* y, DeviceFloat
 }
 
 /// out[rows[i]] = x[i] for i < m; `rows` [M] lies on the device.
-inline void scatter_rows(cudaStream_t stream, float* out, const std::int32_t* rows, const float* x,
+inline void scatter_rows(Stream& stream, float* out, const std::int32_t* rows, const float* x,
                          std::int64_t m, std::int64_t width) {
   if (m == 0 || width == 0) return;
   const std::int32_t* all = nullptr;
@@ -95,7 +95,7 @@ inline void scatter_rows(cudaStream_t stream, float* out, const std::int32_t* ro
 }
 
 /// out[i] = x[rows[i]] for i < m; `rows` [M] lies on the device.
-inline void gather_rows(cudaStream_t stream, float* out, const float* x, const std::int32_t* rows,
+inline void gather_rows(Stream& stream, float* out, const float* x, const std::int32_t* rows,
                         std::int64_t m, std::int64_t width) {
   if (m == 0 || width == 0) return;
   const std::int32_t* all = nullptr;

@@ -29,7 +29,7 @@ __global__ void embedding_kernel(float* out, const std::int32_t* ids, const T* t
 
 /// out [M,D] from table [V,D] and additional [A,D] (null where there is none); `ids` [M] lies on the
 /// device, and whoever calls has checked that each is below V + A.
-inline void embedding(cudaStream_t stream, float* out, const std::int32_t* ids, DeviceFloats table,
+inline void embedding(Stream& stream, float* out, const std::int32_t* ids, DeviceFloats table,
                       std::int64_t vocabulary, DeviceFloats additional, std::int64_t m,
                       std::int64_t d) {
   if (m == 0) return;

@@ -18,6 +18,8 @@ struct FourBitMatrix {
   std::int64_t width = 0;        // K
   const float* table = nullptr;  // [16], what the codes stand for
 
+  bool operator==(const FourBitMatrix&) const = default;
+
   __host__ __device__ std::int64_t blocksize() const { return std::int64_t{1} << block_shift; }
   bool rows_hold_whole_blocks() const { return width % blocksize() == 0; }
   __device__ float absmax_of(std::int64_t block) const {

@@ -13,7 +13,7 @@
 namespace idefics::inline v0::cuda {
 
 /// out [M,N] = x [M,K] times weight [N,K] (f32, f16 or bf16, as it lies), in the f32 order.
-inline void linear_f32(cudaStream_t stream, float* out, const float* x, DeviceFloats weight,
+inline void linear_f32(Stream& stream, float* out, const float* x, DeviceFloats weight,
                        LinearEnd end, std::int64_t m, std::int64_t n, std::int64_t k) {
   with_float_type(weight, [&]<class W>(const W* w) {
     linear_f32_order(stream, out, x, PlainWeights<W>{w, k, in_quads(w, k)}, end, m, n, k);
@@ -23,7 +23,7 @@ inline void linear_f32(cudaStream_t stream, float* out, const float* x, DeviceFl
 namespace detail {
 
 template <class Tile, class W>
-void launch_gemm_bf16(cudaStream_t stream, float* out, const bf16_t* x, const W* w, LinearEnd end,
+void launch_gemm_bf16(Stream& stream, float* out, const bf16_t* x, const W* w, LinearEnd end,
                       std::int64_t m, std::int64_t n, std::int64_t k) {
   const dim3 grid(static_cast<unsigned>(ceil_div(n, Tile::tile_n)),
                   static_cast<unsigned>(ceil_div(m, Tile::tile_m)));
@@ -35,7 +35,7 @@ void launch_gemm_bf16(cudaStream_t stream, float* out, const bf16_t* x, const W*
 
 /// The same in the bf16 order. `rounded` is scratch, [M, rounded_width(K)], or x in bf16 already where
 /// x is null: products of the same x share it.
-inline void linear_bf16(cudaStream_t stream, float* out, const float* x, bf16_t* rounded,
+inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* rounded,
                         DeviceFloats weight, LinearEnd end, std::int64_t m, std::int64_t n,
                         std::int64_t k) {
   if (m == 0 || n == 0) return;

@@ -25,6 +25,8 @@ struct FourBitWeights {
   static constexpr bool several_rows = aligned;  // others are rare: one row after the other
   FourBitMatrix matrix;
 
+  bool operator==(const FourBitWeights&) const = default;
+
   struct Fetched {
     std::uint32_t codes;            // two bytes as they lie
     float absmax[aligned ? 1 : 4];  // of each weight, unless `scale` has it
@@ -61,9 +63,8 @@ struct FourBitWeights {
 };
 
 /// out [M,N] from x [M,K], in the f32 order; with `rounded`, over x and table rounded to bf16.
-inline void linear_4bit_f32(cudaStream_t stream, float* out, const float* x,
-                            const FourBitMatrix& matrix, bool rounded, LinearEnd end,
-                            std::int64_t m, std::int64_t n) {
+inline void linear_4bit_f32(Stream& stream, float* out, const float* x, const FourBitMatrix& matrix,
+                            bool rounded, LinearEnd end, std::int64_t m, std::int64_t n) {
   const auto run = [&](auto weights) {
     linear_f32_order(stream, out, x, weights, end, m, n, matrix.width);
   };

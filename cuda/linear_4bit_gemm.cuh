@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(FourBitTile::threads)
 
 /// out [M,N] from x [M,K], in the bf16 order, for a matrix whose rows hold whole blocks. `rounded` is
 /// scratch, [M, rounded_width(K)], or x in bf16 already where x is null.
-inline void linear_4bit_bf16(cudaStream_t stream, float* out, const float* x, bf16_t* rounded,
+inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t* rounded,
                              const FourBitMatrix& matrix, LinearEnd end, std::int64_t m,
                              std::int64_t n) {
   if (m == 0 || n == 0) return;

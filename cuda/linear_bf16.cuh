@@ -98,7 +98,7 @@ __global__ void round_rows_kernel(bf16_t* rounded, const X* x, std::int64_t k_wi
                  load_bf16x8(x + row * k_width + k, k_width - k, whole));
 }
 
-inline void round_rows(cudaStream_t stream, bf16_t* rounded, const float* x, std::int64_t m,
+inline void round_rows(Stream& stream, bf16_t* rounded, const float* x, std::int64_t m,
                        std::int64_t k) {
   const dim3 grid(static_cast<unsigned>(m), static_cast<unsigned>(ceil_div(k, 8 * 128)));
   launch(stream, grid, dim3(128), 0, round_rows_kernel<float>, rounded, x, k, in_octets(x, k));

@@ -10,6 +10,8 @@ struct LinearEnd {
   DeviceFloats bias{};
   const float* residual = nullptr;
 
+  bool operator==(const LinearEnd&) const = default;
+
   __device__ float operator()(float sum, std::int64_t m, std::int64_t n, std::int64_t width) const {
     if (bias.data) sum += float_at(bias, n);
     if (residual) sum += residual[m * width + n];

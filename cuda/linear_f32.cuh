@@ -32,6 +32,8 @@ struct PlainWeights {
   std::int64_t width;  // K
   bool quads;          // rows are aligned to four values
 
+  bool operator==(const PlainWeights&) const = default;
+
   struct Fetched {
     W values[4];
   };
@@ -171,8 +173,8 @@ __global__ void __launch_bounds__(gemm_f32_threads, 2)
 
 /// out [M,N] in the f32 order, from x [M,K] and weights [N,K] of any kind.
 template <class Weights>
-void linear_f32_order(cudaStream_t stream, float* out, const float* x, Weights weights,
-                      LinearEnd end, std::int64_t m, std::int64_t n, std::int64_t k) {
+void linear_f32_order(Stream& stream, float* out, const float* x, Weights weights, LinearEnd end,
+                      std::int64_t m, std::int64_t n, std::int64_t k) {
   if (m == 0 || n == 0) return;
   const bool x_quads = in_quads(x, k);
   if (m > 8) {

@@ -4,19 +4,21 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <tuple>
 #include <vector>
 
-#include "status.cuh"
+#include "stream.cuh"
 
 namespace idefics::inline v0::cuda {
 
 /// Blocks that are handed out again once nobody holds them. All work is in the order of one stream, so
-/// a block can go to the next while the device still works for the last.
+/// a block can go to the next while the device still works for the last. Of the free blocks of a size
+/// it is the one with the lowest address, so that equal passes get equal addresses (stream.cuh).
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
  public:
   enum class Kind { device, pinned };
@@ -26,6 +28,9 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   MemoryPool& operator=(const MemoryPool&) = delete;
   ~MemoryPool() { release_free(); }
 
+  /// What to do before memory goes back to the device: start the work that may still need it.
+  void before_freeing(std::function<void()> settle) { settle_ = std::move(settle); }
+
   /// `bytes` of uninitialised memory at a multiple of 256. Throws `out_of_memory`, naming what was
   /// needed and what there is.
   std::shared_ptr<std::byte> get(std::size_t bytes) {
@@ -33,7 +38,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
     const std::lock_guard lock(mutex_);
     std::byte* block = nullptr;
     std::size_t size = rounded;
-    if (const auto found = free_.lower_bound(rounded);
+    if (const auto found = free_.lower_bound({rounded, nullptr});
         found != free_.end() && found->first <= rounded + rounded / 4) {
       size = found->first;
       block = found->second;
@@ -49,6 +54,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
     void* memory = nullptr;
     if (try_allocate(&memory, bytes) == cudaSuccess) return static_cast<std::byte*>(memory);
     (void)cudaGetLastError();
+    if (settle_) settle_();
     release_free();
     const cudaError_t status = try_allocate(&memory, bytes);
     if (status == cudaErrorMemoryAllocation) refuse(bytes);
@@ -76,7 +82,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
 
   void put_back(std::byte* block, std::size_t size) {
     const std::lock_guard lock(mutex_);
-    free_.emplace(size, block);
+    free_.insert({size, block});
   }
 
   void release_free() noexcept {
@@ -86,17 +92,24 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   }
 
   Kind kind_;
+  std::function<void()> settle_;
   std::mutex mutex_;
-  std::multimap<std::size_t, std::byte*> free_;  // by size
+  std::set<std::pair<std::size_t, std::byte*>> free_;  // by size, then address
 };
 
-/// Small spans that kernels read: positions, rows, segments. They go to the device through a ring of
-/// pinned memory, so that no call waits for a copy; equal spans, as each layer of a pass has them, go once.
+/// Small spans that kernels read: positions, rows, segments. They go to the device through pinned memory,
+/// so that no call waits for a copy; equal spans, as each layer of a pass has them, go once. Whoever
+/// waits for the stream calls `begin_pass`; so the spans of equal passes have equal places.
 class Staging {
  public:
-  Staging(cudaStream_t stream, std::shared_ptr<MemoryPool> pinned,
-          std::shared_ptr<MemoryPool> device)
+  Staging(Stream& stream, std::shared_ptr<MemoryPool> pinned, std::shared_ptr<MemoryPool> device)
       : stream_(stream), pinned_(std::move(pinned)), device_(std::move(device)) {}
+
+  /// The device has read all that was handed over.
+  void begin_pass() {
+    used_ = 0;
+    pieces_.clear();
+  }
 
   /// The spans on the device, valid for kernels that are started before the next call.
   template <class... T>
@@ -109,14 +122,17 @@ class Staging {
   struct Piece {
     std::size_t begin, bytes;
   };
-  static std::size_t padded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+  /// Spans that grow, as lists of keys do from token to token, seldom change their size here.
+  static std::size_t padded(std::size_t bytes) {
+    const std::size_t step = bytes <= 256 ? 256 : 4096;
+    return (bytes + step - 1) / step * step;
+  }
 
-  /// At the end of the ring it begins again, when the device has read all that was there.
+  /// Where there is no more, it begins again, when the device has read all that was there.
   void make_room(std::size_t bytes) {
     if (used_ + bytes <= capacity_) return;
-    check(cudaStreamSynchronize(stream_), "waiting for work");
-    used_ = 0;
-    pieces_.clear();
+    stream_.wait();
+    begin_pass();
     if (bytes <= capacity_) return;
     capacity_ = std::max(2 * bytes, std::size_t{1} << 20);
     host_ = pinned_->get(capacity_);
@@ -125,6 +141,8 @@ class Staging {
 
   template <class T>
   const T* put(std::span<const T> values) {
+    static_assert(std::has_unique_object_representations_v<T> || std::is_floating_point_v<T>,
+                  "equal values have equal bytes");
     const std::size_t bytes = values.size_bytes();
     if (bytes == 0) return nullptr;
     return reinterpret_cast<const T*>(on_device_.get() + place_of(values.data(), bytes));
@@ -138,9 +156,7 @@ class Staging {
         return pieces_[i].begin;
     const Piece piece{used_, bytes};
     std::memcpy(host_.get() + piece.begin, from, bytes);
-    check(cudaMemcpyAsync(on_device_.get() + piece.begin, host_.get() + piece.begin, bytes,
-                          cudaMemcpyHostToDevice, stream_),
-          "copying to the device");
+    stream_.add(CopyWork(on_device_.get() + piece.begin, host_.get() + piece.begin, padded(bytes)));
     pieces_.push_back(piece);
     used_ += padded(bytes);
     return piece.begin;
@@ -148,7 +164,7 @@ class Staging {
 
   static constexpr std::size_t remembered = 16;  // pieces that are compared with new ones
 
-  cudaStream_t stream_;
+  Stream& stream_;
   std::shared_ptr<MemoryPool> pinned_, device_;
   std::shared_ptr<std::byte> host_, on_device_;
   std::size_t capacity_ = 0, used_ = 0;
@@ -159,7 +175,7 @@ class Staging {
 /// the other is filled, which for a mapped weight means reading the file.
 class Uploader {
  public:
-  Uploader(cudaStream_t stream, const std::shared_ptr<MemoryPool>& pinned) : stream_(stream) {
+  Uploader(Stream& stream, const std::shared_ptr<MemoryPool>& pinned) : stream_(stream) {
     for (Buffer& buffer : buffers_) {
       buffer.memory = pinned->get(chunk);
       check(cudaEventCreateWithFlags(&buffer.gone, cudaEventDisableTiming), "creating an event");
@@ -173,15 +189,16 @@ class Uploader {
 
   /// Returns when `from` has been read; the copy itself is in the order of the stream.
   void operator()(std::byte* to, const std::byte* from, std::size_t bytes) {
+    const cudaStream_t stream = stream_.native();
     for (std::size_t at = 0; at < bytes; at += chunk) {
       Buffer& buffer = buffers_[next_];
       next_ = 1 - next_;
       const std::size_t part = std::min(chunk, bytes - at);
       if (buffer.used) check(cudaEventSynchronize(buffer.gone), "copying to the device");
       std::memcpy(buffer.memory.get(), from + at, part);
-      check(cudaMemcpyAsync(to + at, buffer.memory.get(), part, cudaMemcpyHostToDevice, stream_),
+      check(cudaMemcpyAsync(to + at, buffer.memory.get(), part, cudaMemcpyHostToDevice, stream),
             "copying to the device");
-      check(cudaEventRecord(buffer.gone, stream_), "recording an event");
+      check(cudaEventRecord(buffer.gone, stream), "recording an event");
       buffer.used = true;
     }
   }
@@ -194,7 +211,7 @@ class Uploader {
   };
   static constexpr std::size_t chunk = std::size_t{16} << 20;
 
-  cudaStream_t stream_;
+  Stream& stream_;
   Buffer buffers_[2];
   std::size_t next_ = 0;
 };

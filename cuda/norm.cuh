@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(norm_threads)
 
 /// out [M,D] = rms_norm(x [M,D]); with `residual` [M,D], x += residual first. May work in place
 /// where there is no residual. All pointers are to device memory; weight [D] of any float type.
-inline void rms_norm(cudaStream_t stream, float* out, float* x, const float* residual,
+inline void rms_norm(Stream& stream, float* out, float* x, const float* residual,
                      DeviceFloats weight, std::int64_t m, std::int64_t d, float eps) {
   if (m == 0) return;
   with_float_type(weight, [&]<class W>(const W* w) {
@@ -83,7 +83,7 @@ inline void rms_norm(cudaStream_t stream, float* out, float* x, const float* res
 }
 
 /// out [M,D] = layer_norm(x [M,D]); weight, bias [D] of any float type. May work in place.
-inline void layer_norm(cudaStream_t stream, float* out, const float* x, DeviceFloats weight,
+inline void layer_norm(Stream& stream, float* out, const float* x, DeviceFloats weight,
                        DeviceFloats bias, std::int64_t m, std::int64_t d, float eps) {
   if (m == 0) return;
   with_float_type(weight, [&]<class W>(const W* w) {

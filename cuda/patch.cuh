@@ -33,9 +33,9 @@ __global__ void unfold_patches_kernel(T* out, const T* pixels, int channels, int
 
 /// out [N*P, C*patch*patch] from pixels [N,C,height,width]; a remainder at the right and lower edge
 /// is dropped.
-inline void unfold_patches(cudaStream_t stream, float* out, const float* pixels,
-                           std::int64_t pictures, std::int64_t channels, std::int64_t height,
-                           std::int64_t width, std::int64_t patch) {
+inline void unfold_patches(Stream& stream, float* out, const float* pixels, std::int64_t pictures,
+                           std::int64_t channels, std::int64_t height, std::int64_t width,
+                           std::int64_t patch) {
   const std::int64_t patches = pictures * (height / patch) * (width / patch);
   if (patches == 0) return;
   launch(stream, dim3(static_cast<unsigned>(patches)), patch_threads, 0,

@@ -15,6 +15,8 @@ namespace idefics::inline v0::cuda {
 struct DeviceFloats {
   const void* data = nullptr;
   DType dtype = DType::f32;
+
+  bool operator==(const DeviceFloats&) const = default;
 };
 
 __device__ inline float float_at(DeviceFloats values, std::int64_t i) {

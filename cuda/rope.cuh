@@ -30,7 +30,7 @@ __global__ void rope_kernel(X* x, DeviceFloats cosines, DeviceFloats sines,
 
 /// Rotates x [M,H,E] in place; cos, sin [P,E/2] of any float type, positions [M] on the device, each
 /// checked by whoever calls to be below P.
-inline void rope(cudaStream_t stream, float* x, DeviceFloats cosines, DeviceFloats sines,
+inline void rope(Stream& stream, float* x, DeviceFloats cosines, DeviceFloats sines,
                  const std::int32_t* positions, std::int64_t m, std::int64_t heads,
                  std::int64_t head_width) {
   if (m == 0) return;

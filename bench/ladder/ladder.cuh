@@ -15,7 +15,7 @@ namespace ladder {
 
 struct Rung {
   const char* name;
-  void (*run)(cudaStream_t, const Problem&);
+  void (*run)(Stream&, const Problem&);
   bool hopper = false;  // needs compute capability 9.0
 };
 

@@ -17,6 +17,8 @@ struct Problem {
   const bf16_t* w;  // [N,K]
   int m, n, k;
 
+  bool operator==(const Problem&) const = default;
+
   __device__ float& at(int row, int column) const {
     return out[static_cast<std::int64_t>(row) * n + column];
   }

@@ -19,7 +19,7 @@ __global__ void naive_kernel(P p) {
   p.at(row, column) = sum;
 }
 
-inline void rung_1(cudaStream_t stream, const Problem& p) {
+inline void rung_1(Stream& stream, const Problem& p) {
   launch(stream, tiles(p, 16, 16), dim3(16, 16), 0, naive_kernel<Problem>, p);
 }
 

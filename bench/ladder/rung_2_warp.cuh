@@ -28,7 +28,7 @@ __global__ void warp_kernel(P p) {
   if (lane == 0) p.at(row, column) = sum;
 }
 
-inline void rung_2(cudaStream_t stream, const Problem& p) {
+inline void rung_2(Stream& stream, const Problem& p) {
   launch(stream, tiles(p, 8, 1), 256, 0, warp_kernel<Problem>, p);
 }
 

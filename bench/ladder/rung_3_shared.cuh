@@ -26,7 +26,7 @@ __global__ void shared_kernel(P p) {
   p.at(row + j, column + i) = sum;
 }
 
-inline void rung_3(cudaStream_t stream, const Problem& p) {
+inline void rung_3(Stream& stream, const Problem& p) {
   launch(stream, tiles(p, 32, 32), dim3(32, 32), 0, shared_kernel<Problem>, p);
 }
 

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(256) registers_kernel(P p) {
         sums[i];
 }
 
-inline void rung_4(cudaStream_t stream, const Problem& p) {
+inline void rung_4(Stream& stream, const Problem& p) {
   launch(stream, tiles(p, 128, 128), 256, 0, registers_kernel<Problem>, p);
 }
 

@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(256) tensor_kernel(P p) {
   write(p, d, warp);
 }
 
-inline void rung_5(cudaStream_t stream, const Problem& p) {
+inline void rung_5(Stream& stream, const Problem& p) {
   launch(stream, tiles(p, tile_rows, tile_rows), 256, 0, tensor_kernel<Straight, Problem>, p);
 }
 

@@ -16,7 +16,7 @@ struct Swizzled {
   __device__ static int at(int row, int chunk) { return Straight::at(row, chunk ^ (row % 8)); }
 };
 
-inline void rung_6(cudaStream_t stream, const Problem& p) {
+inline void rung_6(Stream& stream, const Problem& p) {
   launch(stream, tiles(p, tile_rows, tile_rows), 256, 0, tensor_kernel<Swizzled, Problem>, p);
 }
 

@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(256) stages_kernel(P p) {
   write(p, d, warp);
 }
 
-inline void rung_7(cudaStream_t stream, const Problem& p) {
+inline void rung_7(Stream& stream, const Problem& p) {
   launch(stream, tiles(p, tile_rows, tile_rows), 256, sizeof(bf16_t) * stages * 2 * tile_values,
          stages_kernel<Swizzled, Problem>, p);
 }

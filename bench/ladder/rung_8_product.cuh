@@ -11,7 +11,7 @@
 
 namespace ladder {
 
-inline void rung_8(cudaStream_t stream, const Problem& p) {
+inline void rung_8(Stream& stream, const Problem& p) {
   idefics::cuda::detail::launch_gemm_bf16<GemmTile<128, 128, 64, 32>>(stream, p.out, p.x, p.w, {},
                                                                       p.m, p.n, p.k);
 }

@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(256) wgmma_kernel(P p) {
          column + lane_of_warp() / 4 + i / 2 % 2 * 8) = d[i];
 }
 
-inline void rung_9(cudaStream_t stream, const Problem& p) {
+inline void rung_9(Stream& stream, const Problem& p) {
   launch(stream, tiles(p, tile_rows, tile_rows), 256, sizeof(bf16_t) * stages * 2 * tile_values,
          wgmma_kernel<Problem>, p);
 }

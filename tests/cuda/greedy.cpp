@@ -1,4 +1,6 @@
 // Whole models on the CUDA backend, run by tests/support/cuda_on_cpu/: the ids that the CPU backend gives.
+#include <cuda_runtime.h>
+
 #include <idefics/idefics.hpp>
 
 #include "support/backends.hpp"
@@ -44,6 +46,23 @@ TEST_CASE("the embedded checkpoint captions a picture on the CUDA backend, in ev
       options.backend = cuda_backend();
       CHECK(ids(samples / "tiny", options, inputs, config) == on_cpu);
     }
+}
+
+TEST_CASE("from the third token on, a step is one graph of the CUDA backend") {
+  const std::string name = golden::model_names().front();
+  const Inputs inputs = golden::forward_cases(name).front().inputs;
+  auto model =
+      Model::from_pretrained((golden::models_dir() / name).string(), {.backend = cuda_backend()});
+  const ForwardOptions forward = golden::options_for(model.config(), inputs);
+  for (const std::int64_t beams : {1, 3}) {
+    GenerationConfig config{.max_new_tokens = 12};
+    config.min_new_tokens = 12;
+    config.num_beams = beams;
+    const int before = cuda_on_cpu::graphs_started;
+    (void)model.generate(inputs, config, forward);
+    INFO(beams << " beams");
+    CHECK(cuda_on_cpu::graphs_started - before == 10);
+  }
 }
 
 TEST_CASE("greedy ids of the CUDA backend are the CPU's, for every recorded architecture") {

@@ -11,13 +11,15 @@ TEST_CASE("every rung of the ladder is exact on whole numbers") {
   const Tensor x = stored(DType::bf16, {m, k}, integers(m * k, 8, 1));
   const Tensor w = stored(DType::bf16, {n, k}, integers(n * k, 8, 2));
   Tensor expected;
+  cuda::Stream stream(cuda::Stream::Passes::direct);
   for (const ladder::Rung& rung : ladder::rungs) {
     INFO("rung " << rung.name);
     const auto run = [&](std::uint64_t order) {
       Tensor out = tensor({m, n}, Values(m * n, std::nanf("")));
       cuda_on_cpu::lane_order = order;
-      rung.run(nullptr, {out.as_mutable<float>().data(), x.as<bf16_t>().data(),
-                         w.as<bf16_t>().data(), m, n, k});
+      rung.run(stream, {out.as_mutable<float>().data(), x.as<bf16_t>().data(),
+                        w.as<bf16_t>().data(), m, n, k});
+      stream.wait();
       cuda_on_cpu::lane_order = 0;
       return out;
     };

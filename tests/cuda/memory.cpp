@@ -22,12 +22,9 @@ std::string error_of(const Call& call) {
 }
 
 struct Machine {
-  cudaStream_t stream = nullptr;
+  Stream stream{Stream::Passes::direct};
   std::shared_ptr<MemoryPool> device = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
   std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
-
-  Machine() { cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking); }
-  ~Machine() { cudaStreamDestroy(stream); }
 };
 
 __global__ void copy_ints(std::int32_t* out, const std::int32_t* x, int count) {
@@ -84,7 +81,7 @@ TEST_CASE("spans reach kernels in the order in which they were handed over") {
     launch(m.stream, 1, 32, 0, copy_ints, out, many, count);
     launch(m.stream, 1, 32, 0, copy_ints, out + count, one, 1);
   }
-  cudaStreamSynchronize(m.stream);
+  m.stream.wait();
   for (int round = 0; round < rounds; ++round) {
     const auto& result = results[static_cast<std::size_t>(round)];
     REQUIRE(result.front() == round);
@@ -101,7 +98,7 @@ TEST_CASE("equal spans are sent once") {
   const auto* first = send(values);
   CHECK(send(others) != first);
   CHECK(send(values) == first);
-  CHECK(m.stream->work.size() == 2);
+  CHECK(m.stream.native()->work.size() == 2);
 }
 
 TEST_CASE("uploads of any size arrive, and may be overwritten once they were asked for") {
@@ -114,7 +111,7 @@ TEST_CASE("uploads of any size arrive, and may be overwritten once they were ask
     const auto expected = from;
     upload(to.get(), from.data(), bytes);
     std::ranges::fill(from, std::byte{0});
-    cudaStreamSynchronize(m.stream);
+    m.stream.wait();
     CHECK(std::equal(expected.begin(), expected.end(), to.get()));
   }
 }

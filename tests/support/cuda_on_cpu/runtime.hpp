@@ -23,6 +23,7 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorStreamCaptureUnsupported = 900,
 };
 enum cudaMemcpyKind {
   cudaMemcpyHostToDevice = 1,
@@ -42,6 +43,7 @@ struct cudaFuncAttributes {
 
 struct CUstream_st {
   std::vector<std::function<void()>> work;
+  std::vector<std::function<void()>>* recorded = nullptr;  // while a graph is made of the work
 };
 struct CUevent_st {
   CUstream_st* stream = nullptr;
@@ -76,7 +78,7 @@ inline bool is_in(const void* p, bool pinned) {
 
 inline void enqueue(cudaStream_t stream, std::function<void()> work) {
   if (stream == nullptr) return work();
-  stream->work.push_back(std::move(work));
+  (stream->recorded ? *stream->recorded : stream->work).push_back(std::move(work));
 }
 
 inline void drain(cudaStream_t stream) {
@@ -128,6 +130,8 @@ inline const char* cudaGetErrorString(cudaError_t status) {
     case cudaErrorInvalidDevice: return "invalid device ordinal";
     case cudaErrorNoKernelImageForDevice:
       return "no kernel image is available for execution on the device";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
   }
   return "unknown error";
 }
@@ -184,6 +188,7 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*fl
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream != nullptr && stream->recorded) return cudaErrorStreamCaptureUnsupported;
   cuda_on_cpu::drain(stream);
   return cudaSuccess;
 }
@@ -228,5 +233,48 @@ inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cud
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
   cuda_on_cpu::enqueue(stream, [=] { std::memset(to, value, bytes); });
+  return cudaSuccess;
+}
+
+// ---- graphs: work that was recorded from a stream, and is put into one as a whole -----------------
+
+struct CUgraph_st {
+  std::vector<std::function<void()>> work;
+};
+using cudaGraph_t = CUgraph_st*;
+using cudaGraphExec_t = CUgraph_st*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+
+namespace cuda_on_cpu {
+inline int graphs_started = 0;
+}
+
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode /*mode*/) {
+  if (stream == nullptr || stream->recorded) return cudaErrorStreamCaptureUnsupported;
+  stream->recorded = new std::vector<std::function<void()>>;
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (stream == nullptr || !stream->recorded) return cudaErrorInvalidValue;
+  *graph = new CUgraph_st{std::move(*stream->recorded)};
+  delete std::exchange(stream->recorded, nullptr);
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* ready, cudaGraph_t graph,
+                                        unsigned long long /*flags*/) {
+  *ready = new CUgraph_st{*graph};
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t ready, cudaStream_t stream) {
+  ++cuda_on_cpu::graphs_started;
+  for (const auto& step : ready->work) cuda_on_cpu::enqueue(stream, step);
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t ready) {
+  delete ready;
   return cudaSuccess;
 }

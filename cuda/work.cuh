@@ -1,0 +1,104 @@
+// One thing that is asked of a stream: a kernel with its arguments, or a copy of staged bytes.
+#pragma once
+
+#include <memory>
+#include <tuple>
+#include <type_traits>
+
+#include "device.cuh"
+
+namespace idefics::inline v0::cuda {
+
+/// Something to start in the order of a stream. Two of them are equal when they would do the same to
+/// the same memory.
+class Work {
+ public:
+  Work() = default;
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+  virtual ~Work() = default;
+  virtual void start(cudaStream_t stream) const = 0;
+  virtual bool equals(const Work& other) const = 0;
+  virtual std::unique_ptr<Work> copy() const = 0;
+};
+
+/// Where and how wide a kernel runs. `shared_bytes` is the size of dynamic_shared, which may be above
+/// the 48 KiB that need no permission.
+struct Launch {
+  dim3 grid, block;
+  std::size_t shared_bytes = 0;
+
+  bool operator==(const Launch& o) const {
+    return grid.x == o.grid.x && grid.y == o.grid.y && grid.z == o.grid.z && block.x == o.block.x &&
+           block.y == o.block.y && block.z == o.block.z && shared_bytes == o.shared_bytes;
+  }
+};
+
+/// kernel(args…) as grid × block threads.
+template <class... P>
+class KernelWork final : public Work {
+ public:
+  using Kernel = void (*)(P...);
+  KernelWork(Launch launch, Kernel kernel, std::tuple<P...> args)
+      : launch_(launch), kernel_(kernel), args_(std::move(args)) {}
+
+  void start(cudaStream_t stream) const override {
+    std::apply([&](const P&... args) { run(stream, args...); }, args_);
+  }
+  bool equals(const Work& other) const override {
+    const auto* same = dynamic_cast<const KernelWork*>(&other);
+    return same && kernel_ == same->kernel_ && launch_ == same->launch_ && args_ == same->args_;
+  }
+  std::unique_ptr<Work> copy() const override {
+    return std::make_unique<KernelWork>(launch_, kernel_, args_);
+  }
+
+ private:
+  void run(cudaStream_t stream, const P&... args) const {
+#if defined(__CUDACC__)
+    if (launch_.shared_bytes > 48 * 1024)
+      check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(launch_.shared_bytes)),
+            "asking for shared memory");
+    cudaLaunchConfig_t config{};
+    config.gridDim = launch_.grid;
+    config.blockDim = launch_.block;
+    config.dynamicSmemBytes = launch_.shared_bytes;
+    config.stream = stream;
+    check(cudaLaunchKernelEx(&config, kernel_, args...), "starting a kernel");
+#else
+    cuda_on_cpu::launch(stream, launch_.grid, launch_.block, launch_.shared_bytes,
+                        [kernel = kernel_, args...] { kernel(args...); });
+#endif
+  }
+
+  Launch launch_;
+  Kernel kernel_;
+  std::tuple<P...> args_;
+};
+
+/// Bytes from pinned memory of the host to the device.
+class CopyWork final : public Work {
+ public:
+  CopyWork(std::byte* to, const std::byte* from, std::size_t bytes)
+      : to_(to), from_(from), bytes_(bytes) {}
+
+  void start(cudaStream_t stream) const override {
+    check(cudaMemcpyAsync(to_, from_, bytes_, cudaMemcpyHostToDevice, stream),
+          "copying to the device");
+  }
+  bool equals(const Work& other) const override {
+    const auto* same = dynamic_cast<const CopyWork*>(&other);
+    return same && to_ == same->to_ && from_ == same->from_ && bytes_ == same->bytes_;
+  }
+  std::unique_ptr<Work> copy() const override {
+    return std::make_unique<CopyWork>(to_, from_, bytes_);
+  }
+
+ private:
+  std::byte* to_;
+  const std::byte* from_;
+  std::size_t bytes_;
+};
+
+}  // namespace idefics::inline v0::cuda
