@@ -172,7 +172,7 @@ V load_once(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()
 }
 template <class V>
 void store_vector(void* p, V value, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
-  cuda_on_cpu::check_aligned(p, sizeof(V), site);
+  cuda_on_cpu::check_store(p, sizeof(V), site);
   std::memcpy(p, &value, sizeof(V));
 }
 

@@ -10,13 +10,16 @@
 #include <array>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
 #include <source_location>
 #include <string>
+#include <typeindex>
 #include <vector>
 
+#include "support/cuda_on_cpu/async_proxy.hpp"
 #include "support/cuda_on_cpu/shared_memory.hpp"
 #include "support/cuda_on_cpu/types.hpp"
 
@@ -61,9 +64,17 @@ struct Lane {
   enum State { ready, waiting, returned } state = ready;
   const char* op = "";  // what it waits at
   Site site;
-  const Barrier* barrier = nullptr;
+  const void* awaited = nullptr;  // who wakes it
+  std::string (*describe)(const void* awaited) = nullptr;
   std::vector<std::vector<Copy>> groups;  // committed, oldest first
   std::vector<Copy> uncommitted;
+};
+
+/// What some instructions keep of a block while it runs.
+struct BlockState {
+  virtual ~BlockState() = default;
+  /// What is still under way when all lanes have returned; empty if nothing.
+  virtual std::string unfinished() const = 0;
 };
 
 /// Thrown in lanes that would wait forever, so that their stacks are unwound.
@@ -89,6 +100,30 @@ class Block {
   unsigned current() const { return current_; }
   Lane& lane() { return lanes_[current_]; }
   SharedMemory& shared() { return shared_; }
+  AsyncProxy& async_proxy() { return async_proxy_; }
+
+  /// The T of this block, made when it is asked for first.
+  template <class T>
+  T& state() {
+    std::unique_ptr<BlockState>& kept = states_[typeid(T)];
+    if (!kept) kept = std::make_unique<T>();
+    return static_cast<T&>(*kept);
+  }
+
+  /// Lets the lane wait until somebody calls wake(awaited); describe(awaited) is for reports.
+  void wait_for(const void* awaited, std::string (*describe)(const void*), const char* op,
+                Site site) {
+    lane().awaited = awaited;
+    lane().describe = describe;
+    suspend(op, site);
+  }
+  bool is_awaited(const void* what) const {
+    return std::ranges::any_of(lanes_, [&](const Lane& l) { return l.awaited == what; });
+  }
+  void wake(const void* awaited) {
+    for (Lane& other : lanes_)
+      if (other.awaited == awaited) other.state = Lane::ready, other.awaited = nullptr;
+  }
 
   [[noreturn]] void fail(const std::string& what) const {
     throw Failure("block " + std::to_string(blockIdx.x) + "," + std::to_string(blockIdx.y) + "," +
@@ -110,11 +145,15 @@ class Block {
     if (++b.arrived == threads) {
       b.arrived = 0;
       ++b.generation;
-      for (Lane& other : lanes_)
-        if (other.barrier == &b) other.state = Lane::ready, other.barrier = nullptr;
+      wake(&b);
     } else if (wait) {
-      lane().barrier = &b;
-      suspend(op, site);
+      wait_for(
+          &b,
+          [](const void* barrier) {
+            const auto generation = static_cast<const Barrier*>(barrier)->generation;
+            return "generation " + std::to_string(generation);
+          },
+          op, site);
     }
   }
 
@@ -167,6 +206,8 @@ class Block {
 
   void run_block(unsigned threads, std::size_t dynamic_bytes) {
     shared_.begin_block(dynamic_bytes);
+    async_proxy_.begin_block(threads);
+    states_.clear();
     barriers_ = {};
     pending_.assign((threads + 31) / 32, {});
     lanes_.assign(threads, {});
@@ -183,6 +224,9 @@ class Block {
     if (failure_) unwind();
     if (shared_.overrun() && !failure_)
       failure_ = std::make_exception_ptr(Failure("a lane wrote behind a shared array"));
+    for (const auto& [type, state] : states_)
+      if (const std::string left = state->unfinished(); !left.empty() && !failure_)
+        failure_ = std::make_exception_ptr(Failure("the block ended before " + left));
     if (failure_) std::rethrow_exception(failure_);
   }
 
@@ -249,7 +293,7 @@ class Block {
       std::string what = "returned";
       if (l.state == Lane::waiting)
         what = std::string("wait at ") + l.op + " at " + name_of(l.site);
-      if (l.barrier) what += " (generation " + std::to_string(l.barrier->generation) + ")";
+      if (l.awaited) what += " (" + l.describe(l.awaited) + ")";
       const auto same = [&](const auto& p) { return p.first == what; };
       auto found = std::ranges::find_if(places, same);
       if (found == places.end()) found = places.insert(found, {what, ""});
@@ -267,6 +311,8 @@ class Block {
   std::vector<std::vector<Rendezvous>> pending_;  // by warp
   std::array<Barrier, 16> barriers_{};
   SharedMemory shared_;
+  AsyncProxy async_proxy_;
+  std::map<std::type_index, std::unique_ptr<BlockState>> states_;
   const std::function<void()>* body_ = nullptr;
   std::exception_ptr failure_;
   unsigned current_ = 0;

@@ -63,6 +63,12 @@ class SharedMemory {
 
   void* dynamic() { return memory_; }
 
+  /// What a GPU takes for an address within shared memory, and the other way round.
+  std::size_t offset_of(const void* p) const {
+    return static_cast<std::size_t>(static_cast<const std::byte*>(p) - memory_);
+  }
+  std::byte* at(std::size_t offset) { return memory_ + offset; }
+
   /// Whether all of [p, p + bytes) is memory that the block has declared.
   bool holds(const void* p, std::size_t bytes) const {
     const auto* at = static_cast<const std::byte*>(p);

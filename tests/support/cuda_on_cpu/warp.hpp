@@ -3,11 +3,11 @@
 #pragma once
 
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <type_traits>
 
 #include "support/cuda_on_cpu/block.hpp"
+#include "support/cuda_on_cpu/tensor_core.hpp"
 
 namespace cuda_on_cpu {
 
@@ -66,6 +66,17 @@ inline void check_aligned(const void* p, std::size_t bytes, Site site) {
     block().fail("misaligned access to " + std::to_string(bytes) + " bytes at " + name_of(site));
 }
 
+/// To be called for what a lane writes to p, if that is shared memory (async_proxy.hpp).
+inline void note_shared_write(const void* p, std::size_t bytes) {
+  if (block().shared().holds(p, bytes))
+    block().async_proxy().note(block().shared().offset_of(p), bytes, block().current());
+}
+
+inline void check_store(const void* p, std::size_t bytes, Site site) {
+  check_aligned(p, bytes, site);
+  note_shared_write(p, bytes);
+}
+
 inline void copy_async(void* to, const void* from, std::size_t bytes, std::size_t read, Site site) {
   check_aligned(to, bytes, site);
   if (read != 0) check_aligned(from, bytes, site);
@@ -88,6 +99,7 @@ inline void wait_for_copies(std::size_t left) {
     for (const Copy& c : groups.front()) {
       if (c.read != 0) std::memcpy(c.to, c.from, c.read);
       std::memset(static_cast<std::byte*>(c.to) + c.read, 0, c.bytes - c.read);
+      note_shared_write(c.to, c.bytes);
     }
     groups.erase(groups.begin());
   }
@@ -133,9 +145,8 @@ struct MatrixProduct {
   const std::uint32_t *a, *b;
 };
 
-/// D[16,8] += A[16,16] B[16,8], summed in f32 in the order of k. The hardware's order is not known: its
-/// results differ by rounding, and not at all where all sums are exact. Where the elements are:
-/// PTX ISA, "Matrix fragments for mma.m16n8k16".
+/// D[16,8] += A[16,16] B[16,8], summed in f32 by `tensor_core_sum`. Where the elements are: PTX ISA, "Matrix
+/// fragments for mma.m16n8k16".
 template <class T>
 void multiply_matrices(const char* op, float* d, const std::uint32_t* a, const std::uint32_t* b,
                        Site site) {
@@ -146,21 +157,20 @@ void multiply_matrices(const char* op, float* d, const std::uint32_t* a, const s
         const auto half = [](std::uint32_t pair, unsigned i) {
           return to_f32(T{static_cast<std::uint16_t>(pair >> (16 * i))});
         };
-        float wide_a[16][16], wide_b[16][8];
+        float wide_a[16][16], wide_b[8][16];
         for (unsigned l = 0; l < 32; ++l) {
           const auto* lane = static_cast<const MatrixProduct*>(lanes[l]);
           const unsigned g = l / 4, t = 2 * (l % 4);
           for (unsigned i = 0; i < 2; ++i) {
             for (unsigned r = 0; r < 4; ++r)
               wide_a[g + 8 * (r % 2)][t + i + 8 * (r / 2)] = half(lane->a[r], i);
-            for (unsigned r = 0; r < 2; ++r) wide_b[t + i + 8 * r][g] = half(lane->b[r], i);
+            for (unsigned r = 0; r < 2; ++r) wide_b[g][t + i + 8 * r] = half(lane->b[r], i);
           }
         }
         for (unsigned l = 0; l < 32; ++l)
           for (unsigned r = 0; r < 4; ++r) {
             float& sum = static_cast<const MatrixProduct*>(lanes[l])->d[r];
-            for (unsigned k = 0; k < 16; ++k)
-              sum = std::fma(wide_a[l / 4 + 8 * (r / 2)][k], wide_b[k][2 * (l % 4) + r % 2], sum);
+            sum = tensor_core_sum(sum, wide_a[l / 4 + 8 * (r / 2)], wide_b[2 * (l % 4) + r % 2]);
           }
       },
       site);

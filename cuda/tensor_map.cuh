@@ -1,0 +1,44 @@
+// What TMA must know of a matrix to bring boxes of it.
+#pragma once
+
+#include <cuda.h>
+
+#include "device.cuh"
+
+namespace idefics::inline v0::cuda {
+
+namespace detail {
+
+/// The driver's function, without linking the driver. Throws `device_unavailable` where it lacks it.
+inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+  check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                         cudaEnableDefault, &found),
+        "asking the driver for tensor maps");
+  if (found != cudaDriverEntryPointSuccess || function == nullptr)
+    fail(ErrorCode::device_unavailable, "the NVIDIA driver has no tensor maps",
+         {.field = "device"});
+  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+}
+
+}  // namespace detail
+
+/// Boxes of `box_rows` × 64 elements of a matrix [rows, width] in device memory, swizzled by 128 bytes; what
+/// is outside the matrix is zero. The matrix and its rows are aligned to 16 bytes; up to 256 box rows.
+inline CUtensorMap tensor_map(const bf16_t* matrix, std::int64_t rows, std::int64_t width,
+                              unsigned box_rows) {
+  static const auto encode = detail::tensor_map_encoder();
+  CUtensorMap map;
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(width) * sizeof(bf16_t)};
+  const cuuint32_t box[] = {64, box_rows}, steps[] = {1, 1};
+  const CUresult result =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<bf16_t*>(matrix), sizes, strides,
+             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) check(cudaErrorInvalidValue, "describing a matrix to TMA");
+  return map;
+}
+
+}  // namespace idefics::inline v0::cuda
