@@ -22,26 +22,26 @@
 
 namespace idefics::inline v0::cuda {
 
-/// A stream of CUDA. `direct` starts everything at once: for measuring single kernels.
+/// A stream of CUDA.
 class Stream {
  public:
-  enum class Passes { replayed, direct };
-
-  explicit Stream(Passes passes = Passes::replayed) : passes_(passes) {
+  Stream() {
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   }
+  /// Somebody else's, on which everything is started at once: for single kernels.
+  explicit Stream(cudaStream_t native) : direct_(true), stream_(native) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   /// Waits for what is still to be done, since it reads and writes the memory that goes now.
   ~Stream() {
     (void)cudaStreamSynchronize(stream_);
     forget_graph();
-    (void)cudaStreamDestroy(stream_);
+    if (!direct_) (void)cudaStreamDestroy(stream_);
   }
 
   /// Asks for one more thing. It may start as late as `run` or `wait`.
   void add(const Work& work) {
-    if (passes_ == Passes::direct) return work.start(stream_);
+    if (direct_) return work.start(stream_);
     asked_ = true;
     if (follows_) {
       if (counted_ < pass_.size() && pass_[counted_]->equals(work)) {
@@ -104,7 +104,7 @@ class Stream {
     graph_ = nullptr;
   }
 
-  Passes passes_;
+  bool direct_ = false;
   cudaStream_t stream_ = nullptr;
   std::vector<std::unique_ptr<Work>>
       pass_;                         // this one where it does not follow the last, else the last

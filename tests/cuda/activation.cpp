@@ -3,9 +3,7 @@
 
 #include <idefics/backend/reference/activation.hpp>
 
-#include "support/catch.hpp"
-#include "support/cuda_on_cpu/orders.hpp"
-#include "support/parity.hpp"
+#include "support/cuda_kernels.hpp"
 
 using namespace idefics;
 using namespace testing;
@@ -22,15 +20,15 @@ constexpr Activation activations[] = {
 Values run(const Values& x, const Values* up, Activation act, std::size_t offset) {
   return cuda_on_cpu::with_lane_orders(16, [&] {
     const auto count = static_cast<std::int64_t>(x.size());
-    const auto moved = [&](const Values& values) {
+    const auto behind = [&](const Values& values) {
       Tensor t = Tensor::empty(DType::f32, {count + static_cast<std::int64_t>(offset)});
       std::ranges::copy(values,
                         t.as_mutable<float>().begin() + static_cast<std::ptrdiff_t>(offset));
       return t;
     };
-    const Tensor from = moved(x), other = moved(up == nullptr ? x : *up);
-    Tensor out = moved(x);
-    cuda::gated_activation(nullptr, out.as_mutable<float>().data() + offset,
+    const Tensor from = behind(x), other = behind(up == nullptr ? x : *up);
+    Tensor out = behind(x);
+    cuda::gated_activation(at_once(), out.as_mutable<float>().data() + offset,
                            from.as<float>().data() + offset,
                            up == nullptr ? nullptr : other.as<float>().data() + offset, count, act);
     const auto result = out.as<float>().subspan(offset);

@@ -47,7 +47,7 @@ Tensor attend(const Operands& h, const Segments& segments, std::int64_t most,
       [&](float* out) {
         std::vector<float> scratch(
             static_cast<std::size_t>(cuda::attention_scratch(count, h.q.dim(1), h.q.dim(2), keys)));
-        cuda::attention(nullptr, out, operands(at, lists), tiles.data(), count, most == 1, keys,
+        cuda::attention(at_once(), out, operands(at, lists), tiles.data(), count, most == 1, keys,
                         scratch.data());
       },
       {}, offset);
@@ -148,7 +148,7 @@ TEST_CASE("CUDA attention_weights are the reference's within rounding") {
   std::vector<cuda::AttentionTile> chosen;
   for (const std::int32_t query : queries) chosen.push_back(tiles[static_cast<std::size_t>(query)]);
   const Tensor result = cuda_result({3, 2, room}, [&](float* out) {
-    cuda::attention_weights(nullptr, out, operands(h, lists), chosen.data(), 3, room);
+    cuda::attention_weights(at_once(), out, operands(h, lists), chosen.data(), 3, room);
   });
   Operands ones = h;
   ones.v = tensor({1}, {1.0f});

@@ -20,7 +20,9 @@ TEST_CASE("CUDA add repeats y, of every type, at every length and alignment") {
         const Tensor x = tensor({3, d}, normals(3 * d, 1)), y = stored(dtype, {d}, normals(d, 2));
         const Tensor expected = Tensor::empty(DType::f32, {3, d}), from = moved(x, offset);
         reference::add(expected, x, y);
-        const auto run = [&](float* out) { cuda::add(nullptr, out, data(from), floats(y), 3, d); };
+        const auto run = [&](float* out) {
+          cuda::add(at_once(), out, data(from), floats(y), 3, d);
+        };
         CHECK(different_bits(cuda_result({3, d}, run, {}, offset), expected) == "");
       }
 }
@@ -28,7 +30,7 @@ TEST_CASE("CUDA add repeats y, of every type, at every length and alignment") {
 TEST_CASE("CUDA add works in place") {
   const Tensor x = tensor({2, 7}, integers(14, 9, 1)), expected = Tensor::empty(DType::f32, {2, 7});
   reference::add(expected, x, x);
-  const auto run = [&](float* in_out) { cuda::add(nullptr, in_out, in_out, floats(x), 1, 14); };
+  const auto run = [&](float* in_out) { cuda::add(at_once(), in_out, in_out, floats(x), 1, 14); };
   CHECK(different_bits(cuda_result({2, 7}, run, values_of(x)), expected) == "");
 }
 
@@ -42,7 +44,7 @@ TEST_CASE("CUDA gated_add is the reference's within rounding") {
         const Tensor expected = tensor({2, d}, values_of(x));
         reference::gated_add(expected, y, alpha);
         const auto run = [&](float* in_out) {
-          cuda::gated_add(nullptr, in_out, data(y), floats(alpha), alphas, 2, d);
+          cuda::gated_add(at_once(), in_out, data(y), floats(alpha), alphas, 2, d);
         };
         const auto bound = [&](std::int64_t i) {
           return tolerance(1, std::abs(reference::value(x, i)) + std::abs(reference::value(y, i)));
@@ -63,10 +65,10 @@ TEST_CASE("CUDA rows are scattered and gathered") {
       reference::gather_rows(gathered, x, rows);
       const Tensor from = moved(x, offset);
       const auto scatter = [&](float* out) {
-        cuda::scatter_rows(nullptr, out, rows.data(), data(from), 3, d);
+        cuda::scatter_rows(at_once(), out, rows.data(), data(from), 3, d);
       };
       const auto gather = [&](float* out) {
-        cuda::gather_rows(nullptr, out, data(from), rows.data(), 3, d);
+        cuda::gather_rows(at_once(), out, data(from), rows.data(), 3, d);
       };
       CHECK(different_bits(cuda_result({5, d}, scatter, values_of(x), offset), scattered) == "");
       CHECK(different_bits(cuda_result({3, d}, gather, {}, offset), gathered) == "");

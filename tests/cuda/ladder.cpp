@@ -11,7 +11,7 @@ TEST_CASE("every rung of the ladder is exact on whole numbers") {
   const Tensor x = stored(DType::bf16, {m, k}, integers(m * k, 8, 1));
   const Tensor w = stored(DType::bf16, {n, k}, integers(n * k, 8, 2));
   Tensor expected;
-  cuda::Stream stream(cuda::Stream::Passes::direct);
+  cuda::Stream stream(nullptr);
   for (const ladder::Rung& rung : ladder::rungs) {
     INFO("rung " << rung.name);
     const auto run = [&](std::uint64_t order) {
@@ -19,7 +19,6 @@ TEST_CASE("every rung of the ladder is exact on whole numbers") {
       cuda_on_cpu::lane_order = order;
       rung.run(stream, {out.as_mutable<float>().data(), x.as<bf16_t>().data(),
                         w.as<bf16_t>().data(), m, n, k});
-      stream.wait();
       cuda_on_cpu::lane_order = 0;
       return out;
     };

@@ -36,7 +36,7 @@ Values some_normals(std::int64_t count, unsigned seed) { return normals(count, s
 
 Tensor f32_order(const Product& p) {
   return cuda_result({p.m(), p.n()}, [&](float* out) {
-    cuda::linear_f32(nullptr, out, data(p.x), floats(p.weight), p.end(), p.m(), p.n(), p.k());
+    cuda::linear_f32(at_once(), out, data(p.x), floats(p.weight), p.end(), p.m(), p.n(), p.k());
   });
 }
 
@@ -48,7 +48,7 @@ Tensor rounded_rows(const Product& p) {
 Tensor bf16_order(const Product& p) {
   return cuda_result({p.m(), p.n()}, [&](float* out) {
     Tensor rounded = rounded_rows(p);
-    cuda::linear_bf16(nullptr, out, data(p.x), rounded.as_mutable<bf16_t>().data(),
+    cuda::linear_bf16(at_once(), out, data(p.x), rounded.as_mutable<bf16_t>().data(),
                       floats(p.weight), p.end(), p.m(), p.n(), p.k());
   });
 }
@@ -59,9 +59,9 @@ Tensor bf16_tiles(const Product& p) {
   return cuda_result({p.m(), p.n()}, [&](float* out) {
     Tensor rounded = rounded_rows(p);
     bf16_t* const x = rounded.as_mutable<bf16_t>().data();
-    cuda::round_rows(nullptr, x, data(p.x), p.m(), p.k());
+    cuda::round_rows(at_once(), x, data(p.x), p.m(), p.k());
     cuda::with_float_type(floats(p.weight), [&](const auto* w) {
-      cuda::detail::launch_gemm_bf16<Tile>(nullptr, out, x, w, p.end(), p.m(), p.n(), p.k());
+      cuda::detail::launch_gemm_bf16<Tile>(at_once(), out, x, w, p.end(), p.m(), p.n(), p.k());
     });
   });
 }

@@ -71,7 +71,7 @@ Product whole_product(std::int64_t m, std::int64_t n, std::int64_t k, std::int64
 
 Tensor f32_order(const Product& p) {
   return cuda_result({p.m(), p.n()}, [&](float* out) {
-    cuda::linear_4bit_f32(nullptr, out, data(p.x), matrix(p), false, p.end(), p.m(), p.n());
+    cuda::linear_4bit_f32(at_once(), out, data(p.x), matrix(p), false, p.end(), p.m(), p.n());
   });
 }
 
@@ -79,10 +79,10 @@ Tensor bf16_order(const Product& p) {
   const cuda::FourBitMatrix w = matrix(p);
   return cuda_result({p.m(), p.n()}, [&](float* out) {
     if (!w.rows_hold_whole_blocks())
-      return cuda::linear_4bit_f32(nullptr, out, data(p.x), w, true, p.end(), p.m(), p.n());
+      return cuda::linear_4bit_f32(at_once(), out, data(p.x), w, true, p.end(), p.m(), p.n());
     Tensor rounded = Tensor::empty(DType::bf16, {p.m(), cuda::rounded_width(p.k())});
-    cuda::linear_4bit_bf16(nullptr, out, data(p.x), rounded.as_mutable<bf16_t>().data(), w, p.end(),
-                           p.m(), p.n());
+    cuda::linear_4bit_bf16(at_once(), out, data(p.x), rounded.as_mutable<bf16_t>().data(), w,
+                           p.end(), p.m(), p.n());
   });
 }
 

@@ -21,11 +21,20 @@ std::string error_of(const Call& call) {
   return "nothing";
 }
 
+struct NativeStream {
+  cudaStream_t stream = nullptr;
+  NativeStream() { cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking); }
+  ~NativeStream() { cudaStreamDestroy(stream); }
+};
+
 struct Machine {
-  Stream stream{Stream::Passes::direct};
+  NativeStream native;
+  Stream stream{native.stream};
   std::shared_ptr<MemoryPool> device = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
   std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
 };
+std::shared_ptr<MemoryPool> device = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
+std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
 
 __global__ void copy_ints(std::int32_t* out, const std::int32_t* x, int count) {
   for (int i = thread_of_block(); i < count; i += 32) out[i] = x[i];

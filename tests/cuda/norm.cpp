@@ -19,8 +19,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, float epsilon, std::size_
       x.shape(),
       [&](float* out) {
         const Tensor copy = moved(x, offset);
-        cuda::rms_norm(nullptr, out, const_cast<float*>(data(copy)), nullptr, floats(weight), m, d,
-                       epsilon);
+        cuda::rms_norm(at_once(), out, const_cast<float*>(data(copy)), nullptr, floats(weight), m,
+                       d, epsilon);
       },
       {}, offset);
 }
@@ -32,7 +32,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
   return cuda_result(
       x.shape(),
       [&](float* out) {
-        cuda::layer_norm(nullptr, out, data(from), floats(weight), floats(bias), m, d, eps);
+        cuda::layer_norm(at_once(), out, data(from), floats(weight), floats(bias), m, d, eps);
       },
       {}, offset);
 }
@@ -105,7 +105,7 @@ TEST_CASE("a CUDA rms_norm of equal sizes is exact, and adds the residual first"
         {2, d},
         [&](float* in_out) {
           Tensor out = Tensor::empty(DType::f32, {2, d});
-          cuda::rms_norm(nullptr, out.as_mutable<float>().data(), in_out, data(added),
+          cuda::rms_norm(at_once(), out.as_mutable<float>().data(), in_out, data(added),
                          floats(weight), 2, d, 0.0f);
           CHECK(different_bits(out, tensor({2, d}, expected)) == "");
         },

@@ -20,7 +20,7 @@ TEST_CASE("CUDA unfold_patches cuts every picture, and drops the remainder") {
     const Tensor expected = Tensor::empty(DType::f32, shape);
     reference::unfold_patches(expected, pixels, p);
     const auto run = [&](float* out) {
-      cuda::unfold_patches(nullptr, out, data(pixels), n, c, h, w, p);
+      cuda::unfold_patches(at_once(), out, data(pixels), n, c, h, w, p);
     };
     CHECK(different_bits(cuda_result(shape, run), expected) == "");
   }

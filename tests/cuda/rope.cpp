@@ -19,7 +19,8 @@ TEST_CASE("CUDA rope rotates as the reference does, in the bits of the CPU backe
       const Tensor cosines = tensor({6, e / 2}, normals(3 * e, 2));
       const Tensor sines = tensor({6, e / 2}, normals(3 * e, 3));
       const auto run = [&](float* in_out) {
-        cuda::rope(nullptr, in_out, floats(cosines), floats(sines), positions.data(), 3, heads, e);
+        cuda::rope(at_once(), in_out, floats(cosines), floats(sines), positions.data(), 3, heads,
+                   e);
       };
       const Tensor result = cuda_result(x.shape(), run, values_of(x));
       const Tensor expected = tensor(x.shape(), values_of(x)),

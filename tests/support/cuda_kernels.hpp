@@ -14,6 +14,12 @@ inline idefics::cuda::DeviceFloats floats(const idefics::Tensor& t) {
   return t ? idefics::cuda::DeviceFloats{t.raw(), t.dtype()} : idefics::cuda::DeviceFloats{};
 }
 
+/// On which kernels run at once.
+inline idefics::cuda::Stream& at_once() {
+  static idefics::cuda::Stream stream(nullptr);
+  return stream;
+}
+
 /// What run(out) writes, `offset` floats behind a multiple of 16 bytes and between two stretches that
 /// nobody may touch; the same bits in 16 lane orders. Without initial values `out` begins as NaN.
 template <class Run>
