@@ -29,9 +29,9 @@ struct NativeStream {
 
 struct Machine {
   NativeStream native;
-  Stream stream{native.stream};
   std::shared_ptr<MemoryPool> device = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
   std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
+  Stream stream{native.stream};  // ends before the memory that its work is on
 };
 std::shared_ptr<MemoryPool> device = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
 std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);

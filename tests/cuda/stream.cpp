@@ -15,9 +15,9 @@ __global__ void add_number(int* sum, const int* number, int times) {
 
 /// A stream, a number in pinned memory that passes read, and a sum that they add to.
 struct Machine {
-  Stream stream;
   std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
   std::shared_ptr<std::byte> host = pinned->get(4), device = pinned->get(4);
+  Stream stream;
   int sum = 0, graphs_before = graphs_started;
 
   /// Adds number * (sum of `times`), in one pass.
