@@ -65,7 +65,7 @@ void second_question(Model& model, int rounds) {
 
 void bench_searches(Context& c) {
   if (c.model.empty()) return;
-  Model model = Model::from_pretrained(c.model, {.dtype = DType::bf16});
+  Model model = Model::from_pretrained(c.model, {.dtype = DType::bf16, .device_map = "cpu"});
   const int rounds = c.quick ? 1 : 5;
   const std::int64_t steps = c.quick ? 2 : 4;
   beside_greedy(model, "step of num_beams=4", {.num_beams = 4}, rounds, steps);

@@ -11,6 +11,7 @@
 
 #include "bench.hpp"
 #include "prompt.hpp"
+#include "stage_work.hpp"
 
 namespace idefics::bench {
 namespace {
@@ -41,51 +42,6 @@ class PeakMemory {
   std::atomic<std::int64_t> peak_ = 0;
   std::jthread watcher_;
 };
-
-/// Of a matrix in memory: bf16, or the 4-bit codes and block constants of the checkpoint.
-double bytes_per_value(const Checkpoint& checkpoint, const std::string& name) {
-  for (const std::string& stored : {name, "model." + name})
-    if (is_bnb(checkpoint, stored)) {
-      const QuantizedTensor q = read_bnb(checkpoint, stored);
-      return static_cast<double>(q.codes.bytes() + q.absmax.bytes()) /
-             static_cast<double>(q.count());
-    }
-  return 2;
-}
-
-/// What the matrices of a model ask for.
-struct Work {
-  double picture_flops = 0, prompt_flops = 0, step_bytes = 0;
-};
-
-Work work_of(const Config& config, const Checkpoint& checkpoint) {
-  WeightTable table;
-  const Idefics listed(table, config);
-  const double positions = static_cast<double>(
-      config.vision.positions_of(config.vision.image_size, config.vision.image_size));
-  const double latents =
-      config.use_resampler ? static_cast<double>(config.perceiver.latents) : positions;
-  Work work;
-  for (const WeightRequest& request : table.requests()) {
-    if (request.role != WeightRole::matrix) continue;
-    const auto values = static_cast<double>(request.shape.count());
-    const std::string_view part = component_of(request.name);
-    const bool of_pictures = request.name.find(".k_proj.") != std::string::npos ||
-                             request.name.find(".v_proj.") != std::string::npos;
-    if (part == "vision tower")
-      work.picture_flops += 2 * values * positions;
-    else if (part == "perceiver resampler")
-      work.picture_flops += 2 * values * (of_pictures ? positions + latents : latents);
-    else if (part == "gated cross-attention" && of_pictures)
-      work.picture_flops += 2 * values * latents;
-    else {
-      work.step_bytes += bytes_per_value(checkpoint, request.name) * values;
-      work.prompt_flops +=
-          2 * values * (part == "output head" ? 1.0 : static_cast<double>(prompt_tokens));
-    }
-  }
-  return work;
-}
 
 /// The matrices of the decoder where they lie in the mapping, a gigabyte at a time.
 class MappedWeights {
@@ -167,10 +123,10 @@ void bench_stages(Context& c) {
   const PeakMemory peak;
   Times times;
   std::optional<Model> model;
+  const ModelOptions options{.dtype = DType::bf16, .device_map = "cpu"};
   for (int i = 0; i < 3; ++i) {
     model.reset();
-    times.load.push_back(
-        seconds([&] { model.emplace(Model::from_pretrained(c.model, {.dtype = DType::bf16})); }));
+    times.load.push_back(seconds([&] { model.emplace(Model::from_pretrained(c.model, options)); }));
   }
   const int rounds = c.quick ? 1 : 3;
   for (int round = 0; round < rounds; ++round)
@@ -181,7 +137,7 @@ void bench_stages(Context& c) {
                  static_cast<std::uint64_t>(round));
       run_prompt(*model, weights, inputs, c.quick ? 2 : 4, times);
     }
-  print_times(times, work_of(model->config(), checkpoint), peak.bytes() - before);
+  print_times(times, work_of(model->config(), checkpoint, prompt_tokens), peak.bytes() - before);
 }
 
 }  // namespace idefics::bench

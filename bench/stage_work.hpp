@@ -1,0 +1,59 @@
+// Flops and bytes of whole stages: those of the matrices.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <idefics/model.hpp>
+
+namespace idefics::bench {
+
+/// Of a matrix in memory: bf16, or the 4-bit codes and block constants of the checkpoint.
+inline double bytes_per_value(const Checkpoint& checkpoint, const std::string& name) {
+  for (const std::string& stored : {name, "model." + name})
+    if (is_bnb(checkpoint, stored)) {
+      const QuantizedTensor q = read_bnb(checkpoint, stored);
+      return static_cast<double>(q.codes.bytes() + q.absmax.bytes()) /
+             static_cast<double>(q.count());
+    }
+  return 2;
+}
+
+/// What the matrices of a model ask for: one picture, one prompt, one step.
+struct Work {
+  double picture_flops = 0, prompt_flops = 0, step_bytes = 0;
+};
+
+/// `quantized` is what a value takes that loading puts into 4 bits; 0 where it puts none.
+inline Work work_of(const Config& config, const Checkpoint& checkpoint, std::int64_t prompt_tokens,
+                    double quantized = 0) {
+  WeightTable table;
+  const Idefics listed(table, config);
+  const double positions = static_cast<double>(
+      config.vision.positions_of(config.vision.image_size, config.vision.image_size));
+  const double latents =
+      config.use_resampler ? static_cast<double>(config.perceiver.latents) : positions;
+  Work work;
+  for (const WeightRequest& request : table.requests()) {
+    if (request.role != WeightRole::matrix) continue;
+    const auto values = static_cast<double>(request.shape.count());
+    const std::string_view part = component_of(request.name);
+    const bool of_pictures = request.name.find(".k_proj.") != std::string::npos ||
+                             request.name.find(".v_proj.") != std::string::npos;
+    if (part == "vision tower")
+      work.picture_flops += 2 * values * positions;
+    else if (part == "perceiver resampler")
+      work.picture_flops += 2 * values * (of_pictures ? positions + latents : latents);
+    else if (part == "gated cross-attention" && of_pictures)
+      work.picture_flops += 2 * values * latents;
+    else {
+      const bool packed = quantized > 0 && part != "output head";
+      work.step_bytes += (packed ? quantized : bytes_per_value(checkpoint, request.name)) * values;
+      work.prompt_flops +=
+          2 * values * (part == "output head" ? 1.0 : static_cast<double>(prompt_tokens));
+    }
+  }
+  return work;
+}
+
+}  // namespace idefics::bench
