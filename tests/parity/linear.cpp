@@ -44,6 +44,39 @@ auto linear(const Case& c, const Operands& o) {
   };
 }
 
+/// Outputs of three matrices on the same x, which are then added to other sums: in one go, or as
+/// single products and sums.
+std::vector<Tensor> several(Backend& backend, const Case& c, const std::vector<Operands>& parts,
+                            bool in_one_go) {
+  const Tensor x = backend.upload(parts[0].x);
+  std::vector<Output> outs, sums;
+  std::vector<LinearWeight> weights;
+  std::vector<LinearTask> tasks;
+  weights.reserve(parts.size());
+  for (const Operands& o : parts) {
+    const std::int64_t n = o.weight.dim(0);
+    outs.emplace_back(backend, Shape{c.m, n});
+    sums.emplace_back(backend, Shape{c.m, n}, normals(c.m * n, 9));
+    weights.push_back({backend.upload(o.weight)});
+    tasks.push_back({outs.back().tensor_on_device(), &weights.back(),
+                     o.bias ? backend.upload(o.bias) : Tensor(), c.compute});
+  }
+  if (in_one_go) backend.linear_group(tasks, x);
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const auto& [out, weight, bias, compute] = tasks[i];
+    const Tensor sum = sums[i].tensor_on_device();
+    if (!in_one_go) backend.linear(out, x, *weight, bias, compute);
+    if (in_one_go)
+      backend.linear_add(sum, x, *weight, bias, compute, backend.empty(DType::f32, out.shape()));
+    else
+      backend.add(sum, sum, out);
+  }
+  std::vector<Tensor> values;
+  for (const auto* list : {&outs, &sums})
+    for (const Output& out : *list) values.push_back(out.values());
+  return values;
+}
+
 /// Every length up to three vectors, rows around the tiles, and shapes that need several blocks.
 std::vector<Case> shapes() {
   std::vector<Case> cases;
@@ -167,6 +200,26 @@ TEST_CASE("real numbers give the reference's sums within rounding") {
       return tolerance(c.k + 1, sum_of_sizes(o, i / c.n, i % c.n), c.compute);
     });
   });
+}
+
+TEST_CASE("products in a group, and those that are added to a sum, have the bits of single ones") {
+  for (const std::int64_t m : {1, 5, 9, 20})
+    for (const Compute compute : {Compute::f32, Compute::bf16})
+      for (const DType last : {DType::bf16, DType::f16}) {
+        const Case c{.m = m, .n = 35, .k = 200, .dtype = DType::bf16, .compute = compute};
+        Case wide = c, other = c;
+        wide.n = 50, wide.bias = false;
+        other.n = 7, other.dtype = last;
+        const std::vector<Operands> parts{real_operands(c), real_operands(wide, 4),
+                                          real_operands(other, 6)};
+        for (const Subject& subject : subjects()) {
+          INFO("backend " << subject.name << ", " << c << ", last " << name_of(last));
+          const auto one_by_one = several(*subject.backend, c, parts, false);
+          const auto in_one_go = several(*subject.backend, c, parts, true);
+          for (std::size_t i = 0; i < one_by_one.size(); ++i)
+            CHECK(different_bits(in_one_go[i], one_by_one[i]) == "");
+        }
+      }
 }
 
 TEST_CASE("sums are taken in the documented order, bit for bit") {

@@ -41,6 +41,14 @@ struct LinearWeight {
   explicit operator bool() const { return packed || values; }
 };
 
+/// One of several products of the same x.
+struct LinearTask {
+  Tensor out{};  // [M,N]
+  const LinearWeight* weight = nullptr;
+  Tensor bias{};  // [N] or empty
+  Compute compute = Compute::f32;
+};
+
 /// Queries that attend to the same keys. Masks do not exist here: whoever calls names the keys.
 struct AttentionSegment {
   std::int64_t query_begin = 0;  // rows of q and out
@@ -90,6 +98,31 @@ class Backend {
     check(!bias || bias.count() == n, "linear", "bias", bias, out);
     do_linear(out.reshape({rows_of(out, n), n}), x.reshape({rows_of(x, k), k}), weight, bias,
               compute);
+  }
+
+  /// The same of several matrices and one x, such as queries, keys and values: a device may work on
+  /// them at once.
+  void linear_group(std::span<const LinearTask> tasks, const Tensor& x /*[M,K]*/) {
+    for (const LinearTask& task : tasks) {
+      const auto n = task.weight->rows(), k = task.weight->cols();
+      check(rows_of(x, k) == rows_of(task.out, n), "linear_group", "rows of x and out", x,
+            task.out);
+      check(!task.bias || task.bias.count() == n, "linear_group", "bias", task.bias, task.out);
+    }
+    do_linear_group(tasks, x);
+  }
+  /// sum += x weight^T (+ bias): `linear` into `room` [M,N], then `add`. What is in `room` afterwards is
+  /// not said, since a device may do without it.
+  void linear_add(Tensor sum /*[M,N]*/, const Tensor& x /*[M,K]*/,
+                  const LinearWeight& weight /*[N,K]*/, const Tensor& bias /*[N]*/, Compute compute,
+                  Tensor room /*[M,N]*/) {
+    const auto n = weight.rows(), k = weight.cols();
+    check(rows_of(x, k) == rows_of(sum, n), "linear_add", "rows of x and sum differ", x, sum);
+    check(!bias || bias.count() == n, "linear_add", "bias", bias, sum);
+    check(room.count() == sum.count(), "linear_add", "room", room, sum);
+    const Shape shape{rows_of(sum, n), n};
+    do_linear_add(sum.reshape(shape), x.reshape({shape[0], k}), weight, bias, compute,
+                  room.reshape(shape));
   }
 
   /// softmax(q k^T * scale) v per head, each segment over its own keys. A query without keys gives
@@ -209,6 +242,14 @@ class Backend {
  protected:
   virtual void do_linear(Tensor out, const Tensor& x, const LinearWeight& w, const Tensor& bias,
                          Compute) = 0;
+  virtual void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {
+    for (const LinearTask& task : tasks) linear(task.out, x, *task.weight, task.bias, task.compute);
+  }
+  virtual void do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                             Compute compute, Tensor room) {
+    do_linear(room, x, w, bias, compute);
+    do_add(sum, sum, room);
+  }
   virtual void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                             std::span<const AttentionSegment> segments, float scale) = 0;
   virtual void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,

@@ -35,9 +35,7 @@ class DecoderLayer {
                   const Tensor& weights /*[R,H,J] or empty*/) const {
     // q, k = rope(q_proj(x)), rope(k_proj(x)); v = v_proj(x); the cache takes k and v
     input_layernorm_(backend, s.normed, s.hidden);
-    q_proj_(backend, s.q, s.normed);
-    k_proj_(backend, s.k, s.normed);
-    v_proj_(backend, s.v, s.normed);
+    linear_group(backend, s.normed, {{q_proj_, s.q}, {k_proj_, s.k}, {v_proj_, s.v}});
     backend.rope(s.q, rotary.cos, rotary.sin, tokens.positions);
     backend.rope(s.k, rotary.cos, rotary.sin, tokens.positions);
     backend.scatter_rows(cache.k, tokens.cache_rows, s.k);
@@ -48,13 +46,11 @@ class DecoderLayer {
     if (weights)
       backend.attention_weights(weights, s.q, cache.k, tokens.self_attention, tokens.watched,
                                 scale_);
-    o_proj_(backend, s.normed, s.mixed);
-    backend.add(s.hidden, s.hidden, s.normed);
+    o_proj_.add_to(backend, s.hidden, s.mixed, s.normed);
 
     // down(silu(gate(x)) * up(x))
     post_attention_layernorm_(backend, s.normed, s.hidden);
-    mlp_(backend, s.normed, s.normed, s.gated, s.raised);
-    backend.add(s.hidden, s.hidden, s.normed);
+    mlp_.add_to(backend, s.hidden, s.normed, s.gated, s.raised);
   }
 
  private:

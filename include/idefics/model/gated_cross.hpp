@@ -42,8 +42,7 @@ class GatedCrossAttentionLayer {
   /// per picture and kept. No rotary positions; the key norm is applied here.
   void project(Backend& backend, const Tensor& k /*[J,H,E]*/, const Tensor& v /*[J,H,E]*/,
                const Tensor& features /*[J,Dv]*/) const {
-    k_proj_(backend, k, features);
-    v_proj_(backend, v, features);
+    linear_group(backend, features, {{k_proj_, k}, {v_proj_, v}});
     if (query_key_norms_) k_layer_norm_(backend, k, k);
   }
 

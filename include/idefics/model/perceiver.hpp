@@ -99,16 +99,14 @@ inline Tensor PerceiverResampler::operator()(Backend& backend, const Tensor& fea
   // for each block: latents += attention(features, latents); latents += mlp(latents)
   for (const Block& block : blocks_) {
     attend(backend, state, block, features, layout);
-    backend.add(state.latents, state.latents, state.normed);
     block.mlp_norm(backend, state.normed, state.latents);
-    block.mlp(backend, state.normed, state.normed, state.inner);
-    backend.add(state.latents, state.latents, state.normed);
+    block.mlp.add_to(backend, state.latents, state.normed, state.inner);
   }
   layer_norm_(backend, state.latents, state.latents);
   return state.latents;
 }
 
-/// normed = output(softmax(q k^T / sqrt E) v): queries from the latents, keys and values from the
+/// latents += output(softmax(q k^T / sqrt E) v): queries from the latents, keys and values from the
 /// features followed by the latents; IdeficsPerceiverAttention.
 inline void PerceiverResampler::attend(Backend& backend, State& state, const Block& block,
                                        const Tensor& features, const Layout& layout) const {
@@ -117,15 +115,14 @@ inline void PerceiverResampler::attend(Backend& backend, State& state, const Blo
   backend.scatter_rows(state.joined, layout.feature_rows, state.context);
   backend.scatter_rows(state.joined, layout.latent_rows, state.normed);
   block.q_proj(backend, state.q, state.normed);
-  block.k_proj(backend, state.k, state.joined);
-  block.v_proj(backend, state.v, state.joined);
+  linear_group(backend, state.joined, {{block.k_proj, state.k}, {block.v_proj, state.v}});
   if (config_.qk_layer_norms) {
     block.q_layer_norm(backend, state.q, state.q);
     block.k_layer_norm(backend, state.k, state.k);
   }
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   backend.attention(state.mixed, state.q, state.k, state.v, layout.pictures, scale);
-  block.output_proj(backend, state.normed, state.mixed);
+  block.output_proj.add_to(backend, state.latents, state.mixed, state.normed);
 }
 
 inline PerceiverResampler::State PerceiverResampler::make_state(Backend& backend, std::int64_t n,

@@ -111,10 +111,8 @@ inline Tensor VisionTower::operator()(Backend& backend, const Tensor& pixels,
   for (const Layer& layer : layers_) {
     layer.layer_norm1(backend, state.normed, state.hidden);
     attend(backend, state, layer, pictures);
-    backend.add(state.hidden, state.hidden, state.normed);
     layer.layer_norm2(backend, state.normed, state.hidden);
-    layer.mlp(backend, state.normed, state.normed, state.inner);
-    backend.add(state.hidden, state.hidden, state.normed);
+    layer.mlp.add_to(backend, state.hidden, state.normed, state.inner);
   }
   return state.hidden;
 }
@@ -155,15 +153,14 @@ inline void VisionTower::embed(Backend& backend, State& state, const Tensor& pix
   backend.add(state.hidden, state.hidden, positions);
 }
 
-/// normed = out(softmax(q k^T / sqrt E) v); IdeficsVisionAttention.
+/// hidden += out(softmax(q k^T / sqrt E) v); IdeficsVisionAttention.
 inline void VisionTower::attend(Backend& backend, State& state, const Layer& layer,
                                 std::span<const AttentionSegment> pictures) const {
-  layer.q_proj(backend, state.q, state.normed);
-  layer.k_proj(backend, state.k, state.normed);
-  layer.v_proj(backend, state.v, state.normed);
+  linear_group(backend, state.normed,
+               {{layer.q_proj, state.q}, {layer.k_proj, state.k}, {layer.v_proj, state.v}});
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()));
   backend.attention(state.mixed, state.q, state.k, state.v, pictures, scale);
-  layer.out_proj(backend, state.normed, state.mixed);
+  layer.out_proj.add_to(backend, state.hidden, state.mixed, state.normed);
 }
 
 }  // namespace idefics::inline v0

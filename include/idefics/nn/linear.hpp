@@ -2,6 +2,8 @@
 // perhaps what an adapter adds.
 #pragma once
 
+#include <array>
+#include <initializer_list>
 #include <memory>
 
 #include <idefics/backend/backend.hpp>
@@ -46,6 +48,32 @@ struct Linear {
     backend.linear(out, x, weight, bias, compute);
     if (adapter) adapter->add(backend, out, x);
   }
+
+  /// sum += x W^T + b. `room` [M,N] is scratch.
+  void add_to(Backend& backend, const Tensor& sum /*[M,N]*/, const Tensor& x /*[M,K]*/,
+              const Tensor& room) const {
+    if (!adapter) return backend.linear_add(sum, x, weight, bias, compute, room);
+    (*this)(backend, room, x);
+    backend.add(sum, sum, room);
+  }
 };
+
+/// A layer of several that have the same input, and where its output goes.
+struct LinearOutput {
+  const Linear& layer;
+  const Tensor& out;  // [M,N]
+};
+
+/// Up to three layers on the same x.
+inline void linear_group(Backend& backend, const Tensor& x /*[M,K]*/,
+                         std::initializer_list<LinearOutput> outputs) {
+  std::array<LinearTask, 3> tasks;
+  std::size_t count = 0;
+  for (const auto& [layer, out] : outputs)
+    tasks.at(count++) = {out, &layer.weight, layer.bias, layer.compute};
+  backend.linear_group(std::span(tasks).first(count), x);
+  for (const auto& [layer, out] : outputs)
+    if (layer.adapter) layer.adapter->add(backend, out, x);
+}
 
 }  // namespace idefics::inline v0

@@ -12,12 +12,22 @@ struct GatedMlp {
   Activation act = Activation::silu;
 
   /// `gated` and `raised` [M,F] are scratch.
-  void operator()(Backend& backend, Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/,
+  void operator()(Backend& backend, const Tensor& out /*[M,D]*/, const Tensor& x /*[M,D]*/,
                   const Tensor& gated, const Tensor& raised) const {
-    gate(backend, gated, x);
-    up(backend, raised, x);
+    raise(backend, x, gated, raised);
+    down(backend, out, gated);
+  }
+  /// sum += the same; x is scratch, too.
+  void add_to(Backend& backend, const Tensor& sum /*[M,D]*/, const Tensor& x /*[M,D]*/,
+              const Tensor& gated, const Tensor& raised) const {
+    raise(backend, x, gated, raised);
+    down.add_to(backend, sum, gated, x);
+  }
+
+  /// gated = act(gate(x)) * up(x)
+  void raise(Backend& backend, const Tensor& x, const Tensor& gated, const Tensor& raised) const {
+    linear_group(backend, x, {{gate, gated}, {up, raised}});
     backend.gated_activation(gated, gated, raised, act);
-    down(backend, std::move(out), gated);
   }
 };
 
@@ -28,12 +38,12 @@ struct Mlp {
   Linear fc2;  // [D,F]
   Activation act = Activation::gelu;
 
-  /// `inner` [M,F] is scratch.
-  void operator()(Backend& backend, Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/,
-                  const Tensor& inner) const {
+  /// sum += fc2(act(fc1(x))). `inner` [M,F] and x are scratch.
+  void add_to(Backend& backend, const Tensor& sum /*[M,D]*/, const Tensor& x /*[M,D]*/,
+              const Tensor& inner) const {
     fc1(backend, inner, x);
     backend.activation(inner, inner, act);
-    fc2(backend, std::move(out), inner);
+    fc2.add_to(backend, sum, inner, x);
   }
 };
 
