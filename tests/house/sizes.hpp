@@ -9,8 +9,9 @@ inline constexpr std::size_t max_file = 400;
 inline constexpr std::size_t max_function = 80;
 inline constexpr std::size_t usual_function = 40;  // nine of ten stay below
 inline constexpr std::size_t max_model_folder = 2000;
-inline constexpr std::size_t max_model_page = 5000;  // model/idefics.hpp with all it includes
-inline constexpr std::size_t max_kernel = 1500;      // a kernel file with all it includes
+inline constexpr std::size_t max_model_page = 5000;   // model/idefics.hpp with all it includes
+inline constexpr std::size_t max_kernel = 1500;       // a kernel file with all it includes
+inline constexpr std::size_t max_cuda_kernel = 1800;  // which brings its instructions and its start
 
 inline Faults file_sizes(const Tree& tree) {
   Faults faults;
@@ -68,10 +69,10 @@ inline Faults reading_costs(const Tree& tree) {
   std::size_t model = 0;
   for (const auto& [path, text] : tree.texts()) {
     if (path.starts_with("include/idefics/model/")) model += lines_of(text).size();
-    const bool kernel =
-        path.starts_with("include/idefics/backend/cpu/") || path.starts_with("cuda/");
-    if (kernel && (path.ends_with(".inl") || path.ends_with(".cuh")))
+    if (path.starts_with("include/idefics/backend/cpu/") && path.ends_with(".inl"))
       judge(path, reading_cost(tree, path), max_kernel);
+    if (path.starts_with("cuda/") && text.find("__global__") != std::string::npos)
+      judge(path, reading_cost(tree, path), max_cuda_kernel);
   }
   judge("include/idefics/model/", model, max_model_folder);
   const std::string page = "include/idefics/model/idefics.hpp";
