@@ -1,8 +1,9 @@
 // Products with 4-bit weights in the bf16 order of the GPU, for rows that hold whole blocks.
 //
 // The order (docs/determinism.md): codes stand for values rounded to bf16. Each block of a row is a
-// chain of tensor-core products by itself, k dealt out as in linear_bf16.cuh; in every slice of K,
-// total = fma(sum of the block, absmax of the block, total), blocks in their order; slices in theirs.
+// chain of tensor-core products by itself; in every slice of K, total = fma(sum of the block, absmax of
+// the block, total), blocks in their order; slices in theirs. Of every 32 k the first multiplication takes
+// those with k mod 8 < 4, so that a thread's share of a row is 4 bytes of codes.
 //
 // A byte is a pair of codes, so a table of 256 pairs in bf16 makes an operand register of it in one
 // access. Up to 16 rows, each lane has a table of its own bank, 32 KiB in all: lanes never wait for
@@ -18,6 +19,15 @@
 #include "linear_bf16.cuh"
 
 namespace idefics::inline v0::cuda {
+
+inline constexpr int k_unit = 32;  // k of two multiplications
+
+/// d[16 n][8 m] += 16 weight rows times 8 rows of x over a unit. Thread t of a row has its k 8 t to 8 t + 7.
+__device__ inline void multiply_unit(float (&d)[4], const uint4& low, const uint4& high,
+                                     const uint4& x) {
+  multiply(d, {low.x, low.y}, {high.x, high.y}, {x.x, x.y});
+  multiply(d, {low.z, low.w}, {high.z, high.w}, {x.z, x.w});
+}
 
 /// The least multiple of which slices of K are: whole blocks, whole steps.
 __host__ __device__ inline std::int64_t four_bit_multiple(const FourBitMatrix& matrix) {

@@ -42,6 +42,25 @@ __device__ inline void store_half_row(bf16_t* tile, float* absmax, const FourBit
   absmax[unit * FourBitTile::tile_n + row] = half.absmax;
 }
 
+/// d[n fragment][m fragment] += unit 0 or 1 of a step.
+template <class T>
+__device__ inline void multiply_unit_of_step(float (&d)[T::n_fragments][T::m_fragments][4],
+                                             const bf16_t* w_tile, const bf16_t* x_tile, int lane,
+                                             int unit) {
+  const int chunk = unit * 4 + lane % 4, row = lane / 4;
+  uint4 xs[T::m_fragments];
+  UNROLL
+  for (int j = 0; j < T::m_fragments; ++j)
+    xs[j] = load_vector<uint4>(x_tile + swizzled(8 * j + row, chunk));
+  UNROLL
+  for (int i = 0; i < T::n_fragments; ++i) {
+    const uint4 low = load_vector<uint4>(w_tile + swizzled(16 * i + row, chunk));
+    const uint4 high = load_vector<uint4>(w_tile + swizzled(16 * i + 8 + row, chunk));
+    UNROLL
+    for (int j = 0; j < T::m_fragments; ++j) multiply_unit(d[i][j], low, high, xs[j]);
+  }
+}
+
 using FourBitSums = float[FourBitTile::n_fragments][FourBitTile::m_fragments][4];
 
 /// totals = fma(d, absmax of the row, totals), d = 0. `absmax` is that of the warp's first row.

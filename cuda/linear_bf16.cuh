@@ -4,13 +4,12 @@
 //
 // A sum over K (docs/determinism.md): K is cut into 8 slices of equal width, a multiple of 64. Within
 // a slice, one chain of multiplications of 16 k each; then the slices are added in their order.
-// A unit of 32 k takes two multiplications, and their k are dealt out so that a thread's share of a
-// row is 16 bytes behind each other. So fragments come from memory in single loads, whether from
-// device memory (few rows) or from shared memory (many), and are the same in both:
+// Where the 16 k of a multiplication go is free as long as both factors agree. They are dealt out so that
+// a thread's share of a row is 8 bytes: fragments come from memory in single loads, whether from device
+// memory (few rows) or from shared memory (many), and are the same in both.
 //
-//   k of a unit     0 1 2 3 4 5 6 7│8 … 15│16 … 23│24 … 31        thread t of 4 of a row
-//   thread          t = 0          │t = 1 │t = 2  │t = 3
-//   multiplication  1 1 1 1 2 2 2 2│1 1 1 1 2 2 2 2│…              k 8t..8t+3 in 1, 8t+4..8t+7 in 2
+//   k of a multiplication   0 1 2 3│4 5 6 7│8 … 11│12 … 15      thread t of 4 of a row
+//   thread                  t = 0  │t = 1  │t = 2 │t = 3
 //
 // Few rows, up to 16: a block owns 16 weight rows, each of its 8 warps a slice of K. The weights are
 // the left operand, 16 wide; the rows of x are the right one, 8 wide, so up to 8 cost what one does.
@@ -29,8 +28,7 @@
 namespace idefics::inline v0::cuda {
 
 inline constexpr int k_slices = 8;
-inline constexpr int k_unit = 32;  // k of two multiplications
-inline constexpr int k_step = 64;  // k of a tile, two units
+inline constexpr int k_step = 64;  // k of a tile, four multiplications
 
 /// The width of a slice of K; `multiple` is 64 or a larger power of two.
 constexpr __host__ __device__ int slice_width(std::int64_t k, std::int64_t multiple = k_step) {
@@ -42,36 +40,26 @@ constexpr __host__ __device__ std::int64_t rounded_width(std::int64_t k) {
   return ceil_div(k, k_step) * k_step;
 }
 
-/// p[0..7] in bf16, with zeros from p[left] on. `whole`: p is aligned to eight values, and left is a
-/// multiple of 8.
+/// p[0..3] in bf16, with zeros from p[left] on. `whole`: p is aligned to four values, and left is a
+/// multiple of 4.
+template <class W>
+__device__ inline uint2 load_bf16x4(const W* p, std::int64_t left, bool whole) {
+  if constexpr (std::is_same_v<W, bf16_t>) {
+    if (whole) return left > 0 ? load_vector<uint2>(p) : make_uint2(0, 0);
+  }
+  float v[4];
+  load_quad(v, p, left, whole);
+  return make_uint2(pack_pair<bf16_t>(v[0], v[1]), pack_pair<bf16_t>(v[2], v[3]));
+}
+
+/// p[0..7] in the same way.
 template <class W>
 __device__ inline uint4 load_bf16x8(const W* p, std::int64_t left, bool whole) {
-  if (left <= 0) return make_uint4(0, 0, 0, 0);
-  if constexpr (sizeof(W) == 2) {
-    if (whole) {
-      uint4 eight = load_vector<uint4>(p);
-      if constexpr (!std::is_same_v<W, bf16_t>) {
-        for (std::uint32_t* pair : {&eight.x, &eight.y, &eight.z, &eight.w}) {
-          const float2 wide = unpack_pair<W>(*pair);
-          *pair = pack_pair<bf16_t>(wide.x, wide.y);
-        }
-      }
-      return eight;
-    }
+  if constexpr (std::is_same_v<W, bf16_t>) {
+    if (whole) return left > 0 ? load_vector<uint4>(p) : make_uint4(0, 0, 0, 0);
   }
-  float v[8];
-  if (whole) {
-    float four[4];
-    for (int half = 0; half < 2; ++half) {
-      load_quad(four, p + 4 * half, left, true);
-      for (int i = 0; i < 4; ++i) v[4 * half + i] = four[i];
-    }
-  } else {
-    for (int i = 0; i < 8; ++i) v[i] = i < left ? to_float(p[i]) : 0.0f;
-  }
-  std::uint32_t pairs[4];
-  for (int i = 0; i < 4; ++i) pairs[i] = pack_pair<bf16_t>(v[2 * i], v[2 * i + 1]);
-  return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+  const uint2 first = load_bf16x4(p, left, whole), second = load_bf16x4(p + 4, left - 4, whole);
+  return make_uint4(first.x, first.y, second.x, second.y);
 }
 
 /// Whether rows of this width that begin at `base` can be read eight values at a time.
@@ -80,12 +68,10 @@ bool in_octets(const W* base, std::int64_t width) {
   return width % 8 == 0 && reinterpret_cast<std::uintptr_t>(base) % 16 == 0;
 }
 
-/// d[16 n][8 m] += 16 weight rows times 8 rows of x over a unit of 32 k. `low` and `high` are the
-/// thread's shares of weight rows g and g + 8, `x` its share of row g of x, g = lane / 4.
-__device__ inline void multiply_unit(float (&d)[4], const uint4& low, const uint4& high,
-                                     const uint4& x) {
+/// d[16 n][8 m] += 16 weight rows times 8 rows of x over 16 k. `low` and `high` are the thread's shares of
+/// weight rows g and g + 8, `x` its share of row g of x, g = lane / 4.
+__device__ inline void multiply(float (&d)[4], uint2 low, uint2 high, uint2 x) {
   mma_m16n8k16(d, {low.x, high.x, low.y, high.y}, {x.x, x.y}, bf16_t{});
-  mma_m16n8k16(d, {low.z, high.z, low.w, high.w}, {x.z, x.w}, bf16_t{});
 }
 
 /// rounded [M, rounded_width(K)] = x [M,K] in bf16.
@@ -138,7 +124,7 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
     gemv_bf16_kernel(float* out, const bf16_t* x, const W* weights, LinearEnd end,
                      std::int64_t m_rows, std::int64_t n_rows, std::int64_t k_width, bool whole) {
   SHARED_ARRAY(float, partial, k_slices* tiles * 128);
-  constexpr int ahead = tiles == 1 ? 4 : 2;  // units that are read before they are used
+  constexpr int ahead = tiles == 1 ? 8 : 4;  // multiplications whose factors are read before
   const int lane = static_cast<int>(threadIdx.x % 32), slice = static_cast<int>(threadIdx.x / 32);
   const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x) * 16,
                      padded = rounded_width(k_width);
@@ -148,26 +134,25 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
   const std::int64_t width = slice_width(k_width), begin = slice * width;
   const std::int64_t end_of_slice = begin + width < padded ? begin + width : padded;
   float d[tiles][4] = {};
-  for (std::int64_t k0 = begin; k0 < end_of_slice; k0 += k_unit * ahead) {
-    uint4 low[ahead], high[ahead], xs[ahead][tiles];
+  for (std::int64_t k0 = begin; k0 < end_of_slice; k0 += 16 * ahead) {
+    uint2 low[ahead], high[ahead], xs[ahead][tiles];
     UNROLL
-    for (int unit = 0; unit < ahead; ++unit) {
-      const std::int64_t k = k0 + k_unit * unit + lane % 4 * 8;
+    for (int i = 0; i < ahead; ++i) {
+      const std::int64_t k = k0 + 16 * i + lane % 4 * 4;
       if (k >= end_of_slice) continue;
-      low[unit] = load_bf16x8(low_row + k, k_width - k, whole);
-      high[unit] = load_bf16x8(high_row + k, k_width - k, whole);
+      low[i] = load_bf16x4(low_row + k, k_width - k, whole);
+      high[i] = load_bf16x4(high_row + k, k_width - k, whole);
       UNROLL
       for (int tile = 0; tile < tiles; ++tile) {
         const std::int64_t m = 8 * tile + lane / 4;
-        xs[unit][tile] = load_bf16x8(x + m * padded + k, m < m_rows ? 8 : 0, true);
+        xs[i][tile] = load_bf16x4(x + m * padded + k, m < m_rows ? 4 : 0, true);
       }
     }
     UNROLL
-    for (int unit = 0; unit < ahead; ++unit) {
-      if (k0 + k_unit * unit >= end_of_slice) break;
+    for (int i = 0; i < ahead; ++i) {
+      if (k0 + 16 * i >= end_of_slice) break;
       UNROLL
-      for (int tile = 0; tile < tiles; ++tile)
-        multiply_unit(d[tile], low[unit], high[unit], xs[unit][tile]);
+      for (int tile = 0; tile < tiles; ++tile) multiply(d[tile], low[i], high[i], xs[i][tile]);
     }
   }
   keep_slice<tiles>(partial, d, slice, lane);

@@ -8,8 +8,8 @@
 //  tile_n │ w step │        tile_m │ x step │                 of w used for all m, of x for all n
 //         └────────┘ x 3 stages    └────────┘ x 3 stages
 //
-// A row of a step is 128 bytes, all 32 banks. Eight threads that read 16 bytes each of two rows would
-// meet in the same banks, so odd rows hold their two halves swapped (`swizzled`).
+// A row of a step is 128 bytes, all 32 banks. Sixteen threads that read 8 bytes each of four rows would
+// meet in the same banks, so rows hold their quarters exchanged, each of four in another way (`swizzled`).
 // At the end of each of the 8 slices of K, the sums of the slice are added to the totals: the order of
 // linear_bf16.cuh, whatever the tile. So a tile may be chosen for speed alone.
 //
@@ -20,9 +20,10 @@
 
 namespace idefics::inline v0::cuda {
 
-/// Where chunk c (of 8 values, 8 per row) of a row begins in a tile, in values.
+/// Where chunk c (of 8 values, 8 per row) of a row begins in a tile, in values. Neighbouring rows exchange
+/// halves as well, which suits threads that read 16 bytes (linear_4bit_gemm.cuh).
 __device__ inline int swizzled(int row, int chunk) {
-  return row * k_step + (chunk ^ (row % 2 * 4)) * 8;
+  return row * k_step + (chunk ^ (row % 2 * 4 + row / 2 % 2 * 2)) * 8;
 }
 
 template <int tile_n_, int tile_m_, int warp_n_, int warp_m_>
@@ -57,22 +58,21 @@ __device__ inline void bring_tile(bf16_t* tile, const W* matrix, std::int64_t fi
   }
 }
 
-/// d[n fragment][m fragment] += unit 0 or 1 of a step.
+/// d[n fragment][m fragment] += the k from 16 i to 16 i + 15 of a step.
 template <class T>
-__device__ inline void multiply_unit_of_step(float (&d)[T::n_fragments][T::m_fragments][4],
-                                             const bf16_t* w_tile, const bf16_t* x_tile, int lane,
-                                             int unit) {
-  const int chunk = unit * 4 + lane % 4, row = lane / 4;
-  uint4 xs[T::m_fragments];
+__device__ inline void multiply_tiles(float (&d)[T::n_fragments][T::m_fragments][4],
+                                      const bf16_t* w_tile, const bf16_t* x_tile, int lane, int i) {
+  const int row = lane / 4, chunk = 2 * i + lane % 4 / 2, part = lane % 2 * 4;
+  uint2 xs[T::m_fragments];
   UNROLL
-  for (int j = 0; j < T::m_fragments; ++j)
-    xs[j] = load_vector<uint4>(x_tile + swizzled(8 * j + row, chunk));
+  for (int m = 0; m < T::m_fragments; ++m)
+    xs[m] = load_vector<uint2>(x_tile + swizzled(8 * m + row, chunk) + part);
   UNROLL
-  for (int i = 0; i < T::n_fragments; ++i) {
-    const uint4 low = load_vector<uint4>(w_tile + swizzled(16 * i + row, chunk));
-    const uint4 high = load_vector<uint4>(w_tile + swizzled(16 * i + 8 + row, chunk));
+  for (int n = 0; n < T::n_fragments; ++n) {
+    const uint2 low = load_vector<uint2>(w_tile + swizzled(16 * n + row, chunk) + part);
+    const uint2 high = load_vector<uint2>(w_tile + swizzled(16 * n + 8 + row, chunk) + part);
     UNROLL
-    for (int j = 0; j < T::m_fragments; ++j) multiply_unit(d[i][j], low, high, xs[j]);
+    for (int m = 0; m < T::m_fragments; ++m) multiply(d[n][m], low, high, xs[m]);
   }
 }
 
@@ -133,9 +133,8 @@ __global__ void __launch_bounds__(T::threads)
     bring(step + T::stages - 1);
     const bf16_t* const stage = stages + step % T::stages * T::stage_values;
     UNROLL
-    for (int unit = 0; unit < k_step / k_unit; ++unit)
-      multiply_unit_of_step<T>(d, stage + warp_n * k_step, stage + (T::tile_n + warp_m) * k_step,
-                               lane, unit);
+    for (int i = 0; i < k_step / 16; ++i)
+      multiply_tiles<T>(d, stage + warp_n * k_step, stage + (T::tile_n + warp_m) * k_step, lane, i);
     if ((step + 1) % steps_of_slice == 0 || step + 1 == steps) {
       add_slice(total, d);
     }
