@@ -3,6 +3,7 @@
 // kernel are thrown by whoever waits next.
 #pragma once
 
+#include <array>
 #include <bit>
 
 #include <idefics/backend/backend.hpp>
@@ -64,6 +65,9 @@ class CudaBackend final : public Backend {
  protected:
   void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
                  Compute compute) override;
+  void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) override;
+  void do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
+                     Compute compute, Tensor room) override;
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                     std::span<const AttentionSegment> segments, float scale) override;
   void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
@@ -148,6 +152,10 @@ class CudaBackend final : public Backend {
     return reinterpret_cast<T*>(scratch_.get());
   }
 
+  bf16_t* round(const Tensor& x, std::int64_t k);
+  void multiply(float* out, const float* x, bf16_t* rounded, const LinearWeight& weight,
+                LinearEnd end, Compute compute, std::int64_t m);
+  void multiply_together(std::span<const LinearTask> tasks, const bf16_t* rounded, std::int64_t m);
   FourBitMatrix four_bits(const QuantizedTensor& q);
   struct Tiles;
   Tiles stage(const std::vector<AttentionTile>& tiles, AttentionOperands operands,
@@ -165,24 +173,99 @@ class CudaBackend final : public Backend {
   std::vector<std::int32_t> key_rows_;
 };
 
-inline void CudaBackend::do_linear(Tensor out, const Tensor& x, const LinearWeight& weight,
-                                   const Tensor& bias, Compute compute) {
-  const std::int64_t m = x.dim(0), n = weight.rows(), k = weight.cols();
-  const LinearEnd end{floats(bias), nullptr};
+/// Whether a product takes x in bf16.
+inline bool takes_rounded(const LinearWeight& weight, Compute compute) {
+  return compute == Compute::bf16 &&
+         (!weight.packed || weight.cols() % weight.packed.blocksize == 0);
+}
+
+/// x in bf16, in scratch.
+inline bf16_t* CudaBackend::round(const Tensor& x, std::int64_t k) {
+  const std::int64_t m = x.count() / k;
+  bf16_t* const rounded = scratch<bf16_t>(m * rounded_width(k));
+  if (m > 0) round_rows(stream_, rounded, from(x), m, k);
+  return rounded;
+}
+
+/// One product, of x [M,K] in f32 and, where it takes that, in bf16.
+inline void CudaBackend::multiply(float* out, const float* x, bf16_t* rounded,
+                                  const LinearWeight& weight, LinearEnd end, Compute compute,
+                                  std::int64_t m) {
+  const std::int64_t n = weight.rows(), k = weight.cols();
   const bool bf16 = compute == Compute::bf16;
-  const bool whole_blocks = !weight.packed || k % weight.packed.blocksize == 0;
-  bf16_t* const rounded = bf16 && whole_blocks ? scratch<bf16_t>(m * rounded_width(k)) : nullptr;
   if (weight.packed) {
     const FourBitMatrix matrix = four_bits(weight.packed);
-    if (rounded)
-      cuda::linear_4bit_bf16(stream_, to(out), from(x), rounded, matrix, end, m, n);
+    if (takes_rounded(weight, compute))
+      cuda::linear_4bit_bf16(stream_, out, nullptr, rounded, matrix, end, m, n);
     else
-      cuda::linear_4bit_f32(stream_, to(out), from(x), matrix, bf16, end, m, n);
+      cuda::linear_4bit_f32(stream_, out, x, matrix, bf16, end, m, n);
   } else if (bf16) {
-    cuda::linear_bf16(stream_, to(out), from(x), rounded, floats(weight.values), end, m, n, k);
+    cuda::linear_bf16(stream_, out, nullptr, rounded, floats(weight.values), end, m, n, k);
   } else {
-    cuda::linear_f32(stream_, to(out), from(x), floats(weight.values), end, m, n, k);
+    cuda::linear_f32(stream_, out, x, floats(weight.values), end, m, n, k);
   }
+}
+
+inline void CudaBackend::do_linear(Tensor out, const Tensor& x, const LinearWeight& weight,
+                                   const Tensor& bias, Compute compute) {
+  bf16_t* const rounded = takes_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
+  multiply(to(out), from(x), rounded, weight, {floats(bias), nullptr}, compute, x.dim(0));
+}
+
+inline void CudaBackend::do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& weight,
+                                       const Tensor& bias, Compute compute, Tensor /*room*/) {
+  bf16_t* const rounded = takes_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
+  multiply(to(sum), from(x), rounded, weight, {floats(bias), from(sum)}, compute, x.dim(0));
+}
+
+/// Whether gemv_bf16 or gemv_4bit can have the weights of all tasks in one launch.
+inline bool are_alike(std::span<const LinearTask> tasks) {
+  const LinearWeight& first = *tasks[0].weight;
+  return std::ranges::all_of(tasks, [&](const LinearTask& task) {
+    const LinearWeight& w = *task.weight;
+    if (w.packed) return first.packed && w.packed.type == first.packed.type;
+    return !first.packed && w.values.dtype() == first.values.dtype();
+  });
+}
+
+/// x is rounded once for all; up to 16 rows and three matrices of a kind are one launch.
+inline void CudaBackend::do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {
+  const bool rounds = std::ranges::all_of(
+      tasks, [](const LinearTask& task) { return takes_rounded(*task.weight, task.compute); });
+  if (tasks.empty() || !rounds) return Backend::do_linear_group(tasks, x);
+  const std::int64_t k = tasks[0].weight->cols(), m = x.count() / k;
+  bf16_t* const rounded = round(x, k);
+  if (m > 0 && m <= 16 && tasks.size() <= 3 && are_alike(tasks))
+    return multiply_together(tasks, rounded, m);
+  for (const LinearTask& task : tasks) {
+    Tensor out = task.out;
+    multiply(to(out), nullptr, rounded, *task.weight, {floats(task.bias), nullptr}, task.compute,
+             m);
+  }
+}
+
+inline void CudaBackend::multiply_together(std::span<const LinearTask> tasks, const bf16_t* rounded,
+                                           std::int64_t m) {
+  const std::int64_t k = tasks[0].weight->cols();
+  const auto part_of = [](const LinearTask& task, auto weights) {
+    Tensor out = task.out;
+    return GemvPart<decltype(weights)>{
+        to(out), weights, {floats(task.bias), nullptr}, task.weight->rows()};
+  };
+  if (tasks[0].weight->packed) {
+    std::array<GemvPart<FourBitMatrix>, 3> parts;
+    for (std::size_t i = 0; i < tasks.size(); ++i)
+      parts[i] = part_of(tasks[i], four_bits(tasks[i].weight->packed));
+    // Staged spans are valid until the next ones: the last table, which is everybody's.
+    for (auto& part : parts) part.weights.table = parts[tasks.size() - 1].weights.table;
+    return gemv_4bit(stream_, std::span(parts).first(tasks.size()), rounded, m);
+  }
+  with_float_type(floats(tasks[0].weight->values), [&]<class W>(const W*) {
+    std::array<GemvPart<const W*>, 3> parts;
+    for (std::size_t i = 0; i < tasks.size(); ++i)
+      parts[i] = part_of(tasks[i], tasks[i].weight->values.template as<W>().data());
+    gemv_bf16<W>(stream_, std::span(parts).first(tasks.size()), rounded, m, k);
+  });
 }
 
 inline FourBitMatrix CudaBackend::four_bits(const QuantizedTensor& q) {

@@ -46,9 +46,8 @@ inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* roun
       return detail::launch_gemm_bf16<GemmTile<128, 128, 64, 32>>(stream, out, xs, w, end, m, n, k);
     if (m > 16)
       return detail::launch_gemm_bf16<GemmTile<64, 64, 32, 32>>(stream, out, xs, w, end, m, n, k);
-    launch(stream, dim3(static_cast<unsigned>(ceil_div(n, 16))), dim3(gemv_bf16_threads), 0,
-           m <= 8 ? gemv_bf16_kernel<1, W> : gemv_bf16_kernel<2, W>, out, xs, w, end, m, n, k,
-           in_octets(w, k));
+    const GemvPart<const W*> alone{out, w, end, n};
+    gemv_bf16<W>(stream, {&alone, 1}, xs, m, k);
   });
 }
 

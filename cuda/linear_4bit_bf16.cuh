@@ -59,18 +59,20 @@ struct FourBitUnit {
 
 template <int tiles, class Matrix>
 __global__ void __launch_bounds__(gemv_bf16_threads)
-    gemv_4bit_kernel(float* out, const bf16_t* x, Matrix matrix, LinearEnd end, std::int64_t m_rows,
-                     std::int64_t n_rows) {
+    gemv_4bit_kernel(GemvGroup<Matrix> group, const bf16_t* x, std::int64_t m_rows) {
   SHARED_ARRAY(std::uint32_t, pairs, 256 * 32);
   SHARED_ARRAY(float, partial, k_slices* tiles * 128);
   constexpr int ahead = tiles == 1 ? 4 : 2;
+  const GemvPart<Matrix> part = group.part_of(blockIdx.x);
+  const Matrix& matrix = part.weights;
   fill_pairs<32>(pairs, matrix.table);
   __syncthreads();
   const int lane = static_cast<int>(threadIdx.x % 32), slice = static_cast<int>(threadIdx.x / 32);
   const std::int64_t k_width = matrix.width, padded = rounded_width(k_width);
-  const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x) * 16, n = n0 + lane / 4;
-  const std::int64_t low = (n < n_rows ? n : n_rows - 1) * k_width;
-  const std::int64_t high = (n + 8 < n_rows ? n + 8 : n_rows - 1) * k_width;
+  const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x - part.first_block) * 16;
+  const std::int64_t n = n0 + lane / 4, last = part.n_rows - 1;
+  const std::int64_t low = (n < last ? n : last) * k_width;
+  const std::int64_t high = (n + 8 < last ? n + 8 : last) * k_width;
   const std::int64_t width = slice_width(k_width, four_bit_multiple(matrix)), begin = slice * width;
   const std::int64_t stop = begin + width < k_width ? begin + width : k_width;
   const std::int64_t last_of_block = matrix.blocksize() - k_unit;
@@ -112,8 +114,17 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
   }
   keep_slice<tiles>(partial, totals, slice, lane);
   __syncthreads();
-  add_slices<tiles>(out, partial, end, n0, m_rows, n_rows,
+  add_slices<tiles>(part.out, partial, part.end, n0, m_rows, part.n_rows,
                     static_cast<int>(ceil_div(k_width, width)));
+}
+
+/// Up to three products with up to 16 rows of x in bf16, [M, rounded_width(K)].
+inline void gemv_4bit(Stream& stream, std::span<const GemvPart<FourBitMatrix>> parts,
+                      const bf16_t* x, std::int64_t m) {
+  const GemvGroup<FourBitMatrix> group = gemv_group(parts);
+  launch(stream, dim3(group.blocks), gemv_bf16_threads, 0,
+         m <= 8 ? gemv_4bit_kernel<1, FourBitMatrix> : gemv_4bit_kernel<2, FourBitMatrix>, group, x,
+         m);
 }
 
 }  // namespace idefics::inline v0::cuda

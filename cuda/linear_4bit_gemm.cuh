@@ -146,9 +146,8 @@ inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t*
            gemm_4bit_kernel<FourBitMatrix>, out, xs, matrix, end, m, n);
     return;
   }
-  launch(stream, blocks_for(n, 16), gemv_bf16_threads, 0,
-         m <= 8 ? gemv_4bit_kernel<1, FourBitMatrix> : gemv_4bit_kernel<2, FourBitMatrix>, out, xs,
-         matrix, end, m, n);
+  const GemvPart<FourBitMatrix> alone{out, matrix, end, n};
+  gemv_4bit(stream, {&alone, 1}, xs, m);
 }
 
 }  // namespace idefics::inline v0::cuda

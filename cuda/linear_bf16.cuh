@@ -22,8 +22,8 @@
 // Bound: the bytes of w.
 #pragma once
 
+#include "gemv_group.cuh"
 #include "instructions.cuh"
-#include "linear_end.cuh"
 
 namespace idefics::inline v0::cuda {
 
@@ -121,16 +121,16 @@ inline constexpr int gemv_bf16_threads = 32 * k_slices;
 
 template <int tiles, class W>
 __global__ void __launch_bounds__(gemv_bf16_threads)
-    gemv_bf16_kernel(float* out, const bf16_t* x, const W* weights, LinearEnd end,
-                     std::int64_t m_rows, std::int64_t n_rows, std::int64_t k_width, bool whole) {
+    gemv_bf16_kernel(GemvGroup<const W*> group, const bf16_t* x, std::int64_t m_rows,
+                     std::int64_t k_width, bool whole) {
   SHARED_ARRAY(float, partial, k_slices* tiles * 128);
   constexpr int ahead = tiles == 1 ? 8 : 4;  // multiplications whose factors are read before
   const int lane = static_cast<int>(threadIdx.x % 32), slice = static_cast<int>(threadIdx.x / 32);
-  const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x) * 16,
-                     padded = rounded_width(k_width);
-  const std::int64_t n = n0 + lane / 4;
-  const W* low_row = weights + (n < n_rows ? n : n_rows - 1) * k_width;
-  const W* high_row = weights + (n + 8 < n_rows ? n + 8 : n_rows - 1) * k_width;
+  const GemvPart<const W*> part = group.part_of(blockIdx.x);
+  const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x - part.first_block) * 16,
+                     padded = rounded_width(k_width), n = n0 + lane / 4, last = part.n_rows - 1;
+  const W* low_row = part.weights + (n < last ? n : last) * k_width;
+  const W* high_row = part.weights + (n + 8 < last ? n + 8 : last) * k_width;
   const std::int64_t width = slice_width(k_width), begin = slice * width;
   const std::int64_t end_of_slice = begin + width < padded ? begin + width : padded;
   float d[tiles][4] = {};
@@ -157,8 +157,19 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
   }
   keep_slice<tiles>(partial, d, slice, lane);
   __syncthreads();
-  add_slices<tiles>(out, partial, end, n0, m_rows, n_rows,
+  add_slices<tiles>(part.out, partial, part.end, n0, m_rows, part.n_rows,
                     static_cast<int>(ceil_div(padded, width)));
+}
+
+/// Up to three products with up to 16 rows of x in bf16, [M, rounded_width(K)].
+template <class W>
+void gemv_bf16(Stream& stream, std::span<const GemvPart<const W*>> parts, const bf16_t* x,
+               std::int64_t m, std::int64_t k) {
+  const GemvGroup<const W*> group = gemv_group(parts);
+  const bool whole = std::ranges::all_of(
+      parts, [k](const GemvPart<const W*>& part) { return in_octets(part.weights, k); });
+  launch(stream, dim3(group.blocks), dim3(gemv_bf16_threads), 0,
+         m <= 8 ? gemv_bf16_kernel<1, W> : gemv_bf16_kernel<2, W>, group, x, m, k, whole);
 }
 
 }  // namespace idefics::inline v0::cuda

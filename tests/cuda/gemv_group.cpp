@@ -1,0 +1,85 @@
+// Matrices that multiply the same x in one launch: the bits of single products.
+#include "cuda/linear.cuh"
+#include "cuda/linear_4bit_gemm.cuh"
+
+#include <bit>
+
+#include <idefics/backend/cpu/quantize.hpp>
+
+#include "support/cuda_kernels.hpp"
+
+using namespace idefics;
+using namespace testing;
+
+namespace {
+
+constexpr std::int64_t k = 192, heights[] = {35, 16, 5};  // of the matrices: N
+
+/// x [M,K] in bf16.
+Tensor rounded_x(std::int64_t m) {
+  const Tensor x = tensor({m, k}, normals(m * k, 1));
+  Tensor rounded = Tensor::empty(DType::bf16, {m, cuda::rounded_width(k)});
+  cuda::round_rows(at_once(), rounded.as_mutable<bf16_t>().data(), data(x), m, k);
+  return rounded;
+}
+
+/// What three matrices give alone, one behind the other, and what they give together.
+template <class Matrix, class Run>
+void check_group(std::int64_t m, const std::array<Matrix, 3>& weights, const Run& run) {
+  const std::int64_t rows = heights[0] + heights[1] + heights[2];
+  const Tensor x = rounded_x(m), residual = tensor({m, rows}, normals(m * rows, 5));
+  const auto parts = [&](float* out) {
+    std::array<cuda::GemvPart<Matrix>, 3> all;
+    std::int64_t begin = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const float* const added = i == 1 ? data(residual) + m * begin : nullptr;
+      all[i] = {out + m * begin, weights[i], {{}, added}, heights[i]};
+      begin += heights[i];
+    }
+    return all;
+  };
+  const bf16_t* const xs = x.as<bf16_t>().data();
+  const Tensor alone = cuda_result({m * rows}, [&](float* out) {
+    const auto all = parts(out);
+    for (const auto& part : all) run(std::span(&part, 1), xs);
+  });
+  const Tensor together = cuda_result({m * rows}, [&](float* out) {
+    const auto all = parts(out);
+    run(std::span(all), xs);
+  });
+  CHECK(different_bits(together, alone) == "");
+}
+
+}  // namespace
+
+TEST_CASE("plain matrices in one launch have the bits that they have alone") {
+  std::array<Tensor, 3> tensors;
+  std::array<const bf16_t*, 3> weights;
+  for (std::size_t i = 0; i < 3; ++i) {
+    tensors[i] =
+        stored(DType::bf16, {heights[i], k}, normals(heights[i] * k, static_cast<unsigned>(i) + 2));
+    weights[i] = tensors[i].as<bf16_t>().data();
+  }
+  for (const std::int64_t m : {1, 8, 13})
+    check_group<const bf16_t*>(m, weights, [m](auto parts, const bf16_t* x) {
+      cuda::gemv_bf16<bf16_t>(at_once(), parts, x, m, k);
+    });
+}
+
+TEST_CASE("4-bit matrices in one launch have the bits that they have alone") {
+  std::array<QuantizedTensor, 3> quantized;
+  std::array<cuda::FourBitMatrix, 3> weights;
+  const Codebook table = codebook(QuantType::nf4);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::int64_t n = heights[i];
+    quantized[i] = quantize_4bit(tensor({n, k}, normals(n * k, static_cast<unsigned>(i) + 2)), {});
+    weights[i].codes = reinterpret_cast<const std::uint8_t*>(quantized[i].codes.raw());
+    weights[i].absmax = quantized[i].absmax.raw();
+    weights[i].block_shift = std::countr_zero(static_cast<std::uint64_t>(quantized[i].blocksize));
+    weights[i].width = k;
+    weights[i].table = table.data();
+  }
+  for (const std::int64_t m : {1, 8, 13})
+    check_group<cuda::FourBitMatrix>(
+        m, weights, [m](auto parts, const bf16_t* x) { cuda::gemv_4bit(at_once(), parts, x, m); });
+}
