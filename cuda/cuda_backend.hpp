@@ -12,6 +12,7 @@
 #include "attention.cuh"
 #include "elementwise.cuh"
 #include "embedding.cuh"
+#include "find_hopper.hpp"
 #include "linear.cuh"
 #include "linear_4bit.cuh"
 #include "linear_4bit_gemm.cuh"
@@ -29,6 +30,7 @@ class CudaBackend final : public Backend {
  public:
   CudaBackend() {
     require_device(activations::activate_all<Activation::silu>);
+    hopper_ = find_hopper();
     device_->before_freeing([this] { stream_.wait(); });
   }
   ~CudaBackend() override { device_->before_freeing({}); }
@@ -171,6 +173,7 @@ class CudaBackend final : public Backend {
   Staging staging_{stream_, pinned_, device_};
   Uploader upload_{stream_, pinned_};
   std::vector<std::int32_t> key_rows_;
+  Hopper hopper_;
 };
 
 /// Whether a product takes x in bf16.
@@ -200,7 +203,7 @@ inline void CudaBackend::multiply(float* out, const float* x, bf16_t* rounded,
     else
       cuda::linear_4bit_f32(stream_, out, x, matrix, bf16, end, m, n);
   } else if (bf16) {
-    cuda::linear_bf16(stream_, out, nullptr, rounded, floats(weight.values), end, m, n, k);
+    cuda::linear_bf16(stream_, out, nullptr, rounded, floats(weight.values), end, m, n, k, hopper_);
   } else {
     cuda::linear_f32(stream_, out, x, floats(weight.values), end, m, n, k);
   }

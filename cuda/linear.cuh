@@ -3,11 +3,12 @@
 //   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n] + residual[m,n]
 //
 // Bound: up to a few rows the bytes of weight, then the peak of the products. Compute::f32 goes to
-// linear_f32.cuh, Compute::bf16 to linear_bf16.cuh (up to 16 rows) and linear_bf16_gemm.cuh (more).
-// Which of them runs changes no bit of an output.
+// linear_f32.cuh, Compute::bf16 to linear_bf16.cuh (up to 16 rows) and linear_bf16_gemm.cuh (more), on
+// Hopper to linear_bf16_wgmma.cuh. Which of them runs changes no bit of an output.
 #pragma once
 
 #include "linear_bf16_gemm.cuh"
+#include "linear_bf16_wgmma.cuh"
 #include "linear_f32.cuh"
 
 namespace idefics::inline v0::cuda {
@@ -34,14 +35,17 @@ void launch_gemm_bf16(Stream& stream, float* out, const bf16_t* x, const W* w, L
 }  // namespace detail
 
 /// The same in the bf16 order. `rounded` is scratch, [M, rounded_width(K)], or x in bf16 already where
-/// x is null: products of the same x share it.
+/// x is null: products of the same x share it. `hopper` says whether wgmma may be used.
 inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* rounded,
                         DeviceFloats weight, LinearEnd end, std::int64_t m, std::int64_t n,
-                        std::int64_t k) {
+                        std::int64_t k, Hopper hopper = {}) {
   if (m == 0 || n == 0) return;
   if (x) round_rows(stream, rounded, x, m, k);
   with_float_type(weight, [&]<class W>(const W* w) {
     const bf16_t* const xs = rounded;
+    if constexpr (std::is_same_v<W, bf16_t>)
+      if (m > 16 && hopper.takes(w, k))
+        return gemm_wgmma(stream, out, xs, w, end, m, n, k, hopper.processors);
     if (m > 16 && ceil_div(n, 128) * ceil_div(m, 128) >= 96)
       return detail::launch_gemm_bf16<GemmTile<128, 128, 64, 32>>(stream, out, xs, w, end, m, n, k);
     if (m > 16)

@@ -24,21 +24,27 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
 
 }  // namespace detail
 
+/// CUDA's tensor map, as an argument of a kernel that can be compared.
+struct TensorMap {
+  CUtensorMap map{};
+  bool operator==(const TensorMap& o) const { return std::memcmp(&map, &o.map, sizeof map) == 0; }
+};
+
 /// Boxes of `box_rows` × 64 elements of a matrix [rows, width] in device memory, swizzled by 128 bytes; what
 /// is outside the matrix is zero. The matrix and its rows are aligned to 16 bytes; up to 256 box rows.
-inline CUtensorMap tensor_map(const bf16_t* matrix, std::int64_t rows, std::int64_t width,
-                              unsigned box_rows) {
+inline TensorMap tensor_map(const bf16_t* matrix, std::int64_t rows, std::int64_t width,
+                            unsigned box_rows) {
   static const auto encode = detail::tensor_map_encoder();
-  CUtensorMap map;
+  TensorMap made;
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(width) * sizeof(bf16_t)};
   const cuuint32_t box[] = {64, box_rows}, steps[] = {1, 1};
   const CUresult result =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<bf16_t*>(matrix), sizes, strides,
-             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      encode(&made.map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<bf16_t*>(matrix), sizes,
+             strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) check(cudaErrorInvalidValue, "describing a matrix to TMA");
-  return map;
+  return made;
 }
 
 }  // namespace idefics::inline v0::cuda

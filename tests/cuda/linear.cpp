@@ -1,5 +1,5 @@
 // The CUDA kernels of linear layers, run on the CPU by tests/support/cuda_on_cpu/.
-#include "cuda/linear.cuh"
+#include "cuda/find_hopper.hpp"
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/backend/reference/linear.hpp>
@@ -64,6 +64,28 @@ Tensor bf16_tiles(const Product& p) {
       cuda::detail::launch_gemm_bf16<Tile>(at_once(), out, x, w, p.end(), p.m(), p.n(), p.k());
     });
   });
+}
+
+/// wgmma with its best tile on a GPU of so many multiprocessors; x and the weights must suit it.
+Tensor bf16_wgmma(const Product& p, int processors) {
+  REQUIRE(cuda::Hopper{true, processors}.takes(p.weight.as<bf16_t>().data(), p.k()));
+  return cuda_result({p.m(), p.n()}, [&](float* out) {
+    Tensor rounded = rounded_rows(p);
+    cuda::linear_bf16(at_once(), out, data(p.x), rounded.as_mutable<bf16_t>().data(),
+                      floats(p.weight), p.end(), p.m(), p.n(), p.k(), {true, processors});
+  });
+}
+
+/// wgmma with this tile, on any number of rows, in one order of lanes.
+template <int tile_m>
+Tensor wgmma_tiles(const Product& p) {
+  Tensor rounded = rounded_rows(p), out = Tensor::empty(DType::f32, {p.m(), p.n()});
+  bf16_t* const x = rounded.as_mutable<bf16_t>().data();
+  cuda::round_rows(at_once(), x, data(p.x), p.m(), p.k());
+  cuda::launch_gemm_wgmma<cuda::WgmmaTile<tile_m>>(at_once(), out.as_mutable<float>().data(), x,
+                                                   p.weight.as<bf16_t>().data(), p.end(), p.m(),
+                                                   p.n(), p.k());
+  return out;
 }
 
 Tensor expected(const Product& p, Compute compute) {
@@ -145,4 +167,57 @@ TEST_CASE("CUDA linear in the f32 order does not notice how rows are grouped") {
   const Tensor all = f32_order(p);
   for (const std::int64_t most : {1, 2, 5})
     CHECK(different_bits(f32_order(p.rows(12 - most, 12)), all.slice(12 - most, 12)) == "");
+}
+
+TEST_CASE("CUDA linear by wgmma is exact on whole numbers, with bias and residual") {
+  for (const std::int64_t k : {8, 64, 200}) {
+    const Product p = product(17, 131, k, DType::bf16, some_integers);
+    CHECK(different_bits(bf16_wgmma(p, 132), expected(p, Compute::bf16)) == "");
+  }
+}
+
+TEST_CASE("CUDA linear by wgmma is the reference's within rounding, in the bits of few rows") {
+  for (const std::int64_t k : {72, 520, 1032}) {
+    INFO("K " << k);
+    const Product p = product(20, 67, k, DType::bf16, some_normals);
+    const Tensor out = bf16_wgmma(p, 132);
+    CHECK(beyond(out, expected(p, Compute::bf16),
+                 [&](std::int64_t i) { return bound(p, Compute::bf16, i); }) == "");
+    for (const std::int64_t most : {1, 8, 16, 20})
+      CHECK(different_bits(bf16_order(p.rows(20 - most, 20)), out.slice(20 - most, 20)) == "");
+  }
+}
+
+TEST_CASE("CUDA linear by wgmma does not notice its tiles") {
+  const Product p = product(257, 130, 648, DType::bf16, some_normals);
+  const Tensor out = wgmma_tiles<136>(p);
+  CHECK(different_bits(wgmma_tiles<64>(p), out) == "");
+  CHECK(different_bits(wgmma_tiles<88>(p), out) == "");
+  CHECK(different_bits(wgmma_tiles<192>(p), out) == "");
+  for (const std::int64_t row : {0, 63, 64, 135, 136, 256})
+    CHECK(different_bits(bf16_order(p.rows(row, row + 1)), out.slice(row, row + 1)) == "");
+}
+
+TEST_CASE("wgmma is used where it gives the bits of mma.sync, and on Hopper alone") {
+  auto& device = cuda_on_cpu::pretended;
+  const auto before = device;
+  CHECK(cuda::find_hopper().wgmma);
+  CHECK(cuda::find_hopper().processors == device.processors);
+  device.wgmma_adds_otherwise = true;
+  CHECK_FALSE(cuda::find_hopper().wgmma);
+  device = before;
+  for (const int major : {8, 10}) {
+    device.major = major;
+    CHECK_FALSE(cuda::find_hopper().wgmma);
+    device = before;
+  }
+}
+
+TEST_CASE("the tile of wgmma fits the rows") {
+  const auto clocks = [](int tile_m, std::int64_t m, std::int64_t n) {
+    return cuda::wgmma_clocks(tile_m, m, n, 132);
+  };
+  CHECK(clocks(136, 257, 5120) < clocks(192, 257, 5120));     // 2 x 136 is 257, nearly
+  CHECK(clocks(192, 2048, 12288) < clocks(64, 2048, 12288));  // every load used more often
+  CHECK(clocks(64, 60, 4096) < clocks(192, 60, 4096));
 }

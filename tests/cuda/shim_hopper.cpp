@@ -42,7 +42,7 @@ struct Matrix {
   float at(std::int64_t row, std::int64_t column) const {
     return row < rows && column < width ? to_f32(values[row * width + column]) : 0.0f;
   }
-  CUtensorMap boxes(unsigned box_rows) const { return tensor_map(values, rows, width, box_rows); }
+  TensorMap boxes(unsigned box_rows) const { return tensor_map(values, rows, width, box_rows); }
 
   std::int64_t rows, width;
   bf16_t* values = nullptr;
@@ -70,7 +70,7 @@ enum class Fault {
 };
 
 /// out [16 rows][64] = a box of the matrix as it lies in shared memory.
-__global__ void one_box(float* out, const CUtensorMap map, int column, int row, Fault fault) {
+__global__ void one_box(float* out, const TensorMap map, int column, int row, Fault fault) {
   SHARED_ARRAY(bf16_t, tile, 17 * 64);
   SHARED_ARRAY(std::uint64_t, barrier, 1);
   const bool leads = thread_of_block() == 5;
@@ -81,7 +81,7 @@ __global__ void one_box(float* out, const CUtensorMap map, int column, int row, 
   if (leads) mbarrier_arrive_expect(barrier, fault == Fault::fewer_bytes ? 2040 : 2048);
   if (leads && fault == Fault::arrives_twice) mbarrier_arrive(barrier);
   if (leads || fault == Fault::all_lanes)
-    tma_load(tile + (fault == Fault::misaligned ? 8 : 0), &map, column, row, barrier);
+    tma_load(tile + (fault == Fault::misaligned ? 8 : 0), &map.map, column, row, barrier);
   if (fault != Fault::no_wait) mbarrier_wait(barrier, 0);
   for (int i = thread_of_block(); i < 16 * 64; i += 64) out[i] = to_float(tile[i]);
   if (fault == Fault::no_wait) __syncthreads();
@@ -96,7 +96,7 @@ std::vector<float> box_of(const Matrix& matrix, int column, int row, Fault fault
 
 /// Sums steps of 64 columns of both matrices through a ring of two stages: warp 0 brings, warp 1 takes.
 /// `patient`: the one waits until the other is done with a stage.
-__global__ void ring(float* out, const CUtensorMap map, int steps, bool patient) {
+__global__ void ring(float* out, const TensorMap map, int steps, bool patient) {
   SHARED_ARRAY(bf16_t, tiles, 2 * 8 * 64);
   SHARED_ARRAY(std::uint64_t, full, 2);
   SHARED_ARRAY(std::uint64_t, empty, 2);
@@ -112,7 +112,7 @@ __global__ void ring(float* out, const CUtensorMap map, int steps, bool patient)
     if (thread_of_block() == 0) {
       if (patient) mbarrier_wait(empty + stage, parity ^ 1);
       mbarrier_arrive_expect(full + stage, 1024);
-      tma_load(tiles + stage * 512, &map, 64 * step, 0, full + stage);
+      tma_load(tiles + stage * 512, &map.map, 64 * step, 0, full + stage);
     } else if (warp_of_block() == 1) {
       mbarrier_wait(full + stage, parity);
       for (int i = 0; i < 16; ++i) sum += to_float(tiles[stage * 512 + 16 * lane_of_warp() + i]);
@@ -125,7 +125,7 @@ __global__ void ring(float* out, const CUtensorMap map, int steps, bool patient)
 
 /// d [64, n] = a [64, k] b [n, k]^T, k a multiple of 64; steps of 64 are brought by TMA, one after the other.
 template <int n>
-__global__ void product(float* out, const CUtensorMap a, const CUtensorMap b, int k, Fault fault) {
+__global__ void product(float* out, const TensorMap a, const TensorMap b, int k, Fault fault) {
   bf16_t* const a_tile = dynamic_shared<bf16_t>();
   bf16_t* const b_tile = a_tile + 64 * 64;
   SHARED_ARRAY(std::uint64_t, barrier, 1);
@@ -134,8 +134,8 @@ __global__ void product(float* out, const CUtensorMap a, const CUtensorMap b, in
   const auto bring = [&](int step) {
     if (thread_of_block() != 0) return;
     mbarrier_arrive_expect(barrier, 128 * (64 + n));
-    tma_load(a_tile, &a, 64 * step, 0, barrier);
-    tma_load(b_tile, &b, 64 * step, 0, barrier);
+    tma_load(a_tile, &a.map, 64 * step, 0, barrier);
+    tma_load(b_tile, &b.map, 64 * step, 0, barrier);
   };
   for (int step = 0; step < k / 64; ++step) {
     __syncthreads();

@@ -58,6 +58,7 @@ struct Pretended {
   int devices = 1, driver = 13000, major = 9, minor = 0, processors = 132;
   std::size_t memory = std::size_t{16} << 30;
   std::size_t used = 0;
+  bool wgmma_adds_otherwise = false;  // than mma.sync, in the last bit
 };
 inline Pretended pretended;
 

@@ -149,9 +149,11 @@ inline void add_product(WarpProducts& warp, const WarpgroupProduct& p) {
     block().fail("wgmma at " + name_of(p.site) + ": an operand changed while it was being read");
   for (unsigned l = 0; l < 32; ++l) {
     std::vector<float>& sums = warp.sums.at(p.d[l]);
-    for (unsigned i = 0; i < p.columns / 2; ++i)
+    for (unsigned i = 0; i < p.columns / 2; ++i) {
       sums[i] = tensor_core_sum(sums[i], p.a[l / 4 + i / 2 % 2 * 8].data(),
                                 p.b[i / 4 * 8 + l % 4 * 2 + i % 2].data());
+      if (pretended.wgmma_adds_otherwise) sums[i] = std::nextafter(sums[i], 0.0f);
+    }
   }
 }
 
