@@ -1,7 +1,7 @@
 // Rung 8: the kernel that the engine uses (cuda/linear_bf16_gemm.cuh).
 //
-// It deals the k of two multiplications out so that a thread's operands are 16 bytes behind each other:
-// shared memory is read by plain loads instead of ldmatrix, as fast, and a product with one row can take
+// It deals the k of a multiplication out so that a thread's operands are 8 bytes behind each other:
+// shared memory is read by plain loads instead of ldmatrix, and a product with one row can take
 // the same operands from device memory without shared memory, in the same order of sums. For that
 // order it adds up eight slices of K by themselves, and it takes every M, N, K and alignment.
 #pragma once
