@@ -58,6 +58,8 @@ class CudaBackend final : public Backend {
     staging_.begin_pass();
     return Tensor::over(tensor.dtype(), tensor.shape(), memory.get(), memory);
   }
+  /// The stream of all its work, for those who time it.
+  Stream& stream() { return stream_; }
   std::optional<std::uint64_t> memory_left() const override {
     std::size_t left = 0, total = 0;
     cuda::check(cudaMemGetInfo(&left, &total), "asking for its memory");

@@ -32,6 +32,7 @@ enum cudaMemcpyKind {
 };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrL2CacheSize = 38,
   cudaDevAttrComputeCapabilityMajor = 75,
   cudaDevAttrComputeCapabilityMinor = 76,
 };
@@ -157,6 +158,7 @@ inline cudaError_t cudaSetDevice(int device) {
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*device*/) {
   const auto& device = cuda_on_cpu::pretended;
   *value = attribute == cudaDevAttrMultiProcessorCount      ? device.processors
+           : attribute == cudaDevAttrL2CacheSize            ? 1 << 20
            : attribute == cudaDevAttrComputeCapabilityMajor ? device.major
                                                             : device.minor;
   return cudaSuccess;
@@ -207,6 +209,11 @@ inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   cuda_on_cpu::drain(event->stream);
+  return cudaSuccess;
+}
+/// A pretended device has no clock: a microsecond lies between any two events.
+inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t /*begin*/, cudaEvent_t /*end*/) {
+  *ms = 1e-3f;
   return cudaSuccess;
 }
 inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
