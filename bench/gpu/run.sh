@@ -1,0 +1,187 @@
+#!/bin/sh
+# run.sh [OUT_DIR]: everything that only a GPU can tell, in under 8 minutes and without a network. Builds for the
+# GPU that it finds, runs the parity suite on it, then measures kernels, whole stages and, where it is installed,
+# transformers with the same weights. Leaves OUT_DIR/report.md, tables as docs/benchmarks.md has them, and what
+# each part printed. Exits 1 where something is missing, a result is wrong or a part could not run; a part that
+# fails or takes too long doesn't keep the others from running.
+#
+#   IDEFICS_GPU_PREFIX  libraries that the system lacks (pack.sh); else build/gpu-packed, if there is one
+#   IDEFICS_GPU_SECONDS all the time that there is, 470 unless said
+#   NVCC                the compiler; else the one of the PATH, or the toolkit's below /usr/local/cuda
+set -u
+start=$(date +%s)
+root=$(cd "$(dirname "$0")/../.." && pwd)
+out=${1:-$root/build/gpu-report}
+build=${IDEFICS_GPU_BUILD:-$root/build/gpu}
+prefix=${IDEFICS_GPU_PREFIX:-$root/build/gpu-packed}
+deadline=$((start + ${IDEFICS_GPU_SECONDS:-470}))
+programs=$build/bench/gpu
+
+stop() {
+  echo "bench/gpu/run.sh: $*" >&2
+  exit 1
+}
+
+# ---- what there is -----------------------------------------------------------------------------------------
+command -v nvidia-smi >/dev/null || stop "no nvidia-smi, hence no NVIDIA driver: there is nothing to measure here"
+asked=name,compute_cap,memory.total,driver_version
+gpu=$(nvidia-smi --query-gpu=$asked --format=csv,noheader,nounits 2>/dev/null | sed -n 1p)
+capability=$(echo "$gpu" | cut -d, -f2 | tr -d ' .')
+gpu_mib=$(echo "$gpu" | cut -d, -f3 | tr -d ' ')
+case $capability in
+  '' | *[!0-9]*) stop "nvidia-smi names no GPU" ;;
+  90) architecture=90a ;; # wgmma and setmaxnreg are in the "a" set alone
+  *) architecture=$capability ;;
+esac
+[ "$capability" -ge 80 ] || stop "the GPU has compute capability $capability, and the kernels need 80"
+nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
+[ -x "$nvcc" ] || stop "no nvcc ($nvcc): install the CUDA toolkit"
+command -v cmake >/dev/null || stop "no cmake"
+generator="Unix Makefiles"
+command -v ninja >/dev/null && generator=Ninja
+
+mkdir -p "$out" || stop "cannot write to $out"
+report=$out/report.md
+status=0
+: >"$report"
+say() { echo "$@" >>"$report"; }
+note() { echo "[$(($(date +%s) - start)) s] $*" >&2; }
+
+# part NAME SECONDS COMMAND…: the command, within its time and what is left of all; it prints to OUT_DIR/NAME.txt.
+part() {
+  log=$out/$1.txt most=$2
+  shift 2
+  left=$((deadline - $(date +%s)))
+  [ "$left" -ge "$most" ] || most=$left
+  [ "$most" -ge 3 ] || return 124
+  timeout -k 5 "$most" "$@" >>"$log" 2>&1
+}
+# failed NAME CODE: says so in the report, and that all is not well.
+failed() {
+  status=1
+  if [ "$2" -eq 124 ] || [ "$2" -eq 137 ]; then
+    say "**$1: stopped, its time was over**"
+  else
+    say "**$1: failed with status $2:** \`$(grep -v '^|' "$out/$1.txt" | tail -n 1)\`"
+  fi
+  say ""
+}
+
+for file in build parity kernels ladder stages transformers sanitizer; do : >"$out/$file.txt"; done
+
+# ---- build -------------------------------------------------------------------------------------------------
+note "building for sm_$architecture"
+part build 60 cmake -S "$root" -B "$build" -G "$generator" -DCMAKE_BUILD_TYPE=Release -DIDEFICS_CUDA=ON \
+  -DCMAKE_CUDA_ARCHITECTURES="$architecture" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_PREFIX_PATH="$prefix" \
+  -DIDEFICS_TESTS=OFF -DIDEFICS_SAMPLES=OFF -DIDEFICS_INSTALL=OFF ||
+  stop "not configured: $(grep -A 2 'CMake Error' "$out/build.txt" | tr -s ' \n' ' '); bench/gpu/pack.sh brings libraries along"
+part build 220 cmake --build "$build" --parallel "$(nproc)" --target gpu_harness ||
+  stop "not built, see $out/build.txt: $(grep -m 1 'error' "$out/build.txt")"
+
+say "$(echo "$gpu" | awk -F', *' '{ print $1 ", compute capability " $2 ", " $3 " MiB, driver " $4 }'),"
+say "$("$nvcc" --version | sed -n 's/.*release \([^,]*\),.*/CUDA \1/p'), built for sm_$architecture;" \
+  "$(git -C "$root" log -1 --format='commit %h' 2>/dev/null || echo 'no commit known')."
+say ""
+
+# ---- the checkpoint, while nothing is being timed ----------------------------------------------------------
+# free_gib DIR: what could be written there.
+free_gib() { df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print int($4 / 1048576) }'; }
+memory=$(awk '/MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)
+place=${TMPDIR:-/tmp} layers=32
+if [ "$(free_gib /dev/shm)" -ge 24 ] 2>/dev/null && [ "$memory" -ge 64 ]; then place=/dev/shm; fi
+if [ "$(free_gib "$place")" -lt 20 ] || [ "$gpu_mib" -lt 24000 ]; then layers=8; fi
+model=$(mktemp -d "$place/idefics-gpu.XXXXXX") || stop "cannot write to $place"
+trap 'rm -rf "$model"' EXIT
+trap 'exit 1' HUP INT TERM
+note "a checkpoint of $layers layers in $model"
+part build 90 "$build/bench/make_checkpoint" "$model" --layers $layers &
+making=$!
+
+# ---- parity ------------------------------------------------------------------------------------------------
+export IDEFICS_TEST_DEVICE=cuda
+say "| parity on the GPU | |"
+say "|---|---|"
+found=0
+for program in "$programs"/gpu.*; do
+  [ -x "$program" ] || continue
+  found=1 name=$(basename "$program")
+  note "$name"
+  part parity 60 "$program"
+  code=$?
+  line=$(grep -E 'All tests passed|test cases:|assertions:' "$out/parity.txt" | tail -n 1 | tr '|' ',' | tr -s ' ')
+  if [ $code -eq 0 ]; then say "| \`$name\` | $line |"; else
+    status=1
+    say "| \`$name\` | **failed** (status $code): $line |"
+  fi
+done
+if [ $found -eq 0 ]; then
+  status=1
+  say "| not run | Catch2 is missing: bench/gpu/pack.sh brings it along |"
+fi
+say ""
+wait $making
+made=$?
+
+# ---- measurements ------------------------------------------------------------------------------------------
+tables() { grep '^|' "$out/$1.txt" >>"$report" && say ""; }
+note "kernels"
+part kernels 75 "$programs/gpu_kernels"
+code=$?
+tables kernels
+read=$(awk -F"|" '/reading memory/ { print $4 + 0 }' "$out/kernels.txt")
+products=$(awk -F"|" '/cuBLAS bf16, 8192/ { print $4 + 0 }' "$out/kernels.txt")
+[ $code -eq 0 ] || failed kernels $code
+note "ladder"
+part ladder 20 "$programs/gpu_ladder" 1024 4096 4096
+code=$?
+{ echo '```' && cat "$out/ladder.txt" && echo '```' && echo; } >>"$report"
+[ $code -eq 0 ] || failed ladder $code
+
+if [ $made -ne 0 ]; then
+  failed build $made
+else
+  [ $layers -eq 32 ] || say "Whole stages with $layers of 32 decoder layers, for want of room."
+  for form in bf16 nf4; do
+    note "stages in $form"
+    part stages 60 "$programs/gpu_stages" "$model" $form "${read:-0}" "${products:-0}"
+    code=$?
+    [ $code -eq 0 ] || failed stages $code
+  done
+  tables stages
+  note "transformers"
+  part transformers 75 python3 "$root/bench/gpu/transformers_reference.py" "$model"
+  code=$?
+  tables transformers
+  [ $code -eq 0 ] || failed transformers $code
+  grep '^skipped' "$out/transformers.txt" >>"$report" && say ""
+  step() { awk -F'|' '/decode step behind 512/ { print $3 + 0; exit }' "$out/$1.txt"; } # of bf16, which comes first
+  awk -v ours="$(step stages)" -v theirs="$(step transformers)" 'BEGIN { if (ours > 0 && theirs > 0)
+    printf "A decode step behind 512 tokens in bf16 takes transformers %.1f times as long.\n\n", theirs / ours }' >>"$report"
+fi
+
+# ---- compute-sanitizer, in the time that is left -----------------------------------------------------------
+sanitizer=$(command -v compute-sanitizer || echo "$(dirname "$nvcc")/compute-sanitizer")
+if [ ! -x "$sanitizer" ]; then
+  say "compute-sanitizer is not installed: not run."
+else
+  say "| compute-sanitizer | | |"
+  say "|---|---|---|"
+  for tool in memcheck racecheck; do
+    for name in gpu.parity.norm gpu.parity.attention gpu.parity.linear; do
+      [ -x "$programs/$name" ] || continue
+      note "$tool on $name"
+      part sanitizer 45 "$sanitizer" --tool $tool --error-exitcode 99 "$programs/$name"
+      case $? in
+        0) result=clean ;;
+        99) result="**errors**" status=1 ;;
+        124 | 137) result="not finished in its time" ;;
+        *) result="could not run: $(grep -m 1 -i 'error\|not supported' "$out/sanitizer.txt" | tr '|' ' ')" ;;
+      esac
+      say "| $tool | \`$name\` | $result |"
+    done
+  done
+fi
+
+note "done"
+cat "$report"
+exit $status
