@@ -102,9 +102,9 @@ TEST_CASE("cost: a stranger can read the model in one sitting", "[cost]") {
   CHECK(cost(page, 100, 1999).size() == 1);  // the folder
   CHECK(cost(kernel, 1000, 498) == Faults{});
   CHECK(cost(kernel, 1000, 499).size() == 1);
-  CHECK(reading_costs(Tree{{"cuda/a.cuh", "__global__" + repeated("\n", 1800)}}) == Faults{});
-  CHECK(reading_costs(Tree{{"cuda/a.cuh", "__global__" + repeated("\n", 1801)}}).size() == 1);
-  CHECK(reading_costs(Tree{{"cuda/b.cuh", repeated("\n", 1801)}}) == Faults{});  // only starts some
+  CHECK(reading_costs(Tree{{"cuda/a.cuh", "__global__" + repeated("\n", 1900)}}) == Faults{});
+  CHECK(reading_costs(Tree{{"cuda/a.cuh", "__global__" + repeated("\n", 1901)}}).size() == 1);
+  CHECK(reading_costs(Tree{{"cuda/b.cuh", repeated("\n", 1901)}}) == Faults{});  // only starts some
 }
 
 TEST_CASE("stems: an operation has one name everywhere", "[stems]") {
