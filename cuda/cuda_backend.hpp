@@ -159,7 +159,8 @@ class CudaBackend final : public Backend {
   bf16_t* round(const Tensor& x, std::int64_t k);
   void multiply(float* out, const float* x, bf16_t* rounded, const LinearWeight& weight,
                 LinearEnd end, Compute compute, std::int64_t m);
-  void multiply_together(std::span<const LinearTask> tasks, const bf16_t* rounded, std::int64_t m);
+  template <class X>
+  void multiply_together(std::span<const LinearTask> tasks, const GemvRows<X>& x);
   FourBitMatrix four_bits(const QuantizedTensor& q);
   struct Tiles;
   Tiles stage(const std::vector<AttentionTile>& tiles, AttentionOperands operands,
@@ -184,15 +185,16 @@ inline bool takes_rounded(const LinearWeight& weight, Compute compute) {
          (!weight.packed || weight.cols() % weight.packed.blocksize == 0);
 }
 
-/// x in bf16, in scratch.
+/// x in bf16, in scratch; null where it is rounded later.
 inline bf16_t* CudaBackend::round(const Tensor& x, std::int64_t k) {
   const std::int64_t m = x.count() / k;
+  if (m <= gemv_rows_rounded_late) return nullptr;
   bf16_t* const rounded = scratch<bf16_t>(m * rounded_width(k));
-  if (m > 0) round_rows(stream_, rounded, from(x), m, k);
+  round_rows(stream_, rounded, from(x), m, k);
   return rounded;
 }
 
-/// One product, of x [M,K] in f32 and, where it takes that, in bf16.
+/// One product, of x [M,K] in f32 or, if it is rounded already, in bf16.
 inline void CudaBackend::multiply(float* out, const float* x, bf16_t* rounded,
                                   const LinearWeight& weight, LinearEnd end, Compute compute,
                                   std::int64_t m) {
@@ -201,11 +203,12 @@ inline void CudaBackend::multiply(float* out, const float* x, bf16_t* rounded,
   if (weight.packed) {
     const FourBitMatrix matrix = four_bits(weight.packed);
     if (takes_rounded(weight, compute))
-      cuda::linear_4bit_bf16(stream_, out, nullptr, rounded, matrix, end, m, n);
+      cuda::linear_4bit_bf16(stream_, out, rounded ? nullptr : x, rounded, matrix, end, m, n);
     else
       cuda::linear_4bit_f32(stream_, out, x, matrix, bf16, end, m, n);
   } else if (bf16) {
-    cuda::linear_bf16(stream_, out, nullptr, rounded, floats(weight.values), end, m, n, k, hopper_);
+    cuda::linear_bf16(stream_, out, rounded ? nullptr : x, rounded, floats(weight.values), end, m,
+                      n, k, hopper_);
   } else {
     cuda::linear_f32(stream_, out, x, floats(weight.values), end, m, n, k);
   }
@@ -240,17 +243,19 @@ inline void CudaBackend::do_linear_group(std::span<const LinearTask> tasks, cons
   if (tasks.empty() || !rounds) return Backend::do_linear_group(tasks, x);
   const std::int64_t k = tasks[0].weight->cols(), m = x.count() / k;
   bf16_t* const rounded = round(x, k);
-  if (m > 0 && m <= 16 && tasks.size() <= 3 && are_alike(tasks))
-    return multiply_together(tasks, rounded, m);
+  if (m > 0 && m <= 16 && tasks.size() <= 3 && are_alike(tasks)) {
+    if (rounded) return multiply_together(tasks, gemv_rows(rounded, m, k));
+    return multiply_together(tasks, gemv_rows(from(x), m, k));
+  }
   for (const LinearTask& task : tasks) {
     Tensor out = task.out;
-    multiply(to(out), nullptr, rounded, *task.weight, {floats(task.bias), nullptr}, task.compute,
+    multiply(to(out), from(x), rounded, *task.weight, {floats(task.bias), nullptr}, task.compute,
              m);
   }
 }
 
-inline void CudaBackend::multiply_together(std::span<const LinearTask> tasks, const bf16_t* rounded,
-                                           std::int64_t m) {
+template <class X>
+void CudaBackend::multiply_together(std::span<const LinearTask> tasks, const GemvRows<X>& x) {
   const std::int64_t k = tasks[0].weight->cols();
   const auto part_of = [](const LinearTask& task, auto weights) {
     Tensor out = task.out;
@@ -263,13 +268,13 @@ inline void CudaBackend::multiply_together(std::span<const LinearTask> tasks, co
       parts[i] = part_of(tasks[i], four_bits(tasks[i].weight->packed));
     // Staged spans are valid until the next ones: the last table, which is everybody's.
     for (auto& part : parts) part.weights.table = parts[tasks.size() - 1].weights.table;
-    return gemv_4bit(stream_, std::span(parts).first(tasks.size()), rounded, m);
+    return gemv_4bit<X>(stream_, std::span(parts).first(tasks.size()), x);
   }
   with_float_type(floats(tasks[0].weight->values), [&]<class W>(const W*) {
     std::array<GemvPart<const W*>, 3> parts;
     for (std::size_t i = 0; i < tasks.size(); ++i)
       parts[i] = part_of(tasks[i], tasks[i].weight->values.template as<W>().data());
-    gemv_bf16<W>(stream_, std::span(parts).first(tasks.size()), rounded, m, k);
+    gemv_bf16<W>(stream_, std::span(parts).first(tasks.size()), x, k);
   });
 }
 

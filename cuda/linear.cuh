@@ -35,12 +35,14 @@ void launch_gemm_bf16(Stream& stream, float* out, const bf16_t* x, const W* w, L
 }  // namespace detail
 
 /// The same in the bf16 order. `rounded` is scratch, [M, rounded_width(K)], or x in bf16 already where
-/// x is null: products of the same x share it. `hopper` says whether wgmma may be used.
+/// x is null: products of the same x share it. Up to 8 rows of x do without it. `hopper` says whether
+/// wgmma may be used.
 inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* rounded,
                         DeviceFloats weight, LinearEnd end, std::int64_t m, std::int64_t n,
                         std::int64_t k, Hopper hopper = {}) {
   if (m == 0 || n == 0) return;
-  if (x) round_rows(stream, rounded, x, m, k);
+  const bool late = x && m <= gemv_rows_rounded_late;
+  if (x && !late) round_rows(stream, rounded, x, m, k);
   with_float_type(weight, [&]<class W>(const W* w) {
     const bf16_t* const xs = rounded;
     if constexpr (std::is_same_v<W, bf16_t>)
@@ -51,7 +53,8 @@ inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* roun
     if (m > 16)
       return detail::launch_gemm_bf16<GemmTile<64, 64, 32, 32>>(stream, out, xs, w, end, m, n, k);
     const GemvPart<const W*> alone{out, w, end, n};
-    gemv_bf16<W>(stream, {&alone, 1}, xs, m, k);
+    if (late) return gemv_bf16<W>(stream, {&alone, 1}, gemv_rows(x, m, k), k);
+    gemv_bf16<W>(stream, {&alone, 1}, gemv_rows(xs, m, k), k);
   });
 }
 

@@ -57,9 +57,9 @@ struct FourBitUnit {
   uint4 x[tiles];
 };
 
-template <int tiles, class Matrix>
+template <int tiles, class Matrix, class X>
 __global__ void __launch_bounds__(gemv_bf16_threads)
-    gemv_4bit_kernel(GemvGroup<Matrix> group, const bf16_t* x, std::int64_t m_rows) {
+    gemv_4bit_kernel(GemvGroup<Matrix> group, GemvRows<X> x) {
   SHARED_ARRAY(std::uint32_t, pairs, 256 * 32);
   SHARED_ARRAY(float, partial, k_slices* tiles * 128);
   constexpr int ahead = tiles == 1 ? 4 : 2;
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
   fill_pairs<32>(pairs, matrix.table);
   __syncthreads();
   const int lane = static_cast<int>(threadIdx.x % 32), slice = static_cast<int>(threadIdx.x / 32);
-  const std::int64_t k_width = matrix.width, padded = rounded_width(k_width);
+  const std::int64_t k_width = matrix.width;
   const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x - part.first_block) * 16;
   const std::int64_t n = n0 + lane / 4, last = part.n_rows - 1;
   const std::int64_t low = (n < last ? n : last) * k_width;
@@ -88,10 +88,8 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
       units[unit].absmax_low = matrix.absmax_of((low + k) >> matrix.block_shift);
       units[unit].absmax_high = matrix.absmax_of((high + k) >> matrix.block_shift);
       UNROLL
-      for (int tile = 0; tile < tiles; ++tile) {
-        const std::int64_t m = 8 * tile + lane / 4;
-        units[unit].x[tile] = load_bf16x8(x + m * padded + k, m < m_rows ? 8 : 0, true);
-      }
+      for (int tile = 0; tile < tiles; ++tile)
+        units[unit].x[tile] = x.eight(8 * tile + lane / 4, k);
     }
     UNROLL
     for (int unit = 0; unit < ahead; ++unit) {
@@ -114,17 +112,19 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
   }
   keep_slice<tiles>(partial, totals, slice, lane);
   __syncthreads();
-  add_slices<tiles>(part.out, partial, part.end, n0, m_rows, part.n_rows,
+  add_slices<tiles>(part.out, partial, part.end, n0, x.count, part.n_rows,
                     static_cast<int>(ceil_div(k_width, width)));
 }
 
-/// Up to three products with up to 16 rows of x in bf16, [M, rounded_width(K)].
-inline void gemv_4bit(Stream& stream, std::span<const GemvPart<FourBitMatrix>> parts,
-                      const bf16_t* x, std::int64_t m) {
+/// Up to three products with up to 16 rows of x.
+template <class X>
+void gemv_4bit(Stream& stream, std::span<const GemvPart<FourBitMatrix>> parts,
+               const GemvRows<X>& x) {
   const GemvGroup<FourBitMatrix> group = gemv_group(parts);
-  launch(stream, dim3(group.blocks), gemv_bf16_threads, 0,
-         m <= 8 ? gemv_4bit_kernel<1, FourBitMatrix> : gemv_4bit_kernel<2, FourBitMatrix>, group, x,
-         m);
+  launch(
+      stream, dim3(group.blocks), gemv_bf16_threads, 0,
+      x.count <= 8 ? gemv_4bit_kernel<1, FourBitMatrix, X> : gemv_4bit_kernel<2, FourBitMatrix, X>,
+      group, x);
 }
 
 }  // namespace idefics::inline v0::cuda

@@ -137,7 +137,8 @@ inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t*
                              const FourBitMatrix& matrix, LinearEnd end, std::int64_t m,
                              std::int64_t n) {
   if (m == 0 || n == 0) return;
-  if (x) round_rows(stream, rounded, x, m, matrix.width);
+  const bool late = x && m <= gemv_rows_rounded_late;
+  if (x && !late) round_rows(stream, rounded, x, m, matrix.width);
   const bf16_t* const xs = rounded;
   if (m > 16) {
     const dim3 grid(static_cast<unsigned>(ceil_div(n, FourBitTile::tile_n)),
@@ -147,7 +148,8 @@ inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t*
     return;
   }
   const GemvPart<FourBitMatrix> alone{out, matrix, end, n};
-  gemv_4bit(stream, {&alone, 1}, xs, m);
+  if (late) return gemv_4bit(stream, {&alone, 1}, gemv_rows(x, m, matrix.width));
+  gemv_4bit(stream, {&alone, 1}, gemv_rows(xs, m, matrix.width));
 }
 
 }  // namespace idefics::inline v0::cuda

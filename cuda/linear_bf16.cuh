@@ -68,6 +68,32 @@ bool in_octets(const W* base, std::int64_t width) {
   return width % 8 == 0 && reinterpret_cast<std::uintptr_t>(base) % 16 == 0;
 }
 
+/// A few rows of x: in bf16 already, with zeros up to a whole step, or in f32, rounded where they are read.
+template <class X>
+struct GemvRows {
+  const X* data = nullptr;
+  std::int64_t count = 0, width = 0;
+  bool whole = false;  // rows are aligned to four values
+
+  bool operator==(const GemvRows&) const = default;
+
+  __device__ uint2 four(std::int64_t m, std::int64_t k) const {
+    return load_bf16x4(data + m * width + k, m < count ? width - k : 0, whole);
+  }
+  __device__ uint4 eight(std::int64_t m, std::int64_t k) const {
+    return load_bf16x8(data + m * width + k, m < count ? width - k : 0, whole);
+  }
+};
+
+inline GemvRows<float> gemv_rows(const float* x, std::int64_t m, std::int64_t k) {
+  return {x, m, k, in_quads(x, k)};
+}
+inline GemvRows<bf16_t> gemv_rows(const bf16_t* rounded, std::int64_t m, std::int64_t k) {
+  return {rounded, m, rounded_width(k), true};
+}
+/// Up to as many rows it costs less to round them in every block than to do it before.
+inline constexpr std::int64_t gemv_rows_rounded_late = 8;
+
 /// d[16 n][8 m] += 16 weight rows times 8 rows of x over 16 k. `low` and `high` are the thread's shares of
 /// weight rows g and g + 8, `x` its share of row g of x, g = lane / 4.
 __device__ inline void multiply(float (&d)[4], uint2 low, uint2 high, uint2 x) {
@@ -119,10 +145,9 @@ __device__ inline void keep_slice(float* partial, const float (&d)[tiles][4], in
 
 inline constexpr int gemv_bf16_threads = 32 * k_slices;
 
-template <int tiles, class W>
+template <int tiles, class W, class X>
 __global__ void __launch_bounds__(gemv_bf16_threads)
-    gemv_bf16_kernel(GemvGroup<const W*> group, const bf16_t* x, std::int64_t m_rows,
-                     std::int64_t k_width, bool whole) {
+    gemv_bf16_kernel(GemvGroup<const W*> group, GemvRows<X> x, std::int64_t k_width, bool whole) {
   SHARED_ARRAY(float, partial, k_slices* tiles * 128);
   constexpr int ahead = tiles == 1 ? 8 : 4;  // multiplications whose factors are read before
   const int lane = static_cast<int>(threadIdx.x % 32), slice = static_cast<int>(threadIdx.x / 32);
@@ -144,8 +169,7 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
       high[i] = load_bf16x4(high_row + k, k_width - k, whole);
       UNROLL
       for (int tile = 0; tile < tiles; ++tile) {
-        const std::int64_t m = 8 * tile + lane / 4;
-        xs[i][tile] = load_bf16x4(x + m * padded + k, m < m_rows ? 4 : 0, true);
+        xs[i][tile] = x.four(8 * tile + lane / 4, k);
       }
     }
     UNROLL
@@ -157,19 +181,19 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
   }
   keep_slice<tiles>(partial, d, slice, lane);
   __syncthreads();
-  add_slices<tiles>(part.out, partial, part.end, n0, m_rows, part.n_rows,
+  add_slices<tiles>(part.out, partial, part.end, n0, x.count, part.n_rows,
                     static_cast<int>(ceil_div(padded, width)));
 }
 
-/// Up to three products with up to 16 rows of x in bf16, [M, rounded_width(K)].
-template <class W>
-void gemv_bf16(Stream& stream, std::span<const GemvPart<const W*>> parts, const bf16_t* x,
-               std::int64_t m, std::int64_t k) {
+/// Up to three products with up to 16 rows of x.
+template <class W, class X>
+void gemv_bf16(Stream& stream, std::span<const GemvPart<const W*>> parts, const GemvRows<X>& x,
+               std::int64_t k) {
   const GemvGroup<const W*> group = gemv_group(parts);
   const bool whole = std::ranges::all_of(
       parts, [k](const GemvPart<const W*>& part) { return in_octets(part.weights, k); });
   launch(stream, dim3(group.blocks), dim3(gemv_bf16_threads), 0,
-         m <= 8 ? gemv_bf16_kernel<1, W> : gemv_bf16_kernel<2, W>, group, x, m, k, whole);
+         x.count <= 8 ? gemv_bf16_kernel<1, W, X> : gemv_bf16_kernel<2, W, X>, group, x, k, whole);
 }
 
 }  // namespace idefics::inline v0::cuda

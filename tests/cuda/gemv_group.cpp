@@ -15,19 +15,12 @@ namespace {
 
 constexpr std::int64_t k = 192, heights[] = {35, 16, 5};  // of the matrices: N
 
-/// x [M,K] in bf16.
-Tensor rounded_x(std::int64_t m) {
-  const Tensor x = tensor({m, k}, normals(m * k, 1));
-  Tensor rounded = Tensor::empty(DType::bf16, {m, cuda::rounded_width(k)});
-  cuda::round_rows(at_once(), rounded.as_mutable<bf16_t>().data(), data(x), m, k);
-  return rounded;
-}
-
-/// What three matrices give alone, one behind the other, and what they give together.
+/// What three matrices give alone, x rounded before, and what they give together, x rounded late.
 template <class Matrix, class Run>
 void check_group(std::int64_t m, const std::array<Matrix, 3>& weights, const Run& run) {
   const std::int64_t rows = heights[0] + heights[1] + heights[2];
-  const Tensor x = rounded_x(m), residual = tensor({m, rows}, normals(m * rows, 5));
+  const Tensor x = tensor({m, k}, normals(m * k, 1)),
+               residual = tensor({m, rows}, normals(m * rows, 5));
   const auto parts = [&](float* out) {
     std::array<cuda::GemvPart<Matrix>, 3> all;
     std::int64_t begin = 0;
@@ -38,14 +31,18 @@ void check_group(std::int64_t m, const std::array<Matrix, 3>& weights, const Run
     }
     return all;
   };
-  const bf16_t* const xs = x.as<bf16_t>().data();
+  Tensor rounded = Tensor::empty(DType::bf16, {m, cuda::rounded_width(k)});
+  bf16_t* const xs = rounded.as_mutable<bf16_t>().data();
+  cuda::round_rows(at_once(), xs, data(x), m, k);
   const Tensor alone = cuda_result({m * rows}, [&](float* out) {
     const auto all = parts(out);
-    for (const auto& part : all) run(std::span(&part, 1), xs);
+    for (const auto& part : all)
+      run(std::span<const cuda::GemvPart<Matrix>>(&part, 1),
+          cuda::gemv_rows(std::as_const(xs), m, k));
   });
   const Tensor together = cuda_result({m * rows}, [&](float* out) {
     const auto all = parts(out);
-    run(std::span(all), xs);
+    run(std::span<const cuda::GemvPart<Matrix>>(all), cuda::gemv_rows(data(x), m, k));
   });
   CHECK(different_bits(together, alone) == "");
 }
@@ -61,8 +58,8 @@ TEST_CASE("plain matrices in one launch have the bits that they have alone") {
     weights[i] = tensors[i].as<bf16_t>().data();
   }
   for (const std::int64_t m : {1, 8, 13})
-    check_group<const bf16_t*>(m, weights, [m](auto parts, const bf16_t* x) {
-      cuda::gemv_bf16<bf16_t>(at_once(), parts, x, m, k);
+    check_group<const bf16_t*>(m, weights, [](auto parts, const auto& x) {
+      cuda::gemv_bf16<bf16_t>(at_once(), parts, x, k);
     });
 }
 
@@ -81,5 +78,5 @@ TEST_CASE("4-bit matrices in one launch have the bits that they have alone") {
   }
   for (const std::int64_t m : {1, 8, 13})
     check_group<cuda::FourBitMatrix>(
-        m, weights, [m](auto parts, const bf16_t* x) { cuda::gemv_4bit(at_once(), parts, x, m); });
+        m, weights, [](auto parts, const auto& x) { cuda::gemv_4bit(at_once(), parts, x); });
 }
