@@ -149,7 +149,8 @@ template <int tiles, class W, class X>
 __global__ void __launch_bounds__(gemv_bf16_threads)
     gemv_bf16_kernel(GemvGroup<const W*> group, GemvRows<X> x, std::int64_t k_width, bool whole) {
   SHARED_ARRAY(float, partial, k_slices* tiles * 128);
-  constexpr int ahead = tiles == 1 ? 8 : 4;  // multiplications whose factors are read before
+  constexpr int ahead =
+      tiles == 1 && sizeof(W) == 2 ? 8 : 4;  // multiplications whose factors are read before
   const int lane = static_cast<int>(threadIdx.x % 32), slice = static_cast<int>(threadIdx.x / 32);
   const GemvPart<const W*> part = group.part_of(blockIdx.x);
   const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x - part.first_block) * 16,
