@@ -37,8 +37,10 @@ esac
 nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 [ -x "$nvcc" ] || stop "no nvcc ($nvcc): install the CUDA toolkit"
 command -v cmake >/dev/null || stop "no cmake"
-generator="Unix Makefiles"
-command -v ninja >/dev/null && generator=Ninja
+generator="Unix Makefiles" go_on=-k
+if command -v ninja >/dev/null; then generator=Ninja go_on="-k 0"; fi
+flags= # newer compilers optimise kernels of one architecture beside each other
+if "$nvcc" --help 2>/dev/null | grep -q split-compile; then flags=--split-compile=0; fi
 
 mkdir -p "$out" || stop "cannot write to $out"
 report=$out/report.md
@@ -72,11 +74,15 @@ for file in build parity kernels ladder stages transformers sanitizer; do : >"$o
 # ---- build -------------------------------------------------------------------------------------------------
 note "building for sm_$architecture"
 part build 60 cmake -S "$root" -B "$build" -G "$generator" -DCMAKE_BUILD_TYPE=Release -DIDEFICS_CUDA=ON \
-  -DCMAKE_CUDA_ARCHITECTURES="$architecture" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_PREFIX_PATH="$prefix" \
+  -DCMAKE_CUDA_ARCHITECTURES="$architecture" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_FLAGS="$flags" \
+  -DCMAKE_PREFIX_PATH="$prefix" \
   -DIDEFICS_TESTS=OFF -DIDEFICS_SAMPLES=OFF -DIDEFICS_INSTALL=OFF ||
   stop "not configured: $(grep -A 2 'CMake Error' "$out/build.txt" | tr -s ' \n' ' '); bench/gpu/pack.sh brings libraries along"
-part build 220 cmake --build "$build" --parallel "$(nproc)" --target gpu_harness ||
-  stop "not built, see $out/build.txt: $(grep -m 1 'error' "$out/build.txt")"
+# shellcheck disable=SC2086
+part build 270 cmake --build "$build" --parallel "$(nproc)" --target gpu_harness -- $go_on || {
+  failed build $?
+  ls "$programs"/gpu* >/dev/null 2>&1 || stop "not built, see $out/build.txt: $(grep -m 1 'error' "$out/build.txt")"
+}
 
 say "$(echo "$gpu" | awk -F', *' '{ print $1 ", compute capability " $2 ", " $3 " MiB, driver " $4 }'),"
 say "$("$nvcc" --version | sed -n 's/.*release \([^,]*\),.*/CUDA \1/p'), built for sm_$architecture;" \

@@ -55,14 +55,15 @@ cmp "$work/said" "$work/out/report.md"
 grep -q 'CMAKE_CUDA_ARCHITECTURES=90a' "$work/cmake-arguments"
 [ -z "$(ls -d "$work"/idefics-gpu.* 2>/dev/null)" ] || { echo "the checkpoint is still there"; exit 1; }
 
-# a wrong result and a part that does not end
+# a program that cannot be built, a wrong result and a part that does not end
+fake bin/cmake 'case "$*" in *--build*) echo "error: no" && exit 3 ;; esac'
 fake programs/bench/gpu/gpu.parity.norm 'echo "test cases: 2 | 1 passed | 1 failed"; exit 1'
 fake programs/bench/gpu/gpu_kernels 'echo "| one row | 1 |"; sleep 100'
 fake bin/python3 'echo "skipped: transformers was not measured: none"'
 if IDEFICS_GPU_SECONDS=6 sh "$here/run.sh" "$work/out" >"$work/said" 2>/dev/null; then
   echo "exit 0 in spite of a failed test" && exit 1
 fi
-for words in 'failed.*1 failed' 'one row' 'kernels: stopped, its time was over'; do
+for words in 'build: failed with status 3' 'failed.*1 failed' 'one row' 'kernels: stopped, its time was over'; do
   grep -q "$words" "$work/said" || { echo "not in the report: $words"; cat "$work/said"; exit 1; }
 done
 echo "run.sh says what is missing, reports what there is, and goes on behind what fails"
