@@ -2,6 +2,8 @@
 //
 //   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n]
 //
+// linear_group and linear_add are these products one by one, in the base class (backend.hpp).
+//
 // 4-bit weights are codebook[code] * absmax, rounded to f32. With Compute::bf16 both factors are rounded to bf16 first; products of two bf16 (or f32) values
 // are exact in double, so the sum is the only place where this definition rounds. In the bf16 order
 // of 4-bit weights the codebook's values are rounded and absmax is not.
