@@ -7,6 +7,7 @@
 #include <idefics/backend/backend.hpp>
 #include <idefics/backend/cpu/kernels.hpp>
 #include <idefics/backend/cpu/linear_4bit.hpp>
+#include <idefics/backend/cpu/linear_room.hpp>
 #include <idefics/backend/cpu/scratch.hpp>
 #include <idefics/core/threads.hpp>
 
@@ -232,9 +233,6 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  static constexpr std::int64_t direct_rows = 4;           // more rows are worth packing the weight
-  static constexpr std::int64_t row_block = 384;           // rows of x whose sums fit the cache
-  static constexpr std::int64_t col_block = 48;            // weight rows that are packed at a time
   static constexpr std::int64_t query_block = 32;          // queries of one attention task
   static constexpr std::int64_t thread_work = 16384;       // elements that are worth another thread
   static constexpr std::int64_t thread_products = 131072;  // products that are worth it
@@ -249,6 +247,8 @@ class CpuBackend final : public Backend {
     if (products >= thread_products) return parallel_tasks(tasks, body);
     for (std::int64_t i = 0; i < tasks; ++i) body(i, 0);
   }
+
+  static Checked threads() { return detail::cpu::floats(num_threads()); }
 
   static std::int64_t blocks_of(const AttentionSegment& s) {
     return detail::cpu::ceil_div(s.query_end - s.query_begin, query_block);
@@ -274,25 +274,17 @@ class CpuBackend final : public Backend {
     return values;
   }
 
-  /// Weight rows that are packed at a time.
-  static std::int64_t cols_of(const detail::cpu::LinearTask& task,
-                              const detail::cpu::LinearKernels& kernels) {
-    const std::int64_t per_thread = detail::cpu::ceil_div(task.n, 4 * num_threads());
-    return std::clamp(per_thread / kernels.tile_cols * kernels.tile_cols, kernels.tile_cols,
-                      col_block);
-  }
-
   /// Takes the room that the product will need with as many rows as are expected.
   void make_room(const detail::cpu::LinearTask& task, const detail::cpu::LinearKernels& kernels) {
-    const std::int64_t rows =
-        detail::cpu::round_up(std::min(expected_rows(), row_block), kernels.tile_rows);
-    (void)packed_.floats(rows * kernels.row_floats(task.k));
-    (void)scratch_.floats(kernels.scratch_floats(rows, cols_of(task, kernels)) * num_threads());
+    const std::int64_t rows = std::min(expected_rows(), detail::cpu::row_block);
+    const auto room = detail::cpu::blocked_room(kernels, rows, task.n, task.k, num_threads());
+    (void)packed_.floats(room.packed);
+    (void)scratch_.floats(room.of_thread * threads());
   }
 
   void linear_direct(detail::cpu::LinearTask task, const detail::cpu::LinearKernels& kernels,
                      std::size_t dtype, bool flush) {
-    float* packed = packed_.floats(task.m * kernels.row_floats(task.k));
+    float* packed = packed_.floats(detail::cpu::direct_room(kernels, task.m, task.k).packed);
     kernels.pack_rows(packed, task.x, 0, task.m, task.m, task.k);
     task.x = packed;
     // Contiguous runs of about 256 KiB keep the hardware prefetchers of all threads busy.
@@ -309,12 +301,11 @@ class CpuBackend final : public Backend {
   void linear_blocked(const detail::cpu::LinearTask& whole,
                       const detail::cpu::LinearKernels& kernels, std::size_t dtype, bool flush) {
     using detail::cpu::ceil_div;
-    const std::int64_t parts = ceil_div(whole.m, row_block);
-    const std::int64_t rows = detail::cpu::round_up(ceil_div(whole.m, parts), kernels.tile_rows);
-    const std::int64_t cols = cols_of(whole, kernels);
-    const std::int64_t room = kernels.scratch_floats(rows, cols);
-    float* packed = packed_.floats(rows * kernels.row_floats(whole.k));
-    float* scratch = scratch_.floats(room * num_threads());
+    const std::int64_t rows = detail::cpu::rows_at_once(kernels, whole.m);
+    const std::int64_t cols = detail::cpu::cols_at_once(kernels, whole.n, num_threads());
+    const auto room = detail::cpu::blocked_room(kernels, whole.m, whole.n, whole.k, num_threads());
+    float* packed = packed_.floats(room.packed);
+    float* scratch = scratch_.floats(room.of_thread * threads());
     for (std::int64_t m = 0; m < whole.m; m += rows) {
       auto task = whole;
       task.m = std::min(rows, whole.m - m);
@@ -326,7 +317,7 @@ class CpuBackend final : public Backend {
       divide(ceil_div(task.n, cols), task.m * task.n * task.k, [&](std::int64_t i, int worker) {
         const detail::cpu::FlushSubnormals mode(flush);
         kernels.blocked[dtype](task, i * cols, std::min((i + 1) * cols, task.n),
-                               scratch + worker * room);
+                               scratch + static_cast<std::size_t>(worker) * room.of_thread.size());
       });
     }
   }

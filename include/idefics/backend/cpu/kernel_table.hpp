@@ -2,6 +2,7 @@
 // pointers that every instruction set fills (kernels.inl).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -65,10 +66,11 @@ struct LinearKernels {
   std::array<Blocked, 3> blocked;     // weight rows packed first: many rows
 
   std::int64_t row_floats(std::int64_t k) const { return 16 * vectors_of(layout, k); }
-  /// Floats of scratch for `cols` weight rows against m rows.
-  std::int64_t scratch_floats(std::int64_t m, std::int64_t cols) const {
+  /// Floats of scratch for `cols` weight rows of K values against m rows: a packed piece, and the sums.
+  std::int64_t scratch_floats(std::int64_t m, std::int64_t cols, std::int64_t k) const {
     const std::int64_t padded = round_up(cols, tile_cols);
-    return padded * 16 * block_vectors + padded * round_up(m, tile_rows) * 16;
+    const std::int64_t piece = std::min(block_vectors, vectors_of(layout, k));
+    return padded * 16 * piece + padded * round_up(m, tile_rows) * 16;
   }
 };
 

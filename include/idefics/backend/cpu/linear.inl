@@ -277,7 +277,7 @@ inline void blocked(const LinearTask& t, std::int64_t n_begin, std::int64_t n_en
   const std::int64_t m_tiles = ceil_div(t.m, rows), n_tiles = ceil_div(n_end - n_begin, cols);
   const std::int64_t row_bytes = t.k * static_cast<std::int64_t>(sizeof(T));
   float* const packed = scratch;
-  float* const sums = scratch + n_tiles * cols * 16 * block_vectors;
+  float* const sums = scratch + n_tiles * cols * 16 * std::min(block_vectors, vectors);
   for (std::int64_t v = 0; v < vectors; v += block_vectors) {
     const std::int64_t count = std::min(block_vectors, vectors - v);
     const std::int64_t x_group = count * rows * Lanes::width, w_group = count * cols * Lanes::width;

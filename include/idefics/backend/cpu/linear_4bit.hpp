@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include <idefics/backend/cpu/kernel_table.hpp>
+#include <idefics/backend/cpu/linear_room.hpp>
 #include <idefics/backend/cpu/scratch.hpp>
 #include <idefics/core/threads.hpp>
 
@@ -24,22 +24,53 @@ class FourBitLinear {
     const FourBitMatrix matrix{reinterpret_cast<const std::uint8_t*>(weight.codes.raw()),
                                table.data(), task.n, task.k, weight.blocksize};
     const bool few = task.m <= direct_rows_max;
-    if (expected > 0) make_room(task, matrix, compute, expected);
+    if (expected > 0) make_room(matrix, compute, expected);
+    const Room room = room_for(task.m, matrix, compute);
     if (few && matrix.aligned())
-      multiply_codes(task, weight, matrix, compute);
+      multiply_codes(task, weight, matrix, compute, room);
     else if (compute == Compute::f32)
-      few ? multiply_few_rows(task, weight, matrix) : multiply_many_rows(task, weight, matrix);
+      few ? multiply_few_rows(task, weight, matrix, room)
+          : multiply_many_rows(task, weight, matrix, room);
     else if (matrix.aligned() && matrix.short_blocks())
-      multiply_many_rows_bf16(task, weight, matrix);
+      multiply_many_rows_bf16(task, weight, matrix, room);
     else
-      multiply_any_bf16(task, weight, matrix);
+      multiply_any_bf16(task, weight, matrix, room);
   }
 
  private:
-  static constexpr std::int64_t few_rows = 8;     // weight rows whose values fit the second cache
-  static constexpr std::int64_t many_rows = 48;   // weight rows that are worth packing together
-  static constexpr std::int64_t row_block = 384;  // rows of x whose sums fit the cache
   static constexpr std::int64_t thread_products = 131072;
+
+  /// Where a product puts things.
+  struct Room {
+    float* packed;
+    float* values;     // of_thread floats for each thread
+    float* constants;  // [threads, absmax of a thread]
+    std::size_t of_thread, constants_of_thread;
+
+    float* values_of(int worker) const {
+      return values + static_cast<std::size_t>(worker) * of_thread;
+    }
+    float* constants_of(int worker) const {
+      return constants + static_cast<std::size_t>(worker) * constants_of_thread;
+    }
+  };
+
+  /// The room that is taken and then kept.
+  Room room_for(std::int64_t m, const FourBitMatrix& w, Compute compute) {
+    const bool pairs = compute == Compute::bf16;
+    const LinearRoom need = four_bit_room(pairs ? kernels_.linear_bf16 : kernels_.linear_f32, pairs,
+                                          m, w, num_threads());
+    const Checked threads = floats(num_threads());
+    return {packed_.floats(need.packed), values_.floats(need.of_thread * threads),
+            constants_.floats(need.constants * threads), need.of_thread.size(),
+            need.constants.size()};
+  }
+
+  /// Takes the room that the product will need with any number of rows up to `expected`.
+  void make_room(const FourBitMatrix& w, Compute compute, std::int64_t expected) {
+    for (const std::int64_t most : {direct_rows_max, row_block})
+      (void)room_for(std::min(expected, most), w, compute);
+  }
 
   /// Calls body(begin, end, worker) for runs of `rows` weight rows.
   template <class Body>
@@ -50,10 +81,6 @@ class FourBitLinear {
     };
     if (task.m * task.n * task.k >= thread_products) return parallel_tasks(tasks, run);
     for (std::int64_t i = 0; i < tasks; ++i) run(i, 0);
-  }
-
-  static std::int64_t blocks_of(const FourBitMatrix& w, std::int64_t rows) {
-    return rows * w.k / w.blocksize + 2;
   }
 
   /// absmax of all blocks that weight rows [begin, end) touch.
@@ -70,39 +97,17 @@ class FourBitLinear {
                   static_cast<std::size_t>(last - first) * sizeof(float));
   }
 
-  /// Weight rows that one thread takes at a time: runs of about 128 KiB of codes.
-  static std::int64_t run_of_rows(const LinearTask& task) {
-    return std::clamp<std::int64_t>(round_up(262144 / std::max<std::int64_t>(task.k, 1), 8), 8,
-                                    round_up(task.n / num_threads() + 1, 8));
-  }
-
-  /// Takes the room that the product will need with any number of rows up to `expected`.
-  void make_room(const LinearTask& task, const FourBitMatrix& w, Compute compute,
-                 std::int64_t expected) {
-    const bool pairs = compute == Compute::bf16, many = expected > direct_rows_max;
-    const auto& kernels = pairs ? kernels_.linear_bf16 : kernels_.linear_f32;
-    const std::int64_t rows = round_up(std::min(expected, row_block), kernels.tile_rows);
-    const std::int64_t sums = many ? kernels.scratch_floats(rows, many_rows) : 0;
-    const std::int64_t plain =
-        pairs ? round_up(task.k, 32) / 2 : round_up((many ? many_rows : few_rows) * task.k, 16);
-    (void)packed_.floats(rows * kernels.row_floats(task.k));
-    (void)constants_.floats(blocks_of(w, std::max(many_rows, run_of_rows(task))) * num_threads());
-    if (many || !w.aligned()) (void)values_.floats((plain + sums) * num_threads());
-  }
-
   /// Few rows of x, every row of the weight whole blocks.
   void multiply_codes(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w,
-                      Compute compute) {
+                      Compute compute, const Room& room) const {
     const bool pairs = compute == Compute::bf16;
     const auto& kernels = pairs ? kernels_.linear_bf16 : kernels_.linear_f32;
-    float* packed = packed_.floats(task.m * kernels.row_floats(task.k));
-    kernels.pack_rows(packed, task.x, 0, task.m, task.m, task.k);
-    task.x = packed;
+    kernels.pack_rows(room.packed, task.x, 0, task.m, task.m, task.k);
+    task.x = room.packed;
     const auto multiply = pairs ? kernels_.four_bit_pairs.multiply : kernels_.four_bit.multiply;
-    const std::int64_t rows = run_of_rows(task), room = blocks_of(w, rows);
-    float* constants = constants_.floats(room * num_threads());
+    const std::int64_t rows = run_of_rows(task.n, task.k, num_threads());
     divide(task, rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-      float* absmax = constants + worker * room;
+      float* absmax = room.constants_of(worker);
       fetch_absmax(absmax, weight, begin, end);
       const FlushSubnormals mode(pairs);
       multiply(task, w, absmax, begin, end);
@@ -122,28 +127,23 @@ class FourBitLinear {
     return part;
   }
 
-  void multiply_few_rows(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w) {
+  void multiply_few_rows(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w,
+                         const Room& room) const {
     const auto& kernels = kernels_.linear_f32;
-    float* packed = packed_.floats(task.m * kernels.row_floats(task.k));
-    kernels.pack_rows(packed, task.x, 0, task.m, task.m, task.k);
-    task.x = packed;
-    const std::int64_t room = blocks_of(w, few_rows), size = round_up(few_rows * task.k, 16);
-    float* constants = constants_.floats(room * num_threads());
-    float* values = values_.floats(size * num_threads());
-    divide(task, few_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-      const LinearTask part = dequantized(task, weight, w, values + worker * size,
-                                          constants + worker * room, begin, end);
+    kernels.pack_rows(room.packed, task.x, 0, task.m, task.m, task.k);
+    task.x = room.packed;
+    divide(task, few_cols, [&](std::int64_t begin, std::int64_t end, int worker) {
+      const LinearTask part = dequantized(task, weight, w, room.values_of(worker),
+                                          room.constants_of(worker), begin, end);
       kernels.direct[0](part, 0, end - begin);
     });
   }
 
-  /// Calls body(task, sums) for parts of the rows of x that fit the cache, packed in tiles; `sums` are
-  /// the floats of scratch that many_rows weight rows need.
+  /// Calls body(task) for parts of the rows of x that fit the cache, packed in tiles.
   template <class Body>
-  void for_row_blocks(const LinearTask& whole, const LinearKernels& kernels, const Body& body) {
-    const std::int64_t parts = ceil_div(whole.m, row_block);
-    const std::int64_t rows = round_up(ceil_div(whole.m, parts), kernels.tile_rows);
-    float* packed = packed_.floats(rows * kernels.row_floats(whole.k));
+  static void for_row_blocks(const LinearTask& whole, const LinearKernels& kernels, float* packed,
+                             const Body& body) {
+    const std::int64_t rows = rows_at_once(kernels, whole.m);
     for (std::int64_t m = 0; m < whole.m; m += rows) {
       LinearTask task = whole;
       task.m = std::min(rows, whole.m - m);
@@ -153,56 +153,48 @@ class FourBitLinear {
         kernels.pack_tiles(packed, x, i, i + 1, task.m, task.k);
       });
       task.x = packed;
-      body(task, kernels.scratch_floats(rows, many_rows));
+      body(task);
     }
   }
 
   void multiply_many_rows(const LinearTask& whole, const QuantizedTensor& weight,
-                          const FourBitMatrix& w) {
-    const std::int64_t room = blocks_of(w, many_rows), size = round_up(many_rows * whole.k, 16);
-    float* constants = constants_.floats(room * num_threads());
-    for_row_blocks(whole, kernels_.linear_f32, [&](const LinearTask& task, std::int64_t sums) {
-      float* values = values_.floats((size + sums) * num_threads());
-      divide(task, many_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-        float* mine = values + worker * (size + sums);
+                          const FourBitMatrix& w, const Room& room) const {
+    const std::int64_t size = round_up(many_cols * whole.k, 16);  // of values; sums are behind them
+    for_row_blocks(whole, kernels_.linear_f32, room.packed, [&](const LinearTask& task) {
+      divide(task, many_cols, [&](std::int64_t begin, std::int64_t end, int worker) {
+        float* mine = room.values_of(worker);
         const LinearTask part =
-            dequantized(task, weight, w, mine, constants + worker * room, begin, end);
+            dequantized(task, weight, w, mine, room.constants_of(worker), begin, end);
         kernels_.linear_f32.blocked[0](part, 0, end - begin, mine + size);
       });
     });
   }
 
   void multiply_many_rows_bf16(const LinearTask& whole, const QuantizedTensor& weight,
-                               const FourBitMatrix& w) {
-    const std::int64_t room = blocks_of(w, many_rows);
-    float* constants = constants_.floats(room * num_threads());
-    for_row_blocks(whole, kernels_.linear_bf16, [&](const LinearTask& task, std::int64_t sums) {
-      float* scratch = values_.floats(sums * num_threads());
-      divide(task, many_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-        float* absmax = constants + worker * room;
+                               const FourBitMatrix& w, const Room& room) const {
+    for_row_blocks(whole, kernels_.linear_bf16, room.packed, [&](const LinearTask& task) {
+      divide(task, many_cols, [&](std::int64_t begin, std::int64_t end, int worker) {
+        float* absmax = room.constants_of(worker);
         fetch_absmax(absmax, weight, begin, end);
         const FlushSubnormals mode(true);
-        kernels_.four_bit_pairs.blocked(task, w, absmax, scratch + worker * sums, begin, end);
+        kernels_.four_bit_pairs.blocked(task, w, absmax, room.values_of(worker), begin, end);
       });
     });
   }
 
-  void multiply_any_bf16(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w) {
-    const auto& kernels = kernels_.linear_bf16;
-    float* packed = packed_.floats(task.m * kernels.row_floats(task.k));
+  void multiply_any_bf16(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w,
+                         const Room& room) const {
     parallel_tasks(ceil_div(task.m, 8), [&](std::int64_t i, int) {
-      kernels.pack_rows(packed, task.x, 8 * i, std::min(8 * i + 8, task.m), task.m, task.k);
+      kernels_.linear_bf16.pack_rows(room.packed, task.x, 8 * i, std::min(8 * i + 8, task.m),
+                                     task.m, task.k);
     });
-    task.x = packed;
-    const std::int64_t room = blocks_of(w, few_rows), size = round_up(task.k, 32) / 2;
-    float* constants = constants_.floats(room * num_threads());
-    float* values = values_.floats(size * num_threads());  // of one row, as bf16
-    divide(task, few_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-      float* absmax = constants + worker * room;
+    task.x = room.packed;
+    divide(task, few_cols, [&](std::int64_t begin, std::int64_t end, int worker) {
+      float* absmax = room.constants_of(worker);
       fetch_absmax(absmax, weight, begin, end);
       const FlushSubnormals mode(true);
       kernels_.four_bit_pairs.multiply_any(
-          task, w, absmax, reinterpret_cast<bf16_t*>(values + worker * size), begin, end);
+          task, w, absmax, reinterpret_cast<bf16_t*>(room.values_of(worker)), begin, end);
     });
   }
 

@@ -214,7 +214,7 @@ inline void blocked_pairs(const LinearTask& t, const FourBitMatrix& matrix, cons
   const std::int64_t vectors = vectors_of(layout, t.k), row_blocks = t.k / matrix.blocksize;
   const std::int64_t per_block = vectors_of(layout, matrix.blocksize);
   const std::int64_t m_tiles = ceil_div(t.m, rows), n_tiles = ceil_div(n_end - n_begin, cols);
-  float* const sums = scratch + n_tiles * cols * 16 * block_vectors;
+  float* const sums = scratch + n_tiles * cols * 16 * std::min(block_vectors, vectors);
   for (std::int64_t v = 0; v < vectors; v += block_vectors) {
     const std::int64_t count = std::min(block_vectors, vectors - v);
     const std::int64_t x_group = count * rows * Lanes::width, w_group = count * cols * Lanes::width;

@@ -12,19 +12,20 @@ namespace idefics::inline v0::detail::cpu {
 /// Floats that stay allocated; contents do not survive the next call.
 class Scratch {
  public:
-  float* floats(std::int64_t count) {
+  float* floats(Checked count) {
     if (count > size_) {
       memory_.reset();
       size_ = 0;
-      memory_ = allocate(Checked(static_cast<std::uint64_t>(count)) * sizeof(float));
+      memory_ = allocate(count * sizeof(float));
       size_ = count;
     }
     return reinterpret_cast<float*>(memory_.get());
   }
+  float* floats(std::int64_t count) { return floats(Checked(static_cast<std::uint64_t>(count))); }
 
  private:
   std::shared_ptr<std::byte> memory_;
-  std::int64_t size_ = 0;
+  Checked size_ = 0;
 };
 
 /// While it lives, this thread reads and writes subnormal numbers as zero, as `vdpbf16ps` does.
