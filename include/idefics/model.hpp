@@ -121,6 +121,7 @@ class Model {
 
 IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
                                                    ModelOptions options) {
+  const detail::FreeMemoryReturned last;  // headers, names and lists were of loading alone
   auto backend = options.backend ? options.backend : make_backend(options.device_map);
   const std::filesystem::path directory = resolve_model(directory_or_repo);
   const Checkpoint checkpoint = Checkpoint::open(directory);

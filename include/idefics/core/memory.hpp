@@ -7,6 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <memory>
 #include <new>
 #include <string>
@@ -32,6 +35,19 @@ inline void prefer_large_pages(void* memory, std::size_t bytes) noexcept {
   (void)memory, (void)bytes;
 #endif
 }
+
+/// Gives free memory back to the system when it goes: declared first in a function, after all else that the
+/// function had. An allocator keeps it otherwise, in pieces that may be too small for what comes later.
+struct FreeMemoryReturned {
+  FreeMemoryReturned() = default;
+  FreeMemoryReturned(const FreeMemoryReturned&) = delete;
+  FreeMemoryReturned& operator=(const FreeMemoryReturned&) = delete;
+  ~FreeMemoryReturned() {
+#if defined(__GLIBC__)
+    ::malloc_trim(0);
+#endif
+  }
+};
 
 }  // namespace detail
 
