@@ -12,6 +12,7 @@
 
 #include <idefics/plan/device_map.hpp>
 #include <idefics/plan/kernel_bytes.hpp>
+#include <idefics/plan/mapped_pages.hpp>
 #include <idefics/plan/scratch_bytes.hpp>
 #include <idefics/plan/weight_bytes.hpp>
 
@@ -22,6 +23,7 @@ struct MemoryPlan {
   std::vector<ModuleMemory> modules;              // the same and the caches, as a pass takes them
   std::uint64_t kv_cache_bytes = 0, image_cache_bytes = 0, scratch_bytes = 0;
   std::uint64_t unread_bytes = 0;  // mapped rows of the embedding that this work does not look up
+  std::uint64_t beside_bytes = 0;  // in the mapped pages around weights
 
   WeightBytes weights() const {
     WeightBytes all;
@@ -33,8 +35,12 @@ struct MemoryPlan {
     return (Checked(weights().anonymous) + kv_cache_bytes + image_cache_bytes + scratch_bytes)
         .value();
   }
+  /// What a run touches of files.
+  std::uint64_t mapped_bytes() const {
+    return (Checked(weights().mapped - unread_bytes) + beside_bytes).value();
+  }
   std::uint64_t total_bytes() const {
-    return (Checked(weights().mapped - unread_bytes) + anonymous_bytes()).value();
+    return (Checked(mapped_bytes()) + anonymous_bytes()).value();
   }
 };
 
@@ -79,19 +85,43 @@ inline std::uint64_t image_layer_bytes(const Config& c, const Workload& work) {
   return (feature_rows(c, work) * checked(c.hidden_size) * 2 * float_bytes).value();
 }
 
-/// Mapped bytes of the embedding beyond the rows of this work: a page that is touched brings along the
-/// 64 KiB around it.
+/// Mapped bytes of the embedding beyond the rows of this work, each of which brings a window along.
 inline std::uint64_t unread_rows(const WeightRequest& request, const WeightBytes& bytes,
                                  const Workload& work) {
-  constexpr std::uint64_t around = 64 << 10;
   if (request.role != WeightRole::table || component_of(request.name) != "embedding") return 0;
   const std::uint64_t row = bytes.mapped / static_cast<std::uint64_t>(request.shape[0]);
-  const Checked read = checked(work.batch) * checked(work.context) * std::max(row, around);
+  const Checked read =
+      checked(work.batch) * checked(work.context) * std::max(row, MappedPages::window);
   return bytes.mapped - std::min(bytes.mapped, read.value());
 }
 
-/// What is kept of headers, and of layers beside their weights.
-inline constexpr std::uint64_t bytes_of_bookkeeping = 1536;
+/// Layers and their tensors without the elements; what an allocation and its count of owners take beside
+/// each tensor of the process's own; and the table by which double quantization rounds.
+inline std::uint64_t bookkeeping_bytes(const std::vector<WeightRequest>& table,
+                                       const WeightBytes& weights, bool double_quantized) {
+  constexpr std::uint64_t beside = 80;  // glibc's aligned_alloc: 48; std::shared_ptr's block: 32
+  std::uint64_t bytes = weights.copies * beside + (double_quantized ? nearest_steps : 0);
+  for (const WeightRequest& request : table)
+    bytes += request.role == WeightRole::matrix ? sizeof(Linear) : sizeof(Tensor);
+  return bytes;
+}
+
+/// Where the pages of a weight are that is used as the file holds it.
+inline void add_pages(MappedPages& pages, const Checkpoint& checkpoint,
+                      const WeightRequest& request) {
+  const auto name = stored_name(checkpoint, request.name);
+  if (!name) return;
+  pages.add(checkpoint, *name);
+  if (is_bnb(checkpoint, *name)) pages.add(checkpoint, *name + ".absmax");
+}
+
+/// Layers ask one after the other, and cross-attention just before its layer.
+inline void add_module(std::vector<ModuleMemory>& modules, const std::string& name,
+                       const WeightBytes& bytes) {
+  if (modules.empty() || modules.back().name != name) modules.push_back({name});
+  ModuleMemory& last = modules.back();
+  last.weight_bytes = (Checked(last.weight_bytes) + bytes.total()).value();
+}
 
 /// Puts the caches where they are read.
 inline void add_caches(MemoryPlan& plan, const Config& c, const Workload& work) {
@@ -118,24 +148,25 @@ inline MemoryPlan plan_memory(const Config& c, const std::vector<WeightRequest>&
                               const Checkpoint* checkpoint, const WeightOptions& options = {},
                               const Workload& work = {}) {
   MemoryPlan plan;
+  MappedPages pages;
   std::vector<bool> in_4bit;
+  bool quantized = false;  // on load, and not in the file
   for (const WeightRequest& request : table) {
     const WeightBytes bytes = weight_bytes(checkpoint, request, options);
     in_4bit.push_back(bytes.packed);
+    quantized |= bytes.packed && bytes.mapped == 0;
+    if (bytes.mapped > 0 && checkpoint != nullptr) detail::add_pages(pages, *checkpoint, request);
     plan.components[std::string(component_of(request.name))] += bytes;
     plan.unread_bytes += detail::unread_rows(request, bytes, work);
-    const std::string module = detail::module_of(request.name, c);
-    // layers ask one after the other, and cross-attention just before its layer
-    if (plan.modules.empty() || plan.modules.back().name != module)
-      plan.modules.push_back({module});
-    ModuleMemory& last = plan.modules.back();
-    last.weight_bytes = (Checked(last.weight_bytes) + bytes.total()).value();
+    detail::add_module(plan.modules, detail::module_of(request.name, c), bytes);
   }
   detail::add_caches(plan, c, work);
-  plan.scratch_bytes =
-      (Checked(scratch_bytes(c, work)) + kernel_bytes(c, table, in_4bit, options, work) +
-       Checked(table.size()) * detail::bytes_of_bookkeeping)
-          .value();
+  plan.beside_bytes = pages.beside();
+  const bool table_of_steps = quantized && options.quantization_config.bnb_4bit_use_double_quant;
+  plan.scratch_bytes = (Checked(scratch_bytes(c, work, plan.kv_cache_bytes)) +
+                        kernel_bytes(c, table, in_4bit, options, work) +
+                        detail::bookkeeping_bytes(table, plan.weights(), table_of_steps))
+                           .value();
   return plan;
 }
 

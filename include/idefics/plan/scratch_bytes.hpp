@@ -68,16 +68,35 @@ inline Checked text_floats(const Config& c, const Workload& work) {
          rows * (d + checked(c.total_vocab_size())) + checked(work.context) * checked(c.head_dim());
 }
 
+/// What choosing tokens takes: scores of a row, or of all beams, and per token of the vocabulary what
+/// LogitsPipeline keeps (TokenMarks and WarpScratch).
+inline Checked search_bytes(const Config& c, const Workload& work) {
+  constexpr std::uint64_t marks = 8, values = 4, probabilities = 8, order = 4;
+  const Checked rows = work.beams > 1 ? checked(work.batch) * checked(work.beams) : Checked(1);
+  return checked(c.total_vocab_size()) *
+         (rows * float_bytes + (marks + values + probabilities + order));
+}
+
+/// What stands for each token of a sequence: its place in the cache, twice (CacheTable), its id, and with
+/// beams the ids and parents of hypotheses that run, that come next and that have ended.
+inline Checked sequence_bytes(const Workload& work) {
+  const std::uint64_t ids = work.beams > 1 ? 6 : 1;
+  return checked(work.batch) * checked(work.beams) * checked(work.context) * (2 + ids) *
+         sizeof(std::int32_t);
+}
+
 }  // namespace detail
 
-/// Bytes that are taken while pictures are encoded or while a run lives, whichever are more: they do not
-/// live at the same time, but memory that was had once may stay with the process.
-inline std::uint64_t scratch_bytes(const Config& c, const Workload& work) {
+/// Bytes that are taken while pictures are encoded, or while a run lives that has `kv_cache` bytes of keys
+/// and values besides: they do not live at the same time.
+inline std::uint64_t scratch_bytes(const Config& c, const Workload& work, Checked kv_cache) {
   const std::int64_t n = detail::pictures_per_pass(work);
   Checked pictures = detail::vision_floats(c.vision, n);
   if (c.use_resampler) pictures = std::max(pictures, detail::resampler_floats(c, n));
-  const Checked run = detail::text_floats(c, work);
-  return (std::max(pictures, run) * detail::float_bytes).value();
+  pictures = pictures * detail::float_bytes;
+  const Checked run = detail::text_floats(c, work) * detail::float_bytes +
+                      detail::search_bytes(c, work) + detail::sequence_bytes(work);
+  return std::max(run, pictures - std::min(pictures, kv_cache)).value();
 }
 
 }  // namespace idefics::inline v0

@@ -22,6 +22,7 @@ struct WeightBytes {
   std::uint64_t parameters = 0;
   std::uint64_t mapped = 0;     // used where they lie in the file
   std::uint64_t anonymous = 0;  // converted, quantized, or copied
+  std::uint64_t copies = 0;     // tensors that `anonymous` is made of
   bool packed = false;          // of one weight: in 4 bits, in the file or after loading
 
   std::uint64_t total() const { return (Checked(mapped) + anonymous).value(); }
@@ -29,6 +30,7 @@ struct WeightBytes {
     parameters = (Checked(parameters) + other.parameters).value();
     mapped = (Checked(mapped) + other.mapped).value();
     anonymous = (Checked(anonymous) + other.anonymous).value();
+    copies += other.copies;
     return *this;
   }
 };
@@ -55,6 +57,7 @@ inline WeightBytes stored_4bit(const Checkpoint& checkpoint, const std::string& 
   WeightBytes bytes;
   bytes.mapped = stored("") + stored(".absmax");
   bytes.anonymous = stored(".nested_absmax") + stored(".nested_quant_map");
+  bytes.copies = bytes.anonymous == 0 ? 0 : 2;
   return bytes;
 }
 
@@ -71,11 +74,12 @@ inline WeightBytes adapted(WeightBytes own, const WeightRequest& request,
                           static_cast<std::uint64_t>(request.shape[1]);
     const Checked added = sides * static_cast<std::uint64_t>(*rank);
     own.anonymous = (added * sizeof(float) + own.anonymous).value();
+    own.copies += 2;
     return own;
   }
   const DType kept =
       request.role == WeightRole::vector ? DType::f32 : options.dtype.value_or(DType::f32);
-  own.mapped = 0, own.packed = false;
+  own.mapped = 0, own.packed = false, own.copies = 1;
   own.anonymous = (Checked(own.parameters) * size_of(kept)).value();
   return own;
 }
@@ -94,18 +98,21 @@ inline WeightBytes weight_bytes(const Checkpoint* checkpoint, const WeightReques
   WeightBytes bytes;
   if (request.role == WeightRole::vector) {
     bytes.anonymous = (count * sizeof(float)).value();
+    bytes.copies = 1;
   } else if (request.role == WeightRole::matrix && name && is_bnb(*checkpoint, *name)) {
     bytes = detail::stored_4bit(*checkpoint, *name);
     bytes.packed = true;
   } else if (request.role == WeightRole::matrix && quantization.load_in_4bit &&
              quantization.quantizes(module_path(request.name))) {
     bytes.anonymous = detail::quantized_bytes(count, quantization.bnb_4bit_use_double_quant);
+    bytes.copies = quantization.bnb_4bit_use_double_quant ? 4 : 2;
     bytes.packed = true;
   } else {
     const DType otherwise = asked.value_or(DType::f32);
     const DType stored = name ? checkpoint->find(*name)->dtype.value_or(otherwise) : otherwise;
     const DType kept = kept_dtype(stored, asked);
     (kept == stored ? bytes.mapped : bytes.anonymous) = (count * size_of(kept)).value();
+    bytes.copies = kept == stored ? 0 : 1;
   }
   bytes.parameters = count.value();
   return options.adapter == nullptr ? bytes : detail::adapted(bytes, request, options);

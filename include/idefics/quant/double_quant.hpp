@@ -62,13 +62,15 @@ inline float torch_sum(std::span<const float> x) {
   return sum;
 }
 
+inline constexpr std::size_t nearest_steps = 65536;
+
 /// For each of 65,536 even steps from -1 to 1, the code of the nearest entry of the map; the lower of
 /// two that are equally near.
 inline const std::vector<std::uint8_t>& nearest_of_step() {
   static const std::vector<std::uint8_t> table = [] {
-    std::vector<std::uint8_t> nearest(65536);
+    std::vector<std::uint8_t> nearest(nearest_steps);
     std::size_t code = 0;
-    for (std::size_t k = 0; k < 65536; ++k) {
+    for (std::size_t k = 0; k < nearest_steps; ++k) {
       const double x = -1.0 + 2.0 * static_cast<double>(k) / 65535.0;
       const auto distance = [&](std::size_t c) {
         return std::abs(static_cast<double>(dynamic_map()[c]) - x);
