@@ -1,9 +1,12 @@
 // measure_memory MODEL [--dtype D] [--load-in-4bit TYPE] [--double-quant] [--adapter DIR] [--tokens N]
-// [--threads N] [--load-only]: loads a model, reads one picture and a prompt, generates, and prints what
-// that took beside what was planned for it (include/idefics/plan/).
+// [--batch N] [--num-beams N] [--runs N] [--threads N] [--load-only]: loads a model, reads one picture
+// and a prompt for each sequence of a batch, generates, and prints what that took beside what was planned
+// for it (include/idefics/plan/).
 //
 // Anonymous memory is RssAnon of /proc, sampled; mapped memory what of the checkpoint's files lies in
-// the page tables. What the program itself has before it loads does not count.
+// the page tables. What the program itself has before it loads does not count: its threads with the
+// stacks that they have used, and the inputs. Buffers of threads are planned, and taken when a thread
+// first gets work: on small models and a busy machine that needs some runs.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -67,7 +70,7 @@ class Peak {
 struct Arguments {
   std::string model;
   ModelOptions options;
-  std::int64_t tokens = 8;
+  std::int64_t tokens = 8, batch = 1, beams = 1, runs = 1;
   bool load_only = false;
 };
 
@@ -94,6 +97,12 @@ Arguments arguments(int argc, char** argv) {
       a.options.adapter = value, ++i;
     else if (word == "--tokens")
       a.tokens = std::atoll(value.c_str()), ++i;
+    else if (word == "--batch")
+      a.batch = std::atoll(value.c_str()), ++i;
+    else if (word == "--num-beams")
+      a.beams = std::atoll(value.c_str()), ++i;
+    else if (word == "--runs")
+      a.runs = std::atoll(value.c_str()), ++i;
     else if (word == "--threads")
       set_num_threads(std::atoi(value.c_str())), ++i;
     else if (word == "--load-only")
@@ -104,14 +113,14 @@ Arguments arguments(int argc, char** argv) {
   return a;
 }
 
-/// A prompt of one picture and some words, without a tokenizer: large checkpoints here have none.
-Inputs prompt_of(const Config& config, std::int64_t tokens) {
+/// Prompts of one picture and some words each, without a tokenizer: large checkpoints here have none.
+Inputs prompts_of(const Config& config, std::int64_t batch, std::int64_t tokens) {
   const std::int64_t side = config.vision.image_size;
   Inputs in;
-  in.input_ids = Tensor::zeros(DType::i64, {1, tokens});
-  in.attention_mask = Tensor::zeros(DType::i64, {1, tokens});
-  in.image_attention_mask = Tensor::zeros(DType::i64, {1, tokens, 1});
-  in.pixel_values = Tensor::zeros(DType::f32, {1, 1, 3, side, side});
+  in.input_ids = Tensor::zeros(DType::i64, {batch, tokens});
+  in.attention_mask = Tensor::zeros(DType::i64, {batch, tokens});
+  in.image_attention_mask = Tensor::zeros(DType::i64, {batch, tokens, 1});
+  in.pixel_values = Tensor::zeros(DType::f32, {batch, 1, 3, side, side});
   std::ranges::fill(in.attention_mask.as_mutable<std::int64_t>(), 1);
   std::ranges::fill(in.image_attention_mask.as_mutable<std::int64_t>(), 1);
   std::minstd_rand random(1);
@@ -120,6 +129,15 @@ Inputs prompt_of(const Config& config, std::int64_t tokens) {
   for (float& pixel : in.pixel_values.as_mutable<float>())
     pixel = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
   return in;
+}
+
+/// Starts all threads, and uses as much of their stacks as a run does.
+void warm_up() {
+  parallel_tasks(4 * num_threads(), [](std::int64_t, int) {
+    volatile char used[64 << 10];
+    for (std::size_t i = 0; i < sizeof used; i += 512) used[i] = 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // so that each gets a task
+  });
 }
 
 double mib(std::uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
@@ -139,11 +157,17 @@ void run(Arguments& a) {
   const Idefics layers(table, config);
   std::optional<LoraAdapter> adapter;
   if (!a.options.adapter.empty()) adapter = LoraAdapter::open(resolve_model(a.options.adapter));
-  const MemoryPlan plan =
-      plan_memory(config, table.requests(), &checkpoint,
-                  {a.options.dtype, a.options.quantization_config, adapter ? &*adapter : nullptr},
-                  {.context = prompt + a.tokens, .new_tokens = a.tokens, .threads = num_threads()});
-  const Inputs inputs = prompt_of(config, prompt);
+  const Workload work{.context = prompt + a.tokens,
+                      .new_tokens = a.tokens,
+                      .batch = a.batch,
+                      .beams = a.beams,
+                      .pictures = a.batch,
+                      .threads = num_threads()};
+  const MemoryPlan plan = plan_memory(
+      config, table.requests(), &checkpoint,
+      {a.options.dtype, a.options.quantization_config, adapter ? &*adapter : nullptr}, work);
+  const Inputs inputs = prompts_of(config, a.batch, prompt);
+  warm_up();
   Peak peak;  // and a moment for its thread to have what it needs
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   const std::uint64_t base = anonymous_now(), mapped_before = mapped_now(directory);
@@ -158,10 +182,12 @@ void run(Arguments& a) {
   compare("weights, anonymous", plan.weights().anonymous, loaded);
   if (a.load_only) return;
 
-  (void)model.generate(inputs, {.max_new_tokens = a.tokens, .min_new_tokens = a.tokens});
+  const GenerationConfig how{
+      .max_new_tokens = a.tokens, .min_new_tokens = a.tokens, .num_beams = a.beams};
+  for (std::int64_t i = 0; i < a.runs; ++i) (void)model.generate(inputs, how);
   const std::uint64_t anonymous = peak.over(base);
   const std::uint64_t mapped = mapped_now(directory) - mapped_before;
-  compare("weights, mapped", plan.weights().mapped - plan.unread_bytes, mapped);
+  compare("weights, mapped", plan.mapped_bytes(), mapped);
   compare("a whole run, anonymous", plan.anonymous_bytes(), anonymous);
   compare("a whole run", plan.total_bytes(), anonymous + mapped);
 }
