@@ -66,7 +66,7 @@ TEST_CASE("freed blocks are handed out again, to those who ask for about as much
 TEST_CASE("memory that is not there is refused with what was needed and found") {
   Machine m;
   const auto before = pretended;
-  pretended.memory = pretended.used + 4096;
+  pretended.memory = pretended.used[0] + 4096;
   { m.device->get(2048); }                // stays in the pool
   CHECK(m.device->get(4096) != nullptr);  // which gives it back for this
   CHECK(error_of([&] { m.device->get(8192); }) ==

@@ -346,6 +346,39 @@ TEST_CASE("a stream works when somebody waits for it") {
   cudaStreamDestroy(stream);
 }
 
+TEST_CASE("work for a device that is not current is noticed, and its memory is counted apart") {
+  const auto before = cuda_on_cpu::pretended;
+  cuda_on_cpu::pretended.devices = 2;
+  cudaStream_t stream;
+  cudaEvent_t event;
+  void *near = nullptr, *far = nullptr;
+  cudaMalloc(&near, 100);
+  CHECK(cudaSetDevice(2) == cudaErrorInvalidDevice);
+  REQUIRE(cudaSetDevice(1) == cudaSuccess);
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  cudaMalloc(&far, 200);
+  CHECK(cuda_on_cpu::pretended.used[0] == before.used[0] + 100);
+  CHECK(cuda_on_cpu::pretended.used[1] == before.used[1] + 200);
+  int out = 0;
+  const auto start = [&] { launch(stream, 1, 32, 0, count_up, &out); };
+  const auto copy = [&](void* to) { cudaMemcpyAsync(to, &out, 4, cudaMemcpyHostToDevice, stream); };
+  CHECK(failure_of(start) == "nothing");
+  CHECK(failure_of([&] { copy(far); }) == "nothing");
+  CHECK(has(failure_of([&] { copy(near); }), "memory of device 0 in a stream of device 1"));
+  cudaSetDevice(0);
+  CHECK(has(failure_of(start), "stream of device 1 while device 0 is current"));
+  CHECK(has(failure_of([&] { copy(far); }), "stream of device 1 while device 0 is current"));
+  cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  CHECK(has(failure_of([&] { cudaEventRecord(event, stream); }), "event of device 0"));
+  CHECK(cudaStreamSynchronize(stream) == cudaSuccess);  // whichever device is current
+  CHECK(out == 32);
+  cudaEventDestroy(event);
+  cudaStreamDestroy(stream);
+  cudaFree(near);
+  cudaFree(far);
+  cuda_on_cpu::pretended = before;
+}
+
 TEST_CASE("16-bit elements convert as core/dtype.hpp does") {
   for (unsigned bits = 0; bits < 65536; ++bits) {
     const bf16_t b{static_cast<std::uint16_t>(bits)};

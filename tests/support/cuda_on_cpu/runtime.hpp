@@ -2,8 +2,11 @@
 //
 // What goes into a stream is carried out when somebody waits for the stream, so that host code which
 // does not wait, or reuses pinned memory too early, is noticed. The default stream (null) does not defer.
+// Streams and memory belong to the device that was current when they were made; what is asked of a stream
+// while another device is current is an exception, also the copies that CUDA would allow.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -43,10 +46,12 @@ struct cudaFuncAttributes {
 };
 
 struct CUstream_st {
+  int device = 0;
   std::vector<std::function<void()>> work;
   std::vector<std::function<void()>>* recorded = nullptr;  // while a graph is made of the work
 };
 struct CUevent_st {
+  int device = 0;
   CUstream_st* stream = nullptr;
 };
 using cudaStream_t = CUstream_st*;
@@ -57,28 +62,48 @@ namespace cuda_on_cpu {
 /// The device and driver that programs find; tests of faults change it.
 struct Pretended {
   int devices = 1, driver = 13000, major = 9, minor = 0, processors = 132;
-  std::size_t memory = std::size_t{16} << 30;
-  std::size_t used = 0;
+  std::size_t memory = std::size_t{16} << 30;  // of each
+  std::array<std::size_t, 8> used{};
   bool wgmma_adds_otherwise = false;  // than mma.sync, in the last bit
 };
 inline Pretended pretended;
+inline thread_local int current_device = 0;
 
-inline std::map<const std::byte*, std::size_t>& allocations(bool pinned) {
+struct Allocation {
+  std::size_t bytes;
+  int device;
+};
+inline std::map<const std::byte*, Allocation>& allocations(bool pinned) {
   using Sizes =
-      std::map<const std::byte*, std::size_t>;  // never destroyed: static backends end late
+      std::map<const std::byte*, Allocation>;  // never destroyed: static backends end late
   static Sizes &of_device = *new Sizes, &of_host = *new Sizes;
   return pinned ? of_host : of_device;
 }
 
-/// Whether an allocation of that kind holds `p`.
-inline bool is_in(const void* p, bool pinned) {
+/// The allocation of that kind that holds `p`, or null.
+inline const Allocation* allocation_of(const void* p, bool pinned) {
   const auto* at = static_cast<const std::byte*>(p);
-  auto after = allocations(pinned).upper_bound(at);
-  return after != allocations(pinned).begin() &&
-         at < std::prev(after)->first + std::prev(after)->second;
+  const auto after = allocations(pinned).upper_bound(at);
+  if (after == allocations(pinned).begin()) return nullptr;
+  const auto& [begin, found] = *std::prev(after);
+  return at < begin + found.bytes ? &found : nullptr;
+}
+inline bool is_in(const void* p, bool pinned) { return allocation_of(p, pinned) != nullptr; }
+
+inline std::string device_text(int device) { return "device " + std::to_string(device); }
+
+/// A copy names memory of the stream's own device.
+inline void check_memory(cudaStream_t stream, const void* p) {
+  const Allocation* found = allocation_of(p, false);
+  if (stream != nullptr && found != nullptr && found->device != stream->device)
+    throw Failure("memory of " + device_text(found->device) + " in a stream of " +
+                  device_text(stream->device));
 }
 
 inline void enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (stream != nullptr && stream->device != current_device)
+    throw Failure("work for a stream of " + device_text(stream->device) + " while " +
+                  device_text(current_device) + " is current");
   if (stream == nullptr) return work();
   (stream->recorded ? *stream->recorded : stream->work).push_back(std::move(work));
 }
@@ -97,14 +122,14 @@ void launch(cudaStream_t stream, dim3 grid, dim3 threads, std::size_t shared_byt
 }
 
 inline cudaError_t allocate(void** p, std::size_t bytes, bool pinned) {
-  Pretended& device = pretended;
-  if (!pinned && bytes > device.memory - device.used) return cudaErrorMemoryAllocation;
+  std::size_t& used = pretended.used[static_cast<std::size_t>(current_device)];
+  if (!pinned && bytes > pretended.memory - used) return cudaErrorMemoryAllocation;
   const std::size_t rounded = (bytes + 255) / 256 * 256;
   *p = std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
   if (*p == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*p, 0xff, rounded);
-  allocations(pinned)[static_cast<const std::byte*>(*p)] = bytes;
-  if (!pinned) device.used += bytes;
+  allocations(pinned)[static_cast<const std::byte*>(*p)] = {bytes, current_device};
+  if (!pinned) used += bytes;
   return cudaSuccess;
 }
 
@@ -112,7 +137,8 @@ inline cudaError_t release(void* p, bool pinned) {
   if (p == nullptr) return cudaSuccess;
   const auto found = allocations(pinned).find(static_cast<const std::byte*>(p));
   if (found == allocations(pinned).end()) return cudaErrorInvalidValue;
-  if (!pinned) pretended.used -= found->second;
+  const auto [bytes, device] = found->second;
+  if (!pinned) pretended.used[static_cast<std::size_t>(device)] -= bytes;
   allocations(pinned).erase(found);
   std::free(p);
   return cudaSuccess;
@@ -153,7 +179,13 @@ inline cudaError_t cudaGetDeviceCount(int* count) {
   return device.devices == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int device) {
-  return device < cuda_on_cpu::pretended.devices ? cudaSuccess : cudaErrorInvalidDevice;
+  if (device < 0 || device >= cuda_on_cpu::pretended.devices) return cudaErrorInvalidDevice;
+  cuda_on_cpu::current_device = device;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = cuda_on_cpu::current_device;
+  return cudaSuccess;
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*device*/) {
   const auto& device = cuda_on_cpu::pretended;
@@ -173,7 +205,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel* /*kern
 inline cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total) {
   const auto& device = cuda_on_cpu::pretended;
   *total = device.memory;
-  *available = device.memory - device.used;
+  *available = device.memory - device.used[static_cast<std::size_t>(cuda_on_cpu::current_device)];
   return cudaSuccess;
 }
 
@@ -188,6 +220,7 @@ inline cudaError_t cudaFreeHost(void* p) { return cuda_on_cpu::release(p, true);
 
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
   *stream = new CUstream_st;
+  (*stream)->device = cuda_on_cpu::current_device;
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
@@ -200,10 +233,13 @@ inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned /*flags*/) {
-  *event = new CUevent_st;
+  *event = new CUevent_st{cuda_on_cpu::current_device, nullptr};
   return cudaSuccess;
 }
 inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (stream != nullptr && stream->device != event->device)
+    throw cuda_on_cpu::Failure("an event of " + cuda_on_cpu::device_text(event->device) +
+                               " in a stream of " + cuda_on_cpu::device_text(stream->device));
   event->stream = stream;
   return cudaSuccess;
 }
@@ -225,6 +261,7 @@ inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes,
                                    cudaMemcpyKind kind, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
+  for (const void* p : {static_cast<const void*>(to), from}) cuda_on_cpu::check_memory(stream, p);
   if (kind == cudaMemcpyHostToDevice && !cuda_on_cpu::is_in(from, true)) {
     const auto* source = static_cast<const std::byte*>(from);
     cuda_on_cpu::enqueue(stream, [=, kept = std::vector<std::byte>(source, source + bytes)] {
