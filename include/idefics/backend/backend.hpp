@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
@@ -77,6 +78,14 @@ class Backend {
   /// Bytes that this device can read; the CPU returns the view itself.
   virtual Tensor upload(const Tensor& host) { return host; }
   virtual Tensor download(const Tensor& device) { return device; }
+  /// Fills a tensor of this device with as many bytes of the host.
+  virtual void write(Tensor to, const Tensor& host) {
+    require(to.bytes() == host.bytes(), "a tensor is filled with another number of bytes");
+    if (host.bytes() != 0) std::memcpy(to.raw_mutable(), host.raw(), host.bytes());
+  }
+  /// Tells which weight, or layer, the next uploads are for, and with "" that they are for none: one of
+  /// several devices is chosen by it.
+  virtual void expect_weight(std::string_view name) { (void)name; }
   /// Tells how many keys an attention may come to read: a growing past then finds its room taken.
   virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) {
     (void)keys, (void)head_dim;
