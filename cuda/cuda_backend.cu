@@ -5,11 +5,13 @@
 
 namespace idefics::inline v0 {
 
-std::shared_ptr<Backend> make_cuda_backend() { return std::make_shared<cuda::CudaBackend>(); }
+std::shared_ptr<Backend> make_cuda_backend(int device) {
+  return std::make_shared<cuda::CudaBackend>(device);
+}
 
-bool cuda_is_available() noexcept {
+bool cuda_is_available(int device) noexcept {
   try {
-    cuda::require_device(cuda::activations::activate_all<Activation::silu>);
+    cuda::require_device(cuda::activations::activate_all<Activation::silu>, device);
     return true;
   } catch (...) {
     return false;

@@ -28,14 +28,13 @@ namespace idefics::inline v0::cuda {
 /// the device: they come from `empty` and `upload`.
 class CudaBackend final : public Backend {
  public:
-  CudaBackend() {
-    require_device(activations::activate_all<Activation::silu>);
-    hopper_ = find_hopper();
+  explicit CudaBackend(int gpu = 0) : gpu_(usable(gpu)), name_("cuda:" + std::to_string(gpu)) {
+    hopper_ = find_hopper(gpu);
     device_->before_freeing([this] { stream_.wait(); });
   }
   ~CudaBackend() override { device_->before_freeing({}); }
 
-  std::string_view name() const override { return "cuda"; }
+  std::string_view name() const override { return name_; }
 
   Tensor empty(DType dtype, Shape shape) override {
     const Checked bytes = Checked(static_cast<std::uint64_t>(shape.count())) * size_of(dtype);
@@ -60,7 +59,12 @@ class CudaBackend final : public Backend {
   }
   /// The stream of all its work, for those who time it.
   Stream& stream() { return stream_; }
+  void write(Tensor to, const Tensor& host) override {
+    require(to.bytes() == host.bytes(), "a tensor is filled with another number of bytes");
+    upload_(to.raw_mutable(), host.raw(), host.bytes());
+  }
   std::optional<std::uint64_t> memory_left() const override {
+    gpu_.make_current();
     std::size_t left = 0, total = 0;
     cuda::check(cudaMemGetInfo(&left, &total), "asking for its memory");
     return left;
@@ -141,6 +145,10 @@ class CudaBackend final : public Backend {
   }
 
  private:
+  static Gpu usable(int gpu) {
+    require_device(activations::activate_all<Activation::silu>, gpu);
+    return Gpu(gpu);
+  }
   static float* to(Tensor& t) { return t.as_mutable<float>().data(); }
   static const float* from(const Tensor& t) { return t.as<float>().data(); }
   static DeviceFloats floats(const Tensor& t) { return {t.raw(), t.dtype()}; }
@@ -168,11 +176,15 @@ class CudaBackend final : public Backend {
 
   static constexpr std::int64_t few_queries = 4;  // of a segment, on average
 
-  std::shared_ptr<MemoryPool> device_ = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
-  std::shared_ptr<MemoryPool> pinned_ = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
+  Gpu gpu_;
+  std::string name_;
+  std::shared_ptr<MemoryPool> device_ =
+      std::make_shared<MemoryPool>(MemoryPool::Kind::device, gpu_);
+  std::shared_ptr<MemoryPool> pinned_ =
+      std::make_shared<MemoryPool>(MemoryPool::Kind::pinned, gpu_);
   std::shared_ptr<std::byte> scratch_;
   std::size_t scratch_bytes_ = 0;
-  Stream stream_;  // ends before the memory that its work is on
+  Stream stream_{gpu_};  // ends before the memory that its work is on
   Staging staging_{stream_, pinned_, device_};
   Uploader upload_{stream_, pinned_};
   std::vector<std::int32_t> key_rows_;

@@ -54,12 +54,14 @@ inline bool wgmma_agrees() {
          bits_of(launch_gemm_wgmma<WgmmaTile<192>>) == expected;
 }
 
-/// What linear_bf16 may use on device 0. wgmma exists on compute capability 9.0 alone.
-inline Hopper find_hopper() {
+/// What linear_bf16 may use on a device, which is current. wgmma exists on compute capability 9.0 alone.
+inline Hopper find_hopper(int device = 0) {
   int major = 0, minor = 0, processors = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "asking for its age");
-  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "asking for its age");
-  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0),
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        "asking for its age");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
+        "asking for its age");
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
         "asking for its size");
   return {major == 9 && minor == 0 && wgmma_agrees(), processors};
 }

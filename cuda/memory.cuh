@@ -23,7 +23,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
  public:
   enum class Kind { device, pinned };
 
-  explicit MemoryPool(Kind kind) : kind_(kind) {}
+  explicit MemoryPool(Kind kind, Gpu gpu = {}) : kind_(kind), gpu_(gpu) {}
   MemoryPool(const MemoryPool&) = delete;
   MemoryPool& operator=(const MemoryPool&) = delete;
   ~MemoryPool() { release_free(); }
@@ -52,6 +52,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
  private:
   std::byte* allocate(std::size_t bytes) {
     void* memory = nullptr;
+    gpu_.make_current();
     if (try_allocate(&memory, bytes) == cudaSuccess) return static_cast<std::byte*>(memory);
     (void)cudaGetLastError();
     if (settle_) settle_();
@@ -92,6 +93,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   }
 
   Kind kind_;
+  Gpu gpu_;
   std::function<void()> settle_;
   std::mutex mutex_;
   std::set<std::pair<std::size_t, std::byte*>> free_;  // by size, then address

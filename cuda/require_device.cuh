@@ -19,9 +19,10 @@ inline std::string version_text(int version) {
         .limit = static_cast<std::uint64_t>(needed)});
 }
 
-/// Throws `device_unavailable` unless device 0 can run what this was compiled with: `any_kernel` of it.
+/// Throws `device_unavailable` unless the device can run what this was compiled with: `any_kernel` of it.
+/// It is current afterwards.
 template <class Kernel>
-void require_device(Kernel* any_kernel) {
+void require_device(Kernel* any_kernel, int device = 0) {
   int driver = 0, toolkit = 0, devices = 0;
   check(cudaRuntimeGetVersion(&toolkit), "asking for its version");
   const cudaError_t status = cudaGetDeviceCount(&devices);
@@ -34,11 +35,16 @@ void require_device(Kernel* any_kernel) {
               driver, toolkit);
   if (status == cudaErrorNoDevice || devices == 0) no_device("there is no NVIDIA GPU", 0, 1);
   check(status, "counting devices");
+  if (device >= devices)
+    no_device("there is no NVIDIA GPU " + std::to_string(device) + ", counted from 0", devices,
+              device + 1);
 
   int major = 0, minor = 0;
-  check(cudaSetDevice(0), "choosing the device");
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "asking for its age");
-  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "asking for its age");
+  check(cudaSetDevice(device), "choosing the device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        "asking for its age");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
+        "asking for its age");
   const int architecture = 10 * major + minor;
   const std::string name =
       "the GPU has compute capability " + std::to_string(major) + "." + std::to_string(minor);

@@ -18,6 +18,7 @@
 
 #include <vector>
 
+#include "gpu.cuh"
 #include "work.cuh"
 
 namespace idefics::inline v0::cuda {
@@ -25,7 +26,8 @@ namespace idefics::inline v0::cuda {
 /// A stream of CUDA.
 class Stream {
  public:
-  Stream() {
+  explicit Stream(Gpu gpu = {}) : gpu_(gpu) {
+    gpu_.make_current();
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   }
   /// Somebody else's, on which everything is started at once: for single kernels.
@@ -51,6 +53,7 @@ class Stream {
       leave_pass();
     }
     if (pass_.size() < longest_pass) pass_.push_back(work.copy());
+    gpu_.make_current();
     work.start(stream_);
   }
 
@@ -66,6 +69,7 @@ class Stream {
   }
   cudaStream_t native() {
     run();
+    gpu_.make_current();
     return stream_;
   }
 
@@ -83,10 +87,12 @@ class Stream {
     follows_ = false;
     forget_graph();
     pass_.resize(counted_);
+    gpu_.make_current();
     for (const auto& work : pass_) work->start(stream_);
   }
 
   void start_graph() {
+    gpu_.make_current();
     if (!graph_) {
       cudaGraph_t recorded = nullptr;
       check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording a pass");
@@ -104,6 +110,7 @@ class Stream {
     graph_ = nullptr;
   }
 
+  Gpu gpu_;
   bool direct_ = false;
   cudaStream_t stream_ = nullptr;
   std::vector<std::unique_ptr<Work>>

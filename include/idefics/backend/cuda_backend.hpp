@@ -10,19 +10,20 @@ namespace idefics::inline v0 {
 
 #if defined(IDEFICS_CUDA)
 
-/// A backend on the first NVIDIA GPU. Throws `device_unavailable`, saying what was needed and found:
-/// without driver or GPU, with a driver older than the toolkit, or a GPU that the build has no kernels for.
-std::shared_ptr<Backend> make_cuda_backend();
-/// Whether make_cuda_backend() would give one.
-bool cuda_is_available() noexcept;
+/// A backend on an NVIDIA GPU, the first unless another is named. Throws `device_unavailable`, saying what
+/// was needed and found: without driver or such a GPU, with a driver older than the toolkit, or a GPU
+/// that the build has no kernels for.
+std::shared_ptr<Backend> make_cuda_backend(int device = 0);
+/// Whether make_cuda_backend(device) would give one.
+bool cuda_is_available(int device = 0) noexcept;
 
 #else
 
 /// Throws `device_unavailable`: this program is not linked with idefics::cuda.
-inline std::shared_ptr<Backend> make_cuda_backend() {
+inline std::shared_ptr<Backend> make_cuda_backend(int = 0) {
   fail(ErrorCode::device_unavailable, "this build has no CUDA backend", {.field = "device"});
 }
-inline bool cuda_is_available() noexcept { return false; }
+inline bool cuda_is_available(int = 0) noexcept { return false; }
 
 #endif
 

@@ -1,6 +1,7 @@
 // A backend by the name of its device.
 #pragma once
 
+#include <charconv>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,10 +11,21 @@
 
 namespace idefics::inline v0 {
 
-/// "cpu", "cuda", or "auto", which is the GPU where there is one. Throws `device_unavailable`.
+/// The one name of a device: "cuda" is "cuda:0", and "auto" the first GPU, or "cpu" where there is none.
+inline std::string device_name(std::string_view device) {
+  if (device == "auto") device = cuda_is_available() ? "cuda" : "cpu";
+  return device == "cuda" ? "cuda:0" : std::string(device);
+}
+
+/// "cpu", "cuda", "cuda:1", or "auto". Throws `device_unavailable`.
 inline std::shared_ptr<Backend> make_backend(std::string_view device) {
-  if (device == "cuda" || (device == "auto" && cuda_is_available())) return make_cuda_backend();
-  if (device == "cpu" || device == "auto") return make_cpu_backend();
+  const std::string name = device_name(device);
+  if (name == "cpu") return make_cpu_backend();
+  constexpr std::string_view cuda = "cuda:";
+  int index = -1;
+  const char *const begin = name.data() + cuda.size(), *const end = name.data() + name.size();
+  if (name.starts_with(cuda) && std::from_chars(begin, end, index).ptr == end && index >= 0)
+    return make_cuda_backend(index);
   fail(ErrorCode::device_unavailable, "there is no device \"" + std::string(device) + "\"",
        {.field = "device"});
 }
