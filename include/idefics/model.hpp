@@ -13,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/backend/make_backend.hpp>
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/assisted_search.hpp>
 #include <idefics/generation/continuations.hpp>
@@ -26,6 +25,7 @@
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/picture_encoding.hpp>
 #include <idefics/model/weights.hpp>
+#include <idefics/plan/placement.hpp>
 #include <idefics/plan/require_fit.hpp>
 
 namespace idefics::inline v0 {
@@ -39,9 +39,11 @@ struct ModelOptions {
   /// A LoRA adapter in PEFT's layout, a directory or a repository in the cache: merged into plain
   /// weights (in f32, or in `dtype`), beside those in 4 bits. As transformers' load_adapter.
   std::string adapter{};
-  std::string device_map = "auto";  // "cpu", "cuda", or "auto": the GPU where there is one
+  /// "cpu", "cuda", "cuda:1", devices by module, or "auto": the first GPU where there is one; if it has not
+  /// room for all, what does not fit goes to further GPUs and to the CPU (plan/placement.hpp).
+  DeviceMap device_map = "auto";
   /// Bytes that the model may take, mapped weights and a usual run included (plan/require_fit.hpp): a
-  /// load that needs more is refused. Unset: what the system has to spare.
+  /// load that needs more is refused; where "auto" splits, on each device. Unset: what can be had.
   std::optional<std::uint64_t> max_memory{};
   std::int64_t prefill_chunk = 256;    // tokens per pass; changes memory and speed, never a bit
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
@@ -85,12 +87,15 @@ class Model {
   const Config& config() const { return parts_->model.config(); }
   const GenerationConfig& generation_config() const { return parts_->generation_config; }
   Backend& backend() const { return *parts_->backend; }
+  /// Modules, by their names in transformers, to devices; {{"", "cpu"}} where one device has all.
+  const DeviceMap::Modules& hf_device_map() const { return parts_->device_map; }
   /// Pictures whose latents, keys and values are kept.
   std::int64_t cached_pictures() const { return parts_->pictures.size(); }
 
  private:
   struct Parts {
     std::shared_ptr<Backend> backend;
+    DeviceMap::Modules device_map;
     Idefics model;
     GenerationConfig generation_config;
     ImageCache pictures;
@@ -122,7 +127,6 @@ class Model {
 IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
                                                    ModelOptions options) {
   const detail::FreeMemoryReturned last;  // headers, names and lists were of loading alone
-  auto backend = options.backend ? options.backend : make_backend(options.device_map);
   const std::filesystem::path directory = resolve_model(directory_or_repo);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   const std::filesystem::path config_file = directory / "config.json";
@@ -144,22 +148,30 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
     adapter->check(table.requests());
   }
 
+  const WeightOptions form{options.dtype, options.quantization_config,
+                           adapter ? &*adapter : nullptr};
+  const Workload work{.chunk = options.prefill_chunk, .threads = num_threads()};
+  const auto& requests = table.requests();
+  auto [backend, map] =
+      options.backend ? Placement{options.backend, {{"", std::string(options.backend->name())}}}
+                      : place_model(options.device_map, {config, requests, checkpoint, form, work},
+                                    options.max_memory);
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
-  weights.check(table.requests());  // every tensor is found before the first is read
-  if (const auto room = options.max_memory ? options.max_memory : backend->memory_left())
-    require_fit(config, table.requests(), checkpoint,
-                {options.dtype, options.quantization_config, adapter ? &*adapter : nullptr},
-                {.chunk = options.prefill_chunk, .threads = num_threads()}, *room);
-  ReportedWeights reported(weights, options.progress, std::ssize(table.requests()));
+  weights.check(requests);  // every tensor is found before the first is read
+  const auto room = options.max_memory ? options.max_memory : backend->memory_left();
+  if (room && map.size() == 1)  // else what fits where was decided with the map
+    require_fit(config, requests, checkpoint, form, work, *room);
+  ReportedWeights reported(weights, options.progress, std::ssize(requests));
   std::optional<AdaptedWeights> adapted;
   if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
-  Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
+  PlacedWeights placed(adapted ? static_cast<WeightSource&>(*adapted) : reported, *backend);
+  Idefics model(placed, config);
   checkpoint.release();  // pages around what was copied came along
   ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);
   auto generation = read_generation_config(directory, config);
   return Model(std::unique_ptr<Parts>(
-      new Parts{std::move(backend), std::move(model), std::move(generation), std::move(pictures),
-                options.prefill_chunk, std::move(options.progress)}));
+      new Parts{std::move(backend), std::move(map), std::move(model), std::move(generation),
+                std::move(pictures), options.prefill_chunk, std::move(options.progress)}));
 }
 
 IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options) {

@@ -29,6 +29,15 @@ inline const CLI::Validator not_empty(
     },
     "");
 
+/// cuda:0, cuda:1, …
+inline const CLI::Validator numbered_gpu(
+    [](const std::string& text) {
+      const bool good = text.size() > 5 && text.starts_with("cuda:") &&
+                        text.find_first_not_of("0123456789", 5) == text.npos;
+      return good ? std::string() : text + " is no cuda:N";
+    },
+    "cuda:N");
+
 /// f32, bf16 or f16, or nothing.
 inline std::optional<idefics::DType> dtype_named(const std::string& name) {
   for (const auto dtype : {idefics::DType::f32, idefics::DType::bf16, idefics::DType::f16})
@@ -70,8 +79,9 @@ inline void CommonOptions::add_to(CLI::App& app) {
   app.add_option("--dtype", dtype,
                  "f32, bf16 or f16; unset: as the files hold the weights, f32 arithmetic")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
-  app.add_option("--device", device, "cpu, cuda or auto")
-      ->check(CLI::IsMember({"cpu", "cuda", "auto"}));
+  app.add_option("--device", device,
+                 "cpu, cuda, cuda:N, or auto: GPUs, then the CPU for what does not fit")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}) | numbered_gpu);
   app.add_option("--load-in-4bit", load_in_4bit,
                  "quantize weights: nf4 or fp4 (if neither is named)")
       ->check(CLI::IsMember({"nf4", "fp4"}));

@@ -1,0 +1,188 @@
+// Which part of a model goes to which device, as asked for or by the plan, and the backend that does it.
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <idefics/backend/make_backend.hpp>
+#include <idefics/backend/split_backend.hpp>
+#include <idefics/plan/memory_plan.hpp>
+
+namespace idefics::inline v0 {
+
+/// Where the modules of a model go; transformers' device_map: one device, "auto", or devices by module.
+class DeviceMap {
+ public:
+  /// Names of modules as transformers has them ("model.layers.3", "lm_head", "" for all the rest; "model."
+  /// may be left out) to names of devices. The longest name that a weight begins with counts.
+  using Modules = std::map<std::string, std::string>;
+
+  DeviceMap(const char* device) : modules_{{"", device}} {}
+  DeviceMap(const std::string& device) : modules_{{"", device}} {}
+  DeviceMap(std::initializer_list<Modules::value_type> modules) : DeviceMap(Modules(modules)) {}
+  DeviceMap(const Modules& modules) {
+    for (const auto& [name, device] : modules) {
+      const std::string_view prefix = "model.";
+      modules_[name == "model" ? "" : name.substr(name.starts_with(prefix) ? prefix.size() : 0)] =
+          device;
+    }
+  }
+
+  const Modules& modules() const { return modules_; }
+  bool is_auto() const { return modules_.size() == 1 && modules_.begin()->second == "auto"; }
+
+ private:
+  Modules modules_;
+};
+
+/// What is placed, from headers alone.
+struct PlacedModel {
+  const Config& config;
+  const std::vector<WeightRequest>& table;
+  const Checkpoint& checkpoint;
+  WeightOptions options{};
+  Workload work{};
+};
+
+struct Placement {
+  std::shared_ptr<Backend> backend;
+  DeviceMap::Modules map;  // names of transformers; {{"", "cpu"}} where one device holds all
+};
+
+namespace detail {
+
+/// Whether `name` is `module` or lies in it.
+inline bool is_within(std::string_view name, std::string_view module) {
+  return module.empty() || name == module ||
+         (name.starts_with(module) && name[module.size()] == '.');
+}
+
+/// Throws `invalid_option` for a module that no weight lies in, and for a weight that lies in none.
+inline void check_modules(const DeviceMap::Modules& modules,
+                          const std::vector<WeightRequest>& table) {
+  for (const auto& [module, device] : modules)
+    if (std::ranges::none_of(table,
+                             [&](const WeightRequest& w) { return is_within(w.name, module); }))
+      fail(ErrorCode::invalid_option, "the model has no module \"" + module + "\"",
+           {.field = "device_map"});
+  for (const WeightRequest& weight : table)
+    if (std::ranges::none_of(
+            modules, [&](const auto& entry) { return is_within(weight.name, entry.first); }))
+      fail(ErrorCode::invalid_option, "device_map names no device for " + weight.name,
+           {.tensor = weight.name, .field = "device_map"});
+}
+
+/// The backend of a map whose devices are made already, or are made now.
+inline Placement placed(DeviceMap::Modules map,
+                        std::map<std::string, std::shared_ptr<Backend>> made = {}) {
+  std::vector<SplitBackend::Device> devices;
+  SplitBackend::Map places;
+  for (auto& [module, device] : map) {
+    device = device_name(device);
+    auto& backend = made[device];
+    if (!backend) backend = make_backend(device);
+    const auto found = std::ranges::find(devices, device, &SplitBackend::Device::name);
+    places[module] = static_cast<std::size_t>(found - devices.begin());
+    if (found == devices.end()) devices.push_back({device, backend});
+  }
+  if (devices.size() == 1) return {devices[0].backend, {{"", devices[0].name}}};
+  DeviceMap::Modules named;
+  for (const auto& [module, device] : map)
+    named[module.empty() || module.starts_with("lm_head") ? module : "model." + module] = device;
+  return {std::make_shared<SplitBackend>(std::move(devices), std::move(places)), std::move(named)};
+}
+
+/// What of a device may be planned with: not all that a GPU has left, since the plan does not know the
+/// workspace of kernels there, nor how blocks are rounded.
+inline std::uint64_t room_of(const std::string& device, const Backend& backend,
+                             std::optional<std::uint64_t> max_memory) {
+  const bool host = device == "cpu";
+  if (host && max_memory) return *max_memory;
+  const std::uint64_t left = backend.memory_left().value_or(UINT64_MAX);
+  const std::uint64_t kept = host ? 0 : std::min(left, left / 16 + (std::uint64_t{64} << 20));
+  return std::min(left - kept, max_memory.value_or(UINT64_MAX));
+}
+
+/// The first GPU if it has room for all; else the GPUs as far as they go, then the CPU.
+inline Placement place_by_plan(const PlacedModel& model, std::optional<std::uint64_t> max_memory) {
+  const MemoryPlan plan =
+      plan_memory(model.config, model.table, &model.checkpoint, model.options, model.work);
+  std::map<std::string, std::shared_ptr<Backend>> made;
+  std::vector<DeviceMemory> devices;
+  const auto add = [&](const std::string& device) {
+    const auto& backend = made[device] = make_backend(device);
+    devices.push_back({device, room_of(device, *backend, max_memory)});
+  };
+  const auto fits = [&] {
+    Checked needed = plan.scratch_bytes;
+    for (const ModuleMemory& m : plan.modules) needed = needed + m.weight_bytes + m.cache_bytes;
+    return needed <= Checked(devices.front().available);
+  };
+  add("cuda:0");
+  if (fits()) return placed({{"", "cuda:0"}}, std::move(made));
+  for (int i = 1; cuda_is_available(i); ++i) add("cuda:" + std::to_string(i));
+  add("cpu");
+  const std::vector<std::size_t> chosen =
+      auto_device_map(plan.modules, devices, plan.scratch_bytes);
+  DeviceMap::Modules map;
+  for (std::size_t i = 0; i < chosen.size(); ++i)
+    map[plan.modules[i].name] = devices[chosen[i]].name;
+  // a gated cross-attention layer goes with its layer of the decoder
+  const std::int64_t interval = model.config.cross_layer_interval;
+  for (std::int64_t i = 0; i < model.config.num_hidden_layers; i += interval)
+    map["gated_cross_attn_layers." + std::to_string(i / interval)] =
+        map.at("layers." + std::to_string(i));
+  return placed(std::move(map), std::move(made));
+}
+
+}  // namespace detail
+
+/// Throws `device_unavailable`, `invalid_option`, and `out_of_memory` where "auto" finds no room.
+inline Placement place_model(const DeviceMap& asked, const PlacedModel& model,
+                             std::optional<std::uint64_t> max_memory) {
+  if (asked.is_auto() && cuda_is_available()) return detail::place_by_plan(model, max_memory);
+  detail::check_modules(asked.modules(), model.table);
+  return detail::placed(asked.modules());
+}
+
+/// Tells a backend which weight it is about to upload.
+class PlacedWeights final : public WeightSource {
+ public:
+  PlacedWeights(WeightSource& source, Backend& backend) : source_(source), backend_(backend) {}
+
+  Tensor get(const WeightRequest& request) override {
+    const Expected expected(backend_, request.name);
+    return source_.get(request);
+  }
+  LinearWeight matrix(const WeightRequest& request) override {
+    const Expected expected(backend_, request.name);
+    return source_.matrix(request);
+  }
+  std::shared_ptr<const LowRank> beside(const std::string& name) override {
+    const Expected expected(backend_, name);
+    return source_.beside(name);
+  }
+  Compute compute() const override { return source_.compute(); }
+  Compute compute_4bit() const override { return source_.compute_4bit(); }
+
+ private:
+  struct Expected {
+    Expected(Backend& b, const std::string& name) : backend(b) { backend.expect_weight(name); }
+    Expected(const Expected&) = delete;
+    Expected& operator=(const Expected&) = delete;
+    ~Expected() { backend.expect_weight(""); }
+    Backend& backend;
+  };
+
+  WeightSource& source_;
+  Backend& backend_;
+};
+
+}  // namespace idefics::inline v0
