@@ -5,9 +5,11 @@
 
 #include "cuda/cuda_backend.cu"
 #include "support/catch.hpp"
+#include "support/cuda_on_cpu/failure_of.hpp"
 #include "support/golden_models.hpp"
 
 using namespace idefics;
+using cuda_on_cpu::has;
 using cuda_on_cpu::pretended;
 
 namespace {
@@ -62,8 +64,6 @@ std::string fault_of(const std::string& name, ModelOptions options) {
   }
   return "loaded";
 }
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
 
 }  // namespace
 

@@ -6,30 +6,18 @@
 #include "cuda/instructions.cuh"
 #include "cuda/launch.cuh"
 #include "support/catch.hpp"
+#include "support/cuda_on_cpu/failure_of.hpp"
 #include "support/cuda_on_cpu/orders.hpp"
 
 using namespace idefics;
 using namespace idefics::cuda;
+using cuda_on_cpu::failure_of;
+using cuda_on_cpu::has;
 using cuda_on_cpu::with_lane_orders;
 
 namespace {
 
 using Words = std::vector<unsigned>;
-
-/// What the shim says of the call; "nothing" if it finds no fault.
-template <class Call>
-std::string failure_of(const Call& call) {
-  try {
-    call();
-  } catch (const cuda_on_cpu::Failure& failure) {
-    return failure.what();
-  }
-  return "nothing";
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 __device__ float warp_sum(float x) {
   for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(all_lanes, x, distance);

@@ -6,28 +6,16 @@
 #include "cuda/launch.cuh"
 #include "cuda/tensor_map.cuh"
 #include "support/catch.hpp"
+#include "support/cuda_on_cpu/failure_of.hpp"
 #include "support/cuda_on_cpu/orders.hpp"
 
 using namespace idefics;
 using namespace idefics::cuda;
+using cuda_on_cpu::failure_of;
+using cuda_on_cpu::has;
 using cuda_on_cpu::with_lane_orders;
 
 namespace {
-
-/// What the shim says of the call; "nothing" if it finds no fault.
-template <class Call>
-std::string failure_of(const Call& call) {
-  try {
-    call();
-  } catch (const cuda_on_cpu::Failure& failure) {
-    return failure.what();
-  }
-  return "nothing";
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 /// Small whole numbers in bf16, in memory as CUDA gives it.
 struct Matrix {
