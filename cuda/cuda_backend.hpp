@@ -255,7 +255,7 @@ inline void CudaBackend::do_linear_group(std::span<const LinearTask> tasks, cons
   if (tasks.empty() || !rounds) return Backend::do_linear_group(tasks, x);
   const std::int64_t k = tasks[0].weight->cols(), m = x.count() / k;
   bf16_t* const rounded = round(x, k);
-  if (m > 0 && m <= 16 && tasks.size() <= 3 && are_alike(tasks)) {
+  if (m > 0 && m <= gemv_rows_most && tasks.size() <= 3 && are_alike(tasks)) {
     if (rounded) return multiply_together(tasks, gemv_rows(rounded, m, k));
     return multiply_together(tasks, gemv_rows(from(x), m, k));
   }

@@ -10,6 +10,9 @@
 
 namespace idefics::inline v0::cuda {
 
+/// Rows of x that these kernels take; more are worth tiles in shared memory.
+inline constexpr std::int64_t gemv_rows_most = 16;
+
 /// `Matrix` is a pointer to plain weights [N,K], or a FourBitMatrix.
 template <class Matrix>
 struct GemvPart {

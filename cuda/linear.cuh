@@ -46,11 +46,11 @@ inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* roun
   with_float_type(weight, [&]<class W>(const W* w) {
     const bf16_t* const xs = rounded;
     if constexpr (std::is_same_v<W, bf16_t>)
-      if (m > 16 && hopper.takes(w, k))
+      if (m > gemv_rows_most && hopper.takes(w, k))
         return gemm_wgmma(stream, out, xs, w, end, m, n, k, hopper.processors);
-    if (m > 16 && ceil_div(n, 128) * ceil_div(m, 128) >= 96)
+    if (m > gemv_rows_most && ceil_div(n, 128) * ceil_div(m, 128) >= 96)
       return detail::launch_gemm_bf16<GemmTile<128, 128, 64, 32>>(stream, out, xs, w, end, m, n, k);
-    if (m > 16)
+    if (m > gemv_rows_most)
       return detail::launch_gemm_bf16<GemmTile<64, 64, 32, 32>>(stream, out, xs, w, end, m, n, k);
     const GemvPart<const W*> alone{out, w, end, n};
     if (late) return gemv_bf16<W>(stream, {&alone, 1}, gemv_rows(x, m, k), k);

@@ -140,7 +140,7 @@ inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t*
   const bool late = x && m <= gemv_rows_rounded_late;
   if (x && !late) round_rows(stream, rounded, x, m, matrix.width);
   const bf16_t* const xs = rounded;
-  if (m > 16) {
+  if (m > gemv_rows_most) {
     const dim3 grid(static_cast<unsigned>(ceil_div(n, FourBitTile::tile_n)),
                     static_cast<unsigned>(ceil_div(m, FourBitTile::tile_m)));
     launch(stream, grid, FourBitTile::threads, four_bit_gemm_shared,
