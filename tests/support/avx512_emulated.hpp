@@ -39,6 +39,13 @@ EMULATED i32x16 srli(i32x16 a, int n) {
   return reinterpret_cast<i32x16>(reinterpret_cast<u32x16>(a) >> n);
 }
 EMULATED i32x16 srai(i32x16 a, int n) { return a >> n; }
+EMULATED i32x16 srli16(i32x16 a, int n) {
+  std::uint16_t words[32];
+  std::memcpy(words, &a, 64);
+  for (std::uint16_t& word : words) word = static_cast<std::uint16_t>(word >> n);
+  std::memcpy(&a, words, 64);
+  return a;
+}
 
 // memory
 EMULATED f32x16 loadu_ps(const void* p) {
@@ -192,6 +199,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #undef _mm512_extractf32x8_ps
 #undef _mm512_slli_epi32
 #undef _mm512_srai_epi32
+#undef _mm512_srli_epi16
 #undef _mm512_srli_epi32
 #define __m512 ::testing::avx512::f32x16
 #define __m512i ::testing::avx512::i32x16
@@ -234,6 +242,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_shuffle_epi8 ::testing::avx512::shuffle_epi8
 #define _mm512_slli_epi32 ::testing::avx512::slli
 #define _mm512_srai_epi32 ::testing::avx512::srai
+#define _mm512_srli_epi16 ::testing::avx512::srli16
 #define _mm512_srli_epi32 ::testing::avx512::srli
 #define _mm512_srlv_epi32 ::testing::avx512::srlv
 #define _mm512_storeu_ps ::testing::avx512::storeu_ps

@@ -20,8 +20,8 @@ struct Case {
   QuantizeOptions options;
 };
 
-/// Whole blocks per row, small, short and long; blocks that run over the ends of rows, of even and odd width; blocks of
-/// several rows.
+/// Whole blocks per row, small, short and long; an odd number of 64 values, in small and in long blocks; blocks that run
+/// over the ends of rows, of even and odd width; blocks of several rows.
 std::vector<Case> cases() {
   std::vector<Case> all;
   const auto nf4 = QuantType::nf4, fp4 = QuantType::fp4;
@@ -30,6 +30,8 @@ std::vector<Case> cases() {
     all.push_back({9, 1024, {fp4, 32, twice}});
     all.push_back({5, 2304, {nf4, 256, twice}});
     all.push_back({4, 4096, {nf4, 2048, twice}});
+    all.push_back({11, 320, {nf4, 64, twice}});
+    all.push_back({7, 192, {fp4, 256, twice}});
     all.push_back({23, 96, {fp4, 64, twice}});
     all.push_back({13, 53, {nf4, 32, twice}});
     all.push_back({17, 42, {fp4, 128, twice}});
@@ -57,32 +59,36 @@ bool equal(const Tensor& a, const Tensor& b) {
 
 float flushed(float x) { return std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
 
-/// The bf16 order of one output: each block in lanes of pairs, odd first, then scaled by its absmax.
-float in_order(const float* x, const QuantizedTensor& q, std::int64_t row) {
+/// What lane l of one chunk adds: the pairs of its eight values, upper one first, then scaled by the absmax
+/// of their block; or of their second block, where they lie in two and `second` asks for it.
+float lane_total(const float* x, const QuantizedTensor& q, std::int64_t row, std::int64_t at,
+                 bool second, float total) {
   const std::int64_t k = q.shape[1], first = row * k;
+  const std::int64_t block = (first + at) / q.blocksize + (second ? 1 : 0);
   const Codebook table = q.table();
   const auto* codes = reinterpret_cast<const std::uint8_t*>(q.codes.raw());
   const auto rounded = [](float v) { return flushed(to_f32(to_bf16(v))); };
+  float sum = 0, absmax = 0;
+  for (std::int64_t j = 0; j < 4; ++j)
+    for (const std::int64_t i : {at + 4 + j, at + j}) {
+      const std::int64_t flat = first + i;
+      const bool inside = i < k && flat / q.blocksize == block;
+      const int code = inside ? (flat % 2 == 0 ? codes[flat / 2] >> 4 : codes[flat / 2] & 15) : 0;
+      const float w = inside ? table[static_cast<std::size_t>(code)] : 0.0f;
+      sum = flushed(std::fma(i < k ? rounded(x[i]) : 0.0f, rounded(w), sum));
+      if (inside) q.expand_absmax(block, {&absmax, 1});
+    }
+  return flushed(std::fma(sum, flushed(absmax), total));
+}
+
+/// The bf16 order of one output.
+float in_order(const float* x, const QuantizedTensor& q, std::int64_t row) {
   std::array<float, 16> totals{};
-  for (std::int64_t b = first / q.blocksize; b * q.blocksize < first + k; ++b) {
-    const std::int64_t begin = std::max<std::int64_t>(b * q.blocksize - first, 0);
-    const std::int64_t end = std::min((b + 1) * q.blocksize - first, k);
-    std::array<float, 16> lanes{};
-    for (std::int64_t step = begin / 32 * 32; step < end; step += 32)
-      for (std::int64_t l = 0; l < 16; ++l)
-        for (const std::int64_t i : {step + 2 * l + 1, step + 2 * l}) {
-          const std::int64_t at = first + i;
-          const bool inside = i >= begin && i < end;
-          const float w =
-              inside ? table[at % 2 == 0 ? codes[at / 2] >> 4 : codes[at / 2] & 15] : 0.0f;
-          float& lane = lanes[static_cast<std::size_t>(l)];
-          lane = flushed(std::fma(i < k ? rounded(x[i]) : 0.0f, rounded(w), lane));
-        }
-    float absmax = 0;
-    q.expand_absmax(b, {&absmax, 1});
-    for (std::size_t l = 0; l < 16; ++l)
-      totals[l] = flushed(std::fma(lanes[l], flushed(absmax), totals[l]));
-  }
+  for (std::int64_t chunk = 0; chunk < q.shape[1]; chunk += 128)
+    for (const bool second : {false, true})
+      for (std::size_t l = 0; l < 16 && (!second || q.shape[1] % 8 != 0); ++l)
+        totals[l] =
+            lane_total(x, q, row, chunk + 8 * static_cast<std::int64_t>(l), second, totals[l]);
   for (std::size_t half = 8; half > 0; half /= 2)
     for (std::size_t l = 0; l < half; ++l) totals[l] = flushed(totals[l] + totals[l + half]);
   return totals[0];

@@ -5,6 +5,7 @@ struct Lanes {
   static constexpr int width = 8;
   static constexpr int tile_rows = 4, tile_cols = 3;  // 12 sums, 3 weights, 1 input: 16 registers
   static constexpr int few_cols = 2;  // 4 x 2 sums, 2 inputs, 1 weight, and room to overlap
+  static constexpr int code_streams = 1;
   __m256 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm256_setzero_ps()}; }
@@ -18,13 +19,20 @@ struct Lanes {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16))};
   }
   static IDEFICS_CPU_INLINE Lanes load_bf16_even(const void* p) {
-    const __m256i words = _mm256_loadu_si256(static_cast<const __m256i*>(p));
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(words, 16))};
+    return load(static_cast<const float*>(p)).even_bf16();
   }
   static IDEFICS_CPU_INLINE Lanes load_bf16_odd(const void* p) {
-    const __m256i words = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    return load(static_cast<const float*>(p)).odd_bf16();
+  }
+  IDEFICS_CPU_INLINE Lanes odd_bf16() const {
     const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
-    return {_mm256_castsi256_ps(_mm256_and_si256(words, upper))};
+    return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(v), upper))};
+  }
+  IDEFICS_CPU_INLINE Lanes even_bf16() const {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 16))};
+  }
+  static IDEFICS_CPU_INLINE Lanes set_halves(const float* two, int group) {
+    return set(two[group]);
   }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {

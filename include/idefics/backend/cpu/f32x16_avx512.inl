@@ -5,6 +5,7 @@ struct Lanes {
   static constexpr int width = 16;
   static constexpr int tile_rows = 4, tile_cols = 6;  // 24 sums, 6 weights, 1 input: 31 registers
   static constexpr int few_cols = 4;  // 4 x 4 sums, 4 inputs, 1 weight: 21 registers
+  static constexpr int code_streams = 4;
   __m512 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }
@@ -18,11 +19,21 @@ struct Lanes {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
   }
   static IDEFICS_CPU_INLINE Lanes load_bf16_even(const void* p) {
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
+    return load(static_cast<const float*>(p)).even_bf16();
   }
   static IDEFICS_CPU_INLINE Lanes load_bf16_odd(const void* p) {
+    return load(static_cast<const float*>(p)).odd_bf16();
+  }
+  /// Of 16 pairs of bf16: elements 1, 3, 5… and 0, 2, 4…
+  IDEFICS_CPU_INLINE Lanes odd_bf16() const {
     const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-    return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper))};
+    return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper))};
+  }
+  IDEFICS_CPU_INLINE Lanes even_bf16() const {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16))};
+  }
+  static IDEFICS_CPU_INLINE Lanes set_halves(const float* two, int) {
+    return {_mm512_mask_blend_ps(0xff00, _mm512_set1_ps(two[0]), _mm512_set1_ps(two[1]))};
   }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {

@@ -8,6 +8,7 @@ struct F32x16 {
   static constexpr int width = 16;
   static constexpr int tile_rows = 2, tile_cols = 2;  // register tile of the matrix kernel
   static constexpr int few_cols = 2;                  // rows of x that share a few weight rows
+  static constexpr int code_streams = 1;              // rows of 4-bit codes that share one row of x
   float v[16];
 
   static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }
@@ -46,6 +47,16 @@ struct F32x16 {
   static IDEFICS_CPU_OUTLINE F32x16 load_bf16_even(const void* p) { return load_strided<2>(p, 0); }
   /// Of 16 pairs of bf16: elements 1, 3, 5…
   static IDEFICS_CPU_OUTLINE F32x16 load_bf16_odd(const void* p) { return load_strided<2>(p, 1); }
+
+  /// The same of pairs that are lanes already.
+  IDEFICS_CPU_OUTLINE F32x16 even_bf16() const { return load_bf16_even(v); }
+  IDEFICS_CPU_OUTLINE F32x16 odd_bf16() const { return load_bf16_odd(v); }
+  /// two[0] in lanes 0 to 7, two[1] in the others; `group` counts the registers that sixteen lanes take.
+  static IDEFICS_CPU_OUTLINE F32x16 set_halves(const float* two, int) {
+    F32x16 r;
+    for (int i = 0; i < 16; ++i) r.v[i] = two[i / 8];
+    return r;
+  }
 
   static IDEFICS_CPU_OUTLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
     for (int i = 0; i < 16; ++i) c.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);

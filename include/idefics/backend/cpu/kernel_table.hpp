@@ -80,14 +80,14 @@ struct FourBitMatrix {
   const float* table;         // [16]
   std::int64_t n, k, blocksize;
 
-  /// Whether every row is a whole number of blocks, as the fast kernels need, and those not tiny.
-  bool aligned() const { return k % blocksize == 0 && blocksize % 64 == 0; }
-  /// Whether blocks end where packed pieces of block_vectors do, in either layout of pairs.
-  bool short_blocks() const { return blocksize <= 16 * block_vectors; }
+  /// Whether 64 neighbouring values share a block, as the fast kernels need.
+  bool aligned() const { return k % 64 == 0 && blocksize % 64 == 0; }
+  /// Factors of a row of an aligned matrix: absmax of every 64 values, zero behind an odd number.
+  std::int64_t row_factors() const { return 2 * ceil_div(k, 128); }
 };
 
 /// Kernels of the f32 order and those that both orders share. `absmax` begins at the first block
-/// that the range touches.
+/// that the range touches; `factors` is [rows of the range, row_factors].
 struct FourBitKernels {
   /// absmax [begin, end) of a doubly quantized tensor.
   void (*expand_absmax)(float* out, const std::uint8_t* codes, const NestedConstants&,
@@ -95,23 +95,27 @@ struct FourBitKernels {
   /// Values [begin, end) of the flattened matrix.
   void (*dequantize)(float* out, const FourBitMatrix&, const float* absmax, std::int64_t begin,
                      std::int64_t end);
-  /// Few rows of x, packed by pack_rows, against weight rows [begin, end) of an aligned matrix.
-  void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* absmax, std::int64_t begin,
-                   std::int64_t end);
+  LinearKernels::Pack pack_rows;  // of few rows of x
+  /// Few rows of x against weight rows [begin, end) of an aligned matrix.
+  void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* factors,
+                   std::int64_t begin, std::int64_t end);
 };
 
-/// Kernels of the bf16 order.
+/// Kernels of the bf16 order. Rows of x are packed as wide as whole chunks of `chunk` values.
 struct FourBitPairKernels {
+  static constexpr std::int64_t chunk = 128;
+  LinearKernels::Pack pack_rows, pack_tiles;
   /// Few rows of x, packed by pack_rows, against weight rows [begin, end) of an aligned matrix.
-  void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* absmax, std::int64_t begin,
-                   std::int64_t end);
-  /// Many rows of x, packed by pack_tiles, and an aligned matrix with short blocks; scratch as for the
-  /// `blocked` of plain weights.
-  void (*blocked)(const LinearTask&, const FourBitMatrix&, const float* absmax, float* scratch,
+  void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* factors,
+                   std::int64_t begin, std::int64_t end);
+  /// Many rows of x, packed by pack_tiles, and an aligned matrix; scratch as for the `blocked` of plain
+  /// weights.
+  void (*blocked)(const LinearTask&, const FourBitMatrix&, const float* factors, float* scratch,
                   std::int64_t begin, std::int64_t end);
-  /// Any rows of x, packed by pack_rows, and any matrix; `row` has room for K values.
-  void (*multiply_any)(const LinearTask&, const FourBitMatrix&, const float* absmax, bf16_t* row,
+  /// Any rows of x, packed by pack_rows, and any matrix; scratch has loose_floats(K).
+  void (*multiply_any)(const LinearTask&, const FourBitMatrix&, const float* absmax, float* scratch,
                        std::int64_t begin, std::int64_t end);
+  static std::int64_t loose_floats(std::int64_t k) { return ceil_div(k, chunk) * 2 * 32; }
 };
 
 struct AttentionTask {

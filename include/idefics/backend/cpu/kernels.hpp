@@ -64,6 +64,7 @@ namespace idefics::inline v0::detail::cpu::avx512_bf16 {
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
+#include <idefics/backend/cpu/linear_4bit_pairs.inl>
 inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>();
 inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::whole_pairs>();
 }  // namespace idefics::inline v0::detail::cpu::avx512_bf16

@@ -5,6 +5,7 @@
 #include <idefics/backend/cpu/math.inl>
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
+#include <idefics/backend/cpu/linear_4bit_pairs.inl>
 #include <idefics/backend/cpu/attention.inl>
 #include <idefics/backend/cpu/norm.inl>
 #include <idefics/backend/cpu/rope.inl>
@@ -19,7 +20,7 @@
 inline constexpr KernelTable table = {
     .linear_f32 = linear_kernels<Layout::natural>(),
     .linear_bf16 = linear_kernels<Layout::split_pairs>(),
-    .four_bit = {expand_absmax, dequantize, multiply_f32},
+    .four_bit = {expand_absmax, dequantize, pack_dealt_rows, multiply_f32},
     .four_bit_pairs = four_bit_pair_kernels<Layout::split_pairs>(),
     .attention = attention,
     .attention_weights = attention_weights,

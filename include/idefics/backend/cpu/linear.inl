@@ -176,11 +176,11 @@ inline void direct(const LinearTask& t, std::int64_t n, std::int64_t n_end) {
 // the lanes of row 0, row 1, … The groups of lanes are independent sums, so each takes its own pass
 // and has all registers to itself.
 
-/// Vectors [begin, end) of the rows of one tile; fetch(r, v, vectors) gives row r's from v on.
-template <Layout layout, int tile, class Fetch>
+/// Vectors [begin, end) of the rows of one tile; fetch(r, v, vectors) gives `step` of row r from v on.
+template <int step, int tile, class Fetch>
 IDEFICS_CPU_INLINE void pack_block(float* packed, std::int64_t begin, std::int64_t end,
                                    const Fetch& fetch) {
-  constexpr int groups = 16 / Lanes::width, step = Step<layout>::vectors;
+  constexpr int groups = 16 / Lanes::width;
   const std::int64_t group_stride = (end - begin) * tile * Lanes::width;
   for (std::int64_t r = 0; r < tile; ++r) {
     float* to = packed + r * Lanes::width;
@@ -199,17 +199,17 @@ inline void pack_values(float* packed, const std::byte* x, std::int64_t rows, st
                         std::int64_t begin, std::int64_t end) {
   using S = Step<layout>;
   constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-  pack_block<layout, tile>(packed, begin, end,
-                           [=](std::int64_t r, std::int64_t v, F32x16(&vectors)[S::vectors])
-                               IDEFICS_CPU_LAMBDA {
-                                 const std::int64_t at = v / S::vectors * S::values;
-                                 if (r >= rows)
-                                   for (auto& vector : vectors) vector = F32x16::zero();
-                                 else if (at + S::values <= k)
-                                   fetch_step<layout, T>(x + (r * k + at) * size, vectors);
-                                 else
-                                   fetch_part<layout, T>(x + (r * k + at) * size, k - at, vectors);
-                               });
+  pack_block<S::vectors, tile>(
+      packed, begin, end,
+      [=](std::int64_t r, std::int64_t v, F32x16(&vectors)[S::vectors]) IDEFICS_CPU_LAMBDA {
+        const std::int64_t at = v / S::vectors * S::values;
+        if (r >= rows)
+          for (auto& vector : vectors) vector = F32x16::zero();
+        else if (at + S::values <= k)
+          fetch_step<layout, T>(x + (r * k + at) * size, vectors);
+        else
+          fetch_part<layout, T>(x + (r * k + at) * size, k - at, vectors);
+      });
 }
 
 /// Tiles [begin, end) of x.

@@ -31,7 +31,7 @@ class FourBitLinear {
     else if (compute == Compute::f32)
       few ? multiply_few_rows(task, weight, matrix, room)
           : multiply_many_rows(task, weight, matrix, room);
-    else if (matrix.aligned() && matrix.short_blocks())
+    else if (matrix.aligned())
       multiply_many_rows_bf16(task, weight, matrix, room);
     else
       multiply_any_bf16(task, weight, matrix, room);
@@ -83,43 +83,62 @@ class FourBitLinear {
     for (std::int64_t i = 0; i < tasks; ++i) run(i, 0);
   }
 
-  /// absmax of all blocks that weight rows [begin, end) touch.
-  void fetch_absmax(float* out, const QuantizedTensor& weight, std::int64_t begin,
-                    std::int64_t end) const {
+  /// absmax of all blocks that weight rows [begin, end) touch: where they lie, if that is possible, and
+  /// else in `room`.
+  const float* fetch_absmax(float* room, const QuantizedTensor& weight, std::int64_t begin,
+                            std::int64_t end) const {
     const std::int64_t k = weight.shape[1], first = begin * k / weight.blocksize;
     const std::int64_t last = ceil_div(end * k, weight.blocksize);
-    if (weight.double_quant())
-      kernels_.four_bit.expand_absmax(out,
+    if (weight.double_quant()) {
+      kernels_.four_bit.expand_absmax(room,
                                       reinterpret_cast<const std::uint8_t*>(weight.absmax.raw()),
                                       weight.nested, first, last);
-    else
-      std::memcpy(out, weight.absmax.raw() + static_cast<std::size_t>(first) * sizeof(float),
-                  static_cast<std::size_t>(last - first) * sizeof(float));
+      return room;
+    }
+    const std::byte* stored = weight.absmax.raw() + static_cast<std::size_t>(first) * sizeof(float);
+    if (reinterpret_cast<std::uintptr_t>(stored) % alignof(float) == 0)
+      return reinterpret_cast<const float*>(stored);
+    std::memcpy(room, stored, static_cast<std::size_t>(last - first) * sizeof(float));
+    return room;
   }
 
-  /// Few rows of x, every row of the weight whole blocks.
+  /// absmax of every 64 values of weight rows [begin, end): as they lie, where rows have a whole number
+  /// of pairs of blocks of 64, and else made in `room`.
+  const float* fetch_factors(float* room, const QuantizedTensor& weight, const FourBitMatrix& w,
+                             std::int64_t begin, std::int64_t end) const {
+    const std::int64_t of_row = w.row_factors(), size = (end - begin) * of_row;
+    if (w.blocksize == 64 && of_row * 64 == w.k) return fetch_absmax(room, weight, begin, end);
+    const float* absmax = fetch_absmax(room + size, weight, begin, end);
+    const std::int64_t first_block = begin * w.k / w.blocksize;
+    for (std::int64_t i = 0; i < size; ++i) {
+      const std::int64_t row = begin + i / of_row, at = i % of_row * 64;
+      room[i] = at < w.k ? absmax[(row * w.k + at) / w.blocksize - first_block] : 0.0f;
+    }
+    return room;
+  }
+
+  /// Few rows of x and an aligned matrix.
   void multiply_codes(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w,
                       Compute compute, const Room& room) const {
     const bool pairs = compute == Compute::bf16;
-    const auto& kernels = pairs ? kernels_.linear_bf16 : kernels_.linear_f32;
-    kernels.pack_rows(room.packed, task.x, 0, task.m, task.m, task.k);
-    task.x = room.packed;
+    const auto pack = pairs ? kernels_.four_bit_pairs.pack_rows : kernels_.four_bit.pack_rows;
     const auto multiply = pairs ? kernels_.four_bit_pairs.multiply : kernels_.four_bit.multiply;
+    pack(room.packed, task.x, 0, task.m, task.m, task.k);
+    task.x = room.packed;
     const std::int64_t rows = run_of_rows(task.n, task.k, num_threads());
     divide(task, rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-      float* absmax = room.constants_of(worker);
-      fetch_absmax(absmax, weight, begin, end);
+      const float* factors = fetch_factors(room.constants_of(worker), weight, w, begin, end);
       const FlushSubnormals mode(pairs);
-      multiply(task, w, absmax, begin, end);
+      multiply(task, w, factors, begin, end);
     });
   }
 
   /// The task of weight rows [begin, end), whose values in f32 are put behind `values`.
   LinearTask dequantized(const LinearTask& task, const QuantizedTensor& weight,
-                         const FourBitMatrix& w, float* values, float* absmax, std::int64_t begin,
-                         std::int64_t end) const {
-    fetch_absmax(absmax, weight, begin, end);
-    kernels_.four_bit.dequantize(values, w, absmax, begin * w.k, end * w.k);
+                         const FourBitMatrix& w, float* values, float* constants,
+                         std::int64_t begin, std::int64_t end) const {
+    kernels_.four_bit.dequantize(values, w, fetch_absmax(constants, weight, begin, end),
+                                 begin * w.k, end * w.k);
     LinearTask part = task;
     part.weight = reinterpret_cast<const std::byte*>(values);
     part.out += begin;
@@ -141,17 +160,16 @@ class FourBitLinear {
 
   /// Calls body(task) for parts of the rows of x that fit the cache, packed in tiles.
   template <class Body>
-  static void for_row_blocks(const LinearTask& whole, const LinearKernels& kernels, float* packed,
-                             const Body& body) {
+  static void for_row_blocks(const LinearTask& whole, const LinearKernels& kernels,
+                             LinearKernels::Pack pack_tiles, float* packed, const Body& body) {
     const std::int64_t rows = rows_at_once(kernels, whole.m);
     for (std::int64_t m = 0; m < whole.m; m += rows) {
       LinearTask task = whole;
       task.m = std::min(rows, whole.m - m);
       task.out += m * whole.n;
       const float* x = whole.x + m * whole.k;
-      parallel_tasks(ceil_div(task.m, kernels.tile_rows), [&](std::int64_t i, int) {
-        kernels.pack_tiles(packed, x, i, i + 1, task.m, task.k);
-      });
+      parallel_tasks(ceil_div(task.m, kernels.tile_rows),
+                     [&](std::int64_t i, int) { pack_tiles(packed, x, i, i + 1, task.m, task.k); });
       task.x = packed;
       body(task);
     }
@@ -160,41 +178,41 @@ class FourBitLinear {
   void multiply_many_rows(const LinearTask& whole, const QuantizedTensor& weight,
                           const FourBitMatrix& w, const Room& room) const {
     const std::int64_t size = round_up(many_cols * whole.k, 16);  // of values; sums are behind them
-    for_row_blocks(whole, kernels_.linear_f32, room.packed, [&](const LinearTask& task) {
+    const LinearKernels& kernels = kernels_.linear_f32;
+    for_row_blocks(whole, kernels, kernels.pack_tiles, room.packed, [&](const LinearTask& task) {
       divide(task, many_cols, [&](std::int64_t begin, std::int64_t end, int worker) {
         float* mine = room.values_of(worker);
         const LinearTask part =
             dequantized(task, weight, w, mine, room.constants_of(worker), begin, end);
-        kernels_.linear_f32.blocked[0](part, 0, end - begin, mine + size);
+        kernels.blocked[0](part, 0, end - begin, mine + size);
       });
     });
   }
 
   void multiply_many_rows_bf16(const LinearTask& whole, const QuantizedTensor& weight,
                                const FourBitMatrix& w, const Room& room) const {
-    for_row_blocks(whole, kernels_.linear_bf16, room.packed, [&](const LinearTask& task) {
-      divide(task, many_cols, [&](std::int64_t begin, std::int64_t end, int worker) {
-        float* absmax = room.constants_of(worker);
-        fetch_absmax(absmax, weight, begin, end);
-        const FlushSubnormals mode(true);
-        kernels_.four_bit_pairs.blocked(task, w, absmax, room.values_of(worker), begin, end);
-      });
-    });
+    const FourBitPairKernels& kernels = kernels_.four_bit_pairs;
+    for_row_blocks(
+        whole, kernels_.linear_bf16, kernels.pack_tiles, room.packed, [&](const LinearTask& task) {
+          divide(task, many_cols, [&](std::int64_t begin, std::int64_t end, int worker) {
+            const float* factors = fetch_factors(room.constants_of(worker), weight, w, begin, end);
+            const FlushSubnormals mode(true);
+            kernels.blocked(task, w, factors, room.values_of(worker), begin, end);
+          });
+        });
   }
 
   void multiply_any_bf16(LinearTask task, const QuantizedTensor& weight, const FourBitMatrix& w,
                          const Room& room) const {
     parallel_tasks(ceil_div(task.m, 8), [&](std::int64_t i, int) {
-      kernels_.linear_bf16.pack_rows(room.packed, task.x, 8 * i, std::min(8 * i + 8, task.m),
-                                     task.m, task.k);
+      kernels_.four_bit_pairs.pack_rows(room.packed, task.x, 8 * i, std::min(8 * i + 8, task.m),
+                                        task.m, task.k);
     });
     task.x = room.packed;
     divide(task, few_cols, [&](std::int64_t begin, std::int64_t end, int worker) {
-      float* absmax = room.constants_of(worker);
-      fetch_absmax(absmax, weight, begin, end);
+      const float* absmax = fetch_absmax(room.constants_of(worker), weight, begin, end);
       const FlushSubnormals mode(true);
-      kernels_.four_bit_pairs.multiply_any(
-          task, w, absmax, reinterpret_cast<bf16_t*>(room.values_of(worker)), begin, end);
+      kernels_.four_bit_pairs.multiply_any(task, w, absmax, room.values_of(worker), begin, end);
     });
   }
 

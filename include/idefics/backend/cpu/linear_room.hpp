@@ -54,31 +54,38 @@ inline LinearRoom blocked_room(const LinearKernels& kernels, std::int64_t m, std
           .of_thread = floats(kernels.scratch_floats(rows, cols, k))};
 }
 
-/// Rows of a 4-bit weight that one thread takes at a time: runs of about 128 KiB of codes.
+/// Rows of a 4-bit weight that one thread takes at a time: runs of about 512 KiB of codes, and several
+/// for each thread.
 inline std::int64_t run_of_rows(std::int64_t n, std::int64_t k, std::int64_t threads) {
-  return std::clamp<std::int64_t>(round_up(262144 / std::max<std::int64_t>(k, 1), 8), 8,
-                                  round_up(n / threads + 1, 8));
+  return std::clamp<std::int64_t>(round_up(1048576 / std::max<std::int64_t>(k, 1), 8), 8,
+                                  round_up(n / (4 * threads) + 1, 8));
 }
 
 /// x [m,K] against a 4-bit weight, `kernels` being those of its order: `pairs` for bf16. Few rows of x
-/// need no copy of the weight unless its blocks run over the ends of rows: then one row as bf16 or eight
-/// as f32. Many rows need the sums of many_cols weight rows, and in the f32 order their values.
+/// need no copy of the weight unless it is not aligned: then one loose row or eight as f32. Many rows
+/// need the sums of many_cols weight rows, and in the f32 order their values. Factors lie before the
+/// absmax from which they are made.
 inline LinearRoom four_bit_room(const LinearKernels& kernels, bool pairs, std::int64_t m,
                                 const FourBitMatrix& w, std::int64_t threads) {
   const auto blocks = [&](std::int64_t rows) { return floats(rows * w.k / w.blocksize + 2); };
-  const bool few = m <= direct_rows_max;
-  LinearRoom room = direct_room(kernels, m, w.k);
-  if (few && w.aligned()) {
-    room.constants = blocks(run_of_rows(w.n, w.k, threads));
-  } else if (pairs ? !w.aligned() || !w.short_blocks() : few) {
+  const auto factors = [&](std::int64_t rows) {
+    return floats(rows * w.row_factors()) + blocks(rows);
+  };
+  const bool few = m <= direct_rows_max, loose = pairs && !w.aligned();
+  const std::int64_t k = pairs ? round_up(w.k, FourBitPairKernels::chunk) : w.k;
+  LinearRoom room = direct_room(kernels, m, k);
+  if (loose || (few && !w.aligned())) {
     room.constants = blocks(few_cols);
-    room.of_thread = floats(pairs ? round_up(w.k, 32) / 2 : round_up(few_cols * w.k, 16));
+    room.of_thread =
+        floats(loose ? FourBitPairKernels::loose_floats(k) : round_up(few_cols * k, 16));
+  } else if (few) {
+    room.constants = factors(run_of_rows(w.n, k, threads));
   } else {
     const std::int64_t rows = rows_at_once(kernels, m);
-    room.packed = floats(rows) * floats(kernels.row_floats(w.k));
-    room.constants = blocks(many_cols);
-    room.of_thread = floats((pairs ? 0 : round_up(many_cols * w.k, 16)) +
-                            kernels.scratch_floats(rows, many_cols, w.k));
+    room.packed = floats(rows) * floats(kernels.row_floats(k));
+    room.constants = pairs ? factors(many_cols) : blocks(many_cols);
+    room.of_thread = floats((pairs ? 0 : round_up(many_cols * k, 16)) +
+                            kernels.scratch_floats(rows, many_cols, k));
   }
   return room;
 }

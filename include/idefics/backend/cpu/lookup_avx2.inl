@@ -31,6 +31,8 @@ struct Lookup {
           _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes[b])));
   }
   IDEFICS_CPU_INLINE Scaled scaled(float absmax) const { return _mm256_set1_ps(absmax); }
+  static IDEFICS_CPU_INLINE F32x16 dealt(F32x16 x) { return x; }
+  static IDEFICS_CPU_INLINE F32x16 undealt(F32x16 x) { return x; }
 
   IDEFICS_CPU_INLINE void values(Scaled absmax, const std::uint8_t* codes, F32x16 (&w)[2]) const {
     const __m256i index =
@@ -52,9 +54,7 @@ struct Lookup {
   }
 };
 
-template <Layout layout>
 struct PairLookup {
-  static_assert(layout == Layout::split_pairs);
   __m256i low, high;  // the two bytes of every value, in both halves
 
   explicit PairLookup(const float* values) {
@@ -68,19 +68,22 @@ struct PairLookup {
     high = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes[1])));
   }
 
-  /// Pairs lie side by side in words of 32 bits, the odd value above the even one.
-  IDEFICS_CPU_INLINE void values(const std::uint8_t* codes, F32x16 (&w)[2]) const {
-    const __m256i index =
-        nibbles(codes, _mm256_setr_epi8(0, 0, 1, 1, 2, 2, 3, 3, 8, 8, 9, 9, 10, 10, 11, 11,  //
-                                        4, 4, 5, 5, 6, 6, 7, 7, 12, 12, 13, 13, 14, 14, 15, 15));
-    const __m256i first = _mm256_shuffle_epi8(low, index),
-                  second = _mm256_shuffle_epi8(high, index);
-    const __m256i lo = _mm256_unpacklo_epi8(first, second);
-    const __m256i hi = _mm256_unpackhi_epi8(first, second);
-    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
-    w[0] = {_mm256_castsi256_ps(_mm256_and_si256(lo, upper)),
-            _mm256_castsi256_ps(_mm256_and_si256(hi, upper))};
-    w[1] = {_mm256_castsi256_ps(_mm256_slli_epi32(lo, 16)),
-            _mm256_castsi256_ps(_mm256_slli_epi32(hi, 16))};
+  /// Bytes 0 and 2 of the lanes are dealt below, bytes 1 and 3 above, where unpacking finds them.
+  IDEFICS_CPU_INLINE void pairs(const std::uint8_t* codes, Lanes (&w)[4]) const {
+    const __m256i dealt = _mm256_shuffle_epi8(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)),
+        _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
+                         0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const __m256i first = _mm256_and_si256(_mm256_srli_epi16(dealt, 4), nibble);
+    const __m256i second = _mm256_and_si256(dealt, nibble);
+    const __m256i first_low = _mm256_shuffle_epi8(low, first);
+    const __m256i first_high = _mm256_shuffle_epi8(high, first);
+    const __m256i second_low = _mm256_shuffle_epi8(low, second);
+    const __m256i second_high = _mm256_shuffle_epi8(high, second);
+    w[0] = {_mm256_castsi256_ps(_mm256_unpacklo_epi8(first_low, first_high))};
+    w[1] = {_mm256_castsi256_ps(_mm256_unpacklo_epi8(second_low, second_high))};
+    w[2] = {_mm256_castsi256_ps(_mm256_unpackhi_epi8(first_low, first_high))};
+    w[3] = {_mm256_castsi256_ps(_mm256_unpackhi_epi8(second_low, second_high))};
   }
 };

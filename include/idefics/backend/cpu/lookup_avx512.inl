@@ -1,5 +1,8 @@
-// Codes of 4 bits to values with permutes, whose tables hold all 16. lookup_scalar.inl says what is
-// meant.
+// Codes of 4 bits to values with permutes, whose tables hold all 16 and ignore the upper bits of an
+// index. lookup_scalar.inl says what is meant.
+//
+// Bound: on a Zen 4 shifts and permutes of 512 bits share two ports, and so do products; loads that
+// broadcast 32 or 64 bits take none of them.
 
 struct Lookup {
   using Scaled = __m512;  // the products of the whole table, once per block
@@ -14,46 +17,46 @@ struct Lookup {
     w[1] = {_mm512_permutexvar_ps(index(codes + 8), block)};
   }
 
+  /// Lane 2 i holds value i, lane 2 i + 1 value 8 + i: a broadcast of eight bytes leaves them there.
+  static IDEFICS_CPU_INLINE F32x16 dealt(F32x16 x) {
+    static constexpr std::int32_t from[16] = {0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15};
+    return {_mm512_permutexvar_ps(_mm512_loadu_si512(from), x.v)};
+  }
+  static IDEFICS_CPU_INLINE F32x16 undealt(F32x16 x) {
+    static constexpr std::int32_t from[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
+    return {_mm512_permutexvar_ps(_mm512_loadu_si512(from), x.v)};
+  }
+
  private:
-  /// Eight bytes to sixteen lanes: each byte twice, shifted for its high nibble. Permutes ignore the
-  /// upper bits of an index.
+  /// Eight bytes to sixteen lanes, each shifted to its own code.
   static IDEFICS_CPU_INLINE __m512i index(const std::uint8_t* codes) {
     std::int64_t eight;
     std::memcpy(&eight, codes, sizeof eight);
-    static constexpr std::int32_t twice[16] = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
-    const __m512i dealt = _mm512_shuffle_epi8(_mm512_set1_epi64(eight), _mm512_loadu_si512(twice));
-    return _mm512_srlv_epi32(dealt, _mm512_set1_epi64(4));
+    static constexpr std::int32_t shifts[16] = {4,  4,  0,  0,  12, 12, 8,  8,
+                                                20, 20, 16, 16, 28, 28, 24, 24};
+    return _mm512_srlv_epi32(_mm512_set1_epi64(eight), _mm512_loadu_si512(shifts));
   }
 };
 
-template <Layout layout>
 struct PairLookup {
   __m512i table;
 
   explicit PairLookup(const float* values) {
-    if constexpr (layout == Layout::whole_pairs) {
-      std::uint16_t twice[32];  // the fifth bit of an index is a neighbour's: it must not matter
-      for (int i = 0; i < 32; ++i) twice[i] = to_bf16(values[i % 16]).bits;
-      table = _mm512_loadu_si512(twice);
-    } else {
-      float rounded[16];
-      for (int i = 0; i < 16; ++i) rounded[i] = to_f32(to_bf16(values[i]));
-      table = _mm512_loadu_si512(rounded);
-    }
+    std::uint16_t twice[32];  // the fifth bit of an index is a neighbour's: it must not matter
+    for (int i = 0; i < 32; ++i) twice[i] = to_bf16(values[i % 16]).bits;
+    table = _mm512_loadu_si512(twice);
   }
 
-  IDEFICS_CPU_INLINE void values(const std::uint8_t* codes,
-                                 F32x16 (&w)[layout == Layout::whole_pairs ? 1 : 2]) const {
-    const __m512i bytes =
-        _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
-    if constexpr (layout == Layout::whole_pairs) {
-      const __m512i index =
-          _mm512_or_si512(_mm512_srli_epi32(bytes, 4), _mm512_slli_epi32(bytes, 16));
-      w[0] = {_mm512_castsi512_ps(_mm512_permutexvar_epi16(index, table))};
-    } else {
-      const __m512 values = _mm512_castsi512_ps(table);
-      w[0] = {_mm512_permutexvar_ps(bytes, values)};
-      w[1] = {_mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), values)};
-    }
+  IDEFICS_CPU_INLINE void pairs(const std::uint8_t* codes, Lanes (&w)[4]) const {
+    const __m512i words = _mm512_loadu_si512(codes);
+    w[0] = {found(_mm512_srli_epi16(words, 4))};
+    w[1] = {found(words)};
+    w[2] = {found(_mm512_srli_epi16(words, 12))};
+    w[3] = {found(_mm512_srli_epi16(words, 8))};
+  }
+
+ private:
+  IDEFICS_CPU_INLINE __m512 found(__m512i index) const {
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(index, table));
   }
 };

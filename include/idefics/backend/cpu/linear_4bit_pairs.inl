@@ -1,0 +1,351 @@
+// The bf16 order of linear_4bit.inl.
+//
+// Of every chunk of 128 values, 64 bytes of codes, lane d takes the values 8 d to 8 d + 7, one word of
+// 32 bits. Four bits of each half of that word make a pair: in step j the values 8 d + j and
+// 8 d + 4 + j. So a register of codes needs a shift and a lookup for each step, and no shuffle. A lane's
+// values lie in one block: their sum starts from zero and is scaled by the block's absmax.
+
+inline constexpr int chunk = FourBitPairKernels::chunk, chunk_bytes = chunk / 2, chunk_steps = 4;
+
+constexpr int chunk_vectors(Layout layout) { return layout == Layout::whole_pairs ? 4 : 8; }
+
+/// 128 values of x, rounded to bf16 and dealt; of the last chunk of a row `count` exist.
+template <Layout layout>
+inline void deal_chunk(const float* x, std::int64_t count,
+                       F32x16 (&vectors)[chunk_vectors(layout)]) {
+  float room[chunk] = {};
+  if (count < chunk) {
+    std::memcpy(room, x, static_cast<std::size_t>(count) * sizeof(float));
+    x = room;
+  }
+  std::uint64_t halves[32];  // of each lane: the values that come second, those that come first
+  for (int i = 0; i < chunk / 16; ++i)
+    F32x16::load(x + 16 * i).store_bf16(reinterpret_cast<std::byte*>(halves) + 32 * i);
+  for (int j = 0; j < chunk_steps; ++j) {
+    std::uint32_t pairs[16];
+    for (int d = 0; d < 16; ++d)
+      pairs[d] = static_cast<std::uint32_t>((halves[2 * d] >> 16 * j & 0xffff) |
+                                            (halves[2 * d + 1] >> 16 * j & 0xffff) << 16);
+    if constexpr (layout == Layout::whole_pairs) {
+      vectors[j] = F32x16::load(pairs);
+    } else {
+      vectors[2 * j] = F32x16::load_bf16_odd(pairs);
+      vectors[2 * j + 1] = F32x16::load_bf16_even(pairs);
+    }
+  }
+}
+
+/// Rows [begin, end) of x, each as a line of vectors.
+template <Layout layout>
+inline void pack_chunk_rows(float* packed, const float* x, std::int64_t begin, std::int64_t end,
+                            std::int64_t, std::int64_t k) {
+  constexpr int vectors = chunk_vectors(layout);
+  for (std::int64_t m = begin; m < end; ++m)
+    for (std::int64_t c = 0; c < ceil_div(k, chunk); ++c) {
+      F32x16 dealt[vectors];
+      deal_chunk<layout>(x + m * k + c * chunk, k - c * chunk, dealt);
+      float* to = packed + (m * ceil_div(k, chunk) + c) * vectors * 16;
+      for (int v = 0; v < vectors; ++v) dealt[v].store(to + 16 * v);
+    }
+}
+
+/// Codes of the chunk at `codes`, of which `bytes` exist; zeros for the others.
+IDEFICS_CPU_INLINE const std::uint8_t* whole_chunk(const std::uint8_t* codes, std::int64_t bytes,
+                                                   std::uint8_t (&room)[chunk_bytes]) {
+  if (bytes >= chunk_bytes) return codes;
+  std::memset(room, 0, sizeof room);
+  std::memcpy(room, codes, static_cast<std::size_t>(bytes));
+  return room;
+}
+
+/// The sum, from zero, of one chunk of x and one of weights, in one group of lanes.
+template <Layout layout>
+IDEFICS_CPU_INLINE Lanes multiply_chunk(const float* x, const Lanes (&pairs)[chunk_steps]) {
+  Lanes sum = Lanes::zero();
+  IDEFICS_CPU_UNROLL
+  for (int j = 0; j < chunk_steps; ++j) {
+    if constexpr (layout == Layout::whole_pairs) {
+      sum = product<true>(Lanes::load(x + 16 * j), pairs[j], sum);
+    } else {
+      sum = Lanes::fma(Lanes::load(x + 32 * j), pairs[j].odd_bf16(), sum);
+      sum = Lanes::fma(Lanes::load(x + 32 * j + 16), pairs[j].even_bf16(), sum);
+    }
+  }
+  return sum;
+}
+
+/// The trees over the lanes of some sums, and their outputs.
+template <int rows, int cols>
+IDEFICS_CPU_INLINE void finish_rows(const LinearTask& t,
+                                    const Lanes (&totals)[rows][cols][16 / Lanes::width],
+                                    const CodeRows& at, std::int64_t m) {
+  for (int r = 0; r < rows; ++r)
+    for (int c = 0; c < cols; ++c) {
+      const std::int64_t n = at.n + r * at.apart;
+      t.out[(m + c) * t.n + n] = F32x16::join(totals[r][c]).sum() + bias_of(t, n);
+    }
+}
+
+/// `rows` weight rows against rows m.. m + cols of x.
+template <Layout layout, int rows, int cols>
+IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const FourBitMatrix& w,
+                                                    const PairLookup& lookup, CodeRows at,
+                                                    std::int64_t m) {
+  constexpr int groups = 16 / Lanes::width, group_bytes = chunk_bytes / groups;
+  const std::int64_t codes_apart = at.apart * w.k / 2, factors_apart = at.apart * w.row_factors();
+  const std::int64_t stride = ceil_div(w.k, chunk) * chunk_vectors(layout) * 16;
+  const std::uint8_t* codes = w.codes + at.n * w.k / 2;
+  const float* x = t.x + m * stride;
+  Lanes totals[rows][cols][groups];
+  for (auto& row : totals)
+    for (auto& total : row)
+      for (auto& lanes : total) lanes = Lanes::zero();
+  const auto step = [&](int r, const std::uint8_t* from) IDEFICS_CPU_LAMBDA {
+    IDEFICS_CPU_UNROLL
+    for (int g = 0; g < groups; ++g) {
+      Lanes pairs[chunk_steps];
+      lookup.pairs(from + g * group_bytes, pairs);
+      const Lanes factor = Lanes::set_halves(at.factors + r * factors_apart, g);
+      IDEFICS_CPU_UNROLL
+      for (int c = 0; c < cols; ++c)
+        totals[r][c][g] =
+            Lanes::fma(multiply_chunk<layout>(x + c * stride + g * Lanes::width, pairs), factor,
+                       totals[r][c][g]);
+    }
+  };
+  for (std::int64_t i = 0; i < w.k / chunk; ++i) {
+    IDEFICS_CPU_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      __builtin_prefetch(codes + r * codes_apart + codes_ahead);
+      step(r, codes + r * codes_apart);
+    }
+    codes += chunk_bytes, at.factors += 2, x += chunk_vectors(layout) * 16;
+  }
+  if (w.k % chunk != 0)
+    for (int r = 0; r < rows; ++r) {
+      std::uint8_t room[chunk_bytes];
+      step(r, whole_chunk(codes + r * codes_apart, w.k % chunk / 2, room));
+    }
+  finish_rows(t, totals, at, m);
+}
+
+template <Layout layout>
+inline void multiply_pairs(const LinearTask& t, const FourBitMatrix& w, const float* factors,
+                           std::int64_t begin, std::int64_t end) {
+  const PairLookup lookup(w.table);
+  for_rows(t, w, factors, begin, end, [&]<int rows, int cols>(const CodeRows& at, std::int64_t m) {
+    multiply_rows_pairs<layout, rows, cols>(t, w, lookup, at, m);
+  });
+}
+
+// ---- many rows of x in the bf16 order: the tiles of linear.inl, with a factor for each chunk ----
+
+/// Tiles [begin, end) of x.
+template <Layout layout>
+inline void pack_chunk_tiles(float* packed, const float* x, std::int64_t begin, std::int64_t end,
+                             std::int64_t m, std::int64_t k) {
+  constexpr int tile = Lanes::tile_rows, step = chunk_vectors(layout);
+  const std::int64_t vectors = ceil_div(k, chunk) * step;
+  for (std::int64_t i = begin; i < end; ++i)
+    for (std::int64_t v = 0; v < vectors; v += block_vectors)
+      pack_block<step, tile>(
+          packed + (i * vectors + v) * 16 * tile, v, std::min(v + block_vectors, vectors),
+          [&](std::int64_t r, std::int64_t at, F32x16(&dealt)[step]) IDEFICS_CPU_LAMBDA {
+            const std::int64_t row = i * tile + r, first = at / step * chunk;
+            if (row < m)
+              deal_chunk<layout>(x + row * k + first, k - first, dealt);
+            else
+              for (auto& vector : dealt) vector = F32x16::zero();
+          });
+}
+
+/// One chunk of a weight row, without its absmax.
+template <Layout layout>
+IDEFICS_CPU_INLINE void expand_chunk(const PairLookup& lookup, const std::uint8_t* codes,
+                                     F32x16 (&vectors)[chunk_vectors(layout)]) {
+  constexpr int groups = 16 / Lanes::width;
+  Lanes pairs[groups][chunk_steps];
+  for (int g = 0; g < groups; ++g) lookup.pairs(codes + g * (chunk_bytes / groups), pairs[g]);
+  for (int j = 0; j < chunk_steps; ++j) {
+    Lanes odd[groups], even[groups];
+    for (int g = 0; g < groups; ++g) {
+      odd[g] = layout == Layout::whole_pairs ? pairs[g][j] : pairs[g][j].odd_bf16();
+      even[g] = pairs[g][j].even_bf16();
+    }
+    if constexpr (layout == Layout::whole_pairs) {
+      vectors[j] = F32x16::join(odd);
+    } else {
+      vectors[2 * j] = F32x16::join(odd);
+      vectors[2 * j + 1] = F32x16::join(even);
+    }
+  }
+}
+
+/// Vectors [begin, end) of a tile of weight rows from n on.
+template <Layout layout>
+inline void pack_codes(float* packed, const PairLookup& lookup, const FourBitMatrix& w,
+                       std::int64_t n, std::int64_t n_end, std::int64_t begin, std::int64_t end) {
+  constexpr int step = chunk_vectors(layout);
+  pack_block<step, Lanes::tile_cols>(
+      packed, begin, end,
+      [&](std::int64_t r, std::int64_t v, F32x16(&vectors)[step]) IDEFICS_CPU_LAMBDA {
+        if (n + r >= n_end) {
+          for (auto& vector : vectors) vector = F32x16::zero();
+          return;
+        }
+        const std::int64_t at = v / step * chunk;
+        std::uint8_t room[chunk_bytes];
+        expand_chunk<layout>(
+            lookup, whole_chunk(w.codes + ((n + r) * w.k + at) / 2, (w.k - at) / 2, room), vectors);
+      });
+}
+
+/// multiply_tile of linear.inl for one group of lanes, but chunks start from zero and are added to the
+/// totals scaled: those of weight row j by its factors[j]. It takes as many weight rows at a time as
+/// leave registers for the totals.
+template <Layout layout>
+inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
+                                 std::int64_t vectors,
+                                 const float* const (&factors)[Lanes::tile_cols], int group,
+                                 bool first) {
+  constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, width = Lanes::width;
+  constexpr int part = std::min(cols, 3);
+  static_assert(cols % part == 0);
+  for (int from = 0; from < cols; from += part) {
+    const auto total_of = [&](int i, int j) { return totals + (i * cols + from + j) * width; };
+    const float *of_x = x, *of_w = w + from * width;
+    Lanes waiting[rows][part];
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < rows * part; ++i)
+      waiting[i / part][i % part] =
+          first ? Lanes::zero() : Lanes::load(total_of(i / part, i % part));
+    for (std::int64_t c = 0; c < vectors / chunk_vectors(layout); ++c) {
+      Lanes acc[rows][part];
+      IDEFICS_CPU_UNROLL
+      for (int i = 0; i < rows * part; ++i) acc[i / part][i % part] = Lanes::zero();
+      IDEFICS_CPU_UNROLL
+      for (int v = 0; v < chunk_vectors(layout); ++v, of_x += rows * width, of_w += cols * width)
+        tile_step<layout == Layout::whole_pairs>(acc, of_x, of_w);
+      IDEFICS_CPU_UNROLL
+      for (int j = 0; j < part; ++j) {
+        const Lanes factor = Lanes::set_halves(factors[from + j] + 2 * c, group);
+        IDEFICS_CPU_UNROLL
+        for (int i = 0; i < rows; ++i) waiting[i][j] = Lanes::fma(acc[i][j], factor, waiting[i][j]);
+      }
+    }
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < rows * part; ++i)
+      waiting[i / part][i % part].store(total_of(i / part, i % part));
+  }
+}
+
+/// Weight rows [n_begin, n_end) of an aligned matrix against all tiles of x, as `blocked` does it.
+template <Layout layout>
+inline void blocked_pairs(const LinearTask& t, const FourBitMatrix& matrix, const float* factors,
+                          float* scratch, std::int64_t n_begin, std::int64_t n_end) {
+  constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, groups = 16 / Lanes::width;
+  constexpr std::int64_t tile_sums = rows * cols * 16;
+  const PairLookup lookup(matrix.table);
+  const std::int64_t vectors = ceil_div(t.k, chunk) * chunk_vectors(layout);
+  const std::int64_t m_tiles = ceil_div(t.m, rows), n_tiles = ceil_div(n_end - n_begin, cols);
+  float* const sums = scratch + n_tiles * cols * 16 * std::min(block_vectors, vectors);
+  for (std::int64_t v = 0; v < vectors; v += block_vectors) {
+    const std::int64_t count = std::min(block_vectors, vectors - v);
+    const std::int64_t x_group = count * rows * Lanes::width, w_group = count * cols * Lanes::width;
+    for (std::int64_t j = 0; j < n_tiles; ++j)
+      pack_codes<layout>(scratch + j * groups * w_group, lookup, matrix, n_begin + j * cols, n_end,
+                         v, v + count);
+    for (std::int64_t i = 0; i < m_tiles; ++i)
+      for (int g = 0; g < groups; ++g)
+        for (std::int64_t j = 0; j < n_tiles; ++j) {
+          const float* of_rows[cols];
+          for (int c = 0; c < cols; ++c)  // rows behind the last one are zero: any factor will do
+            of_rows[c] = factors +
+                         std::min(j * cols + c, n_end - n_begin - 1) * matrix.row_factors() +
+                         2 * (v / chunk_vectors(layout));
+          multiply_scaled_tile<layout>(
+              sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
+              t.x + (i * vectors + v) * 16 * rows + g * x_group,
+              scratch + (j * groups + g) * w_group, count, of_rows, g, v == 0);
+        }
+  }
+  for (std::int64_t i = 0; i < m_tiles; ++i)
+    for (std::int64_t j = 0; j < n_tiles; ++j)
+      finish_tile(t, sums + (i * n_tiles + j) * tile_sums, i * rows, n_begin + j * cols, n_end);
+}
+
+// ---- other matrices: rows that are no multiple of 64 wide, small blocks -------------------------
+
+/// A chunk that was put together: its codes, and a factor for every lane.
+struct LooseChunk {
+  std::uint8_t codes[chunk_bytes];
+  float factors[16];
+};
+
+/// A lane's eight values lie in two blocks where blocks and lanes are not in step.
+constexpr int loose_passes(std::int64_t k) { return k % 8 == 0 ? 1 : 2; }
+
+/// The values of weight row n from `at` on that lie in the first block of their lane, or in the second;
+/// the code of zero stands for the others.
+inline LooseChunk loosen(const FourBitMatrix& w, const float* absmax, std::int64_t n,
+                         std::int64_t at, int pass) {
+  const std::int64_t row = n * w.k;
+  const int zero = static_cast<int>(std::find(w.table, w.table + 16, 0.0f) - w.table);
+  LooseChunk out{};
+  for (int i = 0; i < chunk; ++i) {
+    const std::int64_t block = (row + at + i / 8 * 8) / w.blocksize + pass;
+    const bool mine = at + i < w.k && (row + at + i) / w.blocksize == block;
+    const int code = mine ? code_at(w.codes, row + at + i) : zero;
+    out.codes[i / 2] = static_cast<std::uint8_t>(out.codes[i / 2] << 4 | code);
+    if (mine) out.factors[i / 8] = absmax[block - row / w.blocksize];
+  }
+  return out;
+}
+
+/// Weight row n, put together in `row`, against rows m.. m + cols of x.
+template <Layout layout, int cols>
+inline void multiply_loose_row(const LinearTask& t, const LooseChunk* row, const PairLookup& lookup,
+                               std::int64_t n, std::int64_t m) {
+  constexpr int groups = 16 / Lanes::width, vectors = chunk_vectors(layout);
+  const std::int64_t chunks = ceil_div(t.k, chunk), stride = chunks * vectors * 16;
+  Lanes totals[1][cols][groups];
+  for (auto& total : totals[0])
+    for (auto& lanes : total) lanes = Lanes::zero();
+  for (std::int64_t i = 0; i < chunks * loose_passes(t.k); ++i, ++row) {
+    const float* x = t.x + m * stride + i / loose_passes(t.k) * vectors * 16;
+    for (int g = 0; g < groups; ++g) {
+      Lanes pairs[chunk_steps];
+      lookup.pairs(row->codes + g * (chunk_bytes / groups), pairs);
+      const Lanes factor = Lanes::load(row->factors + g * Lanes::width);
+      for (int c = 0; c < cols; ++c)
+        totals[0][c][g] =
+            Lanes::fma(multiply_chunk<layout>(x + c * stride + g * Lanes::width, pairs), factor,
+                       totals[0][c][g]);
+    }
+  }
+  finish_rows(t, totals, {nullptr, n, 0}, m);
+}
+
+/// Weight rows [begin, end) of any matrix against all rows of x.
+template <Layout layout>
+inline void multiply_any(const LinearTask& t, const FourBitMatrix& w, const float* absmax,
+                         float* scratch, std::int64_t begin, std::int64_t end) {
+  const PairLookup lookup(w.table);
+  auto* const row = reinterpret_cast<LooseChunk*>(scratch);
+  const std::int64_t first_block = begin * w.k / w.blocksize;
+  const int passes = loose_passes(w.k);
+  for (std::int64_t n = begin; n < end; ++n) {
+    const float* of_row = absmax + (n * w.k / w.blocksize - first_block);
+    for (std::int64_t i = 0; i < ceil_div(w.k, chunk) * passes; ++i)
+      row[i] = loosen(w, of_row, n, i / passes * chunk, static_cast<int>(i % passes));
+    std::int64_t m = 0;
+    for (; m + 3 <= t.m; m += 3) multiply_loose_row<layout, 3>(t, row, lookup, n, m);
+    for (; m < t.m; ++m) multiply_loose_row<layout, 1>(t, row, lookup, n, m);
+  }
+}
+
+template <Layout layout>
+constexpr FourBitPairKernels four_bit_pair_kernels() {
+  return {pack_chunk_rows<layout>, pack_chunk_tiles<layout>, multiply_pairs<layout>,
+          blocked_pairs<layout>, multiply_any<layout>};
+}
