@@ -116,7 +116,7 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const F
   for (std::int64_t i = 0; i < w.k / chunk; ++i) {
     IDEFICS_CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
-      __builtin_prefetch(codes + r * codes_apart + codes_ahead);
+      call_in(codes + r * codes_apart);
       step(r, codes + r * codes_apart);
     }
     codes += chunk_bytes, at.factors += 2, x += chunk_vectors(layout) * 16;
