@@ -18,10 +18,11 @@ namespace four_bit {
 struct Case {
   std::int64_t n, k;
   QuantizeOptions options;
+  float scale = 0.1f;
 };
 
 /// Whole blocks per row, small, short and long; an odd number of 64 values, in small and in long blocks; blocks that run
-/// over the ends of rows, of even and odd width; blocks of several rows.
+/// over the ends of rows, of even and odd width; blocks of several rows; constants that are made of subnormal numbers.
 std::vector<Case> cases() {
   std::vector<Case> all;
   const auto nf4 = QuantType::nf4, fp4 = QuantType::fp4;
@@ -35,12 +36,13 @@ std::vector<Case> cases() {
     all.push_back({23, 96, {fp4, 64, twice}});
     all.push_back({13, 53, {nf4, 32, twice}});
     all.push_back({17, 42, {fp4, 128, twice}});
+    all.push_back({9, 256, {nf4, 64, twice}, 1e-37f});
   }
   return all;
 }
 
 LinearWeight quantized(const Case& c) {
-  const auto values = testing::normals(c.n * c.k, 3, 0.1f);
+  const auto values = testing::normals(c.n * c.k, 3, c.scale);
   LinearWeight weight;
   weight.packed = quantize_4bit(testing::tensor({c.n, c.k}, values), c.options);
   return weight;
@@ -99,7 +101,7 @@ Tensor in_order(const Tensor& x, const QuantizedTensor& q, const Tensor& bias) {
   for (std::int64_t m = 0; m < x.dim(0); ++m)
     for (std::int64_t n = 0; n < q.shape[0]; ++n)
       out.as_mutable<float>()[static_cast<std::size_t>(m * q.shape[0] + n)] =
-          in_order(x.as<float>().data() + m * q.shape[1], q, n) + element_as_f32(bias, n);
+          flushed(in_order(x.as<float>().data() + m * q.shape[1], q, n) + element_as_f32(bias, n));
   return out;
 }
 
@@ -109,7 +111,7 @@ TEST_CASE("4-bit products in f32 are those of the dequantized matrix, bit for bi
   for (const auto& c : four_bit::cases()) {
     const LinearWeight packed = four_bit::quantized(c);
     const LinearWeight plain{.values = dequantize_4bit(packed.packed)};
-    const Tensor bias = testing::tensor({c.n}, testing::normals(c.n, 5));
+    const Tensor bias = testing::tensor({c.n}, testing::normals(c.n, 5, 10 * c.scale));
     for (const std::int64_t m : {1, 3, 8, 13}) {
       const Tensor x = testing::tensor({m, c.k}, testing::normals(m * c.k, 7));
       const Tensor expected = four_bit::product(*make_cpu_backend(), x, plain, bias, Compute::f32);
@@ -128,7 +130,7 @@ TEST_CASE("4-bit products in f32 are those of the dequantized matrix, bit for bi
 TEST_CASE("4-bit products in the bf16 order scale the sums of blocks, bit for bit") {
   for (const auto& c : four_bit::cases()) {
     const LinearWeight packed = four_bit::quantized(c);
-    const Tensor bias = testing::tensor({c.n}, testing::normals(c.n, 5));
+    const Tensor bias = testing::tensor({c.n}, testing::normals(c.n, 5, 10 * c.scale));
     for (const std::int64_t m : {1, 3, 8, 13}) {
       const Tensor x = testing::tensor({m, c.k}, testing::normals(m * c.k, 7));
       const Tensor expected = four_bit::in_order(x, packed.packed, bias);

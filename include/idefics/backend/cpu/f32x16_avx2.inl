@@ -31,8 +31,11 @@ struct Lanes {
   IDEFICS_CPU_INLINE Lanes even_bf16() const {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 16))};
   }
-  static IDEFICS_CPU_INLINE Lanes set_halves(const float* two, int group) {
-    return set(two[group]);
+  static IDEFICS_CPU_INLINE Lanes set_halves(float a, float b, int group) {
+    return set(group == 0 ? a : b);
+  }
+  static IDEFICS_CPU_INLINE Lanes multiply_then_add(Lanes a, Lanes b, Lanes c) {
+    return {_mm256_add_ps(Lanes{_mm256_mul_ps(a.v, b.v)}.held().v, c.v)};
   }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {

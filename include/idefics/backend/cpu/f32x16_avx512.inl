@@ -32,8 +32,11 @@ struct Lanes {
   IDEFICS_CPU_INLINE Lanes even_bf16() const {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16))};
   }
-  static IDEFICS_CPU_INLINE Lanes set_halves(const float* two, int) {
-    return {_mm512_mask_blend_ps(0xff00, _mm512_set1_ps(two[0]), _mm512_set1_ps(two[1]))};
+  static IDEFICS_CPU_INLINE Lanes set_halves(float a, float b, int) {
+    return {_mm512_mask_blend_ps(0xff00, _mm512_set1_ps(a), _mm512_set1_ps(b))};
+  }
+  static IDEFICS_CPU_INLINE Lanes multiply_then_add(Lanes a, Lanes b, Lanes c) {
+    return {_mm512_add_ps(Lanes{_mm512_mul_ps(a.v, b.v)}.held().v, c.v)};
   }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {

@@ -51,11 +51,15 @@ struct F32x16 {
   /// The same of pairs that are lanes already.
   IDEFICS_CPU_OUTLINE F32x16 even_bf16() const { return load_bf16_even(v); }
   IDEFICS_CPU_OUTLINE F32x16 odd_bf16() const { return load_bf16_odd(v); }
-  /// two[0] in lanes 0 to 7, two[1] in the others; `group` counts the registers that sixteen lanes take.
-  static IDEFICS_CPU_OUTLINE F32x16 set_halves(const float* two, int) {
+  /// a in lanes 0 to 7, b in the others; `group` counts the registers that sixteen lanes take.
+  static IDEFICS_CPU_OUTLINE F32x16 set_halves(float a, float b, int) {
     F32x16 r;
-    for (int i = 0; i < 16; ++i) r.v[i] = two[i / 8];
+    for (int i = 0; i < 16; ++i) r.v[i] = i < 8 ? a : b;
     return r;
+  }
+  /// a * b, rounded, + c.
+  static IDEFICS_CPU_OUTLINE F32x16 multiply_then_add(F32x16 a, F32x16 b, F32x16 c) {
+    return a * b + c;
   }
 
   static IDEFICS_CPU_OUTLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {

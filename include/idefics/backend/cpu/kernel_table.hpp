@@ -84,6 +84,7 @@ struct FourBitMatrix {
   bool aligned() const { return k % 64 == 0 && blocksize % 64 == 0; }
   /// Factors of a row of an aligned matrix: absmax of every 64 values, zero behind an odd number.
   std::int64_t row_factors() const { return 2 * ceil_div(k, 128); }
+  bool one_factor_per_block() const { return blocksize == 64 && k % 128 == 0; }
 };
 
 /// Kernels of the f32 order and those that both orders share. `absmax` begins at the first block
@@ -101,15 +102,23 @@ struct FourBitKernels {
                    std::int64_t begin, std::int64_t end);
 };
 
+/// Factors of rows of an aligned matrix: `values` [rows of the range, row_factors]; or, where `nested` is
+/// given, the constants of the whole matrix as doubly quantized, one code for each factor.
+struct FourBitFactors {
+  const float* values = nullptr;
+  const NestedConstants* nested = nullptr;
+  const std::uint8_t* codes = nullptr;
+};
+
 /// Kernels of the bf16 order. Rows of x are packed as wide as whole chunks of `chunk` values.
 struct FourBitPairKernels {
   static constexpr std::int64_t chunk = 128;
   LinearKernels::Pack pack_rows, pack_tiles;
   /// Few rows of x, packed by pack_rows, against weight rows [begin, end) of an aligned matrix.
-  void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* factors,
+  void (*multiply)(const LinearTask&, const FourBitMatrix&, const FourBitFactors&,
                    std::int64_t begin, std::int64_t end);
-  /// Many rows of x, packed by pack_tiles, and an aligned matrix; scratch as for the `blocked` of plain
-  /// weights.
+  /// Many rows of x, packed by pack_tiles, and an aligned matrix with `factors` [rows of the range,
+  /// row_factors]; scratch as for the `blocked` of plain weights.
   void (*blocked)(const LinearTask&, const FourBitMatrix&, const float* factors, float* scratch,
                   std::int64_t begin, std::int64_t end);
   /// Any rows of x, packed by pack_rows, and any matrix; scratch has loose_floats(K).

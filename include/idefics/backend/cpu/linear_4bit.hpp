@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include <idefics/backend/cpu/linear_room.hpp>
 #include <idefics/backend/cpu/scratch.hpp>
@@ -106,8 +107,8 @@ class FourBitLinear {
   /// of pairs of blocks of 64, and else made in `room`.
   const float* fetch_factors(float* room, const QuantizedTensor& weight, const FourBitMatrix& w,
                              std::int64_t begin, std::int64_t end) const {
+    if (w.one_factor_per_block()) return fetch_absmax(room, weight, begin, end);
     const std::int64_t of_row = w.row_factors(), size = (end - begin) * of_row;
-    if (w.blocksize == 64 && of_row * 64 == w.k) return fetch_absmax(room, weight, begin, end);
     const float* absmax = fetch_absmax(room + size, weight, begin, end);
     const std::int64_t first_block = begin * w.k / w.blocksize;
     for (std::int64_t i = 0; i < size; ++i) {
@@ -122,15 +123,29 @@ class FourBitLinear {
                       Compute compute, const Room& room) const {
     const bool pairs = compute == Compute::bf16;
     const auto pack = pairs ? kernels_.four_bit_pairs.pack_rows : kernels_.four_bit.pack_rows;
-    const auto multiply = pairs ? kernels_.four_bit_pairs.multiply : kernels_.four_bit.multiply;
     pack(room.packed, task.x, 0, task.m, task.m, task.k);
     task.x = room.packed;
+    const bool kept = pairs && task.m == 1 && w.one_factor_per_block() && weight.double_quant() &&
+                      flushing_changes_nothing(weight.nested);
     const std::int64_t rows = run_of_rows(task.n, task.k, num_threads());
     divide(task, rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-      const float* factors = fetch_factors(room.constants_of(worker), weight, w, begin, end);
-      const FlushSubnormals mode(pairs);
-      multiply(task, w, factors, begin, end);
+      FourBitFactors factors{nullptr, &weight.nested,
+                             reinterpret_cast<const std::uint8_t*>(weight.absmax.raw())};
+      if (!kept)
+        factors = {fetch_factors(room.constants_of(worker), weight, w, begin, end), nullptr,
+                   nullptr};
+      if (!pairs) return kernels_.four_bit.multiply(task, w, factors.values, begin, end);
+      const FlushSubnormals mode(true);
+      kernels_.four_bit_pairs.multiply(task, w, factors, begin, end);
     });
+  }
+
+  /// Whether the bf16 order, which takes subnormal numbers for zero, may expand these constants: a product
+  /// that is flushed must vanish beside the offset anyway.
+  static bool flushing_changes_nothing(const NestedConstants& nested) {
+    const auto map = nested.map.as<float>();
+    const auto subnormal = [](float x) { return x != 0.0f && std::abs(x) < 0x1p-126f; };
+    return std::abs(nested.offset) > 0x1p-100f && std::ranges::none_of(map, subnormal);
   }
 
   /// The task of weight rows [begin, end), whose values in f32 are put behind `values`.

@@ -69,9 +69,21 @@ IDEFICS_CPU_INLINE void call_in(const std::uint8_t* codes) {
   __builtin_prefetch(codes + 2048, 0, 2);
 }
 
+/// Factors of weight rows as floats.
+struct PlainFactors {
+  const float* values;
+
+  PlainFactors from(std::int64_t i) const { return {values + i}; }
+  /// Factor i in lanes 0 to 7, i + 1 in the others; of the group of lanes `group`.
+  IDEFICS_CPU_INLINE Lanes two(std::int64_t i, int group) const {
+    return Lanes::set_halves(values[i], values[i + 1], group);
+  }
+};
+
 /// The weight rows of one pass: n, n + apart, …, and the factors of the first.
+template <class Factors>
 struct CodeRows {
-  const float* factors;
+  Factors factors;
   std::int64_t n, apart;
 };
 
@@ -86,7 +98,8 @@ inline void pack_dealt_rows(float* packed, const float* x, std::int64_t begin, s
 /// `rows` weight rows against rows m.. m + cols of x.
 template <int rows, int cols>
 IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearTask& t, const FourBitMatrix& w,
-                                                  const Lookup& lookup, CodeRows at,
+                                                  const Lookup& lookup,
+                                                  const CodeRows<PlainFactors>& at,
                                                   std::int64_t m) {
   const std::int64_t codes_apart = at.apart * w.k / 2, factors_apart = at.apart * w.row_factors();
   const std::uint8_t* codes = w.codes + at.n * w.k / 2;
@@ -98,7 +111,7 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearTask& t, const Fou
     typename Lookup::Scaled blocks[rows];
     IDEFICS_CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
-      blocks[r] = lookup.scaled(at.factors[r * factors_apart + b]);
+      blocks[r] = lookup.scaled(at.factors.values[r * factors_apart + b]);
       call_in(codes + r * codes_apart);
     }
     IDEFICS_CPU_UNROLL
@@ -124,14 +137,16 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearTask& t, const Fou
 
 /// `streams` weight rows against all rows of x, four, two or one of these at a time while the codes are
 /// in the nearest cache. Sixteen sums at most are under way.
-template <int streams, class Multiply>
-IDEFICS_CPU_INLINE void multiply_streams(const LinearTask& t, const FourBitMatrix& w, CodeRows at,
-                                         const Multiply& multiply) {
+template <int streams, class Factors, class Multiply>
+IDEFICS_CPU_INLINE void multiply_streams(const LinearTask& t, const FourBitMatrix& w,
+                                         const CodeRows<Factors>& at, const Multiply& multiply) {
   const auto all = [&]<int cols>(std::int64_t m) IDEFICS_CPU_LAMBDA {
     constexpr int rows = std::min(streams, 16 / cols);
     for (int r = 0; r < streams; r += rows)
       multiply.template operator()<rows, cols>(
-          {at.factors + r * at.apart * w.row_factors(), at.n + r * at.apart, at.apart}, m);
+          CodeRows<Factors>{at.factors.from(r * at.apart * w.row_factors()), at.n + r * at.apart,
+                            at.apart},
+          m);
   };
   std::int64_t m = 0;
   for (; m + 4 <= t.m; m += 4) all.template operator()<4>(m);
@@ -142,23 +157,24 @@ IDEFICS_CPU_INLINE void multiply_streams(const LinearTask& t, const FourBitMatri
 /// Calls multiply.template operator()<rows, cols>(weight rows, m) for weight rows [begin, end) and all
 /// rows of x. Several weight rows at a time hide the latency of their sums and share what is loaded of
 /// x. They lie in different parts of the run: prefetchers follow one stream in a page.
-template <class Multiply>
-inline void for_rows(const LinearTask& t, const FourBitMatrix& w, const float* factors,
+template <class Factors, class Multiply>
+inline void for_rows(const LinearTask& t, const FourBitMatrix& w, const Factors& factors,
                      std::int64_t begin, std::int64_t end, const Multiply& multiply) {
   constexpr int streams = Lanes::code_streams;
   const std::int64_t apart = (end - begin) / streams;
+  const auto rows_from = [&](std::int64_t n) {
+    return CodeRows<Factors>{factors.from((n - begin) * w.row_factors()), n, apart};
+  };
   std::int64_t n = begin;
-  for (; n < begin + apart; ++n, factors += w.row_factors())
-    multiply_streams<streams>(t, w, {factors, n, apart}, multiply);
-  factors += (streams - 1) * apart * w.row_factors();
-  for (n += (streams - 1) * apart; n < end; ++n, factors += w.row_factors())
-    multiply_streams<1>(t, w, {factors, n, 0}, multiply);
+  for (; n < begin + apart; ++n) multiply_streams<streams>(t, w, rows_from(n), multiply);
+  for (n = begin + streams * apart; n < end; ++n) multiply_streams<1>(t, w, rows_from(n), multiply);
 }
 
 inline void multiply_f32(const LinearTask& t, const FourBitMatrix& w, const float* factors,
                          std::int64_t begin, std::int64_t end) {
   const Lookup lookup(w.table);
-  for_rows(t, w, factors, begin, end, [&]<int rows, int cols>(const CodeRows& at, std::int64_t m) {
-    multiply_rows_f32<rows, cols>(t, w, lookup, at, m);
-  });
+  for_rows(t, w, PlainFactors{factors}, begin, end,
+           [&]<int rows, int cols>(const CodeRows<PlainFactors>& at, std::int64_t m) {
+             multiply_rows_f32<rows, cols>(t, w, lookup, at, m);
+           });
 }

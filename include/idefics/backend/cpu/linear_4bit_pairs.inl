@@ -78,19 +78,41 @@ IDEFICS_CPU_INLINE Lanes multiply_chunk(const float* x, const Lanes (&pairs)[chu
 template <int rows, int cols>
 IDEFICS_CPU_INLINE void finish_rows(const LinearTask& t,
                                     const Lanes (&totals)[rows][cols][16 / Lanes::width],
-                                    const CodeRows& at, std::int64_t m) {
+                                    std::int64_t first, std::int64_t apart, std::int64_t m) {
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < cols; ++c) {
-      const std::int64_t n = at.n + r * at.apart;
+      const std::int64_t n = first + r * apart;
       t.out[(m + c) * t.n + n] = F32x16::join(totals[r][c]).sum() + bias_of(t, n);
     }
 }
 
+/// Doubly quantized ones: map[code] * nested, rounded, + offset. Beside the products that takes no time;
+/// before them memory would wait.
+struct NestedFactors {
+  const std::uint8_t* codes;
+  const float *map, *nested;
+  float offset;
+  std::int64_t first;
+
+  NestedFactors from(std::int64_t i) const { return {codes, map, nested, offset, first + i}; }
+  IDEFICS_CPU_INLINE Lanes two(std::int64_t i, int group) const {
+    const std::uint8_t* pair =
+        codes + first + i;  // of one group of 256, since they are even and odd
+    return scaled(first + i, Lanes::set_halves(map[pair[0]], map[pair[1]], group));
+  }
+
+ private:
+  IDEFICS_CPU_INLINE Lanes scaled(std::int64_t i, Lanes value) const {
+    const Lanes factor = Lanes::set(nested[i / NestedConstants::blocksize]);
+    return Lanes::multiply_then_add(value, factor, Lanes::set(offset));
+  }
+};
+
 /// `rows` weight rows against rows m.. m + cols of x.
-template <Layout layout, int rows, int cols>
+template <Layout layout, int rows, int cols, class Factors>
 IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const FourBitMatrix& w,
-                                                    const PairLookup& lookup, CodeRows at,
-                                                    std::int64_t m) {
+                                                    const PairLookup& lookup,
+                                                    const CodeRows<Factors>& at, std::int64_t m) {
   constexpr int groups = 16 / Lanes::width, group_bytes = chunk_bytes / groups;
   const std::int64_t codes_apart = at.apart * w.k / 2, factors_apart = at.apart * w.row_factors();
   const std::int64_t stride = ceil_div(w.k, chunk) * chunk_vectors(layout) * 16;
@@ -100,12 +122,13 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const F
   for (auto& row : totals)
     for (auto& total : row)
       for (auto& lanes : total) lanes = Lanes::zero();
-  const auto step = [&](int r, const std::uint8_t* from) IDEFICS_CPU_LAMBDA {
+  const Factors factors = at.factors;
+  const auto step = [&](int r, const std::uint8_t* from, std::int64_t i) IDEFICS_CPU_LAMBDA {
     IDEFICS_CPU_UNROLL
     for (int g = 0; g < groups; ++g) {
       Lanes pairs[chunk_steps];
       lookup.pairs(from + g * group_bytes, pairs);
-      const Lanes factor = Lanes::set_halves(at.factors + r * factors_apart, g);
+      const Lanes factor = factors.two(r * factors_apart + 2 * i, g);
       IDEFICS_CPU_UNROLL
       for (int c = 0; c < cols; ++c)
         totals[r][c][g] =
@@ -117,25 +140,32 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const F
     IDEFICS_CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
       call_in(codes + r * codes_apart);
-      step(r, codes + r * codes_apart);
+      step(r, codes + r * codes_apart, i);
     }
-    codes += chunk_bytes, at.factors += 2, x += chunk_vectors(layout) * 16;
+    codes += chunk_bytes, x += chunk_vectors(layout) * 16;
   }
   if (w.k % chunk != 0)
     for (int r = 0; r < rows; ++r) {
       std::uint8_t room[chunk_bytes];
-      step(r, whole_chunk(codes + r * codes_apart, w.k % chunk / 2, room));
+      step(r, whole_chunk(codes + r * codes_apart, w.k % chunk / 2, room), w.k / chunk);
     }
-  finish_rows(t, totals, at, m);
+  finish_rows(t, totals, at.n, at.apart, m);
 }
 
 template <Layout layout>
-inline void multiply_pairs(const LinearTask& t, const FourBitMatrix& w, const float* factors,
-                           std::int64_t begin, std::int64_t end) {
+inline void multiply_pairs(const LinearTask& t, const FourBitMatrix& w,
+                           const FourBitFactors& factors, std::int64_t begin, std::int64_t end) {
   const PairLookup lookup(w.table);
-  for_rows(t, w, factors, begin, end, [&]<int rows, int cols>(const CodeRows& at, std::int64_t m) {
+  const auto multiply = [&]<int rows, int cols>(const auto& at, std::int64_t m) {
     multiply_rows_pairs<layout, rows, cols>(t, w, lookup, at, m);
-  });
+  };
+  if (factors.nested == nullptr)
+    return for_rows(t, w, PlainFactors{factors.values}, begin, end, multiply);
+  const NestedConstants& nested = *factors.nested;
+  const NestedFactors kept{factors.codes, reinterpret_cast<const float*>(nested.map.raw()),
+                           reinterpret_cast<const float*>(nested.absmax.raw()), nested.offset,
+                           begin * w.row_factors()};
+  for_rows(t, w, kept, begin, end, multiply);
 }
 
 // ---- many rows of x in the bf16 order: the tiles of linear.inl, with a factor for each chunk ----
@@ -228,7 +258,7 @@ inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
         tile_step<layout == Layout::whole_pairs>(acc, of_x, of_w);
       IDEFICS_CPU_UNROLL
       for (int j = 0; j < part; ++j) {
-        const Lanes factor = Lanes::set_halves(factors[from + j] + 2 * c, group);
+        const Lanes factor = PlainFactors{factors[from + j]}.two(2 * c, group);
         IDEFICS_CPU_UNROLL
         for (int i = 0; i < rows; ++i) waiting[i][j] = Lanes::fma(acc[i][j], factor, waiting[i][j]);
       }
@@ -323,7 +353,7 @@ inline void multiply_loose_row(const LinearTask& t, const LooseChunk* row, const
                        totals[0][c][g]);
     }
   }
-  finish_rows(t, totals, {nullptr, n, 0}, m);
+  finish_rows(t, totals, n, 0, m);
 }
 
 /// Weight rows [begin, end) of any matrix against all rows of x.
