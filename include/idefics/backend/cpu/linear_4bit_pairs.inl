@@ -13,12 +13,13 @@ constexpr int chunk_vectors(Layout layout) { return layout == Layout::whole_pair
 template <Layout layout>
 inline void deal_chunk(const float* x, std::int64_t count,
                        F32x16 (&vectors)[chunk_vectors(layout)]) {
-  float room[chunk] = {};
+  float room[chunk];
   if (count < chunk) {
+    std::memset(room, 0, sizeof room);
     std::memcpy(room, x, static_cast<std::size_t>(count) * sizeof(float));
     x = room;
   }
-  std::uint64_t halves[32];  // of each lane: the values that come second, those that come first
+  std::uint64_t halves[32];  // of each lane: the values that are added second, those added first
   for (int i = 0; i < chunk / 16; ++i)
     F32x16::load(x + 16 * i).store_bf16(reinterpret_cast<std::byte*>(halves) + 32 * i);
   for (int j = 0; j < chunk_steps; ++j) {
@@ -86,8 +87,8 @@ IDEFICS_CPU_INLINE void finish_rows(const LinearTask& t,
     }
 }
 
-/// Doubly quantized ones: map[code] * nested, rounded, + offset. Beside the products that takes no time;
-/// before them memory would wait.
+/// Doubly quantized factors: map[code] * nested, rounded, + offset. Beside the products that takes no
+/// time; before them memory would wait.
 struct NestedFactors {
   const std::uint8_t* codes;
   const float *map, *nested;
@@ -96,15 +97,10 @@ struct NestedFactors {
 
   NestedFactors from(std::int64_t i) const { return {codes, map, nested, offset, first + i}; }
   IDEFICS_CPU_INLINE Lanes two(std::int64_t i, int group) const {
-    const std::uint8_t* pair =
-        codes + first + i;  // of one group of 256, since they are even and odd
-    return scaled(first + i, Lanes::set_halves(map[pair[0]], map[pair[1]], group));
-  }
-
- private:
-  IDEFICS_CPU_INLINE Lanes scaled(std::int64_t i, Lanes value) const {
-    const Lanes factor = Lanes::set(nested[i / NestedConstants::blocksize]);
-    return Lanes::multiply_then_add(value, factor, Lanes::set(offset));
+    i += first;  // even, so both are of one group of 256
+    const Lanes values = Lanes::set_halves(map[codes[i]], map[codes[i + 1]], group);
+    const Lanes scale = Lanes::set(nested[i / NestedConstants::blocksize]);
+    return Lanes::multiply_then_add(values, scale, Lanes::set(offset));
   }
 };
 
