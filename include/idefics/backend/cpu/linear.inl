@@ -62,12 +62,13 @@ IDEFICS_CPU_INLINE void accumulate(V (&sums)[rows][cols], const std::byte* const
 }
 
 /// K values [k_begin, k_end) for the lanes from `lane` on; the sums wait in memory in between. With
-/// several rows of x the multiplications take longer than a prefetcher looks ahead: `next`, a weight
-/// row as far behind as the piece that follows, is called in beside them.
-template <Layout layout, class T, class V, int rows, int cols>
+/// several rows of x the multiplications take longer than a prefetcher looks ahead: `next`, weight rows
+/// as far behind as the piece that follows, are called in beside them; several of them to the second
+/// cache, since the first has room for few lines under way.
+template <Layout layout, class T, class V, int rows, int cols, int calls>
 inline void direct_block(float* waiting, const std::byte* const (&w)[rows],
                          const float* const (&x)[cols], std::int64_t k_begin, std::int64_t k_end,
-                         int lane, const std::byte* next) {
+                         int lane, const std::byte* const (&next)[calls]) {
   using S = Step<layout>;
   constexpr auto size = static_cast<std::int64_t>(sizeof(T));
   V sums[rows][cols];
@@ -75,7 +76,8 @@ inline void direct_block(float* waiting, const std::byte* const (&w)[rows],
   for (int i = 0; i < rows * cols; ++i) sums[i / cols][i % cols] = V::load(waiting + i * V::width);
   std::int64_t k = k_begin, at = k_begin / S::values * S::vectors * 16;
   for (; k + S::values <= k_end; k += S::values, at += 16 * S::vectors) {
-    if constexpr (cols > 1) __builtin_prefetch(next + k * size);
+    if constexpr (cols > 1)
+      for (const std::byte* row : next) __builtin_prefetch(row + k * size, 0, calls > 1 ? 2 : 3);
     accumulate<layout, T>(sums, w, x, k * size, at, lane);
   }
   if (k < k_end) {  // the last step of a row whose width is no multiple: zeros behind it
@@ -92,7 +94,8 @@ inline void direct_block(float* waiting, const std::byte* const (&w)[rows],
 }
 
 /// Sums of weight rows n.. n + rows and rows m.. m + cols of x over K values [k_begin, k_end), one
-/// pass for each group of lanes that a register holds. Each pass calls in one of the rows.
+/// pass for each group of lanes that a register holds. Where there are several passes each calls in one
+/// of the rows.
 template <Layout layout, class T, class V, int rows, int cols>
 inline void direct_tile(const LinearTask& t, float* sums, std::int64_t n, std::int64_t m,
                         std::int64_t k_begin, std::int64_t k_end) {
@@ -102,10 +105,13 @@ inline void direct_tile(const LinearTask& t, float* sums, std::int64_t n, std::i
     w[r] = t.weight + (n + r) * t.k * static_cast<std::int64_t>(sizeof(T));
   for (int c = 0; c < cols; ++c) x[c] = t.x + (m + c) * 16 * vectors_of(layout, t.k);
   constexpr int groups = 16 / V::width;
+  constexpr int calls = groups == 1 ? rows : 1;
   const std::int64_t ahead = k_end < t.k ? direct_piece : rows * t.k - k_begin;
   for (int g = 0; g < groups; ++g) {
-    const std::byte* next =
-        w[(m / cols * groups + g) % rows] + ahead * static_cast<std::int64_t>(sizeof(T));
+    const std::byte* next[calls];
+    for (int i = 0; i < calls; ++i)
+      next[i] =
+          w[(m / cols * groups + g + i) % rows] + ahead * static_cast<std::int64_t>(sizeof(T));
     direct_block<layout, T, V>(sums + g * rows * cols * V::width, w, x, k_begin, k_end,
                                g * V::width, next);
   }
