@@ -40,7 +40,7 @@ TEST_CASE("CUDA gated_add is the reference's within rounding") {
       for (const std::int64_t alphas : {std::int64_t{1}, d}) {
         INFO(name_of(dtype) << " " << d << " alphas " << alphas);
         const Tensor x = tensor({2, d}, normals(2 * d, 3)), y = tensor({2, d}, normals(2 * d, 4));
-        const Tensor alpha = stored(dtype, {alphas}, normals(alphas, 5), 2);
+        const Tensor alpha = stored(dtype, {alphas}, normals(alphas, 5), size_of(dtype));
         const Tensor expected = tensor({2, d}, values_of(x));
         reference::gated_add(expected, y, alpha);
         const auto run = [&](float* in_out) {

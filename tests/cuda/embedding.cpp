@@ -12,10 +12,11 @@ TEST_CASE("CUDA embedding reads both tables, of every type, at every width and a
   const std::vector<std::int32_t> ids{0, 6, 8, 7, 3};
   for (const DType dtype : weight_dtypes)
     for (const std::int64_t d : {1, 3, 4, 5, 12, 1024, 1029})
-      for (const std::size_t offset : {0u, 2u}) {
+      for (const std::size_t offset : {0u, 1u}) {
         INFO(name_of(dtype) << " " << d << " + " << offset);
-        const Tensor table = stored(dtype, {7, d}, normals(7 * d, 1), offset);
-        const Tensor more = stored(DType::f16, {2, d}, normals(2 * d, 2), offset);
+        const Tensor table = stored(dtype, {7, d}, normals(7 * d, 1), offset * size_of(dtype));
+        const Tensor more =
+            stored(DType::f16, {2, d}, normals(2 * d, 2), offset * size_of(DType::f16));
         const Tensor expected = Tensor::empty(DType::f32, {5, d});
         reference::embedding(expected, ids, table, more);
         const auto run = [&](float* out) {

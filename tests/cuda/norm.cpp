@@ -57,7 +57,7 @@ TEST_CASE("CUDA norms are the reference's within rounding") {
       INFO(name_of(dtype) << " " << d);
       const Tensor x = tensor({2, d}, normals(2 * d, 1)),
                    expected = Tensor::empty(DType::f32, {2, d});
-      const Tensor weight = stored(dtype, {d}, normals(d, 2), 2),
+      const Tensor weight = stored(dtype, {d}, normals(d, 2), size_of(dtype)),
                    bias = stored(dtype, {d}, normals(d, 3));
       reference::rms_norm(expected, x, weight, eps);
       CHECK(beyond(rms_norm(x, weight, eps), expected, [&](std::int64_t i) {
