@@ -17,6 +17,8 @@
 #include <string_view>
 #include <thread>
 
+#include <idefics/io/hub_cache.hpp>
+#include <idefics/lora/lora.hpp>
 #include <idefics/model.hpp>
 #include <idefics/plan/require_fit.hpp>
 

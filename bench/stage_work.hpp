@@ -4,7 +4,9 @@
 #include <string>
 #include <string_view>
 
+#include <idefics/io/checkpoint.hpp>
 #include <idefics/model.hpp>
+#include <idefics/quant/bnb_format.hpp>
 
 namespace idefics::bench {
 

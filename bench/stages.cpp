@@ -7,6 +7,8 @@
 #include <numeric>
 #include <thread>
 
+#include <idefics/generation/generate.hpp>
+#include <idefics/io/checkpoint.hpp>
 #include <idefics/model.hpp>
 
 #include "bench.hpp"

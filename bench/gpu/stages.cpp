@@ -4,6 +4,8 @@
 #include <optional>
 #include <string_view>
 
+#include <idefics/generation/generate.hpp>
+
 #include "../prompt.hpp"
 #include "../stage_work.hpp"
 

@@ -14,19 +14,14 @@
 #include <vector>
 
 #include <idefics/core/progress.hpp>
-#include <idefics/generation/assisted_search.hpp>
-#include <idefics/generation/continuations.hpp>
-#include <idefics/generation/draft_model.hpp>
-#include <idefics/generation/modes.hpp>
-#include <idefics/generation/read_config.hpp>
-#include <idefics/io/checkpoint.hpp>
-#include <idefics/io/hub_cache.hpp>
-#include <idefics/lora/lora.hpp>
+#include <idefics/generation/config.hpp>
+#include <idefics/generation/output.hpp>
+#include <idefics/generation/past_key_values.hpp>
 #include <idefics/model/idefics.hpp>
+#include <idefics/model/inputs.hpp>
 #include <idefics/model/picture_encoding.hpp>
-#include <idefics/model/weights.hpp>
-#include <idefics/plan/placement.hpp>
-#include <idefics/plan/require_fit.hpp>
+#include <idefics/model/quantization_config.hpp>
+#include <idefics/plan/device_map.hpp>
 
 namespace idefics::inline v0 {
 
@@ -62,6 +57,13 @@ struct ForwardOutput {
   Tensor logits;               // [B,T,V+A] f32; zeros where attention_mask is zero
   Tensor image_hidden_states;  // [B,N,L,Dv] f32
 };
+
+class CandidateGenerator;
+class DraftModel;
+class Guidance;
+class TextRun;
+struct LogitsContext;
+struct TextRunOptions;
 
 class Model {
  public:
@@ -122,7 +124,23 @@ class Model {
   std::unique_ptr<Parts> parts_;
 };
 
+}  // namespace idefics::inline v0
+
 #if IDEFICS_ENGINE_BODIES
+
+#include <idefics/generation/assisted_search.hpp>
+#include <idefics/generation/continuations.hpp>
+#include <idefics/generation/draft_model.hpp>
+#include <idefics/generation/modes.hpp>
+#include <idefics/generation/read_config.hpp>
+#include <idefics/io/checkpoint.hpp>
+#include <idefics/io/hub_cache.hpp>
+#include <idefics/lora/lora.hpp>
+#include <idefics/model/weights.hpp>
+#include <idefics/plan/placement.hpp>
+#include <idefics/plan/require_fit.hpp>
+
+namespace idefics::inline v0 {
 
 IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
                                                    ModelOptions options) {
@@ -344,6 +362,6 @@ IDEFICS_ENGINE_INLINE Tensor Model::gather_image_hidden_states(const PictureSlot
   return result;
 }
 
-#endif
-
 }  // namespace idefics::inline v0
+
+#endif

@@ -14,9 +14,7 @@
 #include <variant>
 #include <vector>
 
-#include <idefics/core/available_memory.hpp>
 #include <idefics/image/processor.hpp>
-#include <idefics/io/hub_cache.hpp>
 #include <idefics/io/url.hpp>
 #include <idefics/model/inputs.hpp>
 #include <idefics/text/tokenizer.hpp>
@@ -91,10 +89,7 @@ struct ProcessorOptions {
 class Processor {
  public:
   /// Throws what the tokenizer files and preprocessor_config.json can cause.
-  static Processor from_pretrained(std::string_view directory_or_repo) {
-    const auto directory = resolve_model(directory_or_repo);
-    return {Tokenizer::from_pretrained(directory), ImageProcessor::from_pretrained(directory)};
-  }
+  static Processor from_pretrained(std::string_view directory_or_repo);
   Processor(Tokenizer tokenizer, ImageProcessor image_processor)
       : tokenizer_(std::move(tokenizer)), image_processor_(image_processor) {}
 
@@ -142,7 +137,19 @@ class Processor {
   ImageProcessor image_processor_;
 };
 
+}  // namespace idefics::inline v0
+
 #if IDEFICS_ENGINE_BODIES
+
+#include <idefics/core/available_memory.hpp>
+#include <idefics/io/hub_cache.hpp>
+
+namespace idefics::inline v0 {
+
+IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view directory_or_repo) {
+  const auto directory = resolve_model(directory_or_repo);
+  return {Tokenizer::from_pretrained(directory), ImageProcessor::from_pretrained(directory)};
+}
 
 /// "<s>" and the items joined: texts lose spaces at their ends, pictures become their tokens.
 IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt,
@@ -254,7 +261,11 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
   return in;
 }
 
+}  // namespace idefics::inline v0
+
 #endif
+
+namespace idefics::inline v0 {
 
 namespace detail {
 

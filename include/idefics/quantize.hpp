@@ -3,23 +3,11 @@
 // memory at a time, and the directory has its name only when it is whole.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <filesystem>
-#include <map>
-#include <optional>
-#include <set>
-#include <string>
-#include <system_error>
-#include <utility>
-#include <vector>
 
 #include <idefics/core/progress.hpp>
-#include <idefics/io/read_ahead.hpp>
-#include <idefics/io/safetensors_writer.hpp>
-#include <idefics/model/config.hpp>
-#include <idefics/model/idefics.hpp>
-#include <idefics/model/weights.hpp>
+#include <idefics/model/quantization_config.hpp>
 
 namespace idefics::inline v0 {
 
@@ -29,6 +17,34 @@ struct QuantizeCheckpointOptions {
   std::uint64_t max_shard_size = 5'000'000'000;
   ProgressCallback progress{};
 };
+
+/// Writes the checkpoint directory `source` in 4 bits as `destination`, which must not exist or be
+/// empty; transformers and bitsandbytes load it. Throws what loading throws, `unsupported_quantization`
+/// for a source in 4 bits, `io_failure`, and `cancelled`; nothing is left under the name then.
+IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& source,
+                                               const std::filesystem::path& destination,
+                                               const QuantizeCheckpointOptions& options = {});
+
+}  // namespace idefics::inline v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <idefics/io/read_ahead.hpp>
+#include <idefics/io/safetensors_writer.hpp>
+#include <idefics/model/config.hpp>
+#include <idefics/model/idefics.hpp>
+#include <idefics/model/weights.hpp>
+
+namespace idefics::inline v0 {
 
 namespace detail {
 
@@ -278,13 +294,12 @@ class CheckpointQuantizer {
 
 }  // namespace detail
 
-/// Writes the checkpoint directory `source` in 4 bits as `destination`, which must not exist or be
-/// empty; transformers and bitsandbytes load it. Throws what loading throws, `unsupported_quantization`
-/// for a source in 4 bits, `io_failure`, and `cancelled`; nothing is left under the name then.
-inline void quantize_checkpoint(const std::filesystem::path& source,
-                                const std::filesystem::path& destination,
-                                const QuantizeCheckpointOptions& options = {}) {
+IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& source,
+                                               const std::filesystem::path& destination,
+                                               const QuantizeCheckpointOptions& options) {
   detail::CheckpointQuantizer(source, options).write(destination);
 }
 
 }  // namespace idefics::inline v0
+
+#endif

@@ -6,6 +6,8 @@
 #include <string>
 #include <type_traits>
 
+#include <idefics/generation/read_config.hpp>
+
 #include "cli/args.hpp"
 
 namespace cli {

@@ -5,6 +5,9 @@
 #include <sstream>
 
 #include <idefics/core/available_memory.hpp>
+#include <idefics/io/hub_cache.hpp>
+#include <idefics/lora/lora.hpp>
+#include <idefics/model/weights.hpp>
 #include <idefics/plan/require_fit.hpp>
 
 #include "cli/args.hpp"

@@ -1,6 +1,7 @@
 // idefics quantize: a checkpoint in 4 bits, as transformers and bitsandbytes write it.
 #include <memory>
 
+#include <idefics/io/hub_cache.hpp>
 #include <idefics/quantize.hpp>
 
 #include "cli/args.hpp"

@@ -1,6 +1,8 @@
 // idefics tokenize, idefics detokenize.
 #include <memory>
 
+#include <idefics/io/hub_cache.hpp>
+
 #include "cli/args.hpp"
 
 namespace cli {

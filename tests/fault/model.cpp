@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
 

@@ -1,5 +1,8 @@
 // Quantized checkpoints that are not read, quant states that lie, and quantizing that stops half-way.
+#include <idefics/backend/cpu/quantize.hpp>
+#include <idefics/io/checkpoint.hpp>
 #include <idefics/model.hpp>
+#include <idefics/quant/bnb_format.hpp>
 #include <idefics/quantize.hpp>
 
 #include "support/catch.hpp"

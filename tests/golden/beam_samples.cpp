@@ -2,6 +2,9 @@
 // (tests/reference/make_beam_samples.py); and what beams keep of every step.
 #include <cmath>
 
+#include <idefics/generation/sampler.hpp>
+#include <idefics/generation/warpers.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_modes.hpp"
 

@@ -2,6 +2,8 @@
 #include <fstream>
 #include <set>
 
+#include <idefics/io/checkpoint.hpp>
+#include <idefics/model/weights.hpp>
 #include <idefics/quantize.hpp>
 
 #include "support/catch.hpp"

@@ -4,6 +4,9 @@
 #include <cstdio>
 #include <map>
 
+#include <idefics/generation/read_config.hpp>
+#include <idefics/generation/stopping.hpp>
+#include <idefics/generation/warpers.hpp>
 #include <idefics/text/tokenizer.hpp>
 
 #include "support/catch.hpp"

@@ -2,6 +2,8 @@
 // (tests/reference/make_lookup.py).
 #include <cstdio>
 
+#include <idefics/generation/candidates.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_modes.hpp"
 #include "support/temp_dir.hpp"

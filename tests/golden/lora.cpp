@@ -1,5 +1,8 @@
 // LoRA adapters against PEFT: merged into f32 weights, beside 4-bit ones; and those that do not fit.
+#include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/lora/lora.hpp>
 #include <idefics/model.hpp>
+#include <idefics/model/weights.hpp>
 
 #include "support/fault.hpp"
 #include "support/golden_models.hpp"

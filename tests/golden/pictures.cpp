@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include <idefics/image/processor.hpp>
+#include <idefics/image/stb.hpp>
 #include <idefics/io/safetensors.hpp>
 
 #include "support/catch.hpp"

@@ -2,6 +2,8 @@
 // what its twin in safetensors gives.
 #include <cstring>
 
+#include <idefics/io/checkpoint.hpp>
+#include <idefics/io/torch_file.hpp>
 #include <idefics/quantize.hpp>
 
 #include "support/catch.hpp"

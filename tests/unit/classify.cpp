@@ -1,5 +1,6 @@
 // Classification: ranks agree with log-probabilities taken by hand, and constrained answers are labels.
 #include <idefics/classify.hpp>
+#include <idefics/generation/warpers.hpp>
 
 #include "support/catch.hpp"
 

@@ -6,8 +6,9 @@
 //   IDEFICS_CUDA       set by the CMake target idefics::cuda: the program is linked with that backend
 //   IDEFICS_EXTERN_ENGINE, IDEFICS_DEFINE_ENGINE  for programs of many units, since the engine takes
 //                       long to compile: the first in all units declares kernels, tokenizer,
-//                       pictures, processor and model; the second, in one unit that includes
-//                       <idefics/idefics.hpp>, has them compiled there and nowhere else
+//                       pictures, processor, model and plan, and includes no more than that takes;
+//                       the second, in one unit that includes <idefics/idefics.hpp>, has them
+//                       compiled there and nowhere else
 //
 // Everything lives in `idefics`, inside an inline namespace that names the ABI: two versions in one
 // program then link side by side instead of mixing silently.

@@ -8,12 +8,11 @@
 #include <span>
 #include <vector>
 
+#include <idefics/generation/output.hpp>
 #include <idefics/generation/sampler.hpp>
 #include <idefics/generation/text_run.hpp>
 
 namespace idefics::inline v0 {
-
-using Continuation = std::vector<std::int32_t>;
 
 namespace detail {
 

@@ -15,6 +15,7 @@
 #include <idefics/generation/output.hpp>
 #include <idefics/generation/pipeline.hpp>
 #include <idefics/generation/sampler.hpp>
+#include <idefics/generation/step_records.hpp>
 #include <idefics/generation/stopping.hpp>
 #include <idefics/generation/text_run.hpp>
 #include <idefics/generation/validate.hpp>

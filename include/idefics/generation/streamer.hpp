@@ -15,7 +15,9 @@
 #include <utility>
 
 #include <idefics/core/threads.hpp>
-#include <idefics/generation/generate.hpp>
+#include <idefics/generation/config.hpp>
+#include <idefics/generation/output.hpp>
+#include <idefics/model/inputs.hpp>
 #include <idefics/text/tokenizer.hpp>
 
 namespace idefics::inline v0 {

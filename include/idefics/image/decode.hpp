@@ -2,6 +2,11 @@
 // docs/layers/preprocessing.md lists the rules.
 #pragma once
 
+#include <idefics/core/config.hpp>
+#include <idefics/image/image.hpp>
+
+#if IDEFICS_ENGINE_BODIES
+
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -14,8 +19,6 @@
 #include <idefics/io/mapped_file.hpp>
 
 namespace idefics::inline v0 {
-
-#if IDEFICS_ENGINE_BODIES
 
 namespace detail {
 
@@ -55,6 +58,6 @@ IDEFICS_ENGINE_INLINE Image Image::open(const std::filesystem::path& path,
   return decode(std::as_bytes(std::span(file)), path.string(), limits);
 }
 
-#endif
-
 }  // namespace idefics::inline v0
+
+#endif

@@ -9,8 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include <idefics/model/config_fields.hpp>
-#include <idefics/quant/bnb_format.hpp>
+#include <idefics/core/dtype.hpp>
+#include <idefics/io/json.hpp>
+#include <idefics/quant/codebook.hpp>
 
 namespace idefics::inline v0 {
 
@@ -34,6 +35,20 @@ struct BitsAndBytesConfig {
     });
   }
 };
+
+/// The `quantization_config` of a config.json, if there is one. Throws `unsupported_quantization` for
+/// every method but bitsandbytes' 4 bits, and `invalid_config`.
+IDEFICS_ENGINE_INLINE std::optional<BitsAndBytesConfig> read_quantization_config(
+    const Json& config, const std::string& file);
+
+}  // namespace idefics::inline v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <idefics/model/config_fields.hpp>
+#include <idefics/quant/bnb_format.hpp>
+
+namespace idefics::inline v0 {
 
 namespace detail {
 
@@ -63,10 +78,8 @@ inline std::vector<std::string> names_in(const Json& list, const ErrorContext& w
 
 }  // namespace detail
 
-/// The `quantization_config` of a config.json, if there is one. Throws `unsupported_quantization` for
-/// every method but bitsandbytes' 4 bits, and `invalid_config`.
-inline std::optional<BitsAndBytesConfig> read_quantization_config(const Json& config,
-                                                                  const std::string& file) {
+IDEFICS_ENGINE_INLINE std::optional<BitsAndBytesConfig> read_quantization_config(
+    const Json& config, const std::string& file) {
   const ConfigFields top(config, file, "");
   if (!top.has("quantization_config")) return std::nullopt;
   const ConfigFields fields = top.object("quantization_config");
@@ -91,3 +104,5 @@ inline std::optional<BitsAndBytesConfig> read_quantization_config(const Json& co
 }
 
 }  // namespace idefics::inline v0
+
+#endif

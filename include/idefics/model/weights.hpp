@@ -18,6 +18,7 @@
 #include <idefics/io/read_ahead.hpp>
 #include <idefics/model/quantization_config.hpp>
 #include <idefics/model/weight_source.hpp>
+#include <idefics/quant/bnb_format.hpp>
 
 namespace idefics::inline v0 {
 

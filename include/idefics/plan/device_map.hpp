@@ -1,14 +1,42 @@
-// Which device holds which part of the model: `device_map="auto"`.
+// Which device holds which part of the model: as asked for, and `device_map="auto"`.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
+#include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <idefics/core/checked.hpp>
 
 namespace idefics::inline v0 {
+
+/// Where the modules of a model go; transformers' device_map: one device, "auto", or devices by module.
+class DeviceMap {
+ public:
+  /// Names of modules as transformers has them ("model.layers.3", "lm_head", "" for all the rest; "model."
+  /// may be left out) to names of devices. The longest name that a weight begins with counts.
+  using Modules = std::map<std::string, std::string>;
+
+  DeviceMap(const char* device) : modules_{{"", device}} {}
+  DeviceMap(const std::string& device) : modules_{{"", device}} {}
+  DeviceMap(std::initializer_list<Modules::value_type> modules) : DeviceMap(Modules(modules)) {}
+  DeviceMap(const Modules& modules) {
+    for (const auto& [name, device] : modules) {
+      const std::string_view prefix = "model.";
+      modules_[name == "model" ? "" : name.substr(name.starts_with(prefix) ? prefix.size() : 0)] =
+          device;
+    }
+  }
+
+  const Modules& modules() const { return modules_; }
+  bool is_auto() const { return modules_.size() == 1 && modules_.begin()->second == "auto"; }
+
+ private:
+  Modules modules_;
+};
 
 /// A part of the model that stays together, with what it keeps: a tower, or one layer of the decoder with
 /// the cross-attention before it.

@@ -2,17 +2,12 @@
 // text and of pictures, and of the buffers of a pass. Nothing is loaded, and no weight is touched.
 #pragma once
 
-#include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <idefics/plan/device_map.hpp>
-#include <idefics/plan/kernel_bytes.hpp>
-#include <idefics/plan/mapped_pages.hpp>
 #include <idefics/plan/scratch_bytes.hpp>
 #include <idefics/plan/weight_bytes.hpp>
 
@@ -43,6 +38,27 @@ struct MemoryPlan {
     return (Checked(mapped_bytes()) + anonymous_bytes()).value();
   }
 };
+
+/// The plan for the weights `table` asks for (model/weight_source.hpp), in the dtypes in which `checkpoint`
+/// holds them (null: in the one asked for), kept as `options` say. Throws `arithmetic_overflow`.
+IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
+                                             const std::vector<WeightRequest>& table,
+                                             const Checkpoint* checkpoint,
+                                             const WeightOptions& options = {},
+                                             const Workload& work = {});
+
+}  // namespace idefics::inline v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+
+#include <idefics/plan/kernel_bytes.hpp>
+#include <idefics/plan/mapped_pages.hpp>
+
+namespace idefics::inline v0 {
 
 namespace detail {
 
@@ -142,11 +158,10 @@ inline void add_caches(MemoryPlan& plan, const Config& c, const Workload& work) 
 
 }  // namespace detail
 
-/// The plan for the weights `table` asks for (model/weight_source.hpp), in the dtypes in which `checkpoint`
-/// holds them (null: in the one asked for), kept as `options` say. Throws `arithmetic_overflow`.
-inline MemoryPlan plan_memory(const Config& c, const std::vector<WeightRequest>& table,
-                              const Checkpoint* checkpoint, const WeightOptions& options = {},
-                              const Workload& work = {}) {
+IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
+                                             const std::vector<WeightRequest>& table,
+                                             const Checkpoint* checkpoint,
+                                             const WeightOptions& options, const Workload& work) {
   MemoryPlan plan;
   MappedPages pages;
   std::vector<bool> in_4bit;
@@ -171,3 +186,5 @@ inline MemoryPlan plan_memory(const Config& c, const std::vector<WeightRequest>&
 }
 
 }  // namespace idefics::inline v0
+
+#endif

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,34 +12,10 @@
 
 #include <idefics/backend/make_backend.hpp>
 #include <idefics/backend/split_backend.hpp>
+#include <idefics/plan/device_map.hpp>
 #include <idefics/plan/memory_plan.hpp>
 
 namespace idefics::inline v0 {
-
-/// Where the modules of a model go; transformers' device_map: one device, "auto", or devices by module.
-class DeviceMap {
- public:
-  /// Names of modules as transformers has them ("model.layers.3", "lm_head", "" for all the rest; "model."
-  /// may be left out) to names of devices. The longest name that a weight begins with counts.
-  using Modules = std::map<std::string, std::string>;
-
-  DeviceMap(const char* device) : modules_{{"", device}} {}
-  DeviceMap(const std::string& device) : modules_{{"", device}} {}
-  DeviceMap(std::initializer_list<Modules::value_type> modules) : DeviceMap(Modules(modules)) {}
-  DeviceMap(const Modules& modules) {
-    for (const auto& [name, device] : modules) {
-      const std::string_view prefix = "model.";
-      modules_[name == "model" ? "" : name.substr(name.starts_with(prefix) ? prefix.size() : 0)] =
-          device;
-    }
-  }
-
-  const Modules& modules() const { return modules_; }
-  bool is_auto() const { return modules_.size() == 1 && modules_.begin()->second == "auto"; }
-
- private:
-  Modules modules_;
-};
 
 /// What is placed, from headers alone.
 struct PlacedModel {

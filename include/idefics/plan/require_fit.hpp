@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <idefics/model/weights.hpp>
 #include <idefics/plan/memory_plan.hpp>
 
 namespace idefics::inline v0 {

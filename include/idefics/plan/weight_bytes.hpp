@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 
-#include <idefics/lora/lora.hpp>
-#include <idefics/model/weights.hpp>
+#include <idefics/core/checked.hpp>
+#include <idefics/model/quantization_config.hpp>
+#include <idefics/model/weight_source.hpp>
 
 namespace idefics::inline v0 {
+
+class Checkpoint;
+class LoraAdapter;
 
 /// In what form weights are kept; as ModelOptions says it.
 struct WeightOptions {
@@ -34,6 +37,23 @@ struct WeightBytes {
     return *this;
   }
 };
+
+/// What the weight that answers `request` takes when it is loaded from `checkpoint` as CheckpointWeights
+/// does. A tensor that the checkpoint lacks counts as stored in the dtype asked for.
+IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
+                                               const WeightRequest& request,
+                                               const WeightOptions& options);
+
+}  // namespace idefics::inline v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <string>
+
+#include <idefics/lora/lora.hpp>
+#include <idefics/model/weights.hpp>
+
+namespace idefics::inline v0 {
 
 namespace detail {
 
@@ -86,10 +106,9 @@ inline WeightBytes adapted(WeightBytes own, const WeightRequest& request,
 
 }  // namespace detail
 
-/// What the weight that answers `request` takes when it is loaded from `checkpoint` as CheckpointWeights
-/// does. A tensor that the checkpoint lacks counts as stored in the dtype asked for.
-inline WeightBytes weight_bytes(const Checkpoint* checkpoint, const WeightRequest& request,
-                                const WeightOptions& options) {
+IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
+                                               const WeightRequest& request,
+                                               const WeightOptions& options) {
   const BitsAndBytesConfig& quantization = options.quantization_config;
   const std::optional<DType> asked =
       quantization.load_in_4bit ? options.dtype.value_or(DType::f16) : options.dtype;
@@ -119,3 +138,5 @@ inline WeightBytes weight_bytes(const Checkpoint* checkpoint, const WeightReques
 }
 
 }  // namespace idefics::inline v0
+
+#endif

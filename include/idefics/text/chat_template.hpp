@@ -6,6 +6,20 @@
 
 #include <string>
 #include <string_view>
+
+#include <idefics/io/json.hpp>
+
+namespace idefics::inline v0 {
+
+/// The text that a template makes of `names` ("messages", "add_generation_prompt", …). Throws
+/// `invalid_tokenizer` for what this reader does not know, `invalid_prompt` where the template
+/// itself refuses the messages.
+IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source, Json names);
+
+}  // namespace idefics::inline v0
+
+#if IDEFICS_ENGINE_BODIES
+
 #include <utility>
 #include <vector>
 
@@ -160,11 +174,10 @@ class ChatTemplate {
 
 }  // namespace detail
 
-/// The text that a template makes of `names` ("messages", "add_generation_prompt", …). Throws
-/// `invalid_tokenizer` for what this reader does not know, `invalid_prompt` where the template
-/// itself refuses the messages.
-inline std::string render_chat_template(std::string_view source, Json names) {
+IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source, Json names) {
   return detail::ChatTemplate(source, std::move(names)).render();
 }
 
 }  // namespace idefics::inline v0
+
+#endif

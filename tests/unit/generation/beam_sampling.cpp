@@ -2,6 +2,10 @@
 // a prompt, and beam search where nothing is left to chance.
 #include <cmath>
 
+#include <idefics/core/random.hpp>
+#include <idefics/generation/beams.hpp>
+#include <idefics/generation/warpers.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"

@@ -1,4 +1,8 @@
 // Beams: what a step moves, which rows of the cache they name, and how the best are chosen.
+#include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/generation/beams.hpp>
+#include <idefics/generation/cache_table.hpp>
+
 #include "support/catch.hpp"
 #include "support/counting_backend.hpp"
 #include "support/golden_models.hpp"

@@ -1,5 +1,7 @@
 // Contrastive search and DoLa: what goldens do not say. Answers do not depend on the batch, options
 // that contradict them are refused, and what is kept of a step is that of the chosen token.
+#include <idefics/generation/modes.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"

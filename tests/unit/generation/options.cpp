@@ -1,6 +1,10 @@
 // Options of generation: the reference's rules of length, what ends a row, and what is refused.
 #include <cmath>
 
+#include <idefics/generation/processors.hpp>
+#include <idefics/generation/read_config.hpp>
+#include <idefics/generation/sampler.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"

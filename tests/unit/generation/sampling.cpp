@@ -3,6 +3,9 @@
 #include <cmath>
 
 #include <idefics/core/random.hpp>
+#include <idefics/core/scalar_math.hpp>
+#include <idefics/generation/sampler.hpp>
+#include <idefics/generation/warpers.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"

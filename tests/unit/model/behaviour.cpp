@@ -2,6 +2,8 @@
 // before the first picture do not know of it, and the cache of pictures changes no bit.
 #include <cstring>
 
+#include <idefics/generation/sampler.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"

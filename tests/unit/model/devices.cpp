@@ -2,7 +2,10 @@
 // where the map says, and nothing moved that need not be.
 #include <cstring>
 
+#include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/backend/split_backend.hpp>
 #include <idefics/idefics.hpp>
+#include <idefics/io/checkpoint.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"

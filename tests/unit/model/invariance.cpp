@@ -3,6 +3,8 @@
 #include <cstring>
 #include <map>
 
+#include <idefics/backend/cpu/cpu_backend.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"

@@ -10,7 +10,7 @@ using namespace idefics;
 
 namespace {
 
-const std::string samples = std::string(IDEFICS_SOURCE_DIR) + "/samples/";
+const std::string samples = IDEFICS_SOURCE_DIR "/samples/";
 
 Inputs question(const Processor& processor) {
   return processor({"User:", Image::open(samples + "pictures/pink-boat.png"),

@@ -2,7 +2,11 @@
 #include <chrono>
 #include <iostream>
 
+#include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/io/safetensors_writer.hpp>
+#include <idefics/lora/lora.hpp>
+#include <idefics/model/weights.hpp>
+#include <idefics/plan/mapped_pages.hpp>
 #include <idefics/plan/require_fit.hpp>
 
 #include "support/catch.hpp"

@@ -1,7 +1,9 @@
 // The memory plan against whole runs: every allocation from the beginning of a load to the end of an
 // answer is counted, so that the system, its page sizes and its free lists have no say.
 #include <idefics/model.hpp>
+#include <idefics/plan/require_fit.hpp>
 #include <idefics/processor.hpp>
+#include <idefics/quant/double_quant.hpp>
 
 #include "support/catch.hpp"
 #include "support/counting_malloc.hpp"
