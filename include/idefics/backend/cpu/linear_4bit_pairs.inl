@@ -250,8 +250,11 @@ inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
       IDEFICS_CPU_UNROLL
       for (int i = 0; i < rows * part; ++i) acc[i / part][i % part] = Lanes::zero();
       IDEFICS_CPU_UNROLL
-      for (int v = 0; v < chunk_vectors(layout); ++v, of_x += rows * width, of_w += cols * width)
-        tile_step<layout == Layout::whole_pairs>(acc, of_x, of_w);
+      for (int v = 0; v < chunk_vectors(layout); ++v)
+        tile_step<layout == Layout::whole_pairs>(acc, of_x + v * rows * width,
+                                                 of_w + v * cols * width);
+      of_x += chunk_vectors(layout) * rows * width;
+      of_w += chunk_vectors(layout) * cols * width;
       IDEFICS_CPU_UNROLL
       for (int j = 0; j < part; ++j) {
         const Lanes factor = PlainFactors{factors[from + j]}.two(2 * c, group);
