@@ -235,7 +235,7 @@ inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
                                  const float* const (&factors)[Lanes::tile_cols], int group,
                                  bool first) {
   constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, width = Lanes::width;
-  constexpr int part = std::min(cols, 3);
+  constexpr int part = std::min(cols, 3), steps = chunk_vectors(layout);
   static_assert(cols % part == 0);
   for (int from = 0; from < cols; from += part) {
     const auto total_of = [&](int i, int j) { return totals + (i * cols + from + j) * width; };
@@ -245,16 +245,16 @@ inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
     for (int i = 0; i < rows * part; ++i)
       waiting[i / part][i % part] =
           first ? Lanes::zero() : Lanes::load(total_of(i / part, i % part));
-    for (std::int64_t c = 0; c < vectors / chunk_vectors(layout); ++c) {
+    for (std::int64_t c = 0; c < vectors / steps; ++c) {
       Lanes acc[rows][part];
       IDEFICS_CPU_UNROLL
       for (int i = 0; i < rows * part; ++i) acc[i / part][i % part] = Lanes::zero();
       IDEFICS_CPU_UNROLL
-      for (int v = 0; v < chunk_vectors(layout); ++v)
+      for (int v = 0; v < steps; ++v)
         tile_step<layout == Layout::whole_pairs>(acc, of_x + v * rows * width,
                                                  of_w + v * cols * width);
-      of_x += chunk_vectors(layout) * rows * width;
-      of_w += chunk_vectors(layout) * cols * width;
+      of_x += steps * rows * width;
+      of_w += steps * cols * width;
       IDEFICS_CPU_UNROLL
       for (int j = 0; j < part; ++j) {
         const Lanes factor = PlainFactors{factors[from + j]}.two(2 * c, group);
