@@ -12,7 +12,7 @@ namespace idefics::inline v0::detail::cpu {
 
 /// Multiplies by 4-bit matrices; owns the scratch memory for that. Few rows of x are multiplied by codes
 /// as they are read. For more rows each thread turns some weight rows into plain ones at a time and
-/// multiplies those; so it does with blocks that run over the ends of rows.
+/// multiplies those; so it does, whatever the rows of x, where 64 neighbours do not share a block.
 class FourBitLinear {
  public:
   explicit FourBitLinear(const KernelTable& kernels) : kernels_(kernels) {}

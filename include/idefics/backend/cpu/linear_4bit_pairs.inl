@@ -321,12 +321,16 @@ inline LooseChunk loosen(const FourBitMatrix& w, const float* absmax, std::int64
   const std::int64_t row = n * w.k;
   const int zero = static_cast<int>(std::find(w.table, w.table + 16, 0.0f) - w.table);
   LooseChunk out{};
-  for (int i = 0; i < chunk; ++i) {
-    const std::int64_t block = (row + at + i / 8 * 8) / w.blocksize + pass;
-    const bool mine = at + i < w.k && (row + at + i) / w.blocksize == block;
-    const int code = mine ? code_at(w.codes, row + at + i) : zero;
-    out.codes[i / 2] = static_cast<std::uint8_t>(out.codes[i / 2] << 4 | code);
-    if (mine) out.factors[i / 8] = absmax[block - row / w.blocksize];
+  for (int i = 0; i < chunk; i += 8) {
+    const std::int64_t block = (row + at + i) / w.blocksize + pass;
+    const std::int64_t begin = block * w.blocksize - row;
+    const std::int64_t end = std::min(begin + w.blocksize, w.k);
+    for (int j = i; j < i + 8; ++j) {
+      const bool mine = at + j >= begin && at + j < end;
+      const int code = mine ? code_at(w.codes, row + at + j) : zero;
+      out.codes[j / 2] = static_cast<std::uint8_t>(out.codes[j / 2] << 4 | code);
+      if (mine) out.factors[i / 8] = absmax[block - row / w.blocksize];
+    }
   }
   return out;
 }
