@@ -10,7 +10,7 @@
 
 #include "launch.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 namespace activations {
 
@@ -105,4 +105,4 @@ inline void gated_activation(Stream& stream, float* out, const float* x, const f
   }
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

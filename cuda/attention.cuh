@@ -22,7 +22,7 @@
 #include "attention_decode.cuh"
 #include "attention_prefill.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Queries of a tile for heads of this width: one where heads are too wide for the tiles of prompts.
 constexpr std::int64_t attention_tile_queries(std::int64_t head_width) {
@@ -61,4 +61,4 @@ inline void attention(Stream& stream, float* out, const AttentionOperands& opera
     attention_prefill(stream, out, operands, tiles, count);
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

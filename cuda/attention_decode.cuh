@@ -10,7 +10,7 @@
 
 #include "attention_tile.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int attention_decode_threads = 128;
 
@@ -160,4 +160,4 @@ inline void attention_weights(Stream& stream, float* out, const AttentionOperand
          static_cast<int>(room), operands.quads());
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -15,7 +15,7 @@
 #include "attention_tile.cuh"
 #include "instructions.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int attention_queries = 32;  // of a tile
 inline constexpr int attention_widest = 128;  // E of a head that fits
@@ -189,4 +189,4 @@ inline void attention_prefill(Stream& stream, float* out, const AttentionOperand
          attention_prefill_kernel<AttentionTile>, out, operands, tiles, operands.quads());
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

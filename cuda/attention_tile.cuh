@@ -3,7 +3,7 @@
 
 #include "quad.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int attention_chunk = 64;  // keys whose softmax is worked out together
 
@@ -63,4 +63,4 @@ __device__ inline float2 chunk_softmax(float& first, float& second) {
   return make_float2(m, lane_sum(first + second));
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

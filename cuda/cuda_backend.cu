@@ -3,7 +3,7 @@
 
 #include "cuda_backend.hpp"
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 std::shared_ptr<Backend> make_cuda_backend(int device) {
   return std::make_shared<cuda::CudaBackend>(device);
@@ -18,4 +18,4 @@ bool cuda_is_available(int device) noexcept {
   }
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -22,7 +22,7 @@
 #include "require_device.cuh"
 #include "rope.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Operations on one GPU. One object serves one calling thread at a time. Tensors that it is given lie on
 /// the device: they come from `empty` and `upload`.
@@ -375,4 +375,4 @@ inline void CudaBackend::do_attention_weights(Tensor out, const Tensor& q, const
   cuda::attention_weights(stream_, to(out), t.operands, t.tiles, t.count, out.dim(2));
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

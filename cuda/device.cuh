@@ -27,7 +27,7 @@
 
 #include "status.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr unsigned all_lanes = 0xffffffffu;
 
@@ -178,4 +178,4 @@ void store_vector(void* p, V value, cuda_on_cpu::Site site = cuda_on_cpu::Site::
 
 #endif
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

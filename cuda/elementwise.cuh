@@ -10,7 +10,7 @@
 
 #include "quad.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int row_threads = 256;
 
@@ -103,4 +103,4 @@ inline void gather_rows(Stream& stream, float* out, const float* x, const std::i
          width, in_quads(out, width) && in_quads(x, width));
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -8,7 +8,7 @@
 
 #include "elementwise.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 template <class T>
 __global__ void embedding_kernel(float* out, const std::int32_t* ids, const T* table,
@@ -39,4 +39,4 @@ inline void embedding(Stream& stream, float* out, const std::int32_t* ids, Devic
   });
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -6,7 +6,7 @@
 #include "linear.cuh"
 #include "memory.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 namespace detail {
 
@@ -66,4 +66,4 @@ inline Hopper find_hopper(int device = 0) {
   return {major == 9 && minor == 0 && wgmma_agrees(), processors};
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -4,7 +4,7 @@
 
 #include "device.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// A matrix [N,K] in 4 bits. Blocks are counted over the flattened matrix. Pointers are to device memory
 /// and multiples of 16.
@@ -35,4 +35,4 @@ struct FourBitMatrix {
   }
 };
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -8,7 +8,7 @@
 
 #include "linear_end.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Rows of x that these kernels take; more are worth tiles in shared memory.
 inline constexpr std::int64_t gemv_rows_most = 16;
@@ -52,4 +52,4 @@ GemvGroup<Matrix> gemv_group(std::span<const GemvPart<Matrix>> parts) {
   return group;
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

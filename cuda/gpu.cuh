@@ -3,7 +3,7 @@
 
 #include "status.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// A GPU by its number. Kernels start, events are recorded and memory is made where the thread is just now,
 /// so whoever does that makes its own GPU the current one before. Where there is one GPU, it always is.
@@ -30,4 +30,4 @@ class Gpu {
   bool several_ = false;
 };
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -15,7 +15,7 @@
 
 #include "instructions.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// What tells wgmma where a tile is that TMA has brought: its address, eight rows every 1024 bytes, rows of 128
 /// bytes, swizzled by 128 bytes. Tiles begin at multiples of 1024; 16 k further on is `+ 2`, 32 bytes.
@@ -223,4 +223,4 @@ void wgmma(float (&d)[n / 2], std::uint64_t a, std::uint64_t b, Site site = Site
 
 #endif
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -4,7 +4,7 @@
 
 #include "device.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 #if defined(__CUDACC__)
 
@@ -124,4 +124,4 @@ inline void named_barrier_arrive(int id, int threads, Site site = Site::current(
 
 #endif
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

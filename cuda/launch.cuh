@@ -3,7 +3,7 @@
 
 #include "stream.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Runs kernel(args…) as grid × block threads in the order of `stream`; see Launch. A grid without blocks
 /// is no work. Arguments can be compared, so that a pass is known again.
@@ -27,4 +27,4 @@ inline dim3 blocks_for(std::int64_t count, unsigned threads) {
   return {static_cast<unsigned>(ceil_div(count, threads))};
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

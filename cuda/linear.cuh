@@ -11,7 +11,7 @@
 #include "linear_bf16_wgmma.cuh"
 #include "linear_f32.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// out [M,N] = x [M,K] times weight [N,K] (f32, f16 or bf16, as it lies), in the f32 order.
 inline void linear_f32(Stream& stream, float* out, const float* x, DeviceFloats weight,
@@ -58,4 +58,4 @@ inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* roun
   });
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -13,7 +13,7 @@
 #include "four_bit.cuh"
 #include "linear_f32.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Weights for the kernels of the f32 order. `rounded`: x is rounded to bf16, and the values of codes
 /// are. `aligned`: K is a multiple of 32, so four weights are two bytes, and two steps of 16 k lie in
@@ -73,4 +73,4 @@ inline void linear_4bit_f32(Stream& stream, float* out, const float* x, const Fo
   run(FourBitWeights<false, false>{matrix});
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -18,7 +18,7 @@
 #include "four_bit.cuh"
 #include "linear_bf16.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int k_unit = 32;  // k of two multiplications
 
@@ -127,4 +127,4 @@ void gemv_4bit(Stream& stream, std::span<const GemvPart<FourBitMatrix>> parts,
       group, x);
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

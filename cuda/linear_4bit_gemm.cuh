@@ -12,7 +12,7 @@
 #include "linear_4bit_bf16.cuh"
 #include "linear_bf16_gemm.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// 128 n × 64 m in 8 warps of 32 × 32, since three sets of sums must fit into registers.
 using FourBitTile = GemmTile<128, 64, 32, 32>;
@@ -152,4 +152,4 @@ inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t*
   gemv_4bit(stream, {&alone, 1}, gemv_rows(xs, m, matrix.width));
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

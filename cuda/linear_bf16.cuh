@@ -25,7 +25,7 @@
 #include "gemv_group.cuh"
 #include "instructions.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int k_slices = 8;
 inline constexpr int k_step = 64;  // k of a tile, four multiplications
@@ -197,4 +197,4 @@ void gemv_bf16(Stream& stream, std::span<const GemvPart<const W*>> parts, const 
          x.count <= 8 ? gemv_bf16_kernel<1, W, X> : gemv_bf16_kernel<2, W, X>, group, x, k, whole);
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

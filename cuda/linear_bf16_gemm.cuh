@@ -18,7 +18,7 @@
 
 #include "linear_bf16.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Where chunk c (of 8 values, 8 per row) of a row begins in a tile, in values. Neighbouring rows exchange
 /// halves as well, which suits threads that read 16 bytes (linear_4bit_gemm.cuh).
@@ -142,4 +142,4 @@ __global__ void __launch_bounds__(T::threads)
   write_outputs<T>(out, total, end, n0 + warp_n, m0 + warp_m, m_rows, n_rows, lane);
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

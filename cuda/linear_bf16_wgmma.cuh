@@ -22,7 +22,7 @@
 #include "linear_bf16.cuh"
 #include "tensor_map.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 template <int tile_m_>
 struct WgmmaTile {
@@ -170,4 +170,4 @@ inline void gemm_wgmma(Stream& stream, float* out, const bf16_t* x, const bf16_t
   launched(stream, out, x, w, end, m, n, k);
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -3,7 +3,7 @@
 
 #include "quad.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// What becomes of a sum, with [N] and [M,N] or null.
 struct LinearEnd {
@@ -19,4 +19,4 @@ struct LinearEnd {
   }
 };
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

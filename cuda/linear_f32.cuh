@@ -18,7 +18,7 @@
 
 #include "linear_end.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Weights as they lie, [N,K]. A kernel asks for four of a row at a time: `fetch` begins to read them,
 /// `scale` what they have in common with those of the next steps, `widen` makes f32 of them, with what
@@ -198,4 +198,4 @@ void linear_f32_order(Stream& stream, float* out, const float* x, Weights weight
   for (std::int64_t row = 0; row < m; ++row) run(gemv_f32_kernel<1, Weights>, row, 1);
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

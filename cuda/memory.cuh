@@ -14,7 +14,7 @@
 
 #include "stream.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Blocks that are handed out again once nobody holds them. All work is in the order of one stream, so
 /// a block can go to the next while the device still works for the last. Of the free blocks of a size
@@ -218,4 +218,4 @@ class Uploader {
   std::size_t next_ = 0;
 };
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

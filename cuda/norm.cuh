@@ -10,7 +10,7 @@
 
 #include "quad.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int norm_threads = 256;
 
@@ -92,4 +92,4 @@ inline void layer_norm(Stream& stream, float* out, const float* x, DeviceFloats 
   });
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

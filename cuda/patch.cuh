@@ -10,7 +10,7 @@
 
 #include "quad.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int patch_threads = 256;
 
@@ -43,4 +43,4 @@ inline void unfold_patches(Stream& stream, float* out, const float* pixels, std:
          static_cast<int>(height), static_cast<int>(width), static_cast<int>(patch));
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -9,7 +9,7 @@
 
 #include "launch.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Values in device memory whose type is known at run time; `data` is null where there are none.
 struct DeviceFloats {
@@ -130,4 +130,4 @@ __device__ inline void scatter_sums(float* v) {
   }
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

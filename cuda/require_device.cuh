@@ -3,7 +3,7 @@
 
 #include "status.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int oldest_architecture = 80;  // cp.async, ldmatrix and mma of bf16 begin there
 
@@ -59,4 +59,4 @@ void require_device(Kernel* any_kernel, int device = 0) {
   }
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

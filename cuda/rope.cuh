@@ -9,7 +9,7 @@
 
 #include "quad.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int rope_threads = 256;
 
@@ -41,4 +41,4 @@ inline void rope(Stream& stream, float* x, DeviceFloats cosines, DeviceFloats si
          static_cast<int>(heads), static_cast<int>(half));
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

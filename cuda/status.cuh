@@ -6,7 +6,7 @@
 #include <idefics/core/error.hpp>
 #include <string>
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Throws `out_of_memory` or `device_unavailable` unless `status` is success; `doing` says at what.
 inline void check(cudaError_t status, const char* doing) {
@@ -18,4 +18,4 @@ inline void check(cudaError_t status, const char* doing) {
        std::string("the CUDA device failed while ") + doing + ": " + cudaGetErrorString(status));
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -21,7 +21,7 @@
 #include "gpu.cuh"
 #include "work.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// A stream of CUDA.
 class Stream {
@@ -121,4 +121,4 @@ class Stream {
   cudaGraphExec_t graph_ = nullptr;  // of the whole of pass_
 };
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -5,7 +5,7 @@
 
 #include "device.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 namespace detail {
 
@@ -47,4 +47,4 @@ inline TensorMap tensor_map(const bf16_t* matrix, std::int64_t rows, std::int64_
   return made;
 }
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -7,7 +7,7 @@
 
 #include "device.cuh"
 
-namespace idefics::inline v0::cuda {
+namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Something to start in the order of a stream. Two of them are equal when they would do the same to
 /// the same memory.
@@ -101,4 +101,4 @@ class CopyWork final : public Work {
   std::size_t bytes_;
 };
 
-}  // namespace idefics::inline v0::cuda
+}}}  // namespace idefics::v0::cuda

@@ -9,8 +9,7 @@
 #include "../prompt.hpp"
 #include "../stage_work.hpp"
 
-namespace idefics::bench {
-namespace {
+namespace idefics::bench { namespace {
 
 struct Bounds {
   double bandwidth = 0, products = 0;  // bytes and flops per second; 0 if not known
@@ -84,8 +83,7 @@ void measure(const std::string& directory, bool four_bits, Bounds bounds) {
             work_of(model->config(), checkpoint, 64, packed).step_bytes, false, bounds.bandwidth);
 }
 
-}  // namespace
-}  // namespace idefics::bench
+}}  // namespace idefics::bench
 
 int main(int argc, char** argv) {
   const std::string_view form = argc > 2 ? argv[2] : "";

@@ -11,7 +11,7 @@
 #include <idefics/processor.hpp>
 #include <idefics/text/chat_template.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// One turn: pictures, then words.
 struct ChatMessage {
@@ -143,4 +143,4 @@ class Chat {
   PastKeyValues past_;  // so that earlier turns are not read again
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

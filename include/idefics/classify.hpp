@@ -14,7 +14,7 @@
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The guide's prompt: an instruction that lists the labels, the picture, "Category:".
 inline Prompt category_prompt(const PromptItem& picture, std::span<const std::string> labels) {
@@ -137,4 +137,4 @@ inline PrefixAllowedTokens only_labels(const Processor& processor, const Prompt&
   };
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -23,7 +23,7 @@
 #include <idefics/model/quantization_config.hpp>
 #include <idefics/plan/device_map.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct ModelOptions {
   /// What weights are rounded to. Unset: as the files hold them, with f32 arithmetic, which equals
@@ -124,7 +124,7 @@ class Model {
   std::unique_ptr<Parts> parts_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
@@ -140,7 +140,7 @@ class Model {
 #include <idefics/plan/placement.hpp>
 #include <idefics/plan/require_fit.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
                                                    ModelOptions options) {
@@ -362,6 +362,6 @@ IDEFICS_ENGINE_INLINE Tensor Model::gather_image_hidden_states(const PictureSlot
   return result;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #endif

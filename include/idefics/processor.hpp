@@ -19,7 +19,7 @@
 #include <idefics/model/inputs.hpp>
 #include <idefics/text/tokenizer.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// A string that names a picture on the web: no space, a scheme and a host, as Python's urlparse
 /// tells, which passes over control characters in front, and over tabs and line ends anywhere.
@@ -137,14 +137,14 @@ class Processor {
   ImageProcessor image_processor_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
 #include <idefics/core/available_memory.hpp>
 #include <idefics/io/hub_cache.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view directory_or_repo) {
   const auto directory = resolve_model(directory_or_repo);
@@ -261,11 +261,11 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
   return in;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #endif
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -311,4 +311,4 @@ inline std::vector<Prompt> read_prompt_file(const std::filesystem::path& file) {
   return batch;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -9,7 +9,7 @@
 #include <idefics/core/progress.hpp>
 #include <idefics/model/quantization_config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct QuantizeCheckpointOptions {
   BitsAndBytesConfig config{.load_in_4bit = true};
@@ -25,7 +25,7 @@ IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& sour
                                                const std::filesystem::path& destination,
                                                const QuantizeCheckpointOptions& options = {});
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
@@ -44,7 +44,7 @@ IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& sour
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/weights.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -300,6 +300,6 @@ IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& sour
   detail::CheckpointQuantizer(source, options).write(destination);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #endif

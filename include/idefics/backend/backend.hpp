@@ -29,7 +29,7 @@
 #include <idefics/core/tensor.hpp>
 #include <idefics/quant/blockwise.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The matrix of a linear layer, [N,K] as checkpoints store it: plain, or in 4 bits.
 struct LinearWeight {
@@ -312,4 +312,4 @@ class Backend {
   std::int64_t expected_rows_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -1,7 +1,7 @@
 // What an operation can be asked for by name.
 #pragma once
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The order in which products of a linear layer are summed (docs/determinism.md).
 ///   f32   f32 products, one fused multiply-add per element and lane
@@ -27,4 +27,4 @@ enum class Activation {
   identity,  // "linear"
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -6,7 +6,7 @@
 
 #include <idefics/backend/backend.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 #if defined(IDEFICS_CUDA)
 
@@ -27,4 +27,4 @@ inline bool cuda_is_available(int = 0) noexcept { return false; }
 
 #endif
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

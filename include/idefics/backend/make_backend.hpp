@@ -9,7 +9,7 @@
 #include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/backend/cuda_backend.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The one name of a device: "cuda" is "cuda:0", and "auto" the first GPU, or "cpu" where there is none.
 inline std::string device_name(std::string_view device) {
@@ -30,4 +30,4 @@ inline std::shared_ptr<Backend> make_backend(std::string_view device) {
        {.field = "device"});
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

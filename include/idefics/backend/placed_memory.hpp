@@ -13,7 +13,7 @@
 
 #include <idefics/core/tensor.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Which devices hold which bytes of a block as they were written last. A pass writes only the rows that
 /// it has, so the rest of a buffer may be newer elsewhere.
@@ -137,4 +137,4 @@ class PlacedMemory : public std::enable_shared_from_this<PlacedMemory> {
   std::byte* next_ = reinterpret_cast<std::byte*>(~(~std::uintptr_t{0} >> 1));
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

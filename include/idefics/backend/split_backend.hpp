@@ -17,7 +17,7 @@
 #include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/backend/placed_memory.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class SplitBackend final : public Backend {
  public:
@@ -277,4 +277,4 @@ inline std::size_t SplitBackend::device_of(std::string_view weight) const {
   }
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

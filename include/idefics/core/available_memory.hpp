@@ -11,7 +11,7 @@
 
 #include <idefics/core/checked.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The files that tell; tests have their own.
 struct MemoryFiles {
@@ -108,4 +108,4 @@ inline void require_memory(Checked bytes, const std::string& what, const char* f
        {.field = field, .actual = bytes.value(), .limit = *room});
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -7,7 +7,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// An unsigned 64-bit size whose sums and products throw `arithmetic_overflow` instead of wrapping.
 class Checked {
@@ -45,4 +45,4 @@ class Checked {
   std::uint64_t value_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -8,7 +8,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 enum class DType : std::uint8_t { f32, f16, bf16, i32, i64, u8, boolean };
 
@@ -164,4 +164,4 @@ constexpr bool stores<std::uint8_t>(DType d) noexcept {
   return d == DType::u8 || d == DType::boolean;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

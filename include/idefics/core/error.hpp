@@ -14,7 +14,7 @@
 
 #include <idefics/core/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 enum class ErrorCode {
   // files
@@ -178,4 +178,4 @@ constexpr std::string_view name_of(ErrorCode code) noexcept {
   return "unknown";
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -16,7 +16,7 @@
 
 #include <idefics/core/checked.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 inline constexpr std::size_t cache_line = 64;
 
@@ -64,4 +64,4 @@ inline std::shared_ptr<std::byte> allocate(Checked bytes) {
           [](std::byte* p) { ::operator delete (p, std::align_val_t{cache_line}); }};
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

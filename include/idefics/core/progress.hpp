@@ -7,7 +7,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct Progress {
   std::string_view stage;  // "loading", "pictures", "prefill" or "generation"
@@ -23,4 +23,4 @@ inline void report(const ProgressCallback& callback, const Progress& progress) {
   if (callback && !callback(progress)) fail(ErrorCode::cancelled, "stopped by the caller");
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -10,7 +10,7 @@
 
 #include <idefics/core/checked.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class Shape {
  public:
@@ -63,4 +63,4 @@ class Shape {
   int rank_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

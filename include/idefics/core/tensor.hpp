@@ -12,7 +12,7 @@
 #include <idefics/core/memory.hpp>
 #include <idefics/core/shape.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// A dense row-major tensor. Weights may lie in a read-only file mapping at any alignment; the
 /// owner keeps the mapping alive for as long as a view exists.
@@ -118,4 +118,4 @@ inline float element_as_f32(const Tensor& t, std::int64_t i) {
   }
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

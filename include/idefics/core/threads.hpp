@@ -13,7 +13,7 @@
 #define IDEFICS_HAS_OPENMP 0
 #endif
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Threads that parallel loops of this thread use from now on; 0 restores the default (all cores).
 inline void set_num_threads(int count) {
@@ -73,4 +73,4 @@ void parallel_ranges(std::int64_t count, std::int64_t grain, const Body& body) {
   parallel_for(ranges, [&](std::int64_t i) { body(count * i / ranges, count * (i + 1) / ranges); });
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

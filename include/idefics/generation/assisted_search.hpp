@@ -12,7 +12,7 @@
 #include <idefics/generation/candidates.hpp>
 #include <idefics/generation/generate.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The answer of token_search to one prompt, in fewer passes where `candidates` guesses well. `run`
 /// takes candidates.longest() + 1 tokens per step. `on_step` is called token by token.
@@ -57,4 +57,4 @@ inline GenerationOutput assisted_search(TextRun& run, CandidateGenerator& candid
   return output;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

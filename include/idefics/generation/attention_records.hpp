@@ -15,7 +15,7 @@
 #include <idefics/model/sequences.hpp>
 #include <idefics/model/text_state.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Sizes of a run whose attentions are kept.
 struct AttentionSizes {
@@ -181,4 +181,4 @@ class AttentionRecords {
   Tensor cross_;                  // [L,R,cross layers,H,N*F]
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

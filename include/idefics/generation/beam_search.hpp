@@ -14,7 +14,7 @@
 #include <idefics/generation/beams.hpp>
 #include <idefics/generation/generate.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -293,4 +293,4 @@ inline GenerationOutput beam_search(TextRun& run, const GenerationConfig& config
   return detail::search_with_beams(run, search, context, on_step);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

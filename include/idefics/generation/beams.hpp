@@ -13,7 +13,7 @@
 
 #include <idefics/generation/sampler.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// A score that counts as "not at all": beams that have not begun, places not yet taken.
 inline constexpr float no_beam = -1e9f;
@@ -178,4 +178,4 @@ void draw_candidates(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabu
   }
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -12,7 +12,7 @@
 #include <idefics/core/checked.hpp>
 #include <idefics/nn/attention.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// How far the copies of a prompt go apart.
 enum class Branches {
@@ -123,4 +123,4 @@ class CacheTable {
   std::int64_t pool_rows_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -11,7 +11,7 @@
 #include <idefics/generation/output.hpp>
 #include <idefics/generation/pipeline.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Guesses how one row goes on. A guess can cost time and never changes an answer.
 class CandidateGenerator {
@@ -103,4 +103,4 @@ class PromptLookup final : public CandidateGenerator {
   std::vector<std::int32_t> guess_, row_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -16,7 +16,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// When beam search stops: true as soon as enough hypotheses are finished, false when the rest is
 /// unlikely to be better, never when it cannot be.
@@ -213,4 +213,4 @@ inline LengthLimits length_limits(const GenerationConfig& config, std::int64_t p
   return limits;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

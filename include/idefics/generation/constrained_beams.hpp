@@ -12,7 +12,7 @@
 #include <idefics/generation/beams.hpp>
 #include <idefics/generation/constraints.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// std::stable_sort without the memory that it takes, for the short lists of a step.
 template <class T, class Key>
@@ -111,4 +111,4 @@ class ConstrainedBeams {
   std::vector<std::int32_t> ids_;                 // [K] at most
 };
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

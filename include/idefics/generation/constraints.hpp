@@ -12,7 +12,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class Constraint {
  public:
@@ -147,4 +147,4 @@ class ConstraintState {
   std::int64_t fulfilled_ = 0, longest_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -12,7 +12,7 @@
 #include <idefics/generation/sampler.hpp>
 #include <idefics/generation/text_run.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -64,4 +64,4 @@ inline std::vector<std::vector<double>> continuation_logprobs(
   return result;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

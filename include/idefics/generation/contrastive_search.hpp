@@ -15,7 +15,7 @@
 #include <idefics/generation/beams.hpp>
 #include <idefics/generation/generate.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// k: candidates of each step. top_k is 50 unless stated.
 inline std::int64_t contrastive_candidates(const GenerationConfig& config) {
@@ -252,4 +252,4 @@ inline GenerationOutput contrastive_search(TextRun& run, const GenerationConfig&
   return output;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -15,7 +15,7 @@
 #include <idefics/generation/text_run.hpp>
 #include <idefics/model/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The early layers that dola_layers names, ascending: every second one of the lower or the upper
 /// half, at most twenty deep, or those of a list. The head reads what enters a layer; with tied
@@ -88,4 +88,4 @@ class LayerContrast {
   std::vector<float> early_, furthest_;  // [V+A], log-probabilities
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -13,7 +13,7 @@
 #include <idefics/generation/sampler.hpp>
 #include <idefics/generation/text_run.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// How many tokens are drafted at a time. From the call, else from the draft model's own
 /// generation_config.json, else transformers' defaults.
@@ -124,4 +124,4 @@ class DraftModel final : public CandidateGenerator {
   std::int64_t known_ = 0;  // tokens of the row before the guess
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

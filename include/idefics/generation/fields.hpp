@@ -13,7 +13,7 @@
 
 #include <idefics/generation/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Values that an option may take: a range, whose ends may be excluded, or ids of the vocabulary.
 struct FieldRange {
@@ -193,4 +193,4 @@ inline GenerationConfig GenerationConfig::merged_over(const GenerationConfig& ba
   return result;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -13,7 +13,7 @@
 #include <idefics/generation/beams.hpp>
 #include <idefics/generation/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct FinishedBeam {
   double score = 0;                 // penalized
@@ -76,4 +76,4 @@ class FinishedBeams {
   double worst_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -20,7 +20,7 @@
 #include <idefics/generation/text_run.hpp>
 #include <idefics/generation/validate.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Answers that are generated for each prompt; num_return_sequences of them are returned.
 inline std::int64_t answers_per_prompt(const GenerationConfig& config) {
@@ -202,4 +202,4 @@ inline GenerationOutput token_search(TextRun& run, const GenerationConfig& confi
   return output;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -15,7 +15,7 @@
 #include <idefics/generation/constrained_beams.hpp>
 #include <idefics/generation/finished_beams.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -240,4 +240,4 @@ inline GenerationOutput group_beam_search(TextRun& run, const GenerationConfig& 
   return detail::search_with_beams(run, search, context, on_step);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

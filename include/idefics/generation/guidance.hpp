@@ -13,7 +13,7 @@
 #include <idefics/generation/sampler.hpp>
 #include <idefics/generation/text_run.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Whether the options ask for guidance.
 inline bool is_guided(const GenerationConfig& config) {
@@ -89,4 +89,4 @@ class Guidance {
   std::vector<float> unconditional_;  // [R,V+A] log-probabilities
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -9,7 +9,7 @@
 #include <idefics/generation/group_beam_search.hpp>
 #include <idefics/model/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// What a run must offer for the mode of `config`.
 inline TextRunOptions run_options(const GenerationConfig& config, const Config& model) {
@@ -49,4 +49,4 @@ inline GenerationOutput generate_tokens(TextRun& run, const GenerationConfig& co
   }
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

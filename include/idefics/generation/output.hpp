@@ -9,7 +9,7 @@
 
 #include <idefics/core/tensor.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Tokens that may follow a prompt, for Model::continuation_logprobs.
 using Continuation = std::vector<std::int32_t>;
@@ -66,4 +66,4 @@ struct GenerationOutput {
 /// Called after each step with the tokens just chosen (row, id); returning false stops generation.
 using StepCallback = std::function<bool(std::span<const std::pair<std::int32_t, std::int32_t>>)>;
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -13,7 +13,7 @@
 #include <idefics/model/sequences.hpp>
 #include <idefics/model/text_state.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Of one sequence and one model. Row t of the cache holds token t.
 class PastKeyValues {
@@ -82,4 +82,4 @@ class PastKeyValues {
   std::int64_t rows_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -14,7 +14,7 @@
 #include <idefics/generation/warpers.hpp>
 #include <idefics/generation/watermark.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// What processors know of a run besides the options.
 struct LogitsContext {
@@ -195,4 +195,4 @@ inline void LogitsPipeline::add_warpers(const GenerationConfig& config) {
     });
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

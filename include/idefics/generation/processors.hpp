@@ -14,7 +14,7 @@
 
 #include <idefics/generation/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 using Scores = std::span<float>;  // [V+A]
 using IdSpan = std::span<const std::int32_t>;
@@ -200,4 +200,4 @@ inline void guide(Scores scores, std::span<const float> unconditional, double sc
     scores[i] = factor * (scores[i] - unconditional[i]) + unconditional[i];
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

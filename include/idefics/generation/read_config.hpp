@@ -13,7 +13,7 @@
 #include <idefics/io/json.hpp>
 #include <idefics/model/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -215,4 +215,4 @@ inline GenerationConfig read_generation_config(const std::filesystem::path& dire
   return config;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

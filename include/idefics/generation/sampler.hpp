@@ -11,7 +11,7 @@
 #include <idefics/core/random.hpp>
 #include <idefics/generation/warpers.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The id of the highest score; among equals the lowest id.
 inline std::int32_t argmax(std::span<const float> scores /*[V+A]*/) {
@@ -87,4 +87,4 @@ class Sampler {
   std::vector<double> probabilities_;  // [V+A]
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -11,7 +11,7 @@
 #include <idefics/generation/output.hpp>
 #include <idefics/generation/pipeline.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Moves the chosen rows, whose first `prompt` ids are the padded prompt, into `output`, filled up
 /// with the pad id, or else the first end token, to the longest.
@@ -166,4 +166,4 @@ class StepRecords {
   double log_sum_ = 0;               // of the logits kept last
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

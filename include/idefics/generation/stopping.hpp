@@ -11,7 +11,7 @@
 
 #include <idefics/generation/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// StopStringCriteria: a stop string that ends inside the text of the last token ends the row; the
 /// token may go on behind it, and the string may begin in the prompt.
@@ -89,4 +89,4 @@ class StoppingCriteria {
   Clock::time_point started_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -20,7 +20,7 @@
 #include <idefics/model/inputs.hpp>
 #include <idefics/text/tokenizer.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Takes a piece of text; returning false stops generation after the current token.
 using PieceCallback = std::function<bool(const std::string& piece)>;
@@ -194,4 +194,4 @@ TextStream stream_text(Model& model, const Tokenizer& tokenizer, Inputs inputs,
   });
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -21,7 +21,7 @@
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/sequences.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Which tokens of a prompt get logits.
 enum class LogitRows { last, all };
@@ -380,4 +380,4 @@ class TextRun {
   ProgressCallback progress_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -13,7 +13,7 @@
 #include <idefics/generation/fields.hpp>
 #include <idefics/model/sequences.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The modes of the reference's GenerationMode.
 enum class GenerationMode {
@@ -239,4 +239,4 @@ inline void check_context(std::span<const Sequence> prompts, const Config& confi
             .limit = static_cast<std::uint64_t>(*limit)});
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -13,7 +13,7 @@
 #include <idefics/core/scalar_math.hpp>
 #include <idefics/generation/processors.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Scratch of the warpers and of sampling, sized once: no warper allocates.
 struct WarpScratch {
@@ -168,4 +168,4 @@ inline void keep_above_eta(Scores scores, double epsilon, std::size_t keep, Warp
   detail::forbid_below(scores, eta, keep, scratch);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

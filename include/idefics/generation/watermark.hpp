@@ -13,7 +13,7 @@
 
 #include <idefics/generation/processors.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class Watermark {
  public:
@@ -94,4 +94,4 @@ class Watermark {
   std::vector<std::int32_t> table_;        // with selfhash
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

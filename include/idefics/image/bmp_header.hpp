@@ -8,7 +8,7 @@
 
 #include <idefics/image/guards.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 struct BmpHeader {
   std::uint64_t size = 0;  // of the header: says which of its versions this is
@@ -68,4 +68,4 @@ inline BmpHeader read_bmp_header(const ByteReader& in, const ImageLimits& limits
   return bmp;
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

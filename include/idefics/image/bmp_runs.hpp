@@ -8,7 +8,7 @@
 
 #include <idefics/image/guards.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Reads pairs of bytes: a run, or a zero and a command.
 class BmpRuns {
@@ -79,4 +79,4 @@ inline std::vector<std::uint8_t> unpack_bmp_runs(const ByteReader& in, std::uint
   return BmpRuns(in, at, width, height, four_bits).unpack();
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

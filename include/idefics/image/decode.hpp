@@ -18,7 +18,7 @@
 #include <idefics/image/decode_webp.hpp>
 #include <idefics/io/mapped_file.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -58,6 +58,6 @@ IDEFICS_ENGINE_INLINE Image Image::open(const std::filesystem::path& path,
   return decode(std::as_bytes(std::span(file)), path.string(), limits);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #endif

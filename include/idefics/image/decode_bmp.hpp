@@ -13,7 +13,7 @@
 #include <idefics/image/bmp_runs.hpp>
 #include <idefics/image/palette.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// The first pixel's byte of row `y`, counted from the top; every row but the last is padded to a
 /// multiple of four bytes.
@@ -170,4 +170,4 @@ inline Image decode_bmp(std::span<const std::byte> encoded, const std::string& n
   return bmp.bits == 16 ? decode_bmp_16(in, bmp, name) : decode_bmp_bytes(in, bmp, name);
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

@@ -10,7 +10,7 @@
 #include <idefics/image/guards.hpp>
 #include <idefics/image/palette.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Where the first frame lies on its screen, how it is coloured, and where its codes begin.
 struct GifFrame {
@@ -189,4 +189,4 @@ inline Image decode_gif(std::span<const std::byte> encoded, const std::string& n
   return apply_palette(frame.screen_width, frame.screen_height, screen, frame.palette);
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

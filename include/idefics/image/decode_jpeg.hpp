@@ -18,7 +18,7 @@
 
 #include <idefics/image/guards.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// libjpeg's error handler: jumps back instead of exiting, and prints nothing.
 struct JpegErrors {
@@ -131,7 +131,7 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
   return Image::from_pixels(pixels.width, pixels.height, pixels.channels, pixels.bytes);
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail
 
 #else
 
@@ -139,7 +139,7 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
 
 #include <idefics/image/stb.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Without libjpeg-turbo: the picture, with levels that differ from Pillow's by a few.
 inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& name,
@@ -153,6 +153,6 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
   return decode_with_stb(encoded, name, limits, 3);
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail
 
 #endif

@@ -10,7 +10,7 @@
 #include <idefics/image/png_chunks.hpp>
 #include <idefics/image/stb.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Grey levels of 16 bits saturate at 255 and are never transparent.
 inline Image decode_png_grey16(std::span<const std::byte> file, const std::string& name,
@@ -59,4 +59,4 @@ inline Image decode_png(std::span<const std::byte> encoded, const std::string& n
   return apply_palette(png.width, png.height, levels.values(), palette);
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

@@ -13,7 +13,7 @@
 
 #include <idefics/image/guards.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// The first frame of an opened file; its memory is released with it.
 class WebpFrame {
@@ -54,7 +54,7 @@ inline Image decode_webp(std::span<const std::byte> encoded, const std::string& 
                             canvas);
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail
 
 #else
 
@@ -62,12 +62,12 @@ inline Image decode_webp(std::span<const std::byte> encoded, const std::string& 
 
 #include <idefics/image/guards.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 inline Image decode_webp(std::span<const std::byte>, const std::string& name, const ImageLimits&) {
   fail(ErrorCode::unsupported_image, "WebP: this build has no libwebp", {.file = name});
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail
 
 #endif

@@ -8,7 +8,7 @@
 
 #include <idefics/image/image.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 inline bool exceeds(std::uint64_t width, std::uint64_t height, const ImageLimits& limits) {
   return width > limits.max_side || height > limits.max_side || width * height > limits.max_pixels;
@@ -59,4 +59,4 @@ class ByteReader {
   const std::string& name_;
 };
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

@@ -10,7 +10,7 @@
 
 #include <idefics/core/checked.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// What a file may ask of this machine before anything is decoded.
 struct ImageLimits {
@@ -69,4 +69,4 @@ inline Image Image::from_pixels(std::int64_t width, std::int64_t height, int cha
   return image;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -8,7 +8,7 @@
 
 #include <idefics/image/image.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// RGB and alpha for every index.
 using Palette = std::array<std::array<std::uint8_t, 4>, 256>;
@@ -44,4 +44,4 @@ inline Image apply_palette(std::uint64_t width, std::uint64_t height,
   return image;
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

@@ -10,7 +10,7 @@
 
 #include <idefics/image/guards.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// CRC-32 of PNG (ISO 3309).
 inline std::uint32_t crc32(std::span<const std::byte> bytes) {
@@ -112,4 +112,4 @@ inline std::vector<std::byte> pack_png(std::span<const std::byte> original, cons
   return file;
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

@@ -12,7 +12,7 @@
 #include <idefics/image/resize.hpp>
 #include <idefics/io/json.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct ImageProcessor {
   std::int64_t image_size = 224;
@@ -74,4 +74,4 @@ inline ImageProcessor ImageProcessor::from_pretrained(const std::filesystem::pat
   return processor;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -12,7 +12,7 @@
 #include <idefics/core/threads.hpp>
 #include <idefics/image/image.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -108,4 +108,4 @@ inline Image resize_bicubic(const Image& image, std::int64_t width, std::int64_t
   return result;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

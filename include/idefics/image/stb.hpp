@@ -11,7 +11,7 @@
 
 #include <idefics/image/guards.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Bytes that the decoder of this thread may still take. Each block remembers its size in front of
 /// it.
@@ -60,7 +60,7 @@ class DecoderBudget {
   }
 };
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
@@ -94,7 +94,7 @@ class DecoderBudget {
 #undef STBI_REALLOC_SIZED
 #undef STBI_REALLOC
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Values [H,W,channels] decoded by one of stb_image's functions, within the budget. Throws
 /// `invalid_image`, or `image_too_large` where the budget is the reason.
@@ -142,4 +142,4 @@ inline Image decode_with_stb(std::span<const std::byte> encoded, const std::stri
   return Image::from_pixels(pixels.width(), pixels.height(), channels, pixels.values());
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

@@ -15,7 +15,7 @@
 
 #include <idefics/core/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// An IPv4 or IPv6 address with its port, as sockets give it.
 using SocketAddress = std::vector<std::byte>;
@@ -113,4 +113,4 @@ inline std::vector<SocketAddress> resolve(const std::string& host, const std::st
   return found;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -14,7 +14,7 @@
 #include <idefics/io/safetensors.hpp>
 #include <idefics/io/torch_file.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The `weight_map` of model.safetensors.index.json: which shard holds which tensor; `extension` is
 /// that of shards. Throws `invalid_json`, `duplicate_key`, or `index_mismatch` for names that are not
@@ -153,4 +153,4 @@ class Checkpoint {
   std::map<std::string, std::size_t, std::less<>> place_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -9,7 +9,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 inline bool is_data_url(std::string_view url) { return url.starts_with("data:"); }
 
@@ -92,4 +92,4 @@ inline std::vector<std::byte> decode_data_url(std::string_view url, std::uint64_
   return detail::decode_base64({reinterpret_cast<const char*>(plain.data()), plain.size()}, 0);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -15,7 +15,7 @@
 
 #include <idefics/io/checkpoint.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// How environment variables are looked up; tests give their own. An unset variable is "".
 using Environment = std::function<std::string(const char*)>;
@@ -121,4 +121,4 @@ inline std::filesystem::path resolve_model(std::string_view directory_or_repo,
   return snapshot;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -14,7 +14,7 @@
 
 #include <idefics/io/mapped_file.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 using Json = nlohmann::json;
 
@@ -129,4 +129,4 @@ IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view fi
 
 #endif
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -20,7 +20,7 @@
 
 #include <idefics/core/checked.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -196,4 +196,4 @@ class AtomicFile {
   bool committed_ = false;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -20,7 +20,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Something that Python would have built.
 struct PickleValue {
@@ -318,4 +318,4 @@ inline Pickle parse_pickle(std::string_view pickle, const ErrorContext& where,
   return detail::Unpickler(pickle, where, begin).read();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

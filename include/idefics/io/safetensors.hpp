@@ -18,7 +18,7 @@
 #include <idefics/core/tensor.hpp>
 #include <idefics/io/safetensors_header.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// A file in this format. Throws what parse_safetensors_header throws when it is opened.
 class SafetensorsFile : public TensorFile {
@@ -82,4 +82,4 @@ inline void write_safetensors(const std::filesystem::path& path, std::vector<Nam
   file.commit();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

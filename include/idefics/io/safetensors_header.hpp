@@ -19,7 +19,7 @@
 #include <idefics/io/json.hpp>
 #include <idefics/io/tensor_file.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;  // in the order of their bytes
@@ -274,4 +274,4 @@ inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> byt
   return header;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

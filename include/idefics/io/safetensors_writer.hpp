@@ -13,7 +13,7 @@
 
 #include <idefics/io/safetensors.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct TensorForm {
   std::string name;
@@ -101,4 +101,4 @@ class SafetensorsWriter {
   std::uint64_t texts_begin_ = 0, end_ = 0, header_bytes_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

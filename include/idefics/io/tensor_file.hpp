@@ -20,7 +20,7 @@
 #include <idefics/core/tensor.hpp>
 #include <idefics/io/mapped_file.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// One tensor of a file. `dtype` is empty for dtypes that the format knows and the engine does not
 /// use.
@@ -161,4 +161,4 @@ class TensorFile {
   std::map<std::string, std::size_t, std::less<>> index_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -24,7 +24,7 @@
 #include <idefics/io/tensor_file.hpp>
 #include <idefics/io/zip.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -249,4 +249,4 @@ inline TensorFile open_torch_file(const std::filesystem::path& path) {
   return {std::move(mapping), std::move(tensors)};
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -22,7 +22,7 @@
 #include <curl/curl.h>
 #endif
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct FetchOptions {
   std::uint64_t max_bytes = 64u << 20;        // of the body
@@ -285,4 +285,4 @@ inline std::vector<std::byte> fetch_url(const std::string& url, const FetchOptio
 #endif
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

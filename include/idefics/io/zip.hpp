@@ -21,7 +21,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct ZipEntry {
   std::string name;
@@ -183,4 +183,4 @@ inline std::vector<ZipEntry> parse_zip(std::span<const std::byte> bytes, const s
   return detail::ZipReader(bytes, file).entries();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

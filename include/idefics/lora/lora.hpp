@@ -24,7 +24,7 @@
 #include <idefics/lora/lora_config.hpp>
 #include <idefics/model/weights.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class LoraAdapter {
  public:
@@ -238,4 +238,4 @@ class AdaptedWeights final : public WeightSource {
   std::shared_ptr<LowRank::Scratch> scratch_ = std::make_shared<LowRank::Scratch>();
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -17,7 +17,7 @@
 
 #include <idefics/model/config_fields.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct LoraConfig {
   std::int64_t r = 8;
@@ -173,4 +173,4 @@ inline LoraConfig LoraConfig::from_file(const std::filesystem::path& file) {
   return detail::LoraFields(json, file.string()).read();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -14,7 +14,7 @@
 #include <idefics/io/json.hpp>
 #include <idefics/model/config_fields.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct VisionConfig {
   std::int64_t embed_dim = 768;
@@ -210,4 +210,4 @@ inline Config Config::from_json(const Json& json, const std::string& file) {
   return c;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -11,7 +11,7 @@
 #include <idefics/core/error.hpp>
 #include <idefics/io/json.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class ConfigFields {
  public:
@@ -123,4 +123,4 @@ class ConfigFields {
   std::string file_, prefix_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

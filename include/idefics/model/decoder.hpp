@@ -10,7 +10,7 @@
 #include <idefics/model/weight_source.hpp>
 #include <idefics/nn/mlp.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class DecoderLayer {
  public:
@@ -60,4 +60,4 @@ class DecoderLayer {
   float scale_ = 1.0f;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -12,7 +12,7 @@
 #include <idefics/model/weight_source.hpp>
 #include <idefics/nn/mlp.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class GatedCrossAttentionLayer {
  public:
@@ -79,4 +79,4 @@ class GatedCrossAttentionLayer {
   float scale_ = 1.0f;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -17,7 +17,7 @@
 #include <idefics/model/vision.hpp>
 #include <idefics/nn/embedding.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class Idefics {
  public:
@@ -124,4 +124,4 @@ void Idefics::forward(Backend& backend, const TextState& state, const TokenBatch
   norm_(backend, state.normed, state.hidden);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

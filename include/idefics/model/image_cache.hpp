@@ -15,7 +15,7 @@
 #include <idefics/model/config.hpp>
 #include <idefics/nn/attention.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class ImageCache {
  public:
@@ -156,4 +156,4 @@ class ImageCache {
   std::uint64_t clock_ = 0;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -3,7 +3,7 @@
 
 #include <idefics/core/tensor.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct Inputs {
   Tensor input_ids;       // [B,T] i64, padded with the pad id
@@ -13,4 +13,4 @@ struct Inputs {
       image_attention_mask;  // [B,T,N] i64, or bool [B,T,1] of zeros for a batch without pictures
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -12,7 +12,7 @@
 #include <idefics/nn/attention.hpp>
 #include <idefics/nn/mlp.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class PerceiverResampler {
  public:
@@ -156,4 +156,4 @@ inline PerceiverResampler::Layout PerceiverResampler::make_layout(std::int64_t n
   return layout;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -10,7 +10,7 @@
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/sequences.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Per row of the batch, whether picture n is needed.
 using PicturesNeeded = std::vector<std::vector<bool>>;
@@ -127,4 +127,4 @@ inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, Imag
   return slots;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

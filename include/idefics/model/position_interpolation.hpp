@@ -10,7 +10,7 @@
 
 #include <idefics/core/tensor.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct PatchGrid {
   std::int64_t rows, columns;
@@ -75,4 +75,4 @@ inline Tensor interpolate_positions(const Tensor& table, PatchGrid grid) {
   return result;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

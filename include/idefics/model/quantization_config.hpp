@@ -13,7 +13,7 @@
 #include <idefics/io/json.hpp>
 #include <idefics/quant/codebook.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Names and defaults are transformers'.
 struct BitsAndBytesConfig {
@@ -41,14 +41,14 @@ struct BitsAndBytesConfig {
 IDEFICS_ENGINE_INLINE std::optional<BitsAndBytesConfig> read_quantization_config(
     const Json& config, const std::string& file);
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
 #include <idefics/model/config_fields.hpp>
 #include <idefics/quant/bnb_format.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -103,6 +103,6 @@ IDEFICS_ENGINE_INLINE std::optional<BitsAndBytesConfig> read_quantization_config
   return c;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #endif

@@ -9,7 +9,7 @@
 #include <idefics/model/config.hpp>
 #include <idefics/model/inputs.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Neighbouring tokens that see the same pictures (none at all, before the first picture).
 struct PictureRun {
@@ -98,4 +98,4 @@ inline std::vector<Sequence> make_sequences(const Inputs& in, const Config& conf
   return sequences;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -11,7 +11,7 @@
 #include <idefics/model/config.hpp>
 #include <idefics/nn/attention.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Tokens of one forward pass, from any number of sequences, without padding. Which token sees
 /// which earlier ones and which pictures is said by the segments; there are no masks.
@@ -119,4 +119,4 @@ struct RotaryTable {
   }
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -13,7 +13,7 @@
 #include <idefics/nn/attention.hpp>
 #include <idefics/nn/mlp.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class VisionTower {
  public:
@@ -163,4 +163,4 @@ inline void VisionTower::attend(Backend& backend, State& state, const Layer& lay
   layer.out_proj.add_to(backend, state.hidden, state.mixed, state.normed);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -13,7 +13,7 @@
 #include <idefics/nn/linear.hpp>
 #include <idefics/nn/norm.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// How a tensor is used, which decides in what form it is kept.
 enum class WeightRole {
@@ -120,4 +120,4 @@ inline std::string_view component_of(std::string_view name) {
   return "decoder";
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -20,7 +20,7 @@
 #include <idefics/model/weight_source.hpp>
 #include <idefics/quant/bnb_format.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The dtype in which a matrix is kept. f32 arithmetic reads 16-bit weights exactly, so asking for
 /// f32 converts nothing: the bits of every result are those of a converted copy.
@@ -223,4 +223,4 @@ inline WeightReport compare_weights(const Checkpoint& checkpoint,
   return report;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

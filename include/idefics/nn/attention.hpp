@@ -7,7 +7,7 @@
 
 #include <idefics/backend/backend.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// {begin, begin + 1, …}: the rows of keys that lie one behind the other.
 inline std::vector<std::int32_t> iota_rows(std::int64_t begin, std::int64_t count) {
@@ -16,4 +16,4 @@ inline std::vector<std::int32_t> iota_rows(std::int64_t begin, std::int64_t coun
   return rows;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -6,7 +6,7 @@
 
 #include <idefics/nn/linear.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// transformers' IdeficsDecoupledEmbedding: ids from V on are rows of `additional`.
 struct DecoupledEmbedding {
@@ -33,4 +33,4 @@ struct DecoupledHead {
   }
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

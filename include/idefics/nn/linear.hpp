@@ -8,7 +8,7 @@
 
 #include <idefics/backend/backend.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// What an adapter adds beside a matrix that stays as it is: y += (x A^T) B^T, in f32.
 struct LowRank {
@@ -76,4 +76,4 @@ inline void linear_group(Backend& backend, const Tensor& x /*[M,K]*/,
     if (layer.adapter) layer.adapter->add(backend, out, x);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

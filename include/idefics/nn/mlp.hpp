@@ -3,7 +3,7 @@
 
 #include <idefics/nn/linear.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// transformers' IdeficsMLP of the decoder: down(act(gate(x)) * up(x)).
 struct GatedMlp {
@@ -47,4 +47,4 @@ struct Mlp {
   }
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

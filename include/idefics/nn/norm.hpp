@@ -6,7 +6,7 @@
 
 #include <idefics/backend/backend.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// transformers' IdeficsRMSNorm; text decoder and query/key norms of cross-attention.
 struct RmsNorm {
@@ -29,4 +29,4 @@ struct LayerNorm {
   }
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -11,7 +11,7 @@
 
 #include <idefics/core/checked.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Where the modules of a model go; transformers' device_map: one device, "auto", or devices by module.
 class DeviceMap {
@@ -77,4 +77,4 @@ inline std::vector<std::size_t> auto_device_map(std::span<const ModuleMemory> mo
   return map;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -12,7 +12,7 @@
 #include <idefics/plan/scratch_bytes.hpp>
 #include <idefics/plan/weight_bytes.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -100,4 +100,4 @@ inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightReque
       .value();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

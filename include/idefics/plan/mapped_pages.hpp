@@ -12,7 +12,7 @@
 
 #include <idefics/model/weights.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Ranges of files, widened to the windows in which pages are mapped.
 class MappedPages {
@@ -55,4 +55,4 @@ class MappedPages {
   std::map<std::filesystem::path, Windows> windows_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -11,7 +11,7 @@
 #include <idefics/plan/scratch_bytes.hpp>
 #include <idefics/plan/weight_bytes.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct MemoryPlan {
   std::map<std::string, WeightBytes> components;  // by component_of
@@ -47,7 +47,7 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
                                              const WeightOptions& options = {},
                                              const Workload& work = {});
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
@@ -58,7 +58,7 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
 #include <idefics/plan/kernel_bytes.hpp>
 #include <idefics/plan/mapped_pages.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -185,6 +185,6 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
   return plan;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #endif

@@ -15,7 +15,7 @@
 #include <idefics/plan/device_map.hpp>
 #include <idefics/plan/memory_plan.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// What is placed, from headers alone.
 struct PlacedModel {
@@ -160,4 +160,4 @@ class PlacedWeights final : public WeightSource {
   Backend& backend_;
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -9,7 +9,7 @@
 #include <idefics/model/weights.hpp>
 #include <idefics/plan/memory_plan.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// "17.9 GiB".
 inline std::string readable_bytes(std::uint64_t bytes) {
@@ -98,4 +98,4 @@ inline void require_fit(const Config& c, const std::vector<WeightRequest>& table
         .limit = available});
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -9,7 +9,7 @@
 #include <idefics/core/checked.hpp>
 #include <idefics/model/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// For how much work memory is planned.
 struct Workload {
@@ -99,4 +99,4 @@ inline std::uint64_t scratch_bytes(const Config& c, const Workload& work, Checke
   return std::max(run, pictures - std::min(pictures, kv_cache)).value();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -9,7 +9,7 @@
 #include <idefics/model/quantization_config.hpp>
 #include <idefics/model/weight_source.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class Checkpoint;
 class LoraAdapter;
@@ -44,7 +44,7 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
                                                const WeightRequest& request,
                                                const WeightOptions& options);
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
@@ -53,7 +53,7 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
 #include <idefics/lora/lora.hpp>
 #include <idefics/model/weights.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -137,6 +137,6 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
   return options.adapter == nullptr ? bytes : detail::adapted(bytes, request, options);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #endif

@@ -25,7 +25,7 @@
 #include <idefics/core/tensor.hpp>
 #include <idefics/quant/double_quant.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct QuantizeOptions {
   QuantType type = QuantType::fp4;
@@ -96,4 +96,4 @@ struct CodeRule {
 
 }  // namespace detail
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -22,7 +22,7 @@
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/quant/blockwise.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// What the JSON of a quant state says.
 struct BnbState {
@@ -319,4 +319,4 @@ inline std::vector<NamedTensor> bnb_tensors(const std::string& name, const Quant
   return parts;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -15,7 +15,7 @@
 
 #include <idefics/core/config.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 enum class QuantType : std::uint8_t { nf4, fp4 };
 
@@ -119,4 +119,4 @@ constexpr const Codebook& codebook(QuantType type) noexcept {
 /// The values of the 8-bit codes that double quantization stores.
 constexpr const DynamicMap& dynamic_map() noexcept { return detail::dynamic_table; }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -19,7 +19,7 @@
 #include <idefics/core/threads.hpp>
 #include <idefics/quant/codebook.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -141,4 +141,4 @@ struct NestedConstants {
   }
 };
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

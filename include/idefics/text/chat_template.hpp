@@ -9,14 +9,14 @@
 
 #include <idefics/io/json.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// The text that a template makes of `names` ("messages", "add_generation_prompt", …). Throws
 /// `invalid_tokenizer` for what this reader does not know, `invalid_prompt` where the template
 /// itself refuses the messages.
 IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source, Json names);
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
@@ -25,7 +25,7 @@ IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source, 
 
 #include <idefics/text/template_expression.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -178,6 +178,6 @@ IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source, 
   return detail::ChatTemplate(source, std::move(names)).render();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0
 
 #endif

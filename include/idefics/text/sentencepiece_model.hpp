@@ -15,7 +15,7 @@
 
 #include <idefics/core/checked.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 enum class PieceType : std::uint8_t {
   normal = 1,
@@ -255,4 +255,4 @@ inline std::string serialize(const SentencePieceModel& model) {
   return proto.bytes();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

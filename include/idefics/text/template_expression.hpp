@@ -11,7 +11,7 @@
 
 #include <idefics/text/template_value.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Reads and evaluates one expression.
 class TemplateExpression {
@@ -273,4 +273,4 @@ class TemplateExpression {
   int depth_ = 0, skipping_ = 0;
 };
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

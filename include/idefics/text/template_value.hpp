@@ -13,7 +13,7 @@
 #include <idefics/io/json.hpp>
 #include <idefics/text/utf8.hpp>
 
-namespace idefics::inline v0::detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 [[noreturn]] inline void refuse_template(const std::string& what) {
   fail(ErrorCode::invalid_tokenizer, "this chat template uses what is not supported: " + what,
@@ -185,4 +185,4 @@ inline Json call(const std::string& function, const Json& value, const Json& arg
   return call_on_text(function, to_text(value), arguments);
 }
 
-}  // namespace idefics::inline v0::detail
+}}}  // namespace idefics::v0::detail

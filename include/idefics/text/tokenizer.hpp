@@ -21,7 +21,7 @@
 #include <idefics/text/tokenizer_files.hpp>
 #include <idefics/text/utf8.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 struct EncodeOptions {
   bool add_special_tokens = false;  // bos and eos, as tokenizer_config.json asks
@@ -283,4 +283,4 @@ inline std::int32_t Tokenizer::required(const std::string& token) const {
   return *id;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -18,7 +18,7 @@
 #include <idefics/io/json.hpp>
 #include <idefics/text/sentencepiece_model.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// A token behind the vocabulary, or a special one of it: cut out of a text before anything else.
 struct AddedToken {
@@ -271,4 +271,4 @@ inline TokenizerDescription read_tokenizer_files(const std::filesystem::path& di
   return out;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

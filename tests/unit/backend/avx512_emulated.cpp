@@ -18,7 +18,7 @@
 #pragma GCC diagnostic ignored "-Wsign-conversion"  // as in kernels.hpp
 #define IDEFICS_CPU_UNROLL
 #define IDEFICS_CPU_BF16_PRODUCTS 0
-namespace idefics::inline v0::detail::cpu::plain {
+namespace idefics { inline namespace v0 { namespace detail::cpu::plain {
 #include <idefics/backend/cpu/f32x16_scalar.inl>
 #include <idefics/backend/cpu/lookup_scalar.inl>
 #include <idefics/backend/cpu/search_scalar.inl>
@@ -27,7 +27,7 @@ namespace idefics::inline v0::detail::cpu::plain {
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 #include "support/avx512_emulated.hpp"
 #define __asm__(...) static_cast<void>(0)  // pinned to registers that are not there
-namespace idefics::inline v0::detail::cpu::emulated {
+namespace idefics { inline namespace v0 { namespace detail::cpu::emulated {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/search_avx512.inl>
@@ -35,7 +35,7 @@ namespace idefics::inline v0::detail::cpu::emulated {
 }
 #undef IDEFICS_CPU_BF16_PRODUCTS
 #define IDEFICS_CPU_BF16_PRODUCTS 1
-namespace idefics::inline v0::detail::cpu::emulated_bf16 {
+namespace idefics { inline namespace v0 { namespace detail::cpu::emulated_bf16 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/load.inl>
@@ -49,7 +49,7 @@ inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layou
 IDEFICS_CPU_REGION_END
 // clang-format on
 
-namespace idefics::inline v0::detail::cpu {
+namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 /// This program's kernels, in the place of the library's.
 KernelTable kernels_for(Isa isa, bool) {
@@ -62,7 +62,7 @@ KernelTable kernels_for(Isa isa, bool) {
   return table;
 }
 
-}  // namespace idefics::inline v0::detail::cpu
+}}}  // namespace idefics::v0::detail::cpu
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <idefics/core/tensor.hpp>
 #include <idefics/core/threads.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -49,4 +49,4 @@ inline Tensor convert(const Tensor& in, DType dtype) {
   return out;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

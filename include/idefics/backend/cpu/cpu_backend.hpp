@@ -11,7 +11,7 @@
 #include <idefics/backend/cpu/scratch.hpp>
 #include <idefics/core/threads.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Operations on the threads of core/threads.hpp. One object serves one calling thread at a time:
 /// it owns the scratch memory, which grows to the largest shapes seen and is then reused.
@@ -355,4 +355,4 @@ inline std::shared_ptr<Backend> make_cpu_backend(std::optional<Isa> isa = std::n
   return std::make_shared<CpuBackend>(chosen);
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

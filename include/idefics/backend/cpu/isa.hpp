@@ -55,7 +55,7 @@
   IDEFICS_CPU_PRAGMA(GCC diagnostic pop) IDEFICS_CPU_PRAGMA(GCC pop_options)
 #endif
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 /// Instruction sets that the kernels are compiled for. All of them give the same bits.
 enum class Isa { scalar, avx2, avx512 };
@@ -92,4 +92,4 @@ inline std::vector<Isa> available_isas() {
   return found;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

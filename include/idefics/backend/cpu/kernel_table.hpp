@@ -16,7 +16,7 @@
 #include <idefics/core/dtype.hpp>
 #include <idefics/quant/blockwise.hpp>
 
-namespace idefics::inline v0::detail::cpu {
+namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 /// How the K values of a row become vectors of 16 lanes, in the order in which they are multiplied.
 enum class Layout {
@@ -178,4 +178,4 @@ struct KernelTable {
   void (*elementary)(float* out, const float* x, std::int64_t count, int function);
 };
 
-}  // namespace idefics::inline v0::detail::cpu
+}}}  // namespace idefics::v0::detail::cpu

@@ -4,13 +4,13 @@
 #include <idefics/backend/cpu/isa.hpp>
 #include <idefics/backend/cpu/kernel_table.hpp>
 
-namespace idefics::inline v0::detail::cpu {
+namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 /// The kernels for `isa`, which this CPU must have. `native_bf16` allows `vdpbf16ps` where it
 /// exists; the bits are the same without.
 IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true);
 
-}  // namespace idefics::inline v0::detail::cpu
+}}}  // namespace idefics::v0::detail::cpu
 
 #if IDEFICS_ENGINE_BODIES
 
@@ -24,41 +24,41 @@ IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true);
 #endif
 
 // clang-format off
-namespace idefics::inline v0::detail::cpu::scalar {
+namespace idefics { inline namespace v0 { namespace detail::cpu::scalar {
 #define IDEFICS_CPU_BF16_PRODUCTS 0
 #define IDEFICS_CPU_UNROLL
 #include <idefics/backend/cpu/f32x16_scalar.inl>
 #include <idefics/backend/cpu/lookup_scalar.inl>
 #include <idefics/backend/cpu/search_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
-}  // namespace idefics::inline v0::detail::cpu::scalar
+}}}  // namespace idefics::v0::detail::cpu::scalar
 
 #undef IDEFICS_CPU_UNROLL
 #define IDEFICS_CPU_UNROLL IDEFICS_CPU_UNROLL_TILE
 #if IDEFICS_CPU_X86
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
-namespace idefics::inline v0::detail::cpu::avx2 {
+namespace idefics { inline namespace v0 { namespace detail::cpu::avx2 {
 #include <idefics/backend/cpu/f32x16_avx2.inl>
 #include <idefics/backend/cpu/lookup_avx2.inl>
 #include <idefics/backend/cpu/search_avx2.inl>
 #include <idefics/backend/cpu/kernels.inl>
-}  // namespace idefics::inline v0::detail::cpu::avx2
+}}}  // namespace idefics::v0::detail::cpu::avx2
 IDEFICS_CPU_REGION_END
 
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
-namespace idefics::inline v0::detail::cpu::avx512 {
+namespace idefics { inline namespace v0 { namespace detail::cpu::avx512 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/search_avx512.inl>
 #include <idefics/backend/cpu/kernels.inl>
-}  // namespace idefics::inline v0::detail::cpu::avx512
+}}}  // namespace idefics::v0::detail::cpu::avx512
 IDEFICS_CPU_REGION_END
 
 // Linear layers once more, for CPUs that multiply bf16 pairs.
 #undef IDEFICS_CPU_BF16_PRODUCTS
 #define IDEFICS_CPU_BF16_PRODUCTS 1
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
-namespace idefics::inline v0::detail::cpu::avx512_bf16 {
+namespace idefics { inline namespace v0 { namespace detail::cpu::avx512_bf16 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/load.inl>
@@ -67,7 +67,7 @@ namespace idefics::inline v0::detail::cpu::avx512_bf16 {
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
 inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>();
 inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::whole_pairs>();
-}  // namespace idefics::inline v0::detail::cpu::avx512_bf16
+}}}  // namespace idefics::v0::detail::cpu::avx512_bf16
 IDEFICS_CPU_REGION_END
 #endif
 #undef IDEFICS_CPU_BF16_PRODUCTS
@@ -78,7 +78,7 @@ IDEFICS_CPU_REGION_END
 #pragma GCC diagnostic pop
 #endif
 
-namespace idefics::inline v0::detail::cpu {
+namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16) {
 #if IDEFICS_CPU_X86
@@ -97,6 +97,6 @@ IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16) {
   return scalar::table;
 }
 
-}  // namespace idefics::inline v0::detail::cpu
+}}}  // namespace idefics::v0::detail::cpu
 
 #endif

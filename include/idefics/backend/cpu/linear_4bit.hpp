@@ -8,7 +8,7 @@
 #include <idefics/backend/cpu/scratch.hpp>
 #include <idefics/core/threads.hpp>
 
-namespace idefics::inline v0::detail::cpu {
+namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 /// Multiplies by 4-bit matrices; owns the scratch memory for that. Few rows of x are multiplied by codes
 /// as they are read. For more rows each thread turns some weight rows into plain ones at a time and
@@ -235,4 +235,4 @@ class FourBitLinear {
   Scratch packed_, constants_, values_;
 };
 
-}  // namespace idefics::inline v0::detail::cpu
+}}}  // namespace idefics::v0::detail::cpu

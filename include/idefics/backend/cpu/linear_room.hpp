@@ -8,7 +8,7 @@
 #include <idefics/backend/cpu/kernel_table.hpp>
 #include <idefics/core/checked.hpp>
 
-namespace idefics::inline v0::detail::cpu {
+namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 inline constexpr std::int64_t row_block = 384;  // rows of x whose sums fit the cache
 inline constexpr std::int64_t many_cols = 48;   // weight rows that are worth packing together
@@ -90,4 +90,4 @@ inline LinearRoom four_bit_room(const LinearKernels& kernels, bool pairs, std::i
   return room;
 }
 
-}  // namespace idefics::inline v0::detail::cpu
+}}}  // namespace idefics::v0::detail::cpu

@@ -7,7 +7,7 @@
 #include <idefics/backend/cpu/kernels.hpp>
 #include <idefics/core/threads.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -92,4 +92,4 @@ inline Tensor dequantize_4bit(const QuantizedTensor& q,
   return out;
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

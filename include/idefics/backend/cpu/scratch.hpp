@@ -7,7 +7,7 @@
 #include <idefics/backend/cpu/isa.hpp>
 #include <idefics/core/memory.hpp>
 
-namespace idefics::inline v0::detail::cpu {
+namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 /// Floats that stay allocated; contents do not survive the next call.
 class Scratch {
@@ -48,4 +48,4 @@ class FlushSubnormals {
   FlushSubnormals& operator=(const FlushSubnormals&) = delete;
 };
 
-}  // namespace idefics::inline v0::detail::cpu
+}}}  // namespace idefics::v0::detail::cpu

@@ -9,7 +9,7 @@
 #include <idefics/backend/backend.hpp>
 #include <idefics/backend/reference/values.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
@@ -63,4 +63,4 @@ inline void gated_activation(Tensor out /*[M,F]*/, const Tensor& gate /*[M,F]*/,
   }
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference

@@ -12,7 +12,7 @@
 #include <idefics/backend/backend.hpp>
 #include <idefics/backend/reference/values.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 /// Query `query` of a segment sees this many of its keys: all, or in causal order as many as there
 /// are up to its own position, which counts from the end.
@@ -96,4 +96,4 @@ inline void attention_weights(Tensor out /*[R,H,J]*/, const Tensor& q /*[M,H,E]*
   }
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference

@@ -9,7 +9,7 @@
 
 #include <idefics/backend/reference/values.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 inline void add(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& y /*[M,D] or [D]*/) {
   auto result = out.as_mutable<float>();
@@ -46,4 +46,4 @@ inline void gather_rows(Tensor out /*[M,D]*/, const Tensor& x /*[R,D]*/,
   }
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference

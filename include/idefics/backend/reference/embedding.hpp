@@ -6,7 +6,7 @@
 
 #include <idefics/backend/reference/values.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 inline void embedding(Tensor out /*[M,D]*/, std::span<const std::int32_t> ids /*[M]*/,
                       const Tensor& table /*[V,D]*/, const Tensor& additional /*[A,D] or empty*/) {
@@ -22,4 +22,4 @@ inline void embedding(Tensor out /*[M,D]*/, std::span<const std::int32_t> ids /*
   }
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference

@@ -12,7 +12,7 @@
 #include <idefics/backend/backend.hpp>
 #include <idefics/backend/reference/values.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 /// The factors of row `row` of a matrix with rows of width k, in the precision of `compute`.
 inline Eigen::VectorXd factors(const Tensor& t, std::int64_t row, std::int64_t k, Compute compute) {
@@ -54,4 +54,4 @@ inline void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/,
   }
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference

@@ -8,7 +8,7 @@
 
 #include <idefics/backend/reference/values.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 inline void rms_norm(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& weight /*[D]*/,
                      float eps) {
@@ -34,4 +34,4 @@ inline void layer_norm(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/,
   }
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference

@@ -7,7 +7,7 @@
 
 #include <idefics/backend/reference/values.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 inline void unfold_patches(Tensor out /*[N*P, C*patch*patch]*/, const Tensor& pixels /*[N,C,S,S]*/,
                            std::int64_t patch) {
@@ -23,4 +23,4 @@ inline void unfold_patches(Tensor out /*[N*P, C*patch*patch]*/, const Tensor& pi
           }
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference

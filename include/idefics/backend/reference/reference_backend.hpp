@@ -12,7 +12,7 @@
 #include <idefics/backend/reference/patch.hpp>
 #include <idefics/backend/reference/rope.hpp>
 
-namespace idefics::inline v0 {
+namespace idefics { inline namespace v0 {
 
 class ReferenceBackend final : public Backend {
  public:
@@ -73,4 +73,4 @@ inline std::shared_ptr<Backend> make_reference_backend() {
   return std::make_shared<ReferenceBackend>();
 }
 
-}  // namespace idefics::inline v0
+}}  // namespace idefics::v0

@@ -6,7 +6,7 @@
 
 #include <idefics/backend/reference/values.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 inline void rope(Tensor x /*[M,H,E]*/, const Tensor& cos /*[P,E/2]*/, const Tensor& sin /*[P,E/2]*/,
                  std::span<const std::int32_t> positions /*[M]*/) {
@@ -25,4 +25,4 @@ inline void rope(Tensor x /*[M,H,E]*/, const Tensor& cos /*[P,E/2]*/, const Tens
   }
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference

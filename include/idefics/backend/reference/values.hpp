@@ -5,7 +5,7 @@
 
 #include <idefics/core/tensor.hpp>
 
-namespace idefics::inline v0::reference {
+namespace idefics { inline namespace v0 { namespace reference {
 
 /// Element i of a float tensor of any dtype and alignment.
 inline double value(const Tensor& t, std::int64_t i) {
@@ -39,4 +39,4 @@ inline void require_index(std::int64_t index, std::int64_t limit, ErrorCode code
                    std::to_string(limit) + ")");
 }
 
-}  // namespace idefics::inline v0::reference
+}}}  // namespace idefics::v0::reference
