@@ -16,19 +16,19 @@
 namespace idefics { inline namespace v0 { namespace bench_scalar {
 #include <idefics/backend/cpu/f32x16_scalar.inl>
 #include "ceilings.inl"
-}
+}}}
 #if IDEFICS_CPU_X86
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 namespace idefics { inline namespace v0 { namespace bench_avx2 {
 #include <idefics/backend/cpu/f32x16_avx2.inl>
 #include "ceilings.inl"
-}
+}}}
 IDEFICS_CPU_REGION_END
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
 namespace idefics { inline namespace v0 { namespace bench_avx512 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include "ceilings.inl"
-}
+}}}
 IDEFICS_CPU_REGION_END
 #undef IDEFICS_CPU_BF16_PRODUCTS
 #define IDEFICS_CPU_BF16_PRODUCTS 1
@@ -36,7 +36,7 @@ IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx51
 namespace idefics { inline namespace v0 { namespace bench_avx512_bf16 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include "ceilings.inl"
-}
+}}}
 IDEFICS_CPU_REGION_END
 #endif
 // clang-format on

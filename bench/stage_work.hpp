@@ -13,8 +13,8 @@ namespace idefics::bench {
 /// Of a matrix in memory: bf16, or the 4-bit codes and block constants of the checkpoint.
 inline double bytes_per_value(const Checkpoint& checkpoint, const std::string& name) {
   for (const std::string& stored : {name, "model." + name})
-    if (is_bnb(checkpoint, stored)) {
-      const QuantizedTensor q = read_bnb(checkpoint, stored);
+    if (detail::is_bnb(checkpoint, stored)) {
+      const QuantizedTensor q = detail::read_bnb(checkpoint, stored);
       return static_cast<double>(q.codes.bytes() + q.absmax.bytes()) /
              static_cast<double>(q.count());
     }

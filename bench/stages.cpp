@@ -7,7 +7,7 @@
 #include <numeric>
 #include <thread>
 
-#include <idefics/generation/generate.hpp>
+#include <idefics/generation/search/token_search.hpp>
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/model.hpp>
 

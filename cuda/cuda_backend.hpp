@@ -41,12 +41,6 @@ class CudaBackend final : public Backend {
     auto memory = device_->get(bytes.size());
     return Tensor::over(dtype, shape, memory.get(), memory);
   }
-  Tensor upload(const Tensor& host) override {
-    if (!host) return host;
-    Tensor copy = empty(host.dtype(), host.shape());
-    upload_(copy.raw_mutable(), host.raw(), host.bytes());
-    return copy;
-  }
   Tensor download(const Tensor& tensor) override {
     if (!tensor) return tensor;
     auto memory = pinned_->get(tensor.bytes());
@@ -71,6 +65,12 @@ class CudaBackend final : public Backend {
   }
 
  protected:
+  Tensor place(const Tensor& host, std::string_view) override {
+    if (!host) return host;
+    Tensor copy = empty(host.dtype(), host.shape());
+    upload_(copy.raw_mutable(), host.raw(), host.bytes());
+    return copy;
+  }
   void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
                  Compute compute) override;
   void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) override;
@@ -357,7 +357,7 @@ inline void CudaBackend::do_attention_weights(Tensor out, const Tensor& q, const
                                               std::span<const AttentionSegment> segments,
                                               std::span<const std::int32_t> queries, float scale) {
   for (const AttentionSegment& s : segments) check_segment(s, q.dim(0), k.dim(0));
-  for (const std::int32_t query : queries) (void)segment_of(segments, query);
+  for (const std::int32_t query : queries) (void)idefics::detail::segment_of(segments, query);
   const auto all = attention_tiles(segments, 1);
   std::vector<AttentionTile> chosen;
   for (const std::int32_t query : queries)

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string_view>
 
-#include <idefics/generation/generate.hpp>
+#include <idefics/generation/search/token_search.hpp>
 
 #include "../prompt.hpp"
 #include "../stage_work.hpp"

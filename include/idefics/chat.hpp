@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/generation/streamer.hpp>
+#include <idefics/generation/run/streamer.hpp>
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
 #include <idefics/text/chat_template.hpp>

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include <idefics/core/progress.hpp>
-#include <idefics/generation/config.hpp>
-#include <idefics/generation/output.hpp>
-#include <idefics/generation/past_key_values.hpp>
+#include <idefics/generation/options/config.hpp>
+#include <idefics/generation/run/output.hpp>
+#include <idefics/generation/run/past_key_values.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/inputs.hpp>
 #include <idefics/model/picture_encoding.hpp>
@@ -58,12 +58,14 @@ struct ForwardOutput {
   Tensor image_hidden_states;  // [B,N,L,Dv] f32
 };
 
+namespace detail {
 class CandidateGenerator;
 class DraftModel;
 class Guidance;
 class TextRun;
 struct LogitsContext;
 struct TextRunOptions;
+}  // namespace detail
 
 class Model {
  public:
@@ -107,18 +109,22 @@ class Model {
   explicit Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
   StepCallback reported(const StepCallback& on_step, const LengthLimits& limits) const;
-  std::unique_ptr<CandidateGenerator> candidates(const GenerationConfig& config,
-                                                 const LogitsContext& context, const Inputs& inputs,
-                                                 bool interpolate) const;
-  std::unique_ptr<DraftModel> draft(const GenerationConfig& config, const LogitsContext& context,
-                                    const Inputs& inputs, bool interpolate) const;
-  LogitsContext logits_context(const GenerationConfig& config, const Inputs& inputs) const;
+  std::unique_ptr<detail::CandidateGenerator> candidates(const GenerationConfig& config,
+                                                         const detail::LogitsContext& context,
+                                                         const Inputs& inputs,
+                                                         bool interpolate) const;
+  std::unique_ptr<detail::DraftModel> draft(const GenerationConfig& config,
+                                            const detail::LogitsContext& context,
+                                            const Inputs& inputs, bool interpolate) const;
+  detail::LogitsContext logits_context(const GenerationConfig& config, const Inputs& inputs) const;
   PictureSlots encode(const Inputs& inputs, const PicturesNeeded& needed, bool interpolate) const;
-  TextRun start(std::vector<Sequence> sequences, const PictureSlots& slots,
-                const LogitsContext& context, TextRunOptions how) const;
-  std::optional<Guidance> guided(const GenerationConfig& config, const LogitsContext& context,
-                                 std::span<const Sequence> sequences, const PictureSlots& slots,
-                                 const TextRunOptions& how) const;
+  detail::TextRun start(std::vector<Sequence> sequences, const PictureSlots& slots,
+                        const detail::LogitsContext& context, detail::TextRunOptions how) const;
+  std::optional<detail::Guidance> guided(const GenerationConfig& config,
+                                         const detail::LogitsContext& context,
+                                         std::span<const Sequence> sequences,
+                                         const PictureSlots& slots,
+                                         const detail::TextRunOptions& how) const;
   Tensor gather_image_hidden_states(const PictureSlots& slots) const;
 
   std::unique_ptr<Parts> parts_;
@@ -128,11 +134,11 @@ class Model {
 
 #if IDEFICS_ENGINE_BODIES
 
-#include <idefics/generation/assisted_search.hpp>
-#include <idefics/generation/continuations.hpp>
-#include <idefics/generation/draft_model.hpp>
-#include <idefics/generation/modes.hpp>
-#include <idefics/generation/read_config.hpp>
+#include <idefics/generation/options/read_config.hpp>
+#include <idefics/generation/search/assisted_search.hpp>
+#include <idefics/generation/search/continuations.hpp>
+#include <idefics/generation/search/draft_model.hpp>
+#include <idefics/generation/search/generate.hpp>
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/io/hub_cache.hpp>
 #include <idefics/lora/lora.hpp>
@@ -171,9 +177,10 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   const Workload work{.chunk = options.prefill_chunk, .threads = num_threads()};
   const auto& requests = table.requests();
   auto [backend, map] =
-      options.backend ? Placement{options.backend, {{"", std::string(options.backend->name())}}}
-                      : place_model(options.device_map, {config, requests, checkpoint, form, work},
-                                    options.max_memory);
+      options.backend
+          ? detail::Placement{options.backend, {{"", std::string(options.backend->name())}}}
+          : detail::place_model(options.device_map, {config, requests, checkpoint, form, work},
+                                options.max_memory);
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
   weights.check(requests);  // every tensor is found before the first is read
   const auto room = options.max_memory ? options.max_memory : backend->memory_left();
@@ -182,8 +189,7 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   ReportedWeights reported(weights, options.progress, std::ssize(requests));
   std::optional<AdaptedWeights> adapted;
   if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
-  PlacedWeights placed(adapted ? static_cast<WeightSource&>(*adapted) : reported, *backend);
-  Idefics model(placed, config);
+  Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
   checkpoint.release();  // pages around what was copied came along
   ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);
   auto generation = read_generation_config(directory, config);
@@ -193,8 +199,9 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
 }
 
 IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options) {
-  auto sequences = make_sequences(inputs, config());
-  const PictureSlots slots = encode(inputs, all_pictures(inputs), options.interpolate_pos_encoding);
+  auto sequences = detail::make_sequences(inputs, config());
+  const PictureSlots slots =
+      encode(inputs, detail::all_pictures(inputs), options.interpolate_pos_encoding);
   const std::int64_t columns = inputs.input_ids.dim(1), v = config().vocab_size;
   const std::int64_t width = config().total_vocab_size();
   ForwardOutput output{
@@ -204,8 +211,8 @@ IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, Forward
   std::vector<std::vector<std::int64_t>> places;
   for (const Sequence& sequence : sequences) places.push_back(sequence.columns);
 
-  TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots, 0,
-              parts_->prefill_chunk, LogitRows::all);
+  detail::TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
+                      slots, 0, parts_->prefill_chunk, detail::LogitRows::all);
   run.prefill([&](std::size_t row, std::int64_t token, std::span<const float> base,
                   std::span<const float> additional) {
     const std::int64_t column = places[row][static_cast<std::size_t>(token)];
@@ -222,29 +229,29 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
                                                        const StepCallback& on_step) {
   const GenerationConfig config = asked.merged_over(parts_->generation_config);
   validate(config, this->config().total_vocab_size());
-  auto sequences = make_sequences(inputs, this->config());
-  check_context(sequences, this->config());
-  const LogitsContext context = logits_context(config, inputs);
+  auto sequences = detail::make_sequences(inputs, this->config());
+  detail::check_context(sequences, this->config());
+  const detail::LogitsContext context = logits_context(config, inputs);
   detail::Stopwatch watch;
   const PictureSlots slots =
-      encode(inputs, seen_pictures(inputs, sequences), options.interpolate_pos_encoding);
+      encode(inputs, detail::seen_pictures(inputs, sequences), options.interpolate_pos_encoding);
   const double vision_s = watch.lap();
 
-  TextRunOptions how = run_options(config, this->config());
+  detail::TextRunOptions how = detail::run_options(config, this->config());
   auto guidance = guided(config, context, sequences, slots, how);
   const auto guesses = candidates(config, context, inputs, options.interpolate_pos_encoding);
   if (guesses) how.tokens_per_step = guesses->longest() + 1;
   if (config.output_attentions.value_or(false)) how.attention_columns = inputs.input_ids.dim(1);
   how.past = options.past_key_values;
   if (!config.max_new_tokens && config.max_length) how.length_option = "max_length";
-  TextRun run = start(std::move(sequences), slots, context, std::move(how));
+  detail::TextRun run = start(std::move(sequences), slots, context, std::move(how));
   run.report_to(parts_->progress);
   const std::int64_t prefill_tokens = run.unread();
 
   const StepCallback step = reported(on_step, context.limits);
-  GenerationOutput output =
-      guesses ? assisted_search(run, *guesses, config, context, step)
-              : generate_tokens(run, config, context, step, guidance ? &*guidance : nullptr);
+  GenerationOutput output = guesses ? detail::assisted_search(run, *guesses, config, context, step)
+                                    : detail::generate_tokens(run, config, context, step,
+                                                              guidance ? &*guidance : nullptr);
   output.timings.vision_s = vision_s;
   output.timings.prefill_tokens = prefill_tokens;
   return output;
@@ -252,68 +259,70 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
 
 IDEFICS_ENGINE_INLINE std::vector<std::vector<double>> Model::continuation_logprobs(
     const Inputs& prompt, std::span<const Continuation> continuations) {
-  auto sequences = make_sequences(prompt, config());
+  auto sequences = detail::make_sequences(prompt, config());
   require(sequences.size() == 1, "continuations are of one prompt");
   require(std::ranges::none_of(continuations, &Continuation::empty), "a continuation has no token");
   for (const Continuation& ids : continuations)
-    for (const std::int32_t id : ids) check_id(id, config());
-  const PictureSlots slots = encode(prompt, seen_pictures(prompt, sequences), false);
-  TextRunOptions how = detail::continuation_options(continuations);
+    for (const std::int32_t id : ids) detail::check_id(id, config());
+  const PictureSlots slots = encode(prompt, detail::seen_pictures(prompt, sequences), false);
+  detail::TextRunOptions how = detail::continuation_options(continuations);
   const std::int64_t longest = how.tokens_per_step;
-  TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
-              longest, parts_->prefill_chunk, LogitRows::last, std::move(how));
+  detail::TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
+                      slots, longest, parts_->prefill_chunk, detail::LogitRows::last,
+                      std::move(how));
   run.report_to(parts_->progress);
-  return idefics::continuation_logprobs(run, continuations,
-                                        static_cast<std::size_t>(config().total_vocab_size()));
+  return idefics::detail::continuation_logprobs(
+      run, continuations, static_cast<std::size_t>(config().total_vocab_size()));
 }
 
 /// What processors and criteria know of a call besides the options.
-inline LogitsContext Model::logits_context(const GenerationConfig& config,
-                                           const Inputs& inputs) const {
+inline detail::LogitsContext Model::logits_context(const GenerationConfig& config,
+                                                   const Inputs& inputs) const {
   return {.vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
           .base_vocabulary = static_cast<std::size_t>(this->config().vocab_size),
-          .limits = length_limits(config, inputs.input_ids.dim(1),
-                                  this->config().max_position_embeddings),
+          .limits = detail::length_limits(config, inputs.input_ids.dim(1),
+                                          this->config().max_position_embeddings),
           .prompts = padded_rows(inputs.input_ids)};
 }
 
 inline PictureSlots Model::encode(const Inputs& inputs, const PicturesNeeded& needed,
                                   bool interpolate) const {
-  return encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs, needed,
-                         interpolate, parts_->progress);
+  return detail::encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs, needed,
+                                 interpolate, parts_->progress);
 }
 
 /// A run that can generate what `context` asks for.
-inline TextRun Model::start(std::vector<Sequence> sequences, const PictureSlots& slots,
-                            const LogitsContext& context, TextRunOptions how) const {
+inline detail::TextRun Model::start(std::vector<Sequence> sequences, const PictureSlots& slots,
+                                    const detail::LogitsContext& context,
+                                    detail::TextRunOptions how) const {
   // a hidden state comes with logits
-  const LogitRows rows = how.hidden ? LogitRows::all : LogitRows::last;
-  return TextRun(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences), slots,
-                 context.limits.new_tokens(), parts_->prefill_chunk, rows, std::move(how));
+  const detail::LogitRows rows = how.hidden ? detail::LogitRows::all : detail::LogitRows::last;
+  return detail::TextRun(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
+                         slots, context.limits.new_tokens(), parts_->prefill_chunk, rows,
+                         std::move(how));
 }
 
 /// What guides the answers, or nothing where the options ask for no guidance.
-inline std::optional<Guidance> Model::guided(const GenerationConfig& config,
-                                             const LogitsContext& context,
-                                             std::span<const Sequence> sequences,
-                                             const PictureSlots& slots,
-                                             const TextRunOptions& how) const {
-  if (!is_guided(config)) return std::nullopt;
-  return Guidance(start(negative_sequences(config, sequences), slots, context, how),
-                  *config.guidance_scale, context.vocabulary, how.copies);
+inline std::optional<detail::Guidance> Model::guided(const GenerationConfig& config,
+                                                     const detail::LogitsContext& context,
+                                                     std::span<const Sequence> sequences,
+                                                     const PictureSlots& slots,
+                                                     const detail::TextRunOptions& how) const {
+  if (!detail::is_guided(config)) return std::nullopt;
+  return detail::Guidance(start(detail::negative_sequences(config, sequences), slots, context, how),
+                          *config.guidance_scale, context.vocabulary, how.copies);
 }
 
 /// What guesses tokens, or null where the options ask for no assistance.
-inline std::unique_ptr<CandidateGenerator> Model::candidates(const GenerationConfig& config,
-                                                             const LogitsContext& context,
-                                                             const Inputs& inputs,
-                                                             bool interpolate) const {
+inline std::unique_ptr<detail::CandidateGenerator> Model::candidates(
+    const GenerationConfig& config, const detail::LogitsContext& context, const Inputs& inputs,
+    bool interpolate) const {
   if (generation_mode(config) != GenerationMode::assisted_generation) return nullptr;
   const char* option = config.assistant_model ? "assistant_model" : "prompt_lookup_num_tokens";
   if (context.prompts.size() > 1)
     fail(ErrorCode::invalid_option, "takes one prompt at a time",
          {.field = option, .actual = context.prompts.size(), .limit = 1});
-  if (!config.assistant_model) return std::make_unique<PromptLookup>(config, context);
+  if (!config.assistant_model) return std::make_unique<detail::PromptLookup>(config, context);
   const std::int64_t theirs = config.assistant_model->config().total_vocab_size();
   if (theirs != this->config().total_vocab_size())
     fail(ErrorCode::invalid_option, "has another vocabulary than the model",
@@ -324,16 +333,17 @@ inline std::unique_ptr<CandidateGenerator> Model::candidates(const GenerationCon
 }
 
 /// This model as the draft model of another one's generation.
-inline std::unique_ptr<DraftModel> Model::draft(const GenerationConfig& config,
-                                                const LogitsContext& context, const Inputs& inputs,
-                                                bool interpolate) const {
-  auto sequences = make_sequences(inputs, this->config());
-  const PictureSlots slots = encode(inputs, seen_pictures(inputs, sequences), interpolate);
+inline std::unique_ptr<detail::DraftModel> Model::draft(const GenerationConfig& config,
+                                                        const detail::LogitsContext& context,
+                                                        const Inputs& inputs,
+                                                        bool interpolate) const {
+  auto sequences = detail::make_sequences(inputs, this->config());
+  const PictureSlots slots = encode(inputs, detail::seen_pictures(inputs, sequences), interpolate);
   const std::int64_t padding = inputs.input_ids.dim(1) - std::ssize(sequences[0].ids);
-  const auto settings = DraftSettings::of(config, parts_->generation_config);
-  TextRun run =
-      start(std::move(sequences), slots, context, {.tokens_per_step = DraftModel::tokens_per_step});
-  return std::make_unique<DraftModel>(std::move(run), config, context, settings, padding);
+  const auto settings = detail::DraftSettings::of(config, parts_->generation_config);
+  detail::TextRun run = start(std::move(sequences), slots, context,
+                              {.tokens_per_step = detail::DraftModel::tokens_per_step});
+  return std::make_unique<detail::DraftModel>(std::move(run), config, context, settings, padding);
 }
 
 /// `on_step`, after whoever watches progress has been told of the step.
@@ -342,7 +352,7 @@ IDEFICS_ENGINE_INLINE StepCallback Model::reported(const StepCallback& on_step,
   if (!parts_->progress) return on_step;
   return [&on_step, &progress = parts_->progress, steps = std::int64_t{0},
           total = limits.new_tokens()](auto chosen) mutable {
-    report(progress, {"generation", ++steps, total});
+    detail::report(progress, {"generation", ++steps, total});
     return !on_step || on_step(chosen);
   };
 }

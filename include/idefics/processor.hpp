@@ -21,25 +21,6 @@
 
 namespace idefics { inline namespace v0 {
 
-/// A string that names a picture on the web: no space, a scheme and a host, as Python's urlparse
-/// tells, which passes over control characters in front, and over tabs and line ends anywhere.
-inline bool is_url(std::string_view text) {
-  if (text.find(' ') != std::string_view::npos) return false;
-  std::string url;
-  for (const char c : text)
-    if (c != '\t' && c != '\n' && c != '\r' && !(url.empty() && c >= 0 && c <= ' '))
-      url.push_back(c);
-  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  const auto in_scheme = [&](char c) {
-    return letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
-  };
-  const auto colon = url.find("://");
-  if (colon == std::string::npos || colon == 0 || !letter(url[0])) return false;
-  const std::string_view scheme(url.data(), colon), rest = std::string_view(url).substr(colon + 3);
-  return std::ranges::all_of(scheme, in_scheme) &&
-         !rest.substr(0, rest.find_first_of("/?#")).empty();
-}
-
 /// One item of a prompt: a text or a picture.
 class PromptItem {
  public:
@@ -223,10 +204,10 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
   const auto b = std::ssize(rows);
   const std::int64_t size = options.image_size.value_or(image_processor_.image_size),
                      area = 3 * size * size;
-  require_memory(Checked(static_cast<std::uint64_t>(b)) * static_cast<std::uint64_t>(n) *
-                     static_cast<std::uint64_t>(area) * size_of(DType::f32),
-                 std::to_string(b) + " prompts of " + std::to_string(n) + " pictures each",
-                 "pixel_values");
+  detail::require_memory(Checked(static_cast<std::uint64_t>(b)) * static_cast<std::uint64_t>(n) *
+                             static_cast<std::uint64_t>(area) * size_of(DType::f32),
+                         std::to_string(b) + " prompts of " + std::to_string(n) + " pictures each",
+                         "pixel_values");
   Inputs in{Tensor::empty(DType::i64, {b, t}), Tensor::zeros(DType::i64, {b, t}),
             Tensor::zeros(DType::f32, {b, n, 3, size, size}),
             Tensor::zeros(any_picture ? DType::i64 : DType::boolean, {b, t, n})};

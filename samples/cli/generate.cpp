@@ -7,7 +7,7 @@
 #include <memory>
 
 #include <idefics/chat.hpp>
-#include <idefics/generation/streamer.hpp>
+#include <idefics/generation/run/streamer.hpp>
 
 #include "cli/args.hpp"
 #include "cli/generation_flags.hpp"

@@ -6,7 +6,7 @@
 #include <string>
 #include <type_traits>
 
-#include <idefics/generation/read_config.hpp>
+#include <idefics/generation/options/read_config.hpp>
 
 #include "cli/args.hpp"
 

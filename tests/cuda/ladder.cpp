@@ -28,6 +28,6 @@ TEST_CASE("every rung of the ladder is exact on whole numbers") {
     CHECK(different_bits(run(1), out) == "");
   }
   float first = 0;  // of the first rung itself
-  for (int i = 0; i < k; ++i) first += element_as_f32(x, i) * element_as_f32(w, i);
+  for (int i = 0; i < k; ++i) first += detail::element_as_f32(x, i) * detail::element_as_f32(w, i);
   CHECK(expected.as<float>()[0] == first);
 }

@@ -56,9 +56,10 @@ TEST_CASE("files of a checkpoint") {
   fail_every_allocation("safetensors",
                         [&] { (void)SafetensorsFile::open(corpus / "safetensors/two_tensors"); });
   fail_every_allocation("pytorch_model.bin",
-                        [&] { (void)open_torch_file(corpus / "torch_file/good"); });
+                        [&] { (void)detail::open_torch_file(corpus / "torch_file/good"); });
   fail_every_allocation("tokenizer.model", [&] {
-    (void)parse_sentencepiece_model(read_text_file(corpus / "sentencepiece_model/small", 4096), "");
+    (void)detail::parse_sentencepiece_model(
+        detail::read_text_file(corpus / "sentencepiece_model/small", 4096), "");
   });
 }
 

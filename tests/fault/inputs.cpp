@@ -44,7 +44,7 @@ testing::Fault prompt(const char* what, ErrorCode code, std::string content, con
                       const char* file = "prompt.json") {
   const auto act = [content = std::move(content)] {
     const testing::TempDir directory;
-    directory.write("cut.png", read_file(picture, 1 << 20).substr(0, 300));
+    directory.write("cut.png", detail::read_file(picture, 1 << 20).substr(0, 300));
     (void)read_prompt_file(directory.write("prompt.json", content));
   };
   return {what, code, act, file, "", field};
@@ -63,7 +63,7 @@ std::string little_endian(std::uint32_t value) {
 }  // namespace
 
 TEST_CASE("pictures that cannot be decoded") {
-  const std::string png = read_file(picture, 1 << 20), signature("\x89PNG\r\n\x1a\n");
+  const std::string png = detail::read_file(picture, 1 << 20), signature("\x89PNG\r\n\x1a\n");
   const std::string header("\0\0\0\x0dIHDR", 8);
   std::string damaged = png;
   damaged[damaged.size() / 2] ^= 1;

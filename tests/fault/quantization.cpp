@@ -42,7 +42,7 @@ class Lies {
     x.as_mutable<float>()[7] = 1.5f;
     directory_.write("config.json", "{}");
     for (const NamedTensor& part :
-         bnb_tensors("t", quantize_4bit(x, {.type = QuantType::nf4, .double_quant = true})))
+         detail::bnb_tensors("t", quantize_4bit(x, {.type = QuantType::nf4, .double_quant = true})))
       parts_.emplace(part.name, part.tensor);
   }
   Error without(const std::string& name) const {
@@ -71,7 +71,7 @@ class Lies {
     for (const auto& [name, tensor] : parts) tensors.push_back({name, tensor});
     write_safetensors(directory_.path() / "model.safetensors", tensors);
     const auto checkpoint = Checkpoint::open(directory_.path());
-    return fault_of([&] { (void)read_bnb(checkpoint, "t"); });
+    return fault_of([&] { (void)detail::read_bnb(checkpoint, "t"); });
   }
 
   testing::TempDir directory_;
@@ -144,7 +144,7 @@ TEST_CASE("what stops half-way leaves nothing under the name, and nothing is wri
   CHECK(std::filesystem::is_empty(directory.path()));
   directory.write("out", "mine");
   CHECK(fault_of([&] { quantize_checkpoint(source, out); }).code_name() == "io_failure");
-  CHECK(read_text_file(out, 100) == "mine");
+  CHECK(detail::read_text_file(out, 100) == "mine");
   CHECK(fault_of([&] {
           quantize_checkpoint(golden("four_bit") / "nf4_double", directory.path() / "again");
         }).code_name() == "unsupported_quantization");

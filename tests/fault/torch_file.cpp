@@ -22,8 +22,8 @@ struct Row {
 
 void check_rows(std::initializer_list<Row> rows) {
   for (const Row& row : rows)
-    testing::check({row.name, row.code, [&] { open_torch_file(corpus / row.name); }, row.name,
-                    row.tensor, row.field, row.limit});
+    testing::check({row.name, row.code, [&] { detail::open_torch_file(corpus / row.name); },
+                    row.name, row.tensor, row.field, row.limit});
 }
 
 }  // namespace
@@ -94,7 +94,7 @@ TEST_CASE("archives that contradict themselves or have another form") {
 TEST_CASE("a pickle that builds and builds is stopped") {
   const auto refusal = [](const std::string& pickle) {
     try {
-      parse_pickle(pickle, {}, 0);
+      detail::parse_pickle(pickle, {}, 0);
     } catch (const Error& error) {
       return std::string(error.what()).find("more than 1048576") != std::string::npos;
     }
@@ -109,10 +109,10 @@ TEST_CASE("a pickle that builds and builds is stopped") {
 
 TEST_CASE("every right file of the corpus is read") {
   const auto values = [](const char* name, const char* tensor) {
-    const TensorFile file = open_torch_file(corpus / name);
+    const TensorFile file = detail::open_torch_file(corpus / name);
     const Tensor t = file.tensor(tensor);
     std::vector<float> list;
-    for (std::int64_t i = 0; i < t.count(); ++i) list.push_back(element_as_f32(t, i));
+    for (std::int64_t i = 0; i < t.count(); ++i) list.push_back(detail::element_as_f32(t, i));
     return list;
   };
   const std::vector<float> all{0, 1, 2, 3, 4, 5};
@@ -126,6 +126,6 @@ TEST_CASE("every right file of the corpus is read") {
   }
   for (const char* name : {"parameter", "older_call"}) CHECK(values(name, "t") == all);
   CHECK(values("remembered", "b") == all);
-  CHECK(open_torch_file(corpus / "bfloat16").tensor("t").dtype() == DType::bf16);
-  CHECK(open_torch_file(corpus / "bytes").bytes("t").count() == 24);
+  CHECK(detail::open_torch_file(corpus / "bfloat16").tensor("t").dtype() == DType::bf16);
+  CHECK(detail::open_torch_file(corpus / "bytes").bytes("t").count() == 24);
 }

@@ -34,9 +34,9 @@ std::string verdict(const Read& read) {
 }  // namespace
 
 TEST_CASE("prefixes of a safetensors file and turned bits of its header") {
-  const std::string whole = read_file(corpus / "safetensors/two_tensors", 1 << 16);
+  const std::string whole = detail::read_file(corpus / "safetensors/two_tensors", 1 << 16);
   const auto read = [](const std::string& file) {
-    return verdict([&] { parse_safetensors_header(bytes_of(file), "f"); });
+    return verdict([&] { detail::parse_safetensors_header(bytes_of(file), "f"); });
   };
   REQUIRE(read(whole) == "accepted");
   for (std::size_t n = 0; n < whole.size(); ++n) CHECK(read(whole.substr(0, n)) == "refused");
@@ -53,9 +53,9 @@ TEST_CASE("prefixes of a safetensors file and turned bits of its header") {
 
 TEST_CASE("prefixes of a torch file and turned bits of all its bytes") {
   for (const char* name : {"good", "wide"}) {
-    const std::string whole = read_file(corpus / "torch_file" / name, 1 << 16);
+    const std::string whole = detail::read_file(corpus / "torch_file" / name, 1 << 16);
     const auto read = [](const std::string& file) {
-      return verdict([&] { parse_torch_file(bytes_of(file), "f"); });
+      return verdict([&] { detail::parse_torch_file(bytes_of(file), "f"); });
     };
     REQUIRE(read(whole) == "accepted");
     for (std::size_t n = 0; n < whole.size(); ++n) CHECK(read(whole.substr(0, n)) == "refused");
@@ -69,12 +69,12 @@ TEST_CASE("prefixes of a torch file and turned bits of all its bytes") {
 }
 
 TEST_CASE("prefixes of tokenizer.model") {
-  const std::string whole = read_file(corpus / "sentencepiece_model/small", 1 << 16);
-  const auto pieces = parse_sentencepiece_model(whole, "f").pieces.size();
+  const std::string whole = detail::read_file(corpus / "sentencepiece_model/small", 1 << 16);
+  const auto pieces = detail::parse_sentencepiece_model(whole, "f").pieces.size();
   std::size_t accepted = 0;
   for (std::size_t n = 0; n < whole.size(); ++n)
     accepted += verdict([&] {
-                  const auto model = parse_sentencepiece_model(whole.substr(0, n), "f");
+                  const auto model = detail::parse_sentencepiece_model(whole.substr(0, n), "f");
                   CHECK(model.pieces.size() == pieces);
                 }) == "accepted";
   CHECK(accepted <= 1);  // a field that ends is a message that ends: the normalizer may be absent
@@ -84,7 +84,7 @@ TEST_CASE("prefixes of pictures never give another picture") {
   for (const char* name : {"png_rgb", "png_p", "png_trns", "jpeg_0", "jpeg_2", "jpeg_progressive",
                            "jpeg_grey", "gif", "bmp_rgb", "bmp_p", "webp", "webp_lossless"}) {
     INFO(name);
-    const std::string whole = read_file(corpus / "image" / name, 1 << 16);
+    const std::string whole = detail::read_file(corpus / "image" / name, 1 << 16);
     const Image picture = Image::decode(bytes_of(whole));
     for (std::size_t n = 0; n < whole.size(); ++n) {
       INFO(n << " of " << whole.size());

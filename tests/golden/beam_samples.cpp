@@ -2,8 +2,8 @@
 // (tests/reference/make_beam_samples.py); and what beams keep of every step.
 #include <cmath>
 
-#include <idefics/generation/sampler.hpp>
-#include <idefics/generation/warpers.hpp>
+#include <idefics/generation/logits/sampler.hpp>
+#include <idefics/generation/logits/warpers.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_modes.hpp"
@@ -45,7 +45,7 @@ TEST_CASE("beam sampling: the distribution of the first draws equals transformer
     for (const Json& entry : recorded.at("first"))
       expected[entry[0].get<std::size_t>()] = entry[1].get<double>();
     // after the prompt the first beam alone counts, and the first row came from it
-    softmax(out.scores.as<float>().first(v), p);
+    detail::softmax(out.scores.as<float>().first(v), p);
     INFO(recorded.at("options").dump());
     for (std::size_t i = 0; i < v; ++i) CHECK(std::abs(p[i] - expected[i]) < 1e-5);
     ++compared;
@@ -78,12 +78,12 @@ TEST_CASE("beams: scores, logits and log-probabilities are those of each row's o
         const auto logits = out.logits.as<float>().subspan((step * r + row) * v, v);
         const TokenLogProbs& found = out.logprobs[row][step];
         CHECK(found.chosen.id == out.new_tokens[row][step]);
-        CHECK(std::abs(static_cast<double>(logits[id]) - log_sum_exp(logits) -
+        CHECK(std::abs(static_cast<double>(logits[id]) - detail::log_sum_exp(logits) -
                        static_cast<double>(found.chosen.logprob)) < 1e-6);
-        CHECK(found.top.front().id == argmax(logits));
+        CHECK(found.top.front().id == detail::argmax(logits));
       }
       if (static_cast<std::size_t>(out.scores.dim(0)) > scores.size())
-        CHECK(out.scores.as<float>()[(scores.size() * r + row) * v] == forbidden);
+        CHECK(out.scores.as<float>()[(scores.size() * r + row) * v] == detail::forbidden);
     }
   }
   CHECK(steps >= 300);

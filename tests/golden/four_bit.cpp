@@ -117,9 +117,9 @@ TEST_CASE(
     const Idefics layers(table, Config::from_file(golden::models_dir() / name / "config.json"));
     std::vector<std::string> modules;
     for (const WeightRequest& request : table.requests())
-      if (const auto path = module_path(request.name); request.role == WeightRole::matrix &&
-                                                       path != "lm_head.additional_fc" &&
-                                                       config.quantizes(path))
+      if (const auto path = detail::module_path(request.name); request.role == WeightRole::matrix &&
+                                                               path != "lm_head.additional_fc" &&
+                                                               config.quantizes(path))
         modules.push_back(path);
     std::ranges::sort(modules);
     std::string joined;
@@ -195,7 +195,7 @@ TEST_CASE("what is written has the files that a model needs, and no others") {
   auto wanted = needed;
   wanted.insert({"config.json", "model.safetensors"});
   CHECK(found == wanted);
-  CHECK(read_file(out / "tokenizer.model", 100) == "text of tokenizer.model");
+  CHECK(detail::read_file(out / "tokenizer.model", 100) == "text of tokenizer.model");
 }
 
 TEST_CASE("shards hold the same tensors, and what is saved loads") {

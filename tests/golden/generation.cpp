@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <map>
 
-#include <idefics/generation/read_config.hpp>
-#include <idefics/generation/stopping.hpp>
-#include <idefics/generation/warpers.hpp>
+#include <idefics/generation/logits/warpers.hpp>
+#include <idefics/generation/options/read_config.hpp>
+#include <idefics/generation/run/stopping.hpp>
 #include <idefics/text/tokenizer.hpp>
 
 #include "support/catch.hpp"
@@ -177,8 +177,8 @@ TEST_CASE("distributions of sampling equal transformers'") {
         const Tensor theirs = recorded().scores.tensor(std::to_string(i));
         std::vector<double> p(static_cast<std::size_t>(theirs.dim(2))), q(p.size());
         for (std::size_t row = 0; row < out.sequences.size(); ++row) {
-          softmax(row_of(theirs, 0, row), p);
-          softmax(row_of(out.scores, 0, row), q);
+          detail::softmax(row_of(theirs, 0, row), p);
+          detail::softmax(row_of(out.scores, 0, row), q);
           double worst = 0;
           for (std::size_t id = 0; id < p.size(); ++id)
             worst = std::max(worst, std::abs(p[id] - q[id]));
@@ -197,7 +197,7 @@ TEST_CASE("stop strings stop where transformers' do, across tokens and within th
   std::size_t stopped = 0;
   for (const Json& one : file.at("cases")) {
     INFO(one.dump());
-    StopStrings stop(one.at("strings").get<std::vector<std::string>>(), texts);
+    detail::StopStrings stop(one.at("strings").get<std::vector<std::string>>(), texts);
     const bool found = stop(one.at("ids").get<Ids>());
     CHECK(found == one.at("stops").get<bool>());
     stopped += found ? 1 : 0;

@@ -2,7 +2,7 @@
 // (tests/reference/make_lookup.py).
 #include <cstdio>
 
-#include <idefics/generation/candidates.hpp>
+#include <idefics/generation/search/candidates.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_modes.hpp"
@@ -17,12 +17,13 @@ TEST_CASE("guesses are those of transformers, up to the tokens that there is roo
     const auto ids = recorded.at("ids").get<std::vector<std::int32_t>>();
     const auto room = recorded.at("room").get<std::int64_t>();
     const auto p = std::ssize(ids);
-    const LogitsContext context{.vocabulary = 40,
-                                .base_vocabulary = 40,
-                                .limits = {.prompt = p, .longest = p + room + 1, .shortest = 0},
-                                .prompts = {ids}};
-    PromptLookup lookup(golden::mode_options(recorded), context);
-    const IdSpan guess = lookup.guess(ids, room);
+    const detail::LogitsContext context{
+        .vocabulary = 40,
+        .base_vocabulary = 40,
+        .limits = {.prompt = p, .longest = p + room + 1, .shortest = 0},
+        .prompts = {ids}};
+    detail::PromptLookup lookup(golden::mode_options(recorded), context);
+    const detail::IdSpan guess = lookup.guess(ids, room);
     auto theirs = recorded.at("guess").get<std::vector<std::int32_t>>();
     theirs.resize(std::min(theirs.size(), static_cast<std::size_t>(room)));
     CHECK(std::vector(guess.begin(), guess.end()) == theirs);

@@ -96,12 +96,13 @@ TEST_CASE("merged into bf16 a matrix is PEFT's, but where a sum lies between two
     REQUIRE(ours.dtype() == DType::bf16);
     std::int64_t others = 0;
     for (std::int64_t i = 0; i < right.count(); ++i)
-      others += element_as_f32(ours, i) != element_as_f32(right, i) ? 1 : 0;
+      others += detail::element_as_f32(ours, i) != detail::element_as_f32(right, i) ? 1 : 0;
     CAPTURE(name);
     CHECK(others <= right.count() / 200);
-    CHECK(element_as_f32(right, 0) != element_as_f32(checkpoint.tensor("model.layers.0.self_attn."
-                                                                       "q_proj.weight"),
-                                                     0));
+    CHECK(detail::element_as_f32(right, 0) !=
+          detail::element_as_f32(checkpoint.tensor("model.layers.0.self_attn."
+                                                   "q_proj.weight"),
+                                 0));
   }
 }
 

@@ -93,7 +93,7 @@ bool same(const Tensor& a, const Tensor& b) {
   if (a.count() != b.count() || a.dtype() != b.dtype()) return false;
   if (a.dtype() != DType::f32) return std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
   for (std::int64_t i = 0; i < a.count(); ++i) {
-    const float x = element_as_f32(a, i), y = element_as_f32(b, i);
+    const float x = detail::element_as_f32(a, i), y = detail::element_as_f32(b, i);
     const bool equal = std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);
     if (!equal && !(std::isnan(x) && std::isnan(y))) return false;
   }

@@ -33,7 +33,7 @@ bool same_tensors(const Checkpoint& a, const Checkpoint& b) {
 }  // namespace
 
 TEST_CASE("every dtype, view and shared storage") {
-  const TensorFile ours = open_torch_file(folder / "mixed.bin");
+  const TensorFile ours = detail::open_torch_file(folder / "mixed.bin");
   const auto theirs = SafetensorsFile::open(folder / "mixed.safetensors");
   REQUIRE(ours.tensors().size() == theirs.tensors().size());
   for (const TensorInfo& expected : theirs.tensors()) {
@@ -54,7 +54,7 @@ TEST_CASE("every dtype, view and shared storage") {
 
 TEST_CASE("a command in a pickle is refused, and not run") {
   try {
-    open_torch_file(folder / "malicious.bin");
+    detail::open_torch_file(folder / "malicious.bin");
     FAIL_CHECK("no error");
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::pickle_refused);

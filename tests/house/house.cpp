@@ -26,7 +26,8 @@ std::string header(const std::string& path) { return "include/idefics/" + path; 
 const std::string architecture =
     "| `include/idefics/core/` | errors | nothing |\n"
     "| `include/idefics/text/` | words | core |\n"
-    "| `include/idefics/model/` | the model | core |\n";
+    "| `include/idefics/model/` | the model | core |\n"
+    "| `include/idefics/model/run/` | its passes | core, model |\n";
 
 }  // namespace
 
@@ -45,6 +46,9 @@ TEST_CASE("includes: dependencies point up the list", "[includes]") {
   CHECK(verdict("text/a.hpp", "#include <CLI/CLI.hpp>\n").size() == 1);
   CHECK(verdict("text/a.hpp", "#include <nlohmann/json.hpp>\n").size() == 1);
   CHECK(verdict("new/a.hpp", "").size() == 1);
+  CHECK(verdict("model/run/a.hpp", "#include <idefics/model/b.hpp>\n") == Faults{});
+  CHECK(verdict("model/a.hpp", "#include <idefics/model/run/b.hpp>\n") ==
+        Faults{header("model/a.hpp:1: model may not include idefics/model/run/b.hpp")});
 }
 
 TEST_CASE("sizes: files and functions stay short", "[sizes]") {

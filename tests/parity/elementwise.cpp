@@ -72,7 +72,7 @@ TEST_CASE("a bias may be stored in any dtype at any address") {
     const Tensor y = stored(dtype, {37}, integers(37, 100, 2), 1);
     Values expected = values_of(x);
     for (std::size_t i = 0; i < expected.size(); ++i)
-      expected[i] += element_as_f32(y, static_cast<std::int64_t>(i % 37));
+      expected[i] += detail::element_as_f32(y, static_cast<std::int64_t>(i % 37));
     exactly(add(x, y), tensor({2, 37}, expected));
   }
 }

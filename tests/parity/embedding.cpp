@@ -25,8 +25,8 @@ Tensor rows_of(const Ids& ids, const Tensor& table, const Tensor& additional) {
   Values values;
   for (const std::int32_t id : ids)
     for (std::int64_t i = 0; i < width; ++i)
-      values.push_back(id < first ? element_as_f32(table, id * width + i)
-                                  : element_as_f32(additional, (id - first) * width + i));
+      values.push_back(id < first ? detail::element_as_f32(table, id * width + i)
+                                  : detail::element_as_f32(additional, (id - first) * width + i));
   return tensor({static_cast<std::int64_t>(ids.size()), width}, values);
 }
 

@@ -151,7 +151,7 @@ float dot_in_order(Values x, Values w, Compute compute) {
 Values row_of(const Tensor& t, std::int64_t row) {
   Values values;
   for (std::int64_t i = 0; i < t.dim(1); ++i)
-    values.push_back(element_as_f32(t, row * t.dim(1) + i));
+    values.push_back(detail::element_as_f32(t, row * t.dim(1) + i));
   return values;
 }
 
@@ -161,7 +161,7 @@ Tensor in_order(const Case& c, const Operands& o) {
     for (std::int64_t n = 0; n < c.n; ++n)
       out.as_mutable<float>()[static_cast<std::size_t>(m * c.n + n)] =
           dot_in_order(row_of(o.x, m), row_of(o.weight, n), c.compute) +
-          (o.bias ? element_as_f32(o.bias, n) : 0.0f);
+          (o.bias ? detail::element_as_f32(o.bias, n) : 0.0f);
   return out;
 }
 

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/generation/read_config.hpp>
+#include <idefics/generation/options/read_config.hpp>
 #include <idefics/io/json.hpp>
 #include <idefics/text/tokenizer.hpp>
 

@@ -23,7 +23,7 @@ class OwnMemory final : public CountingBackend {
         memory.raw(), [used = used_, memory](const void*) { *used -= memory.bytes(); });
     return Tensor::over(dtype, shape, memory.raw_mutable(), std::move(owner));
   }
-  Tensor upload(const Tensor& host) override {
+  Tensor place(const Tensor& host, std::string_view) override {
     if (!host) return host;
     Tensor copy = empty(host.dtype(), host.shape());
     std::memcpy(copy.raw_mutable(), host.raw(), host.bytes());

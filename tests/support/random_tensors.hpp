@@ -33,7 +33,7 @@ inline idefics::Tensor stored(idefics::DType dtype, idefics::Shape shape, const 
                               std::size_t offset = 0) {
   using namespace idefics;
   const std::size_t size = size_of(dtype);
-  auto bytes = allocate(Checked(values.size()) * size + offset);
+  auto bytes = detail::allocate(Checked(values.size()) * size + offset);
   for (std::size_t i = 0; i < values.size(); ++i) {
     std::byte* to = bytes.get() + offset + i * size;
     if (dtype == DType::f32) {

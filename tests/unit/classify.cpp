@@ -1,6 +1,6 @@
 // Classification: ranks agree with log-probabilities taken by hand, and constrained answers are labels.
 #include <idefics/classify.hpp>
-#include <idefics/generation/warpers.hpp>
+#include <idefics/generation/logits/warpers.hpp>
 
 #include "support/catch.hpp"
 
@@ -56,7 +56,8 @@ TEST_CASE("labels are ranked by their log-likelihood behind the prompt") {
   for (std::size_t t = ids.size() - tokens.size(); t < ids.size(); ++t) {
     const auto width = static_cast<std::size_t>(logits.dim(2));
     const auto row = logits.as<float>().subspan((t - 1) * width, width);
-    together += static_cast<double>(row[static_cast<std::size_t>(ids[t])]) - log_sum_exp(row);
+    together +=
+        static_cast<double>(row[static_cast<std::size_t>(ids[t])]) - detail::log_sum_exp(row);
   }
   CHECK(ranking.scores[3] == together);
 

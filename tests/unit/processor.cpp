@@ -14,7 +14,7 @@ namespace {
 const std::filesystem::path samples = std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples";
 const auto picture_file = samples / "pictures" / "pink-boat.png";
 
-std::string picture_bytes() { return read_text_file(picture_file, 1 << 20); }
+std::string picture_bytes() { return detail::read_text_file(picture_file, 1 << 20); }
 
 testing::Reply site(const std::string& target, const std::string&) {
   if (target == "/boat.png") return testing::answer("200 OK", picture_bytes());

@@ -58,6 +58,8 @@ struct AttentionSegment {
   bool causal = false;                       // query i of n sees the first keys - (n - 1 - i) keys
 };
 
+namespace detail {
+
 /// The segment that a query belongs to. Throws `invalid_argument` where there is none.
 inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
                                           std::int64_t query) {
@@ -68,6 +70,8 @@ inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segm
   return *found;
 }
 
+}  // namespace detail
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -75,17 +79,17 @@ class Backend {
 
   // ---- memory of the device ---------------------------------------------------------------------
   virtual Tensor empty(DType dtype, Shape shape) { return Tensor::empty(dtype, shape); }
-  /// Bytes that this device can read; the CPU returns the view itself.
-  virtual Tensor upload(const Tensor& host) { return host; }
+  /// The bytes of `host` where this device can read them; the CPU returns `host` itself. `weight` names
+  /// the weight that they are, or belong to: a backend of several devices places them by it.
+  Tensor upload(const Tensor& host, std::string_view weight = {}) {
+    return place(host, weight);
+  }
   virtual Tensor download(const Tensor& device) { return device; }
   /// Fills a tensor of this device with as many bytes of the host.
   virtual void write(Tensor to, const Tensor& host) {
     require(to.bytes() == host.bytes(), "a tensor is filled with another number of bytes");
     if (host.bytes() != 0) std::memcpy(to.raw_mutable(), host.raw(), host.bytes());
   }
-  /// Tells which weight, or layer, the next uploads are for, and with "" that they are for none: one of
-  /// several devices is chosen by it.
-  virtual void expect_weight(std::string_view name) { (void)name; }
   /// Tells how many keys an attention may come to read: a growing past then finds its room taken.
   virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) {
     (void)keys, (void)head_dim;
@@ -249,6 +253,10 @@ class Backend {
   }
 
  protected:
+  virtual Tensor place(const Tensor& host, std::string_view weight) {
+    (void)weight;
+    return host;
+  }
   virtual void do_linear(Tensor out, const Tensor& x, const LinearWeight& w, const Tensor& bias,
                          Compute) = 0;
   virtual void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {

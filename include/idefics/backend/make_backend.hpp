@@ -11,15 +11,19 @@
 
 namespace idefics { inline namespace v0 {
 
+namespace detail {
+
 /// The one name of a device: "cuda" is "cuda:0", and "auto" the first GPU, or "cpu" where there is none.
 inline std::string device_name(std::string_view device) {
   if (device == "auto") device = cuda_is_available() ? "cuda" : "cpu";
   return device == "cuda" ? "cuda:0" : std::string(device);
 }
 
+}  // namespace detail
+
 /// "cpu", "cuda", "cuda:1", or "auto". Throws `device_unavailable`.
 inline std::shared_ptr<Backend> make_backend(std::string_view device) {
-  const std::string name = device_name(device);
+  const std::string name = detail::device_name(device);
   if (name == "cpu") return make_cpu_backend();
   constexpr std::string_view cuda = "cuda:";
   int index = -1;

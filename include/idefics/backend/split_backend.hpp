@@ -43,18 +43,8 @@ class SplitBackend final : public Backend {
   /// Bytes that went from one device to another so far, after they were uploaded.
   std::uint64_t moved_bytes() const { return moved_bytes_; }
 
-  void expect_weight(std::string_view weight) override { weight_ = weight; }
   Tensor empty(DType dtype, Shape shape) override {
     return memory_->make(dtype, shape, devices_.size(), host_);
-  }
-  Tensor upload(const Tensor& host) override {
-    if (!host) return host;
-    const std::size_t device = weight_.empty() ? host_ : device_of(weight_);
-    const Tensor tensor = memory_->make(host.dtype(), host.shape(), devices_.size(), device);
-    const auto [block, begin, end] = memory_->find(tensor);
-    block->copies[device] = devices_[device].backend->upload(host);
-    block->holders.written(begin, end, device);
-    return tensor;
   }
   Tensor download(const Tensor& tensor) override;
   void write(Tensor to, const Tensor& host) override {
@@ -68,6 +58,15 @@ class SplitBackend final : public Backend {
   std::optional<std::uint64_t> memory_left() const override { return std::nullopt; }
 
  protected:
+  Tensor place(const Tensor& host, std::string_view weight) override {
+    if (!host) return host;
+    const std::size_t device = weight.empty() ? host_ : device_of(weight);
+    const Tensor tensor = memory_->make(host.dtype(), host.shape(), devices_.size(), device);
+    const auto [block, begin, end] = memory_->find(tensor);
+    block->copies[device] = devices_[device].backend->upload(host, weight);
+    block->holders.written(begin, end, device);
+    return tensor;
+  }
   void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
                  Compute compute) override {
     const On on(*this, home_of(weight));
@@ -229,7 +228,7 @@ class SplitBackend final : public Backend {
   std::vector<Device> devices_;
   Map map_;
   std::size_t host_ = 0;
-  std::string name_, weight_;
+  std::string name_;
   std::shared_ptr<PlacedMemory> memory_ = std::make_shared<PlacedMemory>();
   std::uint64_t clock_ = 0, moved_bytes_ = 0;
   std::vector<LinearWeight> weights_;  // of a group, on its device

@@ -96,6 +96,8 @@ inline std::optional<std::uint64_t> available_memory(const MemoryFiles& files = 
   return std::min(*kibibytes * 1024, detail::room_of_all_groups(files));
 }
 
+namespace detail {
+
 /// To be asked before much is allocated, since a system that promises more than it has ends the process
 /// later. Throws `out_of_memory`, naming `field`, if `bytes` for `what` cannot be had.
 inline void require_memory(Checked bytes, const std::string& what, const char* field,
@@ -107,5 +109,7 @@ inline void require_memory(Checked bytes, const std::string& what, const char* f
            " can be had",
        {.field = field, .actual = bytes.value(), .limit = *room});
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

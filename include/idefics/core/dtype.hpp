@@ -105,38 +105,9 @@ constexpr T from_f32(float x) noexcept {
     return to_f16(x);
 }
 
-/// The C++ type that stores one element.
-template <DType>
-struct storage;
-template <>
-struct storage<DType::f32> {
-  using type = float;
-};
-template <>
-struct storage<DType::f16> {
-  using type = f16_t;
-};
-template <>
-struct storage<DType::bf16> {
-  using type = bf16_t;
-};
-template <>
-struct storage<DType::i32> {
-  using type = std::int32_t;
-};
-template <>
-struct storage<DType::i64> {
-  using type = std::int64_t;
-};
-template <>
-struct storage<DType::u8> {
-  using type = std::uint8_t;
-};
-template <>
-struct storage<DType::boolean> {
-  using type = bool;
-};
+namespace detail {
 
+/// Whether elements of `dtype` are read and written as T.
 template <class T>
 constexpr bool stores(DType dtype) noexcept;
 template <>
@@ -163,5 +134,7 @@ template <>
 constexpr bool stores<std::uint8_t>(DType d) noexcept {
   return d == DType::u8 || d == DType::boolean;
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

@@ -49,8 +49,6 @@ struct FreeMemoryReturned {
   }
 };
 
-}  // namespace detail
-
 /// `bytes` of uninitialised memory, aligned to a cache line. Throws `out_of_memory`.
 inline std::shared_ptr<std::byte> allocate(Checked bytes) {
   const std::size_t rounded = (bytes + (cache_line - 1)).size() / cache_line * cache_line;
@@ -63,5 +61,7 @@ inline std::shared_ptr<std::byte> allocate(Checked bytes) {
   return {static_cast<std::byte*>(memory),
           [](std::byte* p) { ::operator delete (p, std::align_val_t{cache_line}); }};
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

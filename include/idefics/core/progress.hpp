@@ -18,9 +18,13 @@ struct Progress {
 /// Returning false stops the work with `cancelled`.
 using ProgressCallback = std::function<bool(const Progress&)>;
 
+namespace detail {
+
 /// Reports, if anybody listens.
 inline void report(const ProgressCallback& callback, const Progress& progress) {
   if (callback && !callback(progress)) fail(ErrorCode::cancelled, "stopped by the caller");
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

@@ -7,7 +7,7 @@
 #include <array>
 #include <cstdint>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Philox4x32-10: four 32-bit numbers for a 128-bit counter under a 64-bit key.
 constexpr std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
@@ -34,4 +34,4 @@ constexpr double uniform(std::uint64_t seed, std::uint64_t sequence, std::uint32
   return static_cast<double>(mantissa) * 0x1p-53;
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

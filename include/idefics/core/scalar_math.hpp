@@ -8,7 +8,7 @@
 #include <initializer_list>
 #include <limits>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// e^x within 1e-12 of its size; 0 below -708, infinity above 709, NaN for NaN.
 inline double portable_exp(double x) {
@@ -40,4 +40,4 @@ inline double portable_log(double x) {
   return std::fma(p, f, static_cast<double>(n) * 0x1.62e42fefa39efp-1);
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

@@ -23,7 +23,7 @@ class Tensor {
   /// Uninitialised, cache-line aligned. Throws `out_of_memory` or `arithmetic_overflow`.
   static Tensor empty(DType dtype, Shape shape) {
     const Checked bytes = Checked(static_cast<std::uint64_t>(shape.count())) * size_of(dtype);
-    auto owner = allocate(bytes);
+    auto owner = detail::allocate(bytes);
     auto* data = owner.get();
     return Tensor(dtype, shape, data, std::move(owner), true);
   }
@@ -62,7 +62,7 @@ class Tensor {
   /// Elements as T; the dtype must match, and the bytes must be aligned for T.
   template <class T>
   std::span<const T> as() const {
-    require(stores<T>(dtype_), "tensor accessed as another dtype");
+    require(detail::stores<T>(dtype_), "tensor accessed as another dtype");
     require(reinterpret_cast<std::uintptr_t>(data_) % alignof(T) == 0, "tensor is not aligned");
     return {reinterpret_cast<const T*>(data_), static_cast<std::size_t>(count())};
   }
@@ -104,6 +104,8 @@ class Tensor {
   bool writable_ = false;
 };
 
+namespace detail {
+
 /// Element i of a float tensor as f32, at any alignment.
 inline float element_as_f32(const Tensor& t, std::int64_t i) {
   auto read = [&]<class T>(T value) {
@@ -117,5 +119,7 @@ inline float element_as_f32(const Tensor& t, std::int64_t i) {
     default: fail(ErrorCode::dtype_mismatch, "a float tensor is needed");
   }
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

@@ -34,7 +34,7 @@ IDEFICS_ENGINE_INLINE Image Image::decode(std::span<const std::byte> encoded, st
   if (encoded.size() > limits.max_file_bytes)
     fail(ErrorCode::image_too_large, "the file is too large",
          {.file = file, .actual = encoded.size(), .limit = limits.max_file_bytes});
-  if (is_git_lfs_pointer(encoded))
+  if (detail::is_git_lfs_pointer(encoded))
     fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the picture it stands for",
          {.file = file});
   if (detail::starts_with(encoded, "\x89PNG\r\n\x1a\n"))
@@ -54,7 +54,8 @@ IDEFICS_ENGINE_INLINE Image Image::decode(std::span<const std::byte> encoded, st
 
 IDEFICS_ENGINE_INLINE Image Image::open(const std::filesystem::path& path,
                                         const ImageLimits& limits) {
-  const std::string file = read_file(path, limits.max_file_bytes, ErrorCode::image_too_large);
+  const std::string file =
+      detail::read_file(path, limits.max_file_bytes, ErrorCode::image_too_large);
   return decode(std::as_bytes(std::span(file)), path.string(), limits);
 }
 

@@ -15,12 +15,10 @@
 
 #include <idefics/core/config.hpp>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// An IPv4 or IPv6 address with its port, as sockets give it.
 using SocketAddress = std::vector<std::byte>;
-
-namespace detail {
 
 constexpr bool is_public_ipv4(std::uint32_t address) {
   struct Block {
@@ -70,21 +68,19 @@ constexpr bool is_public_ipv6(const std::array<std::uint8_t, 16>& a) {
   return a[0] >> 5 == 1;                                     // 2000::/3
 }
 
-}  // namespace detail
-
 /// Whether an address is one of the public internet. Families other than IPv4 and IPv6 are not.
 inline bool is_public(const sockaddr& address, std::size_t bytes) {
   if (address.sa_family == AF_INET && bytes >= sizeof(sockaddr_in)) {
     sockaddr_in ipv4{};
     std::memcpy(&ipv4, &address, sizeof ipv4);
-    return detail::is_public_ipv4(ntohl(ipv4.sin_addr.s_addr));
+    return is_public_ipv4(ntohl(ipv4.sin_addr.s_addr));
   }
   if (address.sa_family == AF_INET6 && bytes >= sizeof(sockaddr_in6)) {
     sockaddr_in6 ipv6{};
     std::memcpy(&ipv6, &address, sizeof ipv6);
     std::array<std::uint8_t, 16> raw{};
     std::memcpy(raw.data(), &ipv6.sin6_addr, raw.size());
-    return detail::is_public_ipv6(raw);
+    return is_public_ipv6(raw);
   }
   return false;
 }
@@ -113,4 +109,4 @@ inline std::vector<SocketAddress> resolve(const std::string& host, const std::st
   return found;
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

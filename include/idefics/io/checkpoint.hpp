@@ -16,6 +16,8 @@
 
 namespace idefics { inline namespace v0 {
 
+namespace detail {
+
 /// The `weight_map` of model.safetensors.index.json: which shard holds which tensor; `extension` is
 /// that of shards. Throws `invalid_json`, `duplicate_key`, or `index_mismatch` for names that are not
 /// plain file names.
@@ -40,6 +42,8 @@ inline std::map<std::string, std::string> parse_index(std::string_view text,
   }
   return shard_of;
 }
+
+}  // namespace detail
 
 /// The names under which weights are stored, the preferred ones first.
 struct WeightFiles {
@@ -119,7 +123,7 @@ class Checkpoint {
   }
   void add_file(const std::filesystem::path& path) {
     if (path.extension() == ".bin")
-      files_.push_back(open_torch_file(path));
+      files_.push_back(detail::open_torch_file(path));
     else
       files_.push_back(SafetensorsFile::open(path));
     for (const TensorInfo& tensor : files_.back().tensors()) {
@@ -133,7 +137,8 @@ class Checkpoint {
   }
 
   void open_shards(const std::filesystem::path& index, const char* extension) {
-    const auto shard_of = parse_index(read_text_file(index, 64u << 20), index.string(), extension);
+    const auto shard_of =
+        detail::parse_index(detail::read_text_file(index, 64u << 20), index.string(), extension);
     std::map<std::string, std::string> shards;  // name of a shard, and one tensor that needs it
     for (const auto& [tensor, shard] : shard_of) shards.emplace(shard, tensor);
     for (const auto& [shard, tensor] : shards)

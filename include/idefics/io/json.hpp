@@ -111,7 +111,7 @@ IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view fi
                                       const JsonLimits& limits = {});
 
 inline Json read_json_file(const std::filesystem::path& path, const JsonLimits& limits = {}) {
-  return parse_json(read_text_file(path, limits.bytes), path.string(), limits);
+  return parse_json(detail::read_text_file(path, limits.bytes), path.string(), limits);
 }
 
 #if IDEFICS_ENGINE_BODIES

@@ -119,6 +119,8 @@ class MappedFile {
   std::filesystem::path path_;
 };
 
+namespace detail {
+
 /// A pointer file of Git LFS: the text that stands for a large file which was never fetched.
 inline bool is_git_lfs_pointer(std::span<const std::byte> bytes) {
   constexpr std::string_view start = "version https://git-lfs";
@@ -155,6 +157,8 @@ inline std::string read_text_file(const std::filesystem::path& path, std::uint64
          {.file = path.string()});
   return text;
 }
+
+}  // namespace detail
 
 /// Writes a file under a temporary name and renames it when every byte is on its way: nothing half
 /// written ever has the final name.

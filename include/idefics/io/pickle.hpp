@@ -20,7 +20,7 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Something that Python would have built.
 struct PickleValue {
@@ -49,8 +49,6 @@ struct Pickle {
     return sequences[static_cast<std::size_t>(value.number)];
   }
 };
-
-namespace detail {
 
 /// What may stand in a pickle of weights.
 struct PickleName {
@@ -308,14 +306,12 @@ class Unpickler {
   Pickle result_;
 };
 
-}  // namespace detail
-
 /// Reads a pickle of weights, which lies at `begin` in the file that `where` names, and must outlive
 /// the result. Throws `pickle_refused` for an instruction or a name that weights do not need, and
 /// `invalid_torch_file` for a pickle that contradicts itself or builds more than a million values.
 inline Pickle parse_pickle(std::string_view pickle, const ErrorContext& where,
                            std::uint64_t begin) {
-  return detail::Unpickler(pickle, where, begin).read();
+  return Unpickler(pickle, where, begin).read();
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

@@ -9,7 +9,7 @@
 
 #include <idefics/io/checkpoint.hpp>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 class ReadAhead {
  public:
@@ -42,4 +42,4 @@ class ReadAhead {
   std::size_t next_ = 0;
 };
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

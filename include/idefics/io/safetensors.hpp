@@ -25,7 +25,7 @@ class SafetensorsFile : public TensorFile {
  public:
   static SafetensorsFile open(const std::filesystem::path& path) {
     auto mapping = MappedFile::open(path);
-    SafetensorsHeader header = parse_safetensors_header(mapping->bytes(), path.string());
+    SafetensorsHeader header = detail::parse_safetensors_header(mapping->bytes(), path.string());
     return {std::move(mapping), std::move(header.tensors), std::move(header.metadata)};
   }
 

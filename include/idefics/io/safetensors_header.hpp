@@ -232,8 +232,6 @@ inline void check_coverage(std::vector<TensorInfo>& tensors, const std::string& 
          {.file = file, .offset = at, .actual = file_size, .limit = at});
 }
 
-}  // namespace detail
-
 /// Validates a header against every rule of the format. `file` is named in errors. Throws
 /// `truncated_file`, `oversized_file`, `invalid_safetensors`, `unsupported_dtype`, `duplicate_key`,
 /// `invalid_json` or `git_lfs_pointer`.
@@ -273,5 +271,7 @@ inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> byt
   detail::check_coverage(header.tensors, file, data_begin, bytes.size());
   return header;
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

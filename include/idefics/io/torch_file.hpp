@@ -24,9 +24,7 @@
 #include <idefics/io/tensor_file.hpp>
 #include <idefics/io/zip.hpp>
 
-namespace idefics { inline namespace v0 {
-
-namespace detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 inline constexpr std::uint64_t max_pickle_bytes = 16 << 20;  // a thousand tensors take 250 KB
 
@@ -39,7 +37,7 @@ class TorchReader {
   std::vector<TensorInfo> tensors() {
     check_kind();
     std::string pickle_name;
-    for (ZipEntry& entry : parse_zip(bytes_, file_)) {
+    for (detail::ZipEntry& entry : parse_zip(bytes_, file_)) {
       const auto slash = entry.name.find('/');
       if (slash != std::string::npos && entry.name.substr(slash) == "/data.pkl") {
         if (!pickle_name.empty()) refuse("there are two pickles", {.field = entry.name});
@@ -52,7 +50,7 @@ class TorchReader {
     }
     if (pickle_name.empty()) refuse("the archive has no data.pkl", {.field = "data.pkl"});
     check_byte_order();
-    const ZipEntry& entry = entries_.at(pickle_name);
+    const detail::ZipEntry& entry = entries_.at(pickle_name);
     const std::string_view text = content(entry);
     if (text.size() > max_pickle_bytes)
       fail(ErrorCode::oversized_file, "the pickle is larger than weights need",
@@ -62,7 +60,7 @@ class TorchReader {
   }
 
  private:
-  using Kind = PickleValue::Kind;
+  using Kind = detail::PickleValue::Kind;
 
   struct Storage {
     const FormatDType* dtype;
@@ -80,7 +78,7 @@ class TorchReader {
     refuse(why, {.tensor = tensor_, .field = field, .actual = actual, .limit = limit});
   }
 
-  std::string_view content(const ZipEntry& entry) const {
+  std::string_view content(const detail::ZipEntry& entry) const {
     return {reinterpret_cast<const char*>(bytes_.data()) + entry.begin,
             static_cast<std::size_t>(entry.end - entry.begin)};
   }
@@ -135,7 +133,7 @@ class TorchReader {
   }
 
   /// (storage, offset, size, stride, …): torch._utils._rebuild_tensor.
-  TensorInfo read_tensor(const std::vector<PickleValue>& arguments) const {
+  TensorInfo read_tensor(const std::vector<detail::PickleValue>& arguments) const {
     if (arguments.size() < 4 || arguments[0].kind != Kind::storage)
       refuse_tensor("a tensor is made of a storage, an offset, a size and a stride");
     const Storage storage = read_storage(pickle_.items(arguments[0]));
@@ -159,7 +157,7 @@ class TorchReader {
   }
 
   /// ("storage", its type, its key, where it was, elements): Pickler.persistent_id of torch.save.
-  Storage read_storage(const std::vector<PickleValue>& id) const {
+  Storage read_storage(const std::vector<detail::PickleValue>& id) const {
     const bool typed = id.size() == 5 && id[0].kind == Kind::text && id[0].text == "storage" &&
                        id[1].kind == Kind::name && id[2].kind == Kind::text;
     const std::string_view dtype = typed ? pickle_names[id[1].number].dtype : "";
@@ -179,19 +177,19 @@ class TorchReader {
     return is_name(key) ? "data/" + std::string(key.substr(0, 100)) : "data";
   }
 
-  std::uint64_t size_of_value(const PickleValue& value, const char* field) const {
+  std::uint64_t size_of_value(const detail::PickleValue& value, const char* field) const {
     if (value.kind != Kind::integer || value.number < 0 ||
         static_cast<std::uint64_t>(value.number) > max_integer)
       refuse_tensor("must be an unsigned integer up to 2^48", field, {}, max_integer);
     return static_cast<std::uint64_t>(value.number);
   }
-  std::vector<std::int64_t> sizes(const PickleValue& tuple, const char* field) const {
+  std::vector<std::int64_t> sizes(const detail::PickleValue& tuple, const char* field) const {
     if (tuple.kind != Kind::tuple) refuse_tensor("must be a tuple of integers", field);
     const auto& items = pickle_.items(tuple);
     if (items.size() > max_rank)
       refuse_tensor("has too many dimensions", field, items.size(), max_rank);
     std::vector<std::int64_t> values;
-    for (const PickleValue& item : items)
+    for (const detail::PickleValue& item : items)
       values.push_back(static_cast<std::int64_t>(size_of_value(item, field)));
     return values;
   }
@@ -226,20 +224,18 @@ class TorchReader {
 
   std::span<const std::byte> bytes_;
   const std::string& file_;
-  std::map<std::string, ZipEntry, std::less<>> entries_;
+  std::map<std::string, detail::ZipEntry, std::less<>> entries_;
   std::string folder_;  // "pytorch_model/"
-  Pickle pickle_;
+  detail::Pickle pickle_;
   std::string tensor_;  // the one that is being read
 };
-
-}  // namespace detail
 
 /// The tensors of a file that torch.save wrote; `file` is named in errors. Nothing in it is run.
 /// Throws `invalid_torch_file`, `unsupported_torch_file`, `pickle_refused`, `truncated_file`,
 /// `oversized_file`, `duplicate_key` or `git_lfs_pointer`.
 inline std::vector<TensorInfo> parse_torch_file(std::span<const std::byte> bytes,
                                                 const std::string& file) {
-  return detail::TorchReader(bytes, file).tensors();
+  return TorchReader(bytes, file).tensors();
 }
 
 /// A file of this form. Throws what parse_torch_file throws.
@@ -249,4 +245,4 @@ inline TensorFile open_torch_file(const std::filesystem::path& path) {
   return {std::move(mapping), std::move(tensors)};
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

@@ -24,6 +24,25 @@
 
 namespace idefics { inline namespace v0 {
 
+/// A string that names a picture on the web: no space, a scheme and a host, as Python's urlparse
+/// tells, which passes over control characters in front, and over tabs and line ends anywhere.
+inline bool is_url(std::string_view text) {
+  if (text.find(' ') != std::string_view::npos) return false;
+  std::string url;
+  for (const char c : text)
+    if (c != '\t' && c != '\n' && c != '\r' && !(url.empty() && c >= 0 && c <= ' '))
+      url.push_back(c);
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const auto in_scheme = [&](char c) {
+    return letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
+  };
+  const auto colon = url.find("://");
+  if (colon == std::string::npos || colon == 0 || !letter(url[0])) return false;
+  const std::string_view scheme(url.data(), colon), rest = std::string_view(url).substr(colon + 3);
+  return std::ranges::all_of(scheme, in_scheme) &&
+         !rest.substr(0, rest.find_first_of("/?#")).empty();
+}
+
 struct FetchOptions {
   std::uint64_t max_bytes = 64u << 20;        // of the body
   std::chrono::milliseconds timeout{30'000};  // of the whole, redirects included

@@ -21,14 +21,12 @@
 
 #include <idefics/core/error.hpp>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 struct ZipEntry {
   std::string name;
   std::uint64_t begin = 0, end = 0;  // of its bytes, from the start of the file
 };
-
-namespace detail {
 
 inline constexpr std::uint64_t max_zip_entries = 1 << 18;  // far above any real file
 
@@ -174,13 +172,11 @@ class ZipReader {
   std::vector<Place> places_;
 };
 
-}  // namespace detail
-
 /// The entries of an archive, in the order of their bytes; `file` is named in errors. Throws
 /// `truncated_file`, `invalid_torch_file`, or `unsupported_torch_file` for entries that are compressed
 /// or encrypted.
 inline std::vector<ZipEntry> parse_zip(std::span<const std::byte> bytes, const std::string& file) {
-  return detail::ZipReader(bytes, file).entries();
+  return ZipReader(bytes, file).entries();
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

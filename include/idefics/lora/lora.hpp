@@ -53,7 +53,8 @@ class LoraAdapter {
     std::map<std::string, const WeightRequest*> matrices, all;
     for (const WeightRequest& request : table) {
       all.emplace(full_name(request), &request);
-      if (request.role == WeightRole::matrix) matrices.emplace(module_path(request.name), &request);
+      if (request.role == WeightRole::matrix)
+        matrices.emplace(detail::module_path(request.name), &request);
     }
     for (const std::string& path : paths_) {
       const auto found = matrices.find(path);
@@ -67,7 +68,7 @@ class LoraAdapter {
       check_shape(path + ".lora_B.weight", {shape[0], r});
     }
     for (const std::string& name : saved_) {
-      if (is_ignorable(name)) continue;
+      if (detail::is_ignorable(name)) continue;
       const auto found = all.find(name);
       if (found == all.end()) refuse(name, "the model has no tensor of this name");
       if (!lies_in_saved_module(name)) refuse(name, "modules_to_save does not name this module");
@@ -77,7 +78,7 @@ class LoraAdapter {
 
   /// The rank of what is added to a matrix, if anything is.
   std::optional<std::int64_t> rank(const WeightRequest& request) const {
-    const std::string path = module_path(request.name);
+    const std::string path = detail::module_path(request.name);
     if (!std::ranges::binary_search(paths_, path)) return std::nullopt;
     return config_.rank(path);
   }
@@ -86,7 +87,7 @@ class LoraAdapter {
     return std::ranges::binary_search(saved_, full_name(request));
   }
   std::optional<Addition> addition(const WeightRequest& request) const {
-    const std::string path = module_path(request.name);
+    const std::string path = detail::module_path(request.name);
     if (!std::ranges::binary_search(paths_, path)) return std::nullopt;
     Addition found{read(path + ".lora_A.weight"), read(path + ".lora_B.weight")};
     const float scale = config_.scale(path);
@@ -109,7 +110,7 @@ class LoraAdapter {
     if (std::filesystem::exists(directory / "adapter_model.safetensors"))
       return SafetensorsFile::open(directory / "adapter_model.safetensors");
     if (std::filesystem::exists(directory / "adapter_model.bin"))
-      return open_torch_file(directory / "adapter_model.bin");
+      return detail::open_torch_file(directory / "adapter_model.bin");
     fail(ErrorCode::not_a_checkpoint,
          "the directory holds no adapter_model.safetensors and no adapter_model.bin",
          {.file = directory.string()});
@@ -173,28 +174,34 @@ class LoraAdapter {
   std::vector<std::string> paths_, saved_;  // of modules, of tensors; sorted
 };
 
-/// `base` [N,K] + b [N,r] a [r,K] in `dtype`, summed in f32 and rounded once.
-inline Tensor merged(Backend& backend, const Tensor& base, const LoraAdapter::Addition& addition,
-                     DType dtype) {
+namespace detail {
+
+/// `base` [N,K] + b [N,r] a [r,K] in `dtype`, summed in f32 and rounded once; `name` is that of the weight.
+inline Tensor merged(Backend& backend, const std::string& name, const Tensor& base,
+                     const LoraAdapter::Addition& addition, DType dtype) {
   constexpr std::int64_t piece = 256;  // rows: what is f32 in between stays small
   const std::int64_t n = base.dim(0), k = base.dim(1), r = addition.a.dim(0);
   const std::int64_t columns_first[] = {1, k};
-  const LinearWeight a_columns{// [K,r]
-                               .values = backend.upload(detail::gathered(
-                                   DType::f32, {k, r}, columns_first, addition.a.raw()))};
+  const LinearWeight a_columns{
+      // [K,r]
+      .values = backend.upload(
+          detail::gathered(DType::f32, {k, r}, columns_first, addition.a.raw()), name)};
   Tensor result = Tensor::empty(dtype, base.shape());
   for (std::int64_t begin = 0; begin < n; begin += piece) {
     const std::int64_t end = std::min(begin + piece, n);
     Tensor product = backend.empty(DType::f32, {end - begin, k});
-    backend.linear(product, backend.upload(addition.b.slice(begin, end)), a_columns, {},
+    backend.linear(product, backend.upload(addition.b.slice(begin, end), name), a_columns, {},
                    Compute::f32);
-    backend.add(product, product, backend.upload(convert(base.slice(begin, end), DType::f32)));
+    backend.add(product, product,
+                backend.upload(convert(base.slice(begin, end), DType::f32), name));
     const Tensor rows = convert(backend.download(product), dtype);
     std::memcpy(result.raw_mutable() + static_cast<std::size_t>(begin * k) * size_of(dtype),
                 rows.raw(), rows.bytes());
   }
   return result;
 }
+
+}  // namespace detail
 
 /// A model's weights with an adapter's additions in them, or beside those in 4 bits.
 class AdaptedWeights final : public WeightSource {
@@ -209,23 +216,25 @@ class AdaptedWeights final : public WeightSource {
     const auto whole = adapter_.replacement(request);
     if (!whole) return own;
     const bool vector = request.role == WeightRole::vector;
-    return backend_.upload(convert(*whole, vector ? DType::f32 : dtype_));
+    return backend_.upload(convert(*whole, vector ? DType::f32 : dtype_), request.name);
   }
   LinearWeight matrix(const WeightRequest& request) override {
     LinearWeight weight = source_.matrix(request);
     if (const auto whole = adapter_.replacement(request))
-      return {.values = backend_.upload(convert(*whole, dtype_))};
+      return {.values = backend_.upload(convert(*whole, dtype_), request.name)};
     if (weight.packed) return weight;
     if (const auto addition = adapter_.addition(request))
       weight.values =
-          backend_.upload(merged(backend_, backend_.download(weight.values), *addition, dtype_));
+          backend_.upload(detail::merged(backend_, request.name, backend_.download(weight.values),
+                                         *addition, dtype_),
+                          request.name);
     return weight;
   }
   std::shared_ptr<const LowRank> beside(const std::string& name) override {
     const auto addition = adapter_.addition({name + ".weight", {}});
     if (!addition) return nullptr;
     return std::make_shared<const LowRank>(
-        LowRank{backend_.upload(addition->a), backend_.upload(addition->b), scratch_});
+        LowRank{backend_.upload(addition->a, name), backend_.upload(addition->b, name), scratch_});
   }
   Compute compute() const override { return source_.compute(); }
   Compute compute_4bit() const override { return source_.compute_4bit(); }

@@ -128,8 +128,8 @@ class ImageCache {
 
   void grow(std::int64_t slots) {
     if (slots <= slots_) return;
-    require_memory(bytes_per_picture() * static_cast<std::uint64_t>(slots - slots_),
-                   std::to_string(slots) + " pictures", "pixel_values");
+    detail::require_memory(bytes_per_picture() * static_cast<std::uint64_t>(slots - slots_),
+                           std::to_string(slots) + " pictures", "pixel_values");
     const std::int64_t used = std::ssize(entries_) * latents_, rows = slots * latents_;
     const Shape heads{rows, config_.num_attention_heads, config_.head_dim()};
     const auto moved = iota_rows(0, used);

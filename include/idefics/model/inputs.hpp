@@ -1,6 +1,9 @@
 // What the processor makes and the model reads: the four tensors of transformers' BatchFeature.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include <idefics/core/tensor.hpp>
 
 namespace idefics { inline namespace v0 {
@@ -12,5 +15,16 @@ struct Inputs {
   Tensor
       image_attention_mask;  // [B,T,N] i64, or bool [B,T,1] of zeros for a batch without pictures
 };
+
+/// The padded ids of a batch, row by row.
+inline std::vector<std::vector<std::int32_t>> padded_rows(const Tensor& ids /*[B,T]*/) {
+  std::vector<std::vector<std::int32_t>> rows;
+  for (std::int64_t b = 0; b < ids.dim(0); ++b) {
+    const Tensor row = ids.slice(b, b + 1);
+    const auto values = row.as<std::int64_t>();
+    rows.emplace_back(values.begin(), values.end());
+  }
+  return rows;
+}
 
 }}  // namespace idefics::v0

@@ -17,6 +17,8 @@ using PicturesNeeded = std::vector<std::vector<bool>>;
 /// Per row of the batch, where the cache has picture n; -1 for one that is not needed.
 using PictureSlots = std::vector<std::vector<std::int32_t>>;
 
+namespace detail {
+
 inline PicturesNeeded all_pictures(const Inputs& in) {
   return PicturesNeeded(static_cast<std::size_t>(in.pixel_values.dim(0)),
                         std::vector<bool>(static_cast<std::size_t>(in.pixel_values.dim(1)), true));
@@ -32,19 +34,6 @@ inline PicturesNeeded seen_pictures(const Inputs& in, const std::vector<Sequence
         needed[row][static_cast<std::size_t>(picture)] = true;
   return needed;
 }
-
-/// The padded ids of a batch, row by row.
-inline std::vector<std::vector<std::int32_t>> padded_rows(const Tensor& ids /*[B,T]*/) {
-  std::vector<std::vector<std::int32_t>> rows;
-  for (std::int64_t b = 0; b < ids.dim(0); ++b) {
-    const Tensor row = ids.slice(b, b + 1);
-    const auto values = row.as<std::int64_t>();
-    rows.emplace_back(values.begin(), values.end());
-  }
-  return rows;
-}
-
-namespace detail {
 
 /// Pictures of a batch as spans of pixels.
 inline std::span<const float> pixels_of(const Tensor& pixels /*[B,N,3,S,S]*/, std::int64_t row,
@@ -81,8 +70,6 @@ inline void encode_new(const Idefics& model, Backend& backend, ImageCache& cache
     report(progress, {"pictures", static_cast<std::int64_t>(i) + n, std::ssize(pictures)});
   }
 }
-
-}  // namespace detail
 
 /// Slots of all needed pictures in the cache (-1 for others), encoding those it does not hold.
 inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, ImageCache& cache,
@@ -126,5 +113,7 @@ inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, Imag
   }
   return slots;
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

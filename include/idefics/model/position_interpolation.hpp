@@ -37,8 +37,6 @@ inline CubicTaps cubic_taps(std::int64_t out, float scale, std::int64_t size) {
   return taps;
 }
 
-}  // namespace detail
-
 /// Positions [1 + rows*columns, D] from a square table [1 + g*g, D]; row 0 (the class token) is
 /// kept.
 inline Tensor interpolate_positions(const Tensor& table, PatchGrid grid) {
@@ -74,5 +72,7 @@ inline Tensor interpolate_positions(const Tensor& table, PatchGrid grid) {
   }
   return result;
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

@@ -61,8 +61,6 @@ inline std::vector<std::int32_t> pictures_seen(const Tensor& mask, std::int64_t 
   return seen;
 }
 
-}  // namespace detail
-
 /// Throws `invalid_token_id` for an id outside the vocabulary.
 inline void check_id(std::int64_t id, const Config& config) {
   if (id >= 0 && id < config.total_vocab_size()) return;
@@ -97,5 +95,7 @@ inline std::vector<Sequence> make_sequences(const Inputs& in, const Config& conf
   }
   return sequences;
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

@@ -146,7 +146,7 @@ inline void VisionTower::embed(Backend& backend, State& state, const Tensor& pix
   }
   backend.scatter_rows(state.hidden, patch_rows, features);
   const Tensor positions = other_size
-                               ? backend.upload(interpolate_positions(
+                               ? backend.upload(detail::interpolate_positions(
                                      backend.download(position_embedding_),
                                      {height / config_.patch_size, width / config_.patch_size}))
                                : position_embedding_;

@@ -86,7 +86,7 @@ class ReportedWeights final : public WeightSource {
  private:
   template <class Weight>
   Weight reported(Weight weight) {
-    report(progress_, {"loading", ++done_, total_});
+    detail::report(progress_, {"loading", ++done_, total_});
     return weight;
   }
 

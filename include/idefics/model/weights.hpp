@@ -22,6 +22,8 @@
 
 namespace idefics { inline namespace v0 {
 
+namespace detail {
+
 /// The dtype in which a matrix is kept. f32 arithmetic reads 16-bit weights exactly, so asking for
 /// f32 converts nothing: the bits of every result are those of a converted copy.
 inline DType kept_dtype(DType stored, std::optional<DType> asked) {
@@ -49,6 +51,8 @@ inline QuantizedTensor quantize_rounded(const Tensor& stored, DType dtype,
                                 .double_quant = config.bnb_4bit_use_double_quant,
                                 .dtype = dtype});
 }
+
+}  // namespace detail
 
 class CheckpointWeights final : public WeightSource {
  public:
@@ -80,30 +84,33 @@ class CheckpointWeights final : public WeightSource {
         fetch(checkpoint_, request);
       else if (LinearWeight weight = fetch_matrix(checkpoint_, request); weight.packed)
         checked_.insert_or_assign(request.name, std::move(weight.packed));
-      if (is_copied(request)) copied.push_back(*stored_name(checkpoint_, request.name));
+      if (is_copied(request)) copied.push_back(*detail::stored_name(checkpoint_, request.name));
     }
     ahead_.emplace(checkpoint_, std::move(copied));
   }
 
   Tensor get(const WeightRequest& request) override {
     const Tensor stored = fetch(checkpoint_, request);
-    if (request.role != WeightRole::vector) return backend_.upload(plain(request, stored));
+    if (request.role != WeightRole::vector)
+      return backend_.upload(plain(request, stored), request.name);
     reach(request);
     // norms, biases and gates weigh nothing: they keep all the bits that the file has
     const bool rounded = quantization_.load_in_4bit && stored.dtype() != *dtype_;
-    return backend_.upload(convert(rounded ? convert(stored, *dtype_) : stored, DType::f32));
+    return backend_.upload(convert(rounded ? convert(stored, *dtype_) : stored, DType::f32),
+                           request.name);
   }
 
   LinearWeight matrix(const WeightRequest& request) override {
     if (auto known = checked_.extract(request.name))
-      return {.packed = uploaded(std::move(known.mapped()))};
+      return {.packed = uploaded(std::move(known.mapped()), request.name)};
     LinearWeight weight = fetch_matrix(checkpoint_, request);
-    if (weight.packed) return {.packed = uploaded(std::move(weight.packed))};
-    if (!is_quantized(request)) return {.values = backend_.upload(plain(request, weight.values))};
+    if (weight.packed) return {.packed = uploaded(std::move(weight.packed), request.name)};
+    if (!is_quantized(request))
+      return {.values = backend_.upload(plain(request, weight.values), request.name)};
     reach(request);
-    QuantizedTensor q = quantize_rounded(weight.values, *dtype_, quantization_);
-    checkpoint_.release(*stored_name(checkpoint_, request.name));
-    return {.packed = uploaded(std::move(q))};
+    QuantizedTensor q = detail::quantize_rounded(weight.values, *dtype_, quantization_);
+    checkpoint_.release(*detail::stored_name(checkpoint_, request.name));
+    return {.packed = uploaded(std::move(q), request.name)};
   }
 
   /// The stored tensor that answers a request, checked against it.
@@ -125,8 +132,8 @@ class CheckpointWeights final : public WeightSource {
   /// The same for the matrix of a linear layer, which may lie in 4 bits: what stands beside it tells.
   static LinearWeight fetch_matrix(const Checkpoint& checkpoint, const WeightRequest& request) {
     const std::string name = require_name(checkpoint, request);
-    if (!is_bnb(checkpoint, name)) return {.values = fetch(checkpoint, request)};
-    LinearWeight weight{.packed = read_bnb(checkpoint, name)};
+    if (!detail::is_bnb(checkpoint, name)) return {.values = fetch(checkpoint, request)};
+    LinearWeight weight{.packed = detail::read_bnb(checkpoint, name)};
     if (weight.shape() != request.shape)
       refuse_shape(weight.shape(), request, checkpoint.file_of(name).string(), name);
     return weight;
@@ -137,7 +144,7 @@ class CheckpointWeights final : public WeightSource {
     return dtype == DType::bf16 ? Compute::bf16 : Compute::f32;
   }
   static std::string require_name(const Checkpoint& checkpoint, const WeightRequest& request) {
-    const auto name = stored_name(checkpoint, request.name);
+    const auto name = detail::stored_name(checkpoint, request.name);
     if (!name)
       fail(ErrorCode::missing_tensor, "the checkpoint does not hold a tensor that the model needs",
            {.file = checkpoint.directory().string(), .tensor = request.name});
@@ -152,35 +159,35 @@ class CheckpointWeights final : public WeightSource {
 
   bool is_quantized(const WeightRequest& request) const {
     return request.role == WeightRole::matrix && quantization_.load_in_4bit &&
-           quantization_.quantizes(module_path(request.name));
+           quantization_.quantizes(detail::module_path(request.name));
   }
   /// Whether the weight is read while loading, and not used where it lies.
   bool is_copied(const WeightRequest& request) const {
     const std::string name = require_name(checkpoint_, request);
     const DType stored = checkpoint_.find(name)->dtype.value_or(DType::u8);
     if (request.role == WeightRole::vector) return true;
-    if (request.role == WeightRole::matrix && is_bnb(checkpoint_, name)) return false;
-    return is_quantized(request) || kept_dtype(stored, dtype_) != stored;
+    if (request.role == WeightRole::matrix && detail::is_bnb(checkpoint_, name)) return false;
+    return is_quantized(request) || detail::kept_dtype(stored, dtype_) != stored;
   }
   void reach(const WeightRequest& request) {
-    if (ahead_) ahead_->reach(*stored_name(checkpoint_, request.name));
+    if (ahead_) ahead_->reach(*detail::stored_name(checkpoint_, request.name));
   }
 
   /// In the dtype in which it is kept; what was converted is not needed in the mapping any more.
   Tensor plain(const WeightRequest& request, const Tensor& stored) {
-    const DType kept = kept_dtype(stored.dtype(), dtype_);
+    const DType kept = detail::kept_dtype(stored.dtype(), dtype_);
     if (kept == stored.dtype()) return stored;
     reach(request);
     Tensor converted = convert(stored, kept);
-    checkpoint_.release(*stored_name(checkpoint_, request.name));
+    checkpoint_.release(*detail::stored_name(checkpoint_, request.name));
     return converted;
   }
-  QuantizedTensor uploaded(QuantizedTensor q) const {
-    q.codes = backend_.upload(q.codes);
-    q.absmax = backend_.upload(q.absmax);
+  QuantizedTensor uploaded(QuantizedTensor q, const std::string& name) const {
+    q.codes = backend_.upload(q.codes, name);
+    q.absmax = backend_.upload(q.absmax, name);
     if (!q.double_quant()) return q;
-    q.nested.absmax = backend_.upload(q.nested.absmax);
-    q.nested.map = backend_.upload(q.nested.map);
+    q.nested.absmax = backend_.upload(q.nested.absmax, name);
+    q.nested.map = backend_.upload(q.nested.map, name);
     return q;
   }
 
@@ -189,14 +196,18 @@ class CheckpointWeights final : public WeightSource {
   std::optional<DType> dtype_;
   BitsAndBytesConfig quantization_;
   std::map<std::string, QuantizedTensor> checked_;  // read by `check`, not handed out yet
-  std::optional<ReadAhead> ahead_;                  // of what is copied, after `check`
+  std::optional<detail::ReadAhead> ahead_;          // of what is copied, after `check`
 };
+
+namespace detail {
 
 /// Tensors that a checkpoint may hold and no layer asks for, by rule.
 inline bool is_ignorable(std::string_view name) {
   return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".position_ids") ||
          name.find("vision_model.post_layernorm.") != std::string_view::npos;
 }
+
+}  // namespace detail
 
 /// What a checkpoint lacks, and what it holds beyond the architecture.
 struct WeightReport {
@@ -208,17 +219,17 @@ inline WeightReport compare_weights(const Checkpoint& checkpoint,
   WeightReport report;
   std::set<std::string, std::less<>> used;
   for (const WeightRequest& request : table) {
-    const auto name = stored_name(checkpoint, request.name);
+    const auto name = detail::stored_name(checkpoint, request.name);
     if (!name) {
       report.missing.push_back(request.name);
       continue;
     }
     used.insert(*name);
     if (request.role == WeightRole::matrix)
-      for (const std::string& beside : bnb_companions(*name)) used.insert(beside);
+      for (const std::string& beside : detail::bnb_companions(*name)) used.insert(beside);
   }
   for (const TensorInfo* tensor : checkpoint.tensors())
-    if (!used.contains(tensor->name) && !is_ignorable(tensor->name))
+    if (!used.contains(tensor->name) && !detail::is_ignorable(tensor->name))
       report.unexpected.push_back(tensor->name);
   return report;
 }

@@ -25,9 +25,8 @@ struct DecoupledHead {
 
   /// The two parts are separate products with separate outputs; whoever wants them side by side
   /// copies.
-  void operator()(Backend& backend, const Tensor& base_logits /*[M,V]*/,
-                  const Tensor& additional_logits /*[M,A] or empty*/,
-                  const Tensor& x /*[M,D]*/) const {
+  void operator()(Backend& backend, Tensor base_logits /*[M,V]*/,
+                  Tensor additional_logits /*[M,A] or empty*/, const Tensor& x /*[M,D]*/) const {
     base(backend, base_logits, x);
     if (additional.weight) additional(backend, additional_logits, x);
   }

@@ -27,7 +27,7 @@ struct LowRank {
   Tensor b;  // [N,r], with the adapter's scale in it
   std::shared_ptr<Scratch> scratch;
 
-  void add(Backend& backend, const Tensor& out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
+  void add(Backend& backend, Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
     const std::int64_t m = x.count() / a.dim(1);
     const Tensor inner = Scratch::rows(scratch->inner, backend, m, a.dim(0));
     const Tensor sum = Scratch::rows(scratch->sum, backend, m, b.dim(0));
@@ -44,14 +44,14 @@ struct Linear {
   Compute compute = Compute::f32;
   std::shared_ptr<const LowRank> adapter{};
 
-  void operator()(Backend& backend, const Tensor& out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
+  void operator()(Backend& backend, Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
     backend.linear(out, x, weight, bias, compute);
     if (adapter) adapter->add(backend, out, x);
   }
 
   /// sum += x W^T + b. `room` [M,N] is scratch.
-  void add_to(Backend& backend, const Tensor& sum /*[M,N]*/, const Tensor& x /*[M,K]*/,
-              const Tensor& room) const {
+  void add_to(Backend& backend, Tensor sum /*[M,N]*/, const Tensor& x /*[M,K]*/,
+              Tensor room) const {
     if (!adapter) return backend.linear_add(sum, x, weight, bias, compute, room);
     (*this)(backend, room, x);
     backend.add(sum, sum, room);
@@ -61,7 +61,7 @@ struct Linear {
 /// A layer of several that have the same input, and where its output goes.
 struct LinearOutput {
   const Linear& layer;
-  const Tensor& out;  // [M,N]
+  Tensor out;  // [M,N]
 };
 
 /// Up to three layers on the same x.

@@ -12,20 +12,20 @@ struct GatedMlp {
   Activation act = Activation::silu;
 
   /// `gated` and `raised` [M,F] are scratch.
-  void operator()(Backend& backend, const Tensor& out /*[M,D]*/, const Tensor& x /*[M,D]*/,
-                  const Tensor& gated, const Tensor& raised) const {
+  void operator()(Backend& backend, Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, Tensor gated,
+                  Tensor raised) const {
     raise(backend, x, gated, raised);
     down(backend, out, gated);
   }
   /// sum += the same; x is scratch, too.
-  void add_to(Backend& backend, const Tensor& sum /*[M,D]*/, const Tensor& x /*[M,D]*/,
-              const Tensor& gated, const Tensor& raised) const {
+  void add_to(Backend& backend, Tensor sum /*[M,D]*/, const Tensor& x /*[M,D]*/, Tensor gated,
+              Tensor raised) const {
     raise(backend, x, gated, raised);
     down.add_to(backend, sum, gated, x);
   }
 
   /// gated = act(gate(x)) * up(x)
-  void raise(Backend& backend, const Tensor& x, const Tensor& gated, const Tensor& raised) const {
+  void raise(Backend& backend, const Tensor& x, Tensor gated, Tensor raised) const {
     linear_group(backend, x, {{gate, gated}, {up, raised}});
     backend.gated_activation(gated, gated, raised, act);
   }
@@ -39,8 +39,8 @@ struct Mlp {
   Activation act = Activation::gelu;
 
   /// sum += fc2(act(fc1(x))). `inner` [M,F] and x are scratch.
-  void add_to(Backend& backend, const Tensor& sum /*[M,D]*/, const Tensor& x /*[M,D]*/,
-              const Tensor& inner) const {
+  void add_to(Backend& backend, Tensor sum /*[M,D]*/, const Tensor& x /*[M,D]*/,
+              Tensor inner) const {
     fc1(backend, inner, x);
     backend.activation(inner, inner, act);
     fc2.add_to(backend, sum, inner, x);

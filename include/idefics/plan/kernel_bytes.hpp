@@ -1,6 +1,6 @@
 // What the CPU's kernels keep between calls: rows packed in the order in which they are multiplied, and for
 // each thread a panel of weight rows with their sums, or the keys and values of a head. Counted by the
-// shapes of all linear layers, for the instruction set of this machine (backend/cpu/linear_room.hpp).
+// shapes of all linear layers, for the instruction set of this machine (backend/cpu/linear_scratch.hpp).
 #pragma once
 
 #include <algorithm>
@@ -8,13 +8,11 @@
 #include <vector>
 
 #include <idefics/backend/cpu/kernels.hpp>
-#include <idefics/backend/cpu/linear_room.hpp>
+#include <idefics/backend/cpu/linear_scratch.hpp>
 #include <idefics/plan/scratch_bytes.hpp>
 #include <idefics/plan/weight_bytes.hpp>
 
-namespace idefics { inline namespace v0 {
-
-namespace detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// The kernel of a convolution, which is multiplied as a matrix of unfolded patches.
 inline bool is_patch_embedding(const WeightRequest& request) {
@@ -36,19 +34,20 @@ inline std::int64_t rows_of(const WeightRequest& request, const Config& c, const
 }
 
 /// What the matrix of `request` takes in 4 bits; the blocks are those of a load.
-inline cpu::LinearRoom packed_room(const cpu::LinearKernels& kernels, bool pairs, std::int64_t m,
-                                   const WeightRequest& request, std::int64_t threads) {
+inline cpu::LinearScratch packed_scratch(const cpu::LinearKernels& kernels, bool pairs,
+                                         std::int64_t m, const WeightRequest& request,
+                                         std::int64_t threads) {
   const cpu::FourBitMatrix matrix{nullptr, nullptr, request.shape[0], request.shape[1],
                                   QuantizeOptions{}.blocksize};
-  return cpu::four_bit_room(kernels, pairs, m, matrix, threads);
+  return cpu::four_bit_scratch(kernels, pairs, m, matrix, threads);
 }
 
 /// What a plain matrix takes.
-inline cpu::LinearRoom plain_room(const cpu::LinearKernels& kernels, std::int64_t m,
-                                  const WeightRequest& request, std::int64_t threads) {
+inline cpu::LinearScratch plain_scratch(const cpu::LinearKernels& kernels, std::int64_t m,
+                                        const WeightRequest& request, std::int64_t threads) {
   const std::int64_t n = request.shape[0], k = request.shape.count() / n;
-  return m <= cpu::direct_rows_max ? cpu::direct_room(kernels, m, k)
-                                   : cpu::blocked_room(kernels, m, n, k, threads);
+  return m <= cpu::gemv_rows_max ? cpu::gemv_scratch(kernels, m, k)
+                                 : cpu::gemm_scratch(kernels, m, n, k, threads);
 }
 
 /// Copies of the keys and values of a head, and scores.
@@ -60,8 +59,6 @@ inline std::int64_t attention_floats(const Config& c, const Workload& work) {
                    cpu::attention_scratch(c.use_resampler ? s + l : 0, c.perceiver.head_dim),
                    cpu::attention_scratch(text, c.head_dim())});
 }
-
-}  // namespace detail
 
 /// Bytes that the kernels keep for passes of this work; `in_4bit` says which weights are packed.
 inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightRequest>& table,
@@ -75,29 +72,28 @@ inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightReque
     return pairs ? kernels.linear_bf16 : kernels.linear_f32;
   };
   const bool pairs = options.dtype == DType::bf16, packed_pairs = compute == DType::bf16;
-  detail::cpu::LinearRoom plain, packed;
+  detail::cpu::LinearScratch plain, packed;
   Checked inner = 0, sum = 0;  // of what an adapter adds beside 4 bits, LowRank::Scratch
   for (std::size_t i = 0; i < table.size(); ++i) {
     const WeightRequest& request = table[i];
-    if (request.role != WeightRole::matrix && !detail::is_patch_embedding(request)) continue;
-    const std::int64_t m = detail::rows_of(request, c, work);
+    if (request.role != WeightRole::matrix && !is_patch_embedding(request)) continue;
+    const std::int64_t m = rows_of(request, c, work);
     if (!in_4bit[i]) {
-      plain.grow(detail::plain_room(of(pairs), m, request, work.threads));
+      plain.grow(plain_scratch(of(pairs), m, request, work.threads));
       continue;
     }
-    packed.grow(detail::packed_room(of(packed_pairs), packed_pairs, m, request, work.threads));
+    packed.grow(packed_scratch(of(packed_pairs), packed_pairs, m, request, work.threads));
     const auto rank = options.adapter == nullptr ? std::nullopt : options.adapter->rank(request);
     if (!rank) continue;
-    inner = std::max(inner, detail::checked(m) * detail::checked(*rank));
-    sum = std::max(sum, detail::checked(m) * detail::checked(request.shape[0]));
+    inner = std::max(inner, checked(m) * checked(*rank));
+    sum = std::max(sum, checked(m) * checked(request.shape[0]));
   }
   // attention and plain layers share their memory
-  plain.of_thread = std::max(plain.of_thread, detail::checked(detail::attention_floats(c, work)));
+  plain.of_thread = std::max(plain.of_thread, checked(attention_floats(c, work)));
   const Checked of_threads = plain.of_thread + packed.of_thread + packed.constants;
-  return ((plain.packed + packed.packed + of_threads * detail::checked(work.threads) + inner +
-           sum) *
-          detail::float_bytes)
+  return ((plain.packed + packed.packed + of_threads * checked(work.threads) + inner + sum) *
+          float_bytes)
       .value();
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

@@ -12,7 +12,7 @@
 
 #include <idefics/model/weights.hpp>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Ranges of files, widened to the windows in which pages are mapped.
 class MappedPages {
@@ -55,4 +55,4 @@ class MappedPages {
   std::map<std::filesystem::path, Windows> windows_;
 };
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

@@ -163,11 +163,11 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
                                              const Checkpoint* checkpoint,
                                              const WeightOptions& options, const Workload& work) {
   MemoryPlan plan;
-  MappedPages pages;
+  detail::MappedPages pages;
   std::vector<bool> in_4bit;
   bool quantized = false;  // on load, and not in the file
   for (const WeightRequest& request : table) {
-    const WeightBytes bytes = weight_bytes(checkpoint, request, options);
+    const WeightBytes bytes = detail::weight_bytes(checkpoint, request, options);
     in_4bit.push_back(bytes.packed);
     quantized |= bytes.packed && bytes.mapped == 0;
     if (bytes.mapped > 0 && checkpoint != nullptr) detail::add_pages(pages, *checkpoint, request);
@@ -178,8 +178,8 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
   detail::add_caches(plan, c, work);
   plan.beside_bytes = pages.beside();
   const bool table_of_steps = quantized && options.quantization_config.bnb_4bit_use_double_quant;
-  plan.scratch_bytes = (Checked(scratch_bytes(c, work, plan.kv_cache_bytes)) +
-                        kernel_bytes(c, table, in_4bit, options, work) +
+  plan.scratch_bytes = (Checked(detail::scratch_bytes(c, work, plan.kv_cache_bytes)) +
+                        detail::kernel_bytes(c, table, in_4bit, options, work) +
                         detail::bookkeeping_bytes(table, plan.weights(), table_of_steps))
                            .value();
   return plan;

@@ -15,7 +15,7 @@
 #include <idefics/plan/device_map.hpp>
 #include <idefics/plan/memory_plan.hpp>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// What is placed, from headers alone.
 struct PlacedModel {
@@ -31,8 +31,6 @@ struct Placement {
   DeviceMap::Modules map;  // names of transformers; {{"", "cpu"}} where one device holds all
 };
 
-namespace detail {
-
 /// Whether `name` is `module` or lies in it.
 inline bool is_within(std::string_view name, std::string_view module) {
   return module.empty() || name == module ||
@@ -42,11 +40,13 @@ inline bool is_within(std::string_view name, std::string_view module) {
 /// Throws `invalid_option` for a module that no weight lies in, and for a weight that lies in none.
 inline void check_modules(const DeviceMap::Modules& modules,
                           const std::vector<WeightRequest>& table) {
-  for (const auto& [module, device] : modules)
+  for (const auto& entry : modules) {
+    const std::string& module = entry.first;
     if (std::ranges::none_of(table,
                              [&](const WeightRequest& w) { return is_within(w.name, module); }))
       fail(ErrorCode::invalid_option, "the model has no module \"" + module + "\"",
            {.field = "device_map"});
+  }
   for (const WeightRequest& weight : table)
     if (std::ranges::none_of(
             modules, [&](const auto& entry) { return is_within(weight.name, entry.first); }))
@@ -117,47 +117,12 @@ inline Placement place_by_plan(const PlacedModel& model, std::optional<std::uint
   return placed(std::move(map), std::move(made));
 }
 
-}  // namespace detail
-
 /// Throws `device_unavailable`, `invalid_option`, and `out_of_memory` where "auto" finds no room.
 inline Placement place_model(const DeviceMap& asked, const PlacedModel& model,
                              std::optional<std::uint64_t> max_memory) {
-  if (asked.is_auto() && cuda_is_available()) return detail::place_by_plan(model, max_memory);
-  detail::check_modules(asked.modules(), model.table);
-  return detail::placed(asked.modules());
+  if (asked.is_auto() && cuda_is_available()) return place_by_plan(model, max_memory);
+  check_modules(asked.modules(), model.table);
+  return placed(asked.modules());
 }
 
-/// Tells a backend which weight it is about to upload.
-class PlacedWeights final : public WeightSource {
- public:
-  PlacedWeights(WeightSource& source, Backend& backend) : source_(source), backend_(backend) {}
-
-  Tensor get(const WeightRequest& request) override {
-    const Expected expected(backend_, request.name);
-    return source_.get(request);
-  }
-  LinearWeight matrix(const WeightRequest& request) override {
-    const Expected expected(backend_, request.name);
-    return source_.matrix(request);
-  }
-  std::shared_ptr<const LowRank> beside(const std::string& name) override {
-    const Expected expected(backend_, name);
-    return source_.beside(name);
-  }
-  Compute compute() const override { return source_.compute(); }
-  Compute compute_4bit() const override { return source_.compute_4bit(); }
-
- private:
-  struct Expected {
-    Expected(Backend& b, const std::string& name) : backend(b) { backend.expect_weight(name); }
-    Expected(const Expected&) = delete;
-    Expected& operator=(const Expected&) = delete;
-    ~Expected() { backend.expect_weight(""); }
-    Backend& backend;
-  };
-
-  WeightSource& source_;
-  Backend& backend_;
-};
-
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

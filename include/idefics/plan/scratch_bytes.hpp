@@ -85,8 +85,6 @@ inline Checked sequence_bytes(const Workload& work) {
          sizeof(std::int32_t);
 }
 
-}  // namespace detail
-
 /// Bytes that are taken while pictures are encoded, or while a run lives that has `kv_cache` bytes of keys
 /// and values besides: they do not live at the same time.
 inline std::uint64_t scratch_bytes(const Config& c, const Workload& work, Checked kv_cache) {
@@ -98,5 +96,7 @@ inline std::uint64_t scratch_bytes(const Config& c, const Workload& work, Checke
                       detail::search_bytes(c, work) + detail::sequence_bytes(work);
   return std::max(run, pictures - std::min(pictures, kv_cache)).value();
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

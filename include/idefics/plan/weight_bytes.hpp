@@ -38,11 +38,15 @@ struct WeightBytes {
   }
 };
 
+namespace detail {
+
 /// What the weight that answers `request` takes when it is loaded from `checkpoint` as CheckpointWeights
 /// does. A tensor that the checkpoint lacks counts as stored in the dtype asked for.
 IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
                                                const WeightRequest& request,
                                                const WeightOptions& options);
+
+}  // namespace detail
 
 }}  // namespace idefics::v0
 
@@ -53,9 +57,7 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
 #include <idefics/lora/lora.hpp>
 #include <idefics/model/weights.hpp>
 
-namespace idefics { inline namespace v0 {
-
-namespace detail {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Codes and constants of `count` values that are quantized on load (quant/blockwise.hpp).
 inline std::uint64_t quantized_bytes(Checked count, bool double_quant) {
@@ -104,8 +106,6 @@ inline WeightBytes adapted(WeightBytes own, const WeightRequest& request,
   return own;
 }
 
-}  // namespace detail
-
 IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
                                                const WeightRequest& request,
                                                const WeightOptions& options) {
@@ -137,6 +137,6 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
   return options.adapter == nullptr ? bytes : detail::adapted(bytes, request, options);
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail
 
 #endif

@@ -68,12 +68,12 @@ struct QuantizedTensor {
   }
 };
 
+namespace detail {
+
 /// Whether bitsandbytes takes this block size.
 constexpr bool is_blocksize(std::int64_t size) {
   return size >= 32 && size <= 4096 && std::has_single_bit(static_cast<std::uint64_t>(size));
 }
-
-namespace detail {
 
 inline constexpr std::int64_t max_blocksize = 4096;
 

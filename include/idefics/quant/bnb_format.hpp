@@ -134,12 +134,10 @@ class BnbStateReader {
   Json json_;
 };
 
-}  // namespace detail
-
 /// The JSON of a quant state whose tensor's name ends in `type`; file and tensor of `where` are named
 /// in errors. Throws `invalid_quant_state`, `invalid_json`, `duplicate_key`, `arithmetic_overflow`.
 inline BnbState parse_bnb_state(std::string_view text, QuantType type, const ErrorContext& where) {
-  const detail::BnbStateReader json(text, where);
+  const BnbStateReader json(text, where);
   if (json.text("quant_type") != name_of(type))
     json.refuse("quant_type", "the JSON and the name of its tensor disagree about the type");
   BnbState state{.type = type,
@@ -148,7 +146,7 @@ inline BnbState parse_bnb_state(std::string_view text, QuantType type, const Err
                  .shape = json.shape("shape")};
   if (!is_blocksize(state.blocksize))
     json.refuse("blocksize", "a block size is a power of two from 32 to 4096",
-                static_cast<std::uint64_t>(state.blocksize), detail::max_blocksize);
+                static_cast<std::uint64_t>(state.blocksize), max_blocksize);
   if (state.shape.count() == 0) json.refuse("shape", "the tensor has no values");
   if (!json.has("nested_offset") && !json.has("nested_blocksize")) return state;
   if (const auto size = json.integer("nested_blocksize"); size != NestedConstants::blocksize)
@@ -165,17 +163,17 @@ inline std::string bnb_state_json(const QuantizedTensor& q) {
   std::string shape = q.shape.to_string();
   std::string text = R"({"quant_type": ")" + std::string(name_of(q.type)) + R"(", "blocksize": )" +
                      std::to_string(q.blocksize) + R"(, "dtype": ")" +
-                     std::string(detail::torch_name_of(q.dtype)) + R"(", "shape": )" + shape;
+                     std::string(torch_name_of(q.dtype)) + R"(", "shape": )" + shape;
   if (q.double_quant())
     text += R"(, "nested_blocksize": )" + std::to_string(NestedConstants::blocksize) +
             R"(, "nested_dtype": "float32", "nested_offset": )" +
-            detail::python_float(static_cast<double>(q.nested.offset));
+            python_float(static_cast<double>(q.nested.offset));
   return text + "}";
 }
 
 /// The names that may stand beside a 4-bit tensor.
 inline std::vector<std::string> bnb_companions(const std::string& name) {
-  const std::string state = name + std::string(detail::bnb_state_prefix);
+  const std::string state = name + std::string(bnb_state_prefix);
   return {name + ".absmax",           name + ".quant_map", name + ".nested_absmax",
           name + ".nested_quant_map", state + "nf4",       state + "fp4"};
 }
@@ -186,8 +184,6 @@ inline bool is_bnb(const Checkpoint& checkpoint, const std::string& name) {
     if (checkpoint.find(beside) != nullptr) return true;
   return false;
 }
-
-namespace detail {
 
 /// Reads the parts of one tensor and holds them against its state.
 class BnbReader {
@@ -289,12 +285,10 @@ class BnbReader {
   const std::string& name_;
 };
 
-}  // namespace detail
-
 /// The 4-bit tensor `name` (with ".weight"); codes and constants stay in the mapping. Throws
 /// `invalid_quant_state` and what parse_bnb_state throws, naming file, tensor and field.
 inline QuantizedTensor read_bnb(const Checkpoint& checkpoint, const std::string& name) {
-  return detail::BnbReader(checkpoint, name).read();
+  return BnbReader(checkpoint, name).read();
 }
 
 /// The tensors that store `q` under `name`, the JSON last.
@@ -314,9 +308,10 @@ inline std::vector<NamedTensor> bnb_tensors(const std::string& name, const Quant
   const std::string text = bnb_state_json(q);
   Tensor json = Tensor::empty(DType::u8, {std::ssize(text)});
   std::memcpy(json.raw_mutable(), text.data(), text.size());
-  parts.push_back(
-      {name + std::string(detail::bnb_state_prefix) + std::string(name_of(q.type)), json});
+  parts.push_back({name + std::string(bnb_state_prefix) + std::string(name_of(q.type)), json});
   return parts;
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

@@ -116,7 +116,11 @@ constexpr const Codebook& codebook(QuantType type) noexcept {
   return type == QuantType::nf4 ? detail::nf4_table : detail::fp4_table;
 }
 
+namespace detail {
+
 /// The values of the 8-bit codes that double quantization stores.
 constexpr const DynamicMap& dynamic_map() noexcept { return detail::dynamic_table; }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

@@ -65,21 +65,24 @@ inline float torch_sum(std::span<const float> x) {
 inline constexpr std::size_t nearest_steps = 65536;
 
 /// For each of 65,536 even steps from -1 to 1, the code of the nearest entry of the map; the lower of
-/// two that are equally near.
+/// two that are equally near. A function, not a lambda where the table is initialized: compilers would
+/// evaluate that one at compile time, in every unit.
+inline std::vector<std::uint8_t> make_nearest_of_step() {
+  std::vector<std::uint8_t> nearest(nearest_steps);
+  std::size_t code = 0;
+  for (std::size_t k = 0; k < nearest_steps; ++k) {
+    const double x = -1.0 + 2.0 * static_cast<double>(k) / 65535.0;
+    const auto distance = [x](std::size_t c) {
+      return std::abs(static_cast<double>(dynamic_map()[c]) - x);
+    };
+    while (code < 255 && distance(code + 1) < distance(code)) ++code;
+    nearest[k] = static_cast<std::uint8_t>(code);
+  }
+  return nearest;
+}
+
 inline const std::vector<std::uint8_t>& nearest_of_step() {
-  static const std::vector<std::uint8_t> table = [] {
-    std::vector<std::uint8_t> nearest(nearest_steps);
-    std::size_t code = 0;
-    for (std::size_t k = 0; k < nearest_steps; ++k) {
-      const double x = -1.0 + 2.0 * static_cast<double>(k) / 65535.0;
-      const auto distance = [&](std::size_t c) {
-        return std::abs(static_cast<double>(dynamic_map()[c]) - x);
-      };
-      while (code < 255 && distance(code + 1) < distance(code)) ++code;
-      nearest[k] = static_cast<std::uint8_t>(code);
-    }
-    return nearest;
-  }();
+  static const std::vector<std::uint8_t> table = make_nearest_of_step();
   return table;
 }
 
@@ -111,7 +114,7 @@ struct NestedConstants {
     NestedConstants nested;
     nested.offset = detail::torch_sum(values) / static_cast<float>(count);
     nested.map = Tensor::empty(DType::f32, {256});
-    std::ranges::copy(dynamic_map(), nested.map.as_mutable<float>().begin());
+    std::ranges::copy(detail::dynamic_map(), nested.map.as_mutable<float>().begin());
     nested.absmax = Tensor::empty(DType::f32, {static_cast<std::int64_t>((count + 255) / size)});
     const auto one_block = [&](std::size_t begin) {
       const std::size_t end = std::min(begin + size, count);
@@ -134,8 +137,8 @@ struct NestedConstants {
   void expand(const std::uint8_t* codes, std::int64_t begin, std::span<float> out) const {
     for (std::size_t i = 0; i < out.size(); ++i) {
       const std::int64_t at = begin + static_cast<std::int64_t>(i);
-      out[i] = detail::rounded_product(element_as_f32(map, codes[at]),
-                                       element_as_f32(absmax, at / blocksize)) +
+      out[i] = detail::rounded_product(detail::element_as_f32(map, codes[at]),
+                                       detail::element_as_f32(absmax, at / blocksize)) +
                offset;
     }
   }

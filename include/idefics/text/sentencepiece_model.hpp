@@ -15,7 +15,7 @@
 
 #include <idefics/core/checked.hpp>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 enum class PieceType : std::uint8_t {
   normal = 1,
@@ -37,8 +37,6 @@ struct SentencePieceModel {
   bool byte_fallback = false;
   bool add_dummy_prefix = true;
 };
-
-namespace detail {
 
 /// Reads protobuf wire format; every length is held against what is left.
 class ProtoReader {
@@ -163,8 +161,6 @@ constexpr int byte_of_piece(std::string_view piece) {
   return static_cast<int>(high * 16 + low);
 }
 
-}  // namespace detail
-
 /// Refuses what the library is known to stumble over. Throws `invalid_tokenizer`.
 inline void validate(const SentencePieceModel& model, const std::string& file) {
   auto refuse = [&file](const std::string& why) {
@@ -175,12 +171,12 @@ inline void validate(const SentencePieceModel& model, const std::string& file) {
   for (const Piece& piece : model.pieces) {
     if (piece.text.empty() || piece.text.find('\0') != std::string::npos)
       refuse("a piece is empty or holds a zero byte");
-    if (piece.text.size() > detail::max_piece_bytes) refuse("a piece is longer than 4096 bytes");
+    if (piece.text.size() > max_piece_bytes) refuse("a piece is longer than 4096 bytes");
     if (!seen.insert(piece.text).second)
       refuse("the piece \"" + piece.text.substr(0, 64) + "\" stands twice");
     unknown += piece.type == PieceType::unknown;
     bytes += piece.type == PieceType::byte;
-    if (piece.type == PieceType::byte && detail::byte_of_piece(piece.text) < 0)
+    if (piece.type == PieceType::byte && byte_of_piece(piece.text) < 0)
       refuse("the byte piece \"" + piece.text.substr(0, 64) + "\" is not of the form <0xHH>");
     if (!(piece.score > -1e30f && piece.score < 1e30f))
       refuse("a piece has a score that is not finite");
@@ -195,64 +191,62 @@ inline void validate(const SentencePieceModel& model, const std::string& file) {
 inline SentencePieceModel parse_sentencepiece_model(std::string_view bytes,
                                                     const std::string& file) {
   constexpr std::size_t max_pieces = 1 << 20;
-  detail::ProtoReader reader(bytes, file);
+  ProtoReader reader(bytes, file);
   SentencePieceModel model;
   std::uint64_t model_type = 1;
   while (!reader.done()) {
     const auto field = reader.next();
-    if (field.number == detail::proto::pieces) {
+    if (field.number == proto::pieces) {
       if (model.pieces.size() == max_pieces) reader.refuse("it has more than a million pieces");
-      model.pieces.push_back(detail::read_piece(field.bytes, file));
-    } else if (field.number == detail::proto::trainer) {
-      for (detail::ProtoReader spec(field.bytes, file); !spec.done();) {
+      model.pieces.push_back(read_piece(field.bytes, file));
+    } else if (field.number == proto::trainer) {
+      for (ProtoReader spec(field.bytes, file); !spec.done();) {
         const auto option = spec.next();
-        if (option.number == detail::proto::model_type) model_type = option.value;
-        if (option.number == detail::proto::byte_fallback) model.byte_fallback = option.value != 0;
+        if (option.number == proto::model_type) model_type = option.value;
+        if (option.number == proto::byte_fallback) model.byte_fallback = option.value != 0;
       }
-    } else if (field.number == detail::proto::normalizer) {
-      for (detail::ProtoReader spec(field.bytes, file); !spec.done();) {
+    } else if (field.number == proto::normalizer) {
+      for (ProtoReader spec(field.bytes, file); !spec.done();) {
         const auto option = spec.next();
-        if (option.number == detail::proto::charsmap && !option.bytes.empty())
+        if (option.number == proto::charsmap && !option.bytes.empty())
           reader.refuse("it rewrites characters, which is not supported");
-        if (option.number == detail::proto::dummy_prefix)
-          model.add_dummy_prefix = option.value != 0;
-        if (option.number == detail::proto::extra_whitespaces && option.value != 0)
+        if (option.number == proto::dummy_prefix) model.add_dummy_prefix = option.value != 0;
+        if (option.number == proto::extra_whitespaces && option.value != 0)
           reader.refuse("it removes extra whitespace, which is not supported");
       }
     }
   }
-  if (model_type != detail::proto::bpe) reader.refuse("its type is not BPE");
+  if (model_type != proto::bpe) reader.refuse("its type is not BPE");
   validate(model, file);
   return model;
 }
 
 /// The model in the library's own format.
 inline std::string serialize(const SentencePieceModel& model) {
-  detail::ProtoWriter proto;
+  ProtoWriter proto;
   std::uint64_t unknown = 0;
   for (std::size_t id = 0; id < model.pieces.size(); ++id) {
     const Piece& piece = model.pieces[id];
     if (piece.type == PieceType::unknown) unknown = id;
-    detail::ProtoWriter entry;
-    entry.text(detail::proto::piece_text, piece.text);
-    entry.real(detail::proto::piece_score, piece.score);
-    entry.number(detail::proto::piece_type, static_cast<std::uint64_t>(piece.type));
-    proto.text(detail::proto::pieces, entry.bytes());
+    ProtoWriter entry;
+    entry.text(proto::piece_text, piece.text);
+    entry.real(proto::piece_score, piece.score);
+    entry.number(proto::piece_type, static_cast<std::uint64_t>(piece.type));
+    proto.text(proto::pieces, entry.bytes());
   }
   const auto none = static_cast<std::uint64_t>(std::int64_t{-1});
-  detail::ProtoWriter trainer;
-  trainer.number(detail::proto::model_type, detail::proto::bpe);
-  trainer.number(detail::proto::byte_fallback, model.byte_fallback);
-  trainer.number(detail::proto::unk_id, unknown);
-  for (const auto id : {detail::proto::bos_id, detail::proto::eos_id, detail::proto::pad_id})
-    trainer.number(id, none);
-  proto.text(detail::proto::trainer, trainer.bytes());
-  detail::ProtoWriter normalizer;
-  normalizer.text(detail::proto::normalizer_name, "identity");
-  normalizer.number(detail::proto::dummy_prefix, model.add_dummy_prefix);
-  normalizer.number(detail::proto::extra_whitespaces, 0);
-  proto.text(detail::proto::normalizer, normalizer.bytes());
+  ProtoWriter trainer;
+  trainer.number(proto::model_type, proto::bpe);
+  trainer.number(proto::byte_fallback, model.byte_fallback);
+  trainer.number(proto::unk_id, unknown);
+  for (const auto id : {proto::bos_id, proto::eos_id, proto::pad_id}) trainer.number(id, none);
+  proto.text(proto::trainer, trainer.bytes());
+  ProtoWriter normalizer;
+  normalizer.text(proto::normalizer_name, "identity");
+  normalizer.number(proto::dummy_prefix, model.add_dummy_prefix);
+  normalizer.number(proto::extra_whitespaces, 0);
+  proto.text(proto::normalizer, normalizer.bytes());
   return proto.bytes();
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

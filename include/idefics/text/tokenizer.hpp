@@ -106,18 +106,18 @@ class Tokenizer {
 
 IDEFICS_ENGINE_INLINE Tokenizer Tokenizer::from_pretrained(const std::filesystem::path& directory,
                                                            TokenizerFormat format) {
-  return Tokenizer(read_tokenizer_files(directory, format), directory.string());
+  return Tokenizer(detail::read_tokenizer_files(directory, format), directory.string());
 }
 
 IDEFICS_ENGINE_INLINE Tokenizer::Tokenizer(TokenizerDescription about, std::string file)
     : about_(std::move(about)),
       file_(std::move(file)),
       pieces_(std::make_shared<sentencepiece::SentencePieceProcessor>()) {
-  const auto status = pieces_->LoadFromSerializedProto(serialize(about_.model));
+  const auto status = pieces_->LoadFromSerializedProto(detail::serialize(about_.model));
   if (!status.ok())
     fail(ErrorCode::invalid_tokenizer, "SentencePiece refuses the model: " + status.ToString(),
          {.file = file_});
-  for (const Piece& piece : about_.model.pieces) texts_.push_back(piece.text);
+  for (const detail::Piece& piece : about_.model.pieces) texts_.push_back(piece.text);
   constexpr std::size_t max_gap = 1 << 16;
   for (const AddedToken& token : about_.added) {
     const auto id = static_cast<std::size_t>(token.id);
@@ -140,7 +140,7 @@ IDEFICS_ENGINE_INLINE Tokenizer::Tokenizer(TokenizerDescription about, std::stri
 
 IDEFICS_ENGINE_INLINE std::vector<std::int32_t> Tokenizer::encode(std::string_view text,
                                                                   EncodeOptions options) const {
-  if (const auto valid = valid_utf8_prefix(text); valid != text.size())
+  if (const auto valid = detail::valid_utf8_prefix(text); valid != text.size())
     fail(ErrorCode::invalid_utf8, "the text is not UTF-8", {.offset = valid});
   std::vector<std::int32_t> ids;
   if (options.add_special_tokens && about_.add_bos_token) ids.push_back(bos_id());
@@ -242,7 +242,7 @@ class TextDecoder {
   /// A run of bytes is text if it is valid as a whole; else every byte becomes one U+FFFD.
   std::string take_bytes() {
     std::string text = std::exchange(bytes_, {});
-    if (valid_utf8_prefix(text) == text.size()) return text;
+    if (detail::valid_utf8_prefix(text) == text.size()) return text;
     std::string replaced;
     for (std::size_t i = 0; i < text.size(); ++i) replaced += "\xEF\xBF\xBD";
     return replaced;

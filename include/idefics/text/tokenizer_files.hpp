@@ -31,7 +31,7 @@ struct AddedToken {
 enum class PaddingSide { left, right };
 
 struct TokenizerDescription {
-  SentencePieceModel model;
+  detail::SentencePieceModel model;
   std::vector<AddedToken> added;
   std::vector<std::string> additional_special_tokens;
   std::string bos = "<s>", eos = "</s>", unk = "<unk>", pad = "<unk>";
@@ -241,8 +241,6 @@ inline void complete_added_tokens(const std::filesystem::path& directory,
   }
 }
 
-}  // namespace detail
-
 /// Reads the tokenizer of a directory. Throws `not_a_checkpoint` where there is none,
 /// `invalid_tokenizer`.
 inline TokenizerDescription read_tokenizer_files(const std::filesystem::path& directory,
@@ -270,5 +268,7 @@ inline TokenizerDescription read_tokenizer_files(const std::filesystem::path& di
   detail::complete_added_tokens(directory, out);
   return out;
 }
+
+}  // namespace detail
 
 }}  // namespace idefics::v0

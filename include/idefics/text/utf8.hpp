@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace idefics { inline namespace v0 {
+namespace idefics { inline namespace v0 { namespace detail {
 
 /// Length of the valid sequence that `text` begins with, 0 if it begins with none. Overlong forms,
 /// surrogates and values above U+10FFFF are not valid.
@@ -40,4 +40,4 @@ constexpr std::size_t valid_utf8_prefix(std::string_view text) {
   return at;
 }
 
-}}  // namespace idefics::v0
+}}}  // namespace idefics::v0::detail

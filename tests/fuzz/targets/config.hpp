@@ -2,8 +2,8 @@
 // memory plan without an overflow.
 #pragma once
 
-#include <idefics/generation/read_config.hpp>
-#include <idefics/generation/validate.hpp>
+#include <idefics/generation/options/read_config.hpp>
+#include <idefics/generation/options/validate.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/plan/require_fit.hpp>
 
@@ -26,7 +26,7 @@ inline void generation_config(Bytes input) {
   const auto read = idefics::generation_config_from_json(json, "generation_config.json");
   const idefics::Config model;
   validate(read, model.total_vocab_size());
-  const auto limits = length_limits(read, 7, model.max_position_embeddings);
+  const auto limits = idefics::detail::length_limits(read, 7, model.max_position_embeddings);
   expect(limits.new_tokens() > 0, "no room for a token");
 }
 

@@ -14,9 +14,9 @@ inline void quant_state(Bytes input) {
   directory.set("model.safetensors", text_of(input));
   const auto checkpoint = idefics::Checkpoint::open(directory.path());
   if (checkpoint.find("t") == nullptr) return;
-  const auto q = idefics::read_bnb(checkpoint, "t");
+  const auto q = idefics::detail::read_bnb(checkpoint, "t");
   expect(q.count() > 0 && q.codes.count() == (q.count() + 1) / 2, "codes and shape disagree");
-  expect(idefics::is_blocksize(q.blocksize), "a block size that does not exist");
+  expect(idefics::detail::is_blocksize(q.blocksize), "a block size that does not exist");
   expect(q.absmax.count() == (q.count() + q.blocksize - 1) / q.blocksize, "blocks are missing");
   if (q.double_quant()) {
     expect(q.absmax.dtype() == idefics::DType::u8 && q.nested.map.count() == 256, "no bytes");

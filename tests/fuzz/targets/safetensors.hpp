@@ -11,7 +11,7 @@
 namespace fuzz {
 
 inline void safetensors(Bytes input) {
-  const auto header = idefics::parse_safetensors_header(input, "input");
+  const auto header = idefics::detail::parse_safetensors_header(input, "input");
   std::uint64_t at = 8;
   for (std::size_t i = 0; i < 8; ++i)
     at += static_cast<std::uint64_t>(input[i]) << (8 * i);  // the length of the header

@@ -8,15 +8,17 @@
 namespace fuzz {
 
 inline void sentencepiece_model(Bytes input) {
-  const auto model = idefics::parse_sentencepiece_model(text_of(input), "input");
-  const auto again = idefics::parse_sentencepiece_model(serialize(model), "again");
-  expect(again.byte_fallback == model.byte_fallback &&
-             again.add_dummy_prefix == model.add_dummy_prefix &&
-             std::ranges::equal(again.pieces, model.pieces,
-                                [](const idefics::Piece& a, const idefics::Piece& b) {
-                                  return a.text == b.text && a.score == b.score && a.type == b.type;
-                                }),
-         "a model changes when it is written and read");
+  const auto model = idefics::detail::parse_sentencepiece_model(text_of(input), "input");
+  const auto again =
+      idefics::detail::parse_sentencepiece_model(idefics::detail::serialize(model), "again");
+  expect(
+      again.byte_fallback == model.byte_fallback &&
+          again.add_dummy_prefix == model.add_dummy_prefix &&
+          std::ranges::equal(again.pieces, model.pieces,
+                             [](const idefics::detail::Piece& a, const idefics::detail::Piece& b) {
+                               return a.text == b.text && a.score == b.score && a.type == b.type;
+                             }),
+      "a model changes when it is written and read");
 }
 
 }  // namespace fuzz

@@ -11,13 +11,14 @@
 namespace fuzz {
 
 inline std::string small_sentencepiece_model() {
-  using enum idefics::PieceType;
-  return serialize(idefics::SentencePieceModel{.pieces = {{"<unk>", 0, unknown},
-                                                          {"<s>", 0, control},
-                                                          {"</s>", 0, control},
-                                                          {"▁", -2, normal},
-                                                          {"a", -3, normal},
-                                                          {"▁a", -1, normal}}});
+  using enum idefics::detail::PieceType;
+  return idefics::detail::serialize(
+      idefics::detail::SentencePieceModel{.pieces = {{"<unk>", 0, unknown},
+                                                     {"<s>", 0, control},
+                                                     {"</s>", 0, control},
+                                                     {"▁", -2, normal},
+                                                     {"a", -3, normal},
+                                                     {"▁a", -1, normal}}});
 }
 
 inline void tokenizer(Bytes input) {

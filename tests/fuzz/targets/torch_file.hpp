@@ -11,7 +11,7 @@ namespace fuzz {
 
 inline void torch_file(Bytes input) {
   std::set<std::string> names;
-  for (const idefics::TensorInfo& tensor : idefics::parse_torch_file(input, "input")) {
+  for (const idefics::TensorInfo& tensor : idefics::detail::parse_torch_file(input, "input")) {
     expect(names.insert(tensor.name).second, "a name stands twice");
     expect(tensor.begin <= tensor.end && tensor.end <= input.size(), "bytes outside of the file");
     const auto* known = std::ranges::find(idefics::detail::format_dtypes, tensor.dtype_name,

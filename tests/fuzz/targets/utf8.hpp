@@ -32,11 +32,11 @@ inline void utf8(Bytes input) {
   std::size_t at = 0;
   while (at < text.size()) {
     const std::size_t length = naive_sequence(text.substr(at));
-    expect(idefics::utf8_sequence_length(text.substr(at)) == length, "another length");
+    expect(idefics::detail::utf8_sequence_length(text.substr(at)) == length, "another length");
     if (length == 0) break;
     at += length;
   }
-  expect(idefics::valid_utf8_prefix(text) == at, "another prefix");
+  expect(idefics::detail::valid_utf8_prefix(text) == at, "another prefix");
 }
 
 }  // namespace fuzz

@@ -23,7 +23,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::plain {
 #include <idefics/backend/cpu/lookup_scalar.inl>
 #include <idefics/backend/cpu/search_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
-}
+}}}
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 #include "support/avx512_emulated.hpp"
 #define __asm__(...) static_cast<void>(0)  // pinned to registers that are not there
@@ -32,7 +32,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::emulated {
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/search_avx512.inl>
 #include <idefics/backend/cpu/kernels.inl>
-}
+}}}
 #undef IDEFICS_CPU_BF16_PRODUCTS
 #define IDEFICS_CPU_BF16_PRODUCTS 1
 namespace idefics { inline namespace v0 { namespace detail::cpu::emulated_bf16 {
@@ -44,7 +44,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::emulated_bf16 {
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
 inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>();
 inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::whole_pairs>();
-}
+}}}
 #undef __asm__
 IDEFICS_CPU_REGION_END
 // clang-format on

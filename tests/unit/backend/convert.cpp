@@ -58,7 +58,7 @@ TEST_CASE("tensors are converted at any length and alignment, and nothing around
         const Tensor out = convert(in, to);
         bool equal = out.dtype() == to && out.count() == count;
         for (std::int64_t i = 0; equal && i < count; ++i) {
-          const float x = element_as_f32(in, i), y = element_as_f32(out, i);
+          const float x = detail::element_as_f32(in, i), y = detail::element_as_f32(out, i);
           const float right = to == DType::f32    ? x
                               : to == DType::bf16 ? to_f32(to_bf16(x))
                                                   : to_f32(to_f16(x));

@@ -100,8 +100,8 @@ Tensor in_order(const Tensor& x, const QuantizedTensor& q, const Tensor& bias) {
   Tensor out = Tensor::empty(DType::f32, {x.dim(0), q.shape[0]});
   for (std::int64_t m = 0; m < x.dim(0); ++m)
     for (std::int64_t n = 0; n < q.shape[0]; ++n)
-      out.as_mutable<float>()[static_cast<std::size_t>(m * q.shape[0] + n)] =
-          flushed(in_order(x.as<float>().data() + m * q.shape[1], q, n) + element_as_f32(bias, n));
+      out.as_mutable<float>()[static_cast<std::size_t>(m * q.shape[0] + n)] = flushed(
+          in_order(x.as<float>().data() + m * q.shape[1], q, n) + detail::element_as_f32(bias, n));
   return out;
 }
 

@@ -55,9 +55,9 @@ TEST_CASE("a control group limits, and pages of files do not count as used") {
 
 TEST_CASE("more than can be had is refused with both numbers") {
   const System eight("");
-  require_memory(8 * gib, "pictures", "pixel_values", eight.files);
+  detail::require_memory(8 * gib, "pictures", "pixel_values", eight.files);
   try {
-    require_memory(8 * gib + 1, "pictures", "pixel_values", eight.files);
+    detail::require_memory(8 * gib + 1, "pictures", "pixel_values", eight.files);
     FAIL_CHECK("no error");
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::out_of_memory);

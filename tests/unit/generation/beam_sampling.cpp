@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include <idefics/core/random.hpp>
-#include <idefics/generation/beams.hpp>
-#include <idefics/generation/warpers.hpp>
+#include <idefics/generation/logits/warpers.hpp>
+#include <idefics/generation/search/beams.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
@@ -42,19 +42,21 @@ TEST_CASE("twenty thousand draws, the first and the first two, pass a chi-square
   std::normal_distribution<float> normal(0, 1.0f);
   std::vector<float> sums(beams * vocabulary);
   std::ranges::generate(sums, [&] { return normal(random); });
-  sums[3] = forbidden;
+  sums[3] = detail::forbidden;
   std::vector<double> p(sums.size()), scratch(sums.size());
-  softmax(sums, p);
+  detail::softmax(sums, p);
   const std::size_t n = p.size();
   std::vector<double> first(n), pairs(n * n), pair_p(n * n);
   for (std::size_t i = 0; i < n; ++i)
     for (std::size_t j = 0; j < n; ++j)
       if (i != j) pair_p[i * n + j] = p[i] * p[j] / (1 - p[i]);
-  std::vector<Candidate> drawn;
+  std::vector<detail::Candidate> drawn;
   for (std::size_t seed = 0; seed < count; ++seed) {
-    draw_candidates(
+    detail::draw_candidates(
         sums, vocabulary, 4,
-        [seed](std::size_t i) { return uniform(seed, 0, 2, static_cast<std::uint32_t>(i)); },
+        [seed](std::size_t i) {
+          return detail::uniform(seed, 0, 2, static_cast<std::uint32_t>(i));
+        },
         scratch, drawn);
     const auto at = [&](std::size_t i) {
       return static_cast<std::size_t>(drawn[i].beam) * vocabulary +
@@ -69,13 +71,13 @@ TEST_CASE("twenty thousand draws, the first and the first two, pass a chi-square
 }
 
 TEST_CASE("when no probability is left the best of the rest follow, each once") {
-  const std::vector<float> sums{-1e9f, 0, -2e9f, forbidden, -1e9f, forbidden};
+  const std::vector<float> sums{-1e9f, 0, -2e9f, detail::forbidden, -1e9f, detail::forbidden};
   std::vector<double> scratch(sums.size());
-  std::vector<Candidate> drawn;
-  draw_candidates(
+  std::vector<detail::Candidate> drawn;
+  detail::draw_candidates(
       sums, 3, 6, [](std::size_t) { return 0.5; }, scratch, drawn);
   Ids places;
-  for (const Candidate& c : drawn) places.push_back(c.beam * 3 + c.id);
+  for (const detail::Candidate& c : drawn) places.push_back(c.beam * 3 + c.id);
   CHECK(places == Ids{1, 0, 4, 2, 3, 5});
 }
 
@@ -120,7 +122,7 @@ TEST_CASE("a temperature near 0 leaves beam search over the same scores") {
                                           model.config(), true);
     GenerationConfig config{.max_new_tokens = 6, .eos_token_id = Ids{}, .num_beams = 3};
     config.logits_processor = {
-        [](std::span<float> scores, auto) { apply_temperature(scores, cold); }};
+        [](std::span<float> scores, auto) { detail::apply_temperature(scores, cold); }};
     const auto searched = model.generate(inputs, config);
     config.logits_processor.clear();
     config.do_sample = true, config.temperature = cold, config.top_k = 0;

@@ -1,7 +1,7 @@
 // Beams: what a step moves, which rows of the cache they name, and how the best are chosen.
 #include <idefics/backend/cpu/cpu_backend.hpp>
-#include <idefics/generation/beams.hpp>
-#include <idefics/generation/cache_table.hpp>
+#include <idefics/generation/run/cache_table.hpp>
+#include <idefics/generation/search/beams.hpp>
 
 #include "support/catch.hpp"
 #include "support/counting_backend.hpp"
@@ -39,7 +39,7 @@ TEST_CASE("a beam step writes the keys and values of its new tokens and moves no
 
 TEST_CASE("cache tables: copies share the prompt, follow their parents and write their own rows") {
   const std::vector<std::int64_t> lengths{2, 1};
-  CacheTable table(lengths, 2, 3);
+  detail::CacheTable table(lengths, 2, 3);
   CHECK(table.pool_rows() == 2 + 1 + 4 * 3);
   auto rows = [&table](std::size_t row) {
     return Ids(table.rows(row).begin(), table.rows(row).end());
@@ -62,7 +62,7 @@ TEST_CASE("cache tables: copies share the prompt, follow their parents and write
 TEST_CASE(
     "cache tables: copies that part for one token keep one row per token, and theirs of this one") {
   const std::vector<std::int64_t> lengths{2, 1};
-  CacheTable table(lengths, 3, 4, Branches::one_token);
+  detail::CacheTable table(lengths, 3, 4, detail::Branches::one_token);
   CHECK(table.pool_rows() == 2 + 1 + 2 * (3 + 4 - 1));
   auto rows = [&table](std::size_t row) {
     return Ids(table.rows(row).begin(), table.rows(row).end());
@@ -84,9 +84,9 @@ TEST_CASE(
 
 TEST_CASE("the best candidates come in order, and equals by place") {
   const std::vector<float> sums{1, 5, 3, 5, 2, 4};  // two beams, three ids
-  std::vector<Candidate> best;
+  std::vector<detail::Candidate> best;
   best.reserve(5);
-  best_candidates(sums, 3, 4, best);
+  detail::best_candidates(sums, 3, 4, best);
   REQUIRE(best.size() == 4);
   CHECK((best[0].beam == 0 && best[0].id == 1));
   CHECK((best[1].beam == 1 && best[1].id == 0));

@@ -1,6 +1,6 @@
 // Contrastive search and DoLa: what goldens do not say. Answers do not depend on the batch, options
 // that contradict them are refused, and what is kept of a step is that of the chosen token.
-#include <idefics/generation/modes.hpp>
+#include <idefics/generation/search/generate.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
@@ -60,8 +60,8 @@ TEST_CASE("contrasts: a row has the same answer in every batch") {
 
 TEST_CASE("contrastive search keeps no keys and values of candidates that lost") {
   const auto config = golden::load("published").config();
-  const auto how = run_options({.penalty_alpha = 0.6, .top_k = 4}, config);
-  CHECK((how.copies == 4 && how.branches == Branches::one_token));
+  const auto how = detail::run_options({.penalty_alpha = 0.6, .top_k = 4}, config);
+  CHECK((how.copies == 4 && how.branches == detail::Branches::one_token));
 }
 
 TEST_CASE("contrastive search with next to no penalty is greedy search") {
@@ -113,10 +113,10 @@ TEST_CASE("contrasts are streamed, stopped and counted as other modes are") {
 
 TEST_CASE("DoLa's layers are those of the reference") {
   const auto low = [](std::int64_t layers, bool tied) {
-    return early_layers({.bucket = "low"}, layers, tied);
+    return detail::early_layers({.bucket = "low"}, layers, tied);
   };
   const auto high = [](std::int64_t layers) {
-    return early_layers({.bucket = "high"}, layers, false);
+    return detail::early_layers({.bucket = "high"}, layers, false);
   };
   CHECK(low(32, false) == Ids{0, 2, 4, 6, 8, 10, 12, 14});
   CHECK(low(32, true) == Ids{2, 4, 6, 8, 10, 12, 14});
@@ -127,8 +127,8 @@ TEST_CASE("DoLa's layers are those of the reference") {
   CHECK(high(32) == Ids{16, 18, 20, 22, 24, 26, 28, 30});
   CHECK(high(80) == Ids{60, 62, 64, 66, 68, 70, 72, 74, 76, 78});
   CHECK(high(3) == Ids{1});
-  CHECK(early_layers({.layers = {3, 0, 3, 32}}, 32, true) == Ids{0, 3});
-  CHECK_THROWS_AS(early_layers({.layers = {32}}, 32, false), Error);
+  CHECK(detail::early_layers({.layers = {3, 0, 3, 32}}, 32, true) == Ids{0, 3});
+  CHECK_THROWS_AS(detail::early_layers({.layers = {32}}, 32, false), Error);
 }
 
 TEST_CASE("options that contradict contrasts are refused by name") {

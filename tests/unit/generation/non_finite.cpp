@@ -35,7 +35,7 @@ class Weights {
  private:
   std::filesystem::path folder_ = golden::models_dir() / "published";
   SafetensorsFile file_ = SafetensorsFile::open(folder_ / "model.safetensors");
-  std::string content_ = read_file(folder_ / "model.safetensors", 1 << 24);
+  std::string content_ = detail::read_file(folder_ / "model.safetensors", 1 << 24);
 };
 
 /// The checkpoint with NaN embeddings of some ids: behind one of them all logits are NaN.

@@ -1,9 +1,9 @@
 // Options of generation: the reference's rules of length, what ends a row, and what is refused.
 #include <cmath>
 
-#include <idefics/generation/processors.hpp>
-#include <idefics/generation/read_config.hpp>
-#include <idefics/generation/sampler.hpp>
+#include <idefics/generation/logits/processors.hpp>
+#include <idefics/generation/logits/sampler.hpp>
+#include <idefics/generation/options/read_config.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
@@ -29,16 +29,16 @@ Inputs prompt_for(const Model& model, unsigned seed, std::int64_t rows = 1) {
 }  // namespace
 
 TEST_CASE("lengths: max_new_tokens wins, max_length counts the prompt, else twenty new tokens") {
-  CHECK(length_limits({.max_new_tokens = 3, .max_length = 100}, 10, {}).longest == 13);
-  CHECK(length_limits({.max_length = 12}, 10, {}).longest == 12);
-  CHECK(length_limits({}, 10, {}).longest == 30);
-  CHECK(length_limits({}, 10, 25).longest == 25);  // capped, but only the default
-  CHECK(length_limits({.max_new_tokens = 30}, 10, 25).longest == 40);
-  CHECK(length_limits({.max_new_tokens = 9, .min_new_tokens = 4, .min_length = 99}, 10, {})
+  CHECK(detail::length_limits({.max_new_tokens = 3, .max_length = 100}, 10, {}).longest == 13);
+  CHECK(detail::length_limits({.max_length = 12}, 10, {}).longest == 12);
+  CHECK(detail::length_limits({}, 10, {}).longest == 30);
+  CHECK(detail::length_limits({}, 10, 25).longest == 25);  // capped, but only the default
+  CHECK(detail::length_limits({.max_new_tokens = 30}, 10, 25).longest == 40);
+  CHECK(detail::length_limits({.max_new_tokens = 9, .min_new_tokens = 4, .min_length = 99}, 10, {})
             .shortest == 14);
   const auto field = [](const GenerationConfig& config, std::optional<std::int64_t> context) {
     try {
-      length_limits(config, 10, context);
+      detail::length_limits(config, 10, context);
     } catch (const Error& error) {
       return std::string(error.code_name()) + " " + error.context().field + " " +
              std::to_string(error.context().limit.value_or(0));
@@ -51,8 +51,8 @@ TEST_CASE("lengths: max_new_tokens wins, max_length counts the prompt, else twen
         "accepted");
   CHECK(field({.max_new_tokens = 3, .force_words_ids = {{{3, 4, 5}, {6, 7}}, {{8, 9}}}}, {}) ==
         "invalid_option force_words_ids 3");
-  CHECK_THROWS_AS(length_limits({.max_new_tokens = 3, .min_new_tokens = 4}, 10, {}), Error);
-  CHECK_THROWS_AS(length_limits({.max_new_tokens = 3, .min_length = 14}, 10, {}), Error);
+  CHECK_THROWS_AS(detail::length_limits({.max_new_tokens = 3, .min_new_tokens = 4}, 10, {}), Error);
+  CHECK_THROWS_AS(detail::length_limits({.max_new_tokens = 3, .min_length = 14}, 10, {}), Error);
 }
 
 TEST_CASE("rows end at their end token and are filled with the pad id") {
@@ -214,9 +214,9 @@ TEST_CASE("a call wins over the file, option by option") {
 
 TEST_CASE("values that are not finite are mended where the options ask for it") {
   std::vector<float> scores{std::nanf(""), -INFINITY, INFINITY, 1.0f};
-  remove_invalid_values(scores);
-  CHECK(all_finite(scores));
-  CHECK_THROWS_AS(check_finite(std::vector<float>{1.0f, INFINITY}, 0, 0), Error);
+  detail::remove_invalid_values(scores);
+  CHECK(detail::all_finite(scores));
+  CHECK_THROWS_AS(detail::check_finite(std::vector<float>{1.0f, INFINITY}, 0, 0), Error);
 }
 
 TEST_CASE("rows end by time, by a rule of the caller, and by a stop string") {

@@ -4,8 +4,8 @@
 
 #include <idefics/core/random.hpp>
 #include <idefics/core/scalar_math.hpp>
-#include <idefics/generation/sampler.hpp>
-#include <idefics/generation/warpers.hpp>
+#include <idefics/generation/logits/sampler.hpp>
+#include <idefics/generation/logits/warpers.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
@@ -34,7 +34,7 @@ std::vector<double> frequencies(const GenerationConfig& config, const std::vecto
   for (std::size_t i = 0; i < count; ++i) {
     GenerationConfig keyed = config;
     keyed.seed = i;
-    Sampler sampler(keyed, scores.size());
+    detail::Sampler sampler(keyed, scores.size());
     found[static_cast<std::size_t>(sampler.choose(scores, 0, 3))] += 1;
   }
   return found;
@@ -65,26 +65,30 @@ std::pair<double, int> chi_square(const std::vector<double>& found, const std::v
 
 TEST_CASE("Philox gives the numbers its authors published") {
   using Four = std::array<std::uint32_t, 4>;
-  CHECK(philox4x32({0, 0, 0, 0}, {0, 0}) == Four{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+  CHECK(detail::philox4x32({0, 0, 0, 0}, {0, 0}) ==
+        Four{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
   constexpr std::uint32_t f = 0xffffffff;
-  CHECK(philox4x32({f, f, f, f}, {f, f}) == Four{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
-  CHECK(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
+  CHECK(detail::philox4x32({f, f, f, f}, {f, f}) ==
+        Four{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+  CHECK(detail::philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+                           {0xa4093822, 0x299f31d0}) ==
         Four{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
-  CHECK(uniform(1, 2, 3) != uniform(1, 2, 4));
-  CHECK(uniform(1, 2, 3) != uniform(1, 3, 3));
-  CHECK(uniform(1, 2, 3) != uniform(2, 2, 3));
+  CHECK(detail::uniform(1, 2, 3) != detail::uniform(1, 2, 4));
+  CHECK(detail::uniform(1, 2, 3) != detail::uniform(1, 3, 3));
+  CHECK(detail::uniform(1, 2, 3) != detail::uniform(2, 2, 3));
 }
 
 TEST_CASE("exp and log are right to twelve digits") {
   for (double x = -700; x < 700; x += 0.37) {
     const double e = std::exp(x);
-    CHECK(std::abs(portable_exp(x) - e) <= 1e-12 * e);
-    CHECK(std::abs(portable_log(e) - std::log(e)) <= 1e-12 * std::max(1.0, std::abs(std::log(e))));
+    CHECK(std::abs(detail::portable_exp(x) - e) <= 1e-12 * e);
+    CHECK(std::abs(detail::portable_log(e) - std::log(e)) <=
+          1e-12 * std::max(1.0, std::abs(std::log(e))));
   }
-  CHECK(portable_exp(-1e9) == 0);
-  CHECK(std::isinf(portable_exp(1e9)));
-  CHECK(portable_log(1) == 0);
-  CHECK(std::isinf(portable_log(0)));
+  CHECK(detail::portable_exp(-1e9) == 0);
+  CHECK(std::isinf(detail::portable_exp(1e9)));
+  CHECK(detail::portable_log(1) == 0);
+  CHECK(std::isinf(detail::portable_log(0)));
 }
 
 TEST_CASE("twenty thousand draws pass a chi-square test") {
@@ -92,9 +96,9 @@ TEST_CASE("twenty thousand draws pass a chi-square test") {
   std::normal_distribution<float> normal(0, 1.5f);
   std::vector<float> scores(60);
   std::ranges::generate(scores, [&] { return normal(random); });
-  scores[11] = forbidden;
+  scores[11] = detail::forbidden;
   std::vector<double> p(scores.size());
-  softmax(scores, p);
+  detail::softmax(scores, p);
   const auto found = frequencies({.do_sample = true}, scores, 20'000);
   const auto [statistic, freedom] = chi_square(found, p);
   // the statistic has mean `freedom` and variance twice that: five deviations are never by chance
@@ -180,7 +184,7 @@ TEST_CASE("log-probabilities are those of the logits") {
   for (std::size_t row = 0; row < 2; ++row) {
     for (std::size_t step = 0; step < 4; ++step) {
       std::vector<double> p(v);
-      softmax(out.logits.as<float>().subspan((step * 2 + row) * v, v), p);
+      detail::softmax(out.logits.as<float>().subspan((step * 2 + row) * v, v), p);
       const TokenLogProbs& found = out.logprobs[row][step];
       CHECK(found.chosen.id == out.new_tokens[row][step]);
       CHECK(std::exp(static_cast<double>(found.chosen.logprob)) ==

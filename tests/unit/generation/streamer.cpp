@@ -1,6 +1,6 @@
 // Streams: the pieces joined are the decoded text, no piece ends within a character, and leaving
 // early or failing ends the generation behind them.
-#include <idefics/generation/streamer.hpp>
+#include <idefics/generation/run/streamer.hpp>
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
 
@@ -66,7 +66,7 @@ TEST_CASE("pieces joined are the decoded text, and each is whole characters") {
           tokenizer,
           [&](const std::string& piece) {
             joined += piece;
-            whole = whole && !piece.empty() && valid_utf8_prefix(piece) == piece.size();
+            whole = whole && !piece.empty() && detail::valid_utf8_prefix(piece) == piece.size();
             return true;
           },
           options);

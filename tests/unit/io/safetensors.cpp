@@ -15,7 +15,7 @@ std::string file_of(const std::string& header, std::size_t data) {
 
 std::string verdict(const std::string& file) {
   try {
-    idefics::parse_safetensors_header(std::as_bytes(std::span(file)), "f");
+    idefics::detail::parse_safetensors_header(std::as_bytes(std::span(file)), "f");
   } catch (const idefics::Error& error) {
     return std::string(error.code_name());
   }
@@ -87,6 +87,6 @@ TEST_CASE("what is written is read back, and no truncation of it is accepted") {
   CHECK(file.metadata().at("format") == "pt");
   CHECK(file.tensor("z").as<float>()[5] == 5.0f);
   CHECK(file.find("absent") == nullptr);
-  const std::string whole = idefics::read_text_file(path, 4096);
+  const std::string whole = idefics::detail::read_text_file(path, 4096);
   for (std::size_t n = 0; n < whole.size(); ++n) CHECK(verdict(whole.substr(0, n)) != "accepted");
 }

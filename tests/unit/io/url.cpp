@@ -120,9 +120,9 @@ TEST_CASE("a redirect is judged like the URL it came from") {
 
 TEST_CASE("which addresses are public") {
   auto judge = [](const std::string& host) {
-    const auto found = resolve(host, "80");
+    const auto found = detail::resolve(host, "80");
     REQUIRE(found.size() == 1);
-    return is_public(*reinterpret_cast<const sockaddr*>(found[0].data()), found[0].size());
+    return detail::is_public(*reinterpret_cast<const sockaddr*>(found[0].data()), found[0].size());
   };
   for (const char* host :
        {"1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",

@@ -2,7 +2,7 @@
 // before the first picture do not know of it, and the cache of pictures changes no bit.
 #include <cstring>
 
-#include <idefics/generation/sampler.hpp>
+#include <idefics/generation/logits/sampler.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
@@ -45,7 +45,7 @@ TEST_CASE("greedy decoding with a cache equals repeated uncached passes") {
       const auto again = testing::batch_of({prompt}, model.config(), true);
       const auto output = model.forward(again);
       const auto last = logits_at(output, 0, again.input_ids.dim(1) - 1);
-      REQUIRE(argmax(last) == token);
+      REQUIRE(detail::argmax(last) == token);
       prompt.ids.push_back(token);
       prompt.seen.push_back(prompt.seen.back());
     }

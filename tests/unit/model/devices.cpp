@@ -131,7 +131,7 @@ TEST_CASE("each device holds its own weights and caches, and gives all of it bac
     std::size_t on_first = 0, on_second = 0;
     const auto checkpoint = Checkpoint::open(golden::models_dir() / "published");
     for (const WeightRequest& weight : table.requests()) {
-      const auto bytes = weight_bytes(&checkpoint, weight, {}).total();
+      const auto bytes = detail::weight_bytes(&checkpoint, weight, {}).total();
       const std::string_view name = weight.name;
       const std::string_view stack = name.substr(0, name.find('.'));
       if ((stack == "layers" || stack == "gated_cross_attn_layers") &&

@@ -56,7 +56,7 @@ IDEFICS_CPU_INLINE void score_tile(const float* const (&q)[queries], const float
 }
 
 template <int queries>
-inline void scores_of(const AttentionTask& t, const HeadRows& keys, std::int64_t head,
+inline void scores_of(const AttentionArgs& t, const HeadRows& keys, std::int64_t head,
                       std::int64_t query, std::int64_t count, float* scores, std::int64_t stride) {
   constexpr int tile = 4 / queries;
   const float* q[queries];
@@ -122,7 +122,7 @@ IDEFICS_CPU_INLINE void values_tile(const HeadRows& v, std::int64_t at, float* o
 }
 
 template <int queries>
-inline void add_values(const AttentionTask& t, const HeadRows& v, std::int64_t head,
+inline void add_values(const AttentionArgs& t, const HeadRows& v, std::int64_t head,
                        std::int64_t query, const float* weights, std::int64_t stride,
                        std::int64_t begin, std::int64_t end) {
   constexpr int tile = 4 / queries;
@@ -146,7 +146,7 @@ inline void divide_by(float* out, float sum, std::int64_t width) {
 
 /// `queries` neighbours; a later one sees at least the keys of an earlier one.
 template <int queries>
-inline void attend(const AttentionTask& t, const AttentionSegment& s, const HeadRows& k,
+inline void attend(const AttentionArgs& t, const AttentionSegment& s, const HeadRows& k,
                    const HeadRows& v, std::int64_t head, std::int64_t query, float* scores) {
   const auto stride = round_up(static_cast<std::int64_t>(s.key_rows.size()), 16);
   const std::int64_t shared = visible_keys(s, query);
@@ -174,7 +174,7 @@ inline HeadRows together(const HeadRows& from, std::int64_t count, std::int64_t 
   return {to, nullptr, width};
 }
 
-inline void attention(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
+inline void attention(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
                       std::int64_t query, std::int64_t query_end, float* scratch) {
   const std::int64_t row = t.heads * t.width;
   HeadRows k = {t.k + head * t.width, s.key_rows.data(), row};
@@ -182,16 +182,16 @@ inline void attention(const AttentionTask& t, const AttentionSegment& s, std::in
   if (query_end - query >= attention_copy_queries) {
     const std::int64_t count = visible_keys(s, query_end - 1);
     const auto keys = static_cast<std::int64_t>(s.key_rows.size());
-    float* room = scratch + attention_scratch(keys, 0);
-    k = together(k, count, t.width, room);
-    v = together(v, count, t.width, room + keys * t.width);
+    float* copies = scratch + attention_scratch(keys, 0);
+    k = together(k, count, t.width, copies);
+    v = together(v, count, t.width, copies + keys * t.width);
   }
   for (; query + 2 <= query_end; query += 2) attend<2>(t, s, k, v, head, query, scratch);
   if (query < query_end) attend<1>(t, s, k, v, head, query, scratch);
 }
 
 /// What one query and head weighs its keys with, in the bits of `attention`.
-inline void attention_weights(const AttentionTask& t, const AttentionSegment& s, std::int64_t head,
+inline void attention_weights(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
                               std::int64_t query, float* scratch) {
   const HeadRows k = {t.k + head * t.width, s.key_rows.data(), t.heads * t.width};
   const std::int64_t keys = visible_keys(s, query);

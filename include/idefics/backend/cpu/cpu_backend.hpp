@@ -7,7 +7,7 @@
 #include <idefics/backend/backend.hpp>
 #include <idefics/backend/cpu/kernels.hpp>
 #include <idefics/backend/cpu/linear_4bit.hpp>
-#include <idefics/backend/cpu/linear_room.hpp>
+#include <idefics/backend/cpu/linear_scratch.hpp>
 #include <idefics/backend/cpu/scratch.hpp>
 #include <idefics/core/threads.hpp>
 
@@ -33,25 +33,25 @@ class CpuBackend final : public Backend {
   void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
                  Compute compute) override {
     const auto& kernels = compute == Compute::bf16 ? kernels_.linear_bf16 : kernels_.linear_f32;
-    detail::cpu::LinearTask task{.out = out.as_mutable<float>().data(),
+    detail::cpu::LinearArgs args{.out = out.as_mutable<float>().data(),
                                  .x = x.as<float>().data(),
                                  .weight = weight.values.raw(),
                                  .bias = as_f32(bias, parameters_[0]),
                                  .m = x.dim(0),
                                  .n = weight.rows(),
                                  .k = weight.cols()};
-    if (weight.packed) return four_bits_(task, weight.packed, compute, expected_rows());
+    if (weight.packed) return four_bits_(args, weight.packed, compute, expected_rows());
     const auto dtype = format_of(weight.values);
-    if (task.m < expected_rows()) make_room(task, kernels);
-    if (task.m <= detail::cpu::direct_rows_max && kernels.direct[dtype] != nullptr)
-      linear_direct(task, kernels, dtype, compute == Compute::bf16);
+    if (args.m < expected_rows()) reserve_scratch(args, kernels);
+    if (args.m <= detail::cpu::gemv_rows_max && kernels.gemv[dtype] != nullptr)
+      linear_gemv(args, kernels, dtype, compute == Compute::bf16);
     else
-      linear_blocked(task, kernels, dtype, compute == Compute::bf16);
+      linear_gemm(args, kernels, dtype, compute == Compute::bf16);
   }
 
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                     std::span<const AttentionSegment> segments, float scale) override {
-    const detail::cpu::AttentionTask task{.out = out.as_mutable<float>().data(),
+    const detail::cpu::AttentionArgs args{.out = out.as_mutable<float>().data(),
                                           .q = q.as<float>().data(),
                                           .k = k.as<float>().data(),
                                           .v = v.as<float>().data(),
@@ -64,16 +64,16 @@ class CpuBackend final : public Backend {
       blocks += blocks_of(s);
       keys = std::max(keys, static_cast<std::int64_t>(s.key_rows.size()));
     }
-    const std::int64_t room = detail::cpu::attention_scratch(keys, task.width);
-    float* scratch = scratch_.floats(room * num_threads());
+    const std::int64_t size = detail::cpu::attention_scratch(keys, args.width);
+    float* scratch = scratch_.floats(size * num_threads());
     const std::int64_t products = q.count() * keys;
-    divide(blocks * task.heads, products, [&](std::int64_t i, int worker) {
-      std::int64_t block = i / task.heads;
+    divide(blocks * args.heads, products, [&](std::int64_t i, int worker) {
+      std::int64_t block = i / args.heads;
       const AttentionSegment* s = segments.data();
       for (; block >= blocks_of(*s); ++s) block -= blocks_of(*s);
       const std::int64_t begin = s->query_begin + block * query_block;
-      kernels_.attention(task, *s, i % task.heads, begin,
-                         std::min(begin + query_block, s->query_end), scratch + worker * room);
+      kernels_.attention(args, *s, i % args.heads, begin,
+                         std::min(begin + query_block, s->query_end), scratch + worker * size);
     });
   }
 
@@ -82,23 +82,23 @@ class CpuBackend final : public Backend {
                             std::span<const std::int32_t> queries, float scale) override {
     const std::int64_t heads = q.dim(1), keys = out.dim(2);
     for (const auto& s : segments) check_segment(s, q.dim(0), k.dim(0));
-    for (const auto query : queries) (void)segment_of(segments, query);
-    const std::int64_t room = detail::cpu::attention_scratch(keys, 0);
-    float* scratch = scratch_.floats(room * num_threads());
+    for (const auto query : queries) (void)detail::segment_of(segments, query);
+    const std::int64_t size = detail::cpu::attention_scratch(keys, 0);
+    float* scratch = scratch_.floats(size * num_threads());
     float* to = out.as_mutable<float>().data();
     std::fill_n(to, out.count(), 0.0f);
     const std::int64_t tasks = out.dim(0) * heads;
     divide(tasks, tasks * keys * q.dim(2), [&](std::int64_t i, int worker) {
       const std::int64_t query = queries[static_cast<std::size_t>(i / heads)];
-      const detail::cpu::AttentionTask task{.out = to + i * keys,
+      const detail::cpu::AttentionArgs args{.out = to + i * keys,
                                             .q = q.as<float>().data(),
                                             .k = k.as<float>().data(),
                                             .v = nullptr,
                                             .heads = heads,
                                             .width = q.dim(2),
                                             .scale = scale};
-      kernels_.attention_weights(task, segment_of(segments, query), i % heads, query,
-                                 scratch + worker * room);
+      kernels_.attention_weights(args, detail::segment_of(segments, query), i % heads, query,
+                                 scratch + worker * size);
     });
   }
 
@@ -233,7 +233,7 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  static constexpr std::int64_t query_block = 32;          // queries of one attention task
+  static constexpr std::int64_t query_block = 32;          // queries of one attention args
   static constexpr std::int64_t thread_work = 16384;       // elements that are worth another thread
   static constexpr std::int64_t thread_products = 131072;  // products that are worth it
 
@@ -265,59 +265,60 @@ class CpuBackend final : public Backend {
   }
 
   /// A small parameter as aligned f32: itself, or a copy in `room`; null when empty.
-  const float* as_f32(const Tensor& t, detail::cpu::Scratch& room) const {
+  const float* as_f32(const Tensor& t, detail::cpu::Scratch& scratch) const {
     if (!t) return nullptr;
     const bool aligned = reinterpret_cast<std::uintptr_t>(t.raw()) % alignof(float) == 0;
     if (format_of(t) == 0 && aligned) return reinterpret_cast<const float*>(t.raw());
-    float* values = room.floats(t.count());
+    float* values = scratch.floats(t.count());
     kernels_.convert(values, t.raw(), t.dtype(), t.count());
     return values;
   }
 
   /// Takes the room that the product will need with as many rows as are expected.
-  void make_room(const detail::cpu::LinearTask& task, const detail::cpu::LinearKernels& kernels) {
+  void reserve_scratch(const detail::cpu::LinearArgs& args,
+                       const detail::cpu::LinearKernels& kernels) {
     const std::int64_t rows = std::min(expected_rows(), detail::cpu::row_block);
-    const auto room = detail::cpu::blocked_room(kernels, rows, task.n, task.k, num_threads());
-    (void)packed_.floats(room.packed);
-    (void)scratch_.floats(room.of_thread * threads());
+    const auto need = detail::cpu::gemm_scratch(kernels, rows, args.n, args.k, num_threads());
+    (void)packed_.floats(need.packed);
+    (void)scratch_.floats(need.of_thread * threads());
   }
 
-  void linear_direct(detail::cpu::LinearTask task, const detail::cpu::LinearKernels& kernels,
-                     std::size_t dtype, bool flush) {
-    float* packed = packed_.floats(detail::cpu::direct_room(kernels, task.m, task.k).packed);
-    kernels.pack_rows(packed, task.x, 0, task.m, task.m, task.k);
-    task.x = packed;
+  void linear_gemv(detail::cpu::LinearArgs args, const detail::cpu::LinearKernels& kernels,
+                   std::size_t dtype, bool flush) {
+    float* packed = packed_.floats(detail::cpu::gemv_scratch(kernels, args.m, args.k).packed);
+    kernels.pack_rows(packed, args.x, 0, args.m, args.m, args.k);
+    args.x = packed;
     // Contiguous runs of about 256 KiB keep the hardware prefetchers of all threads busy.
-    const std::int64_t row_bytes = std::max<std::int64_t>(1, 2 * task.k);
+    const std::int64_t row_bytes = std::max<std::int64_t>(1, 2 * args.k);
     const std::int64_t block = std::clamp<std::int64_t>(
-        (262144 / row_bytes + 7) / 8 * 8, 8, detail::cpu::round_up(task.n / num_threads() + 1, 8));
-    divide(detail::cpu::ceil_div(task.n, block), task.m * task.n * task.k,
+        (262144 / row_bytes + 7) / 8 * 8, 8, detail::cpu::round_up(args.n / num_threads() + 1, 8));
+    divide(detail::cpu::ceil_div(args.n, block), args.m * args.n * args.k,
            [&](std::int64_t i, int) {
              const detail::cpu::FlushSubnormals mode(flush);
-             kernels.direct[dtype](task, i * block, std::min((i + 1) * block, task.n));
+             kernels.gemv[dtype](args, i * block, std::min((i + 1) * block, args.n));
            });
   }
 
-  void linear_blocked(const detail::cpu::LinearTask& whole,
-                      const detail::cpu::LinearKernels& kernels, std::size_t dtype, bool flush) {
+  void linear_gemm(const detail::cpu::LinearArgs& whole, const detail::cpu::LinearKernels& kernels,
+                   std::size_t dtype, bool flush) {
     using detail::cpu::ceil_div;
     const std::int64_t rows = detail::cpu::rows_at_once(kernels, whole.m);
     const std::int64_t cols = detail::cpu::cols_at_once(kernels, whole.n, num_threads());
-    const auto room = detail::cpu::blocked_room(kernels, whole.m, whole.n, whole.k, num_threads());
-    float* packed = packed_.floats(room.packed);
-    float* scratch = scratch_.floats(room.of_thread * threads());
+    const auto need = detail::cpu::gemm_scratch(kernels, whole.m, whole.n, whole.k, num_threads());
+    float* packed = packed_.floats(need.packed);
+    float* scratch = scratch_.floats(need.of_thread * threads());
     for (std::int64_t m = 0; m < whole.m; m += rows) {
-      auto task = whole;
-      task.m = std::min(rows, whole.m - m);
-      task.out += m * whole.n;
+      auto args = whole;
+      args.m = std::min(rows, whole.m - m);
+      args.out += m * whole.n;
       const float* x = whole.x + m * whole.k;
-      divide(ceil_div(task.m, kernels.tile_rows), 8 * task.m * task.k,
-             [&](std::int64_t i, int) { kernels.pack_tiles(packed, x, i, i + 1, task.m, task.k); });
-      task.x = packed;
-      divide(ceil_div(task.n, cols), task.m * task.n * task.k, [&](std::int64_t i, int worker) {
+      divide(ceil_div(args.m, kernels.tile_x_rows), 8 * args.m * args.k,
+             [&](std::int64_t i, int) { kernels.pack_tiles(packed, x, i, i + 1, args.m, args.k); });
+      args.x = packed;
+      divide(ceil_div(args.n, cols), args.m * args.n * args.k, [&](std::int64_t i, int worker) {
         const detail::cpu::FlushSubnormals mode(flush);
-        kernels.blocked[dtype](task, i * cols, std::min((i + 1) * cols, task.n),
-                               scratch + static_cast<std::size_t>(worker) * room.of_thread.size());
+        kernels.gemm[dtype](args, i * cols, std::min((i + 1) * cols, args.n),
+                            scratch + static_cast<std::size_t>(worker) * need.of_thread.size());
       });
     }
   }

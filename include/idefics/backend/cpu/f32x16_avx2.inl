@@ -3,8 +3,9 @@
 /// The part of sixteen lanes that one register holds: the unit of the matrix kernels.
 struct Lanes {
   static constexpr int width = 8;
-  static constexpr int tile_rows = 4, tile_cols = 3;  // 12 sums, 3 weights, 1 input: 16 registers
-  static constexpr int few_cols = 2;  // 4 x 2 sums, 2 inputs, 1 weight, and room to overlap
+  static constexpr int tile_x_rows = 4,
+                       tile_w_rows = 3;  // 12 sums, 3 weights, 1 input: 16 registers
+  static constexpr int gemv_x_rows = 2;  // 4 x 2 sums, 2 inputs, 1 weight, and room to overlap
   static constexpr int code_streams = 1;
   __m256 v;
 

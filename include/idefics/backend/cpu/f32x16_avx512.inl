@@ -3,8 +3,9 @@
 /// The part of sixteen lanes that one register holds, the unit of the matrix kernels: here, all.
 struct Lanes {
   static constexpr int width = 16;
-  static constexpr int tile_rows = 4, tile_cols = 6;  // 24 sums, 6 weights, 1 input: 31 registers
-  static constexpr int few_cols = 4;  // 4 x 4 sums, 4 inputs, 1 weight: 21 registers
+  static constexpr int tile_x_rows = 4,
+                       tile_w_rows = 6;  // 24 sums, 6 weights, 1 input: 31 registers
+  static constexpr int gemv_x_rows = 4;  // 4 x 4 sums, 4 inputs, 1 weight: 21 registers
   static constexpr int code_streams = 4;
   __m512 v;
 

@@ -6,9 +6,9 @@
 
 struct F32x16 {
   static constexpr int width = 16;
-  static constexpr int tile_rows = 2, tile_cols = 2;  // register tile of the matrix kernel
-  static constexpr int few_cols = 2;                  // rows of x that share a few weight rows
-  static constexpr int code_streams = 1;              // rows of 4-bit codes that share one row of x
+  static constexpr int tile_x_rows = 2, tile_w_rows = 2;  // register tile of the matrix kernel
+  static constexpr int gemv_x_rows = 2;                   // rows of x that share a few weight rows
+  static constexpr int code_streams = 1;  // rows of 4-bit codes that share one row of x
   float v[16];
 
   static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }

@@ -39,12 +39,12 @@ inline constexpr std::int64_t block_vectors = 64;
 
 /// With few rows of x the weight is read where it lies: at most so many rows of x, so many K values
 /// of four weight rows at a time.
-inline constexpr std::int64_t direct_rows_max = 8, direct_piece = 512;
+inline constexpr std::int64_t gemv_rows_max = 8, gemv_piece = 512;
 
 /// out[m,n] = sum_k x[m,k] weight[n,k] + bias[n] for rows 0..m of `out`.
-struct LinearTask {
+struct LinearArgs {
   float* out;               // [M, N]
-  const float* x;           // packed by pack_rows (direct) or pack_tiles (blocked)
+  const float* x;           // packed by pack_rows (gemv) or pack_tiles (gemm)
   const std::byte* weight;  // [N, K], any alignment
   const float* bias;        // [N] or null
   std::int64_t m, n, k;
@@ -55,22 +55,22 @@ struct LinearTask {
 struct LinearKernels {
   using Pack = void (*)(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                         std::int64_t m, std::int64_t k);
-  using Direct = void (*)(const LinearTask&, std::int64_t n_begin, std::int64_t n_end);
-  using Blocked = void (*)(const LinearTask&, std::int64_t n_begin, std::int64_t n_end,
-                           float* scratch);
+  using Gemv = void (*)(const LinearArgs&, std::int64_t n_begin, std::int64_t n_end);
+  using Gemm = void (*)(const LinearArgs&, std::int64_t n_begin, std::int64_t n_end,
+                        float* scratch);
   Layout layout;
-  std::int64_t tile_rows, tile_cols;  // register tile: rows of x, rows of the weight
-  Pack pack_rows;                     // rows [begin, end): vectors of each row in a line
-  Pack pack_tiles;                    // tiles [begin, end) of tile_rows rows
-  std::array<Direct, 3> direct;       // weight rows read where they lie: few rows; null: none
-  std::array<Blocked, 3> blocked;     // weight rows packed first: many rows
+  std::int64_t tile_x_rows, tile_w_rows;  // register tile: rows of x, rows of the weight
+  Pack pack_rows;                         // rows [begin, end): vectors of each row in a line
+  Pack pack_tiles;                        // tiles [begin, end) of tile_x_rows rows
+  std::array<Gemv, 3> gemv;               // weight rows read where they lie: few rows; null: none
+  std::array<Gemm, 3> gemm;               // weight rows packed first: many rows
 
   std::int64_t row_floats(std::int64_t k) const { return 16 * vectors_of(layout, k); }
   /// Floats of scratch for `cols` weight rows of K values against m rows: a packed piece, and the sums.
   std::int64_t scratch_floats(std::int64_t m, std::int64_t cols, std::int64_t k) const {
-    const std::int64_t padded = round_up(cols, tile_cols);
+    const std::int64_t padded = round_up(cols, tile_w_rows);
     const std::int64_t piece = std::min(block_vectors, vectors_of(layout, k));
-    return padded * 16 * piece + padded * round_up(m, tile_rows) * 16;
+    return padded * 16 * piece + padded * round_up(m, tile_x_rows) * 16;
   }
 };
 
@@ -98,7 +98,7 @@ struct FourBitKernels {
                      std::int64_t end);
   LinearKernels::Pack pack_rows;  // of few rows of x
   /// Few rows of x against weight rows [begin, end) of an aligned matrix.
-  void (*multiply)(const LinearTask&, const FourBitMatrix&, const float* factors,
+  void (*multiply)(const LinearArgs&, const FourBitMatrix&, const float* factors,
                    std::int64_t begin, std::int64_t end);
 };
 
@@ -115,19 +115,19 @@ struct FourBitPairKernels {
   static constexpr std::int64_t chunk = 128;
   LinearKernels::Pack pack_rows, pack_tiles;
   /// Few rows of x, packed by pack_rows, against weight rows [begin, end) of an aligned matrix.
-  void (*multiply)(const LinearTask&, const FourBitMatrix&, const FourBitFactors&,
+  void (*multiply)(const LinearArgs&, const FourBitMatrix&, const FourBitFactors&,
                    std::int64_t begin, std::int64_t end);
   /// Many rows of x, packed by pack_tiles, and an aligned matrix with `factors` [rows of the range,
-  /// row_factors]; scratch as for the `blocked` of plain weights.
-  void (*blocked)(const LinearTask&, const FourBitMatrix&, const float* factors, float* scratch,
-                  std::int64_t begin, std::int64_t end);
+  /// row_factors]; scratch as for the `gemm` of plain weights.
+  void (*gemm)(const LinearArgs&, const FourBitMatrix&, const float* factors, float* scratch,
+               std::int64_t begin, std::int64_t end);
   /// Any rows of x, packed by pack_rows, and any matrix; scratch has loose_floats(K).
-  void (*multiply_any)(const LinearTask&, const FourBitMatrix&, const float* absmax, float* scratch,
+  void (*multiply_any)(const LinearArgs&, const FourBitMatrix&, const float* absmax, float* scratch,
                        std::int64_t begin, std::int64_t end);
   static std::int64_t loose_floats(std::int64_t k) { return ceil_div(k, chunk) * 2 * 32; }
 };
 
-struct AttentionTask {
+struct AttentionArgs {
   float* out;      // [M, H, E], or of weights [J], those of one query and head
   const float* q;  // [M, H, E]
   const float* k;  // [J, H, E]
@@ -150,9 +150,9 @@ struct KernelTable {
   LinearKernels linear_f32, linear_bf16;
   FourBitKernels four_bit;
   FourBitPairKernels four_bit_pairs;
-  void (*attention)(const AttentionTask&, const AttentionSegment&, std::int64_t head,
+  void (*attention)(const AttentionArgs&, const AttentionSegment&, std::int64_t head,
                     std::int64_t query_begin, std::int64_t query_end, float* scratch);
-  void (*attention_weights)(const AttentionTask&, const AttentionSegment&, std::int64_t head,
+  void (*attention_weights)(const AttentionArgs&, const AttentionSegment&, std::int64_t head,
                             std::int64_t query, float* scratch);
   void (*rms_norm)(float* out, const float* x, const float* weight, float eps, std::int64_t rows,
                    std::int64_t d);

@@ -1,7 +1,7 @@
 // out[m,n] = sum_k x[m,k] w[n,k] + b[n].          x [M,K] f32, w [N,K] f32, f16 or bf16, out [M,N]
 // f32 Source: torch.nn.Linear; docs/kernels/linear.md. Parallel over n. Order: 16 lanes, one chain
 // of fused multiply-adds over the whole of K per lane and output, then the tree 16, 8, 4, 2, 1
-// (docs/determinism.md); the same in both kernels below. Bound: direct by the bytes of w, blocked
+// (docs/determinism.md); the same in both kernels below. Bound: gemv by the bytes of w, gemm
 // by the peak of the products.
 
 template <bool pairs, class V>
@@ -36,26 +36,26 @@ inline void pack_rows(float* packed, const float* x, std::int64_t begin, std::in
   }
 }
 
-/// One step of `rows` weight rows against `cols` rows of x, for the lanes from `lane` on.
-template <Layout layout, class T, class V, int rows, int cols>
-IDEFICS_CPU_INLINE void accumulate(V (&sums)[rows][cols], const std::byte* const (&w)[rows],
-                                   const float* const (&x)[cols], std::int64_t offset,
+/// One step of `w_rows` weight rows against `x_rows` rows of x, for the lanes from `lane` on.
+template <Layout layout, class T, class V, int w_rows, int x_rows>
+IDEFICS_CPU_INLINE void accumulate(V (&sums)[w_rows][x_rows], const std::byte* const (&w)[w_rows],
+                                   const float* const (&x)[x_rows], std::int64_t offset,
                                    std::int64_t at, int lane) {
   // Left alone, compilers load an input once for every weight row; three of them need that room.
-  constexpr bool hold = cols != 3 || Lanes::few_cols > 3;
+  constexpr bool hold = x_rows != 3 || Lanes::gemv_x_rows > 3;
   IDEFICS_CPU_UNROLL
   for (int v = 0; v < Step<layout>::vectors; ++v) {
-    V inputs[cols];
+    V inputs[x_rows];
     IDEFICS_CPU_UNROLL
-    for (int c = 0; c < cols; ++c) {
+    for (int c = 0; c < x_rows; ++c) {
       inputs[c] = V::load(x[c] + at + 16 * v + lane);
       if (hold) inputs[c] = inputs[c].held();
     }
     IDEFICS_CPU_UNROLL
-    for (int r = 0; r < rows; ++r) {
+    for (int r = 0; r < w_rows; ++r) {
       const V weight = fetch<layout, T, V>(w[r] + offset, v, lane);
       IDEFICS_CPU_UNROLL
-      for (int c = 0; c < cols; ++c)
+      for (int c = 0; c < x_rows; ++c)
         sums[r][c] = product<layout == Layout::whole_pairs>(inputs[c], weight, sums[r][c]);
     }
   }
@@ -65,84 +65,87 @@ IDEFICS_CPU_INLINE void accumulate(V (&sums)[rows][cols], const std::byte* const
 /// several rows of x the multiplications take longer than a prefetcher looks ahead: `next`, weight rows
 /// as far behind as the piece that follows, are called in beside them; several of them to the second
 /// cache, since the first has room for few lines under way.
-template <Layout layout, class T, class V, int rows, int cols, int calls>
-inline void direct_block(float* waiting, const std::byte* const (&w)[rows],
-                         const float* const (&x)[cols], std::int64_t k_begin, std::int64_t k_end,
-                         int lane, const std::byte* const (&next)[calls]) {
+template <Layout layout, class T, class V, int w_rows, int x_rows, int prefetches>
+inline void gemv_block(float* waiting, const std::byte* const (&w)[w_rows],
+                       const float* const (&x)[x_rows], std::int64_t k_begin, std::int64_t k_end,
+                       int lane, const std::byte* const (&next)[prefetches]) {
   using S = Step<layout>;
   constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-  V sums[rows][cols];
+  V sums[w_rows][x_rows];
   IDEFICS_CPU_UNROLL
-  for (int i = 0; i < rows * cols; ++i) sums[i / cols][i % cols] = V::load(waiting + i * V::width);
+  for (int i = 0; i < w_rows * x_rows; ++i)
+    sums[i / x_rows][i % x_rows] = V::load(waiting + i * V::width);
   std::int64_t k = k_begin, at = k_begin / S::values * S::vectors * 16;
   for (; k + S::values <= k_end; k += S::values, at += 16 * S::vectors) {
-    if constexpr (cols > 1)
-      for (const std::byte* row : next) __builtin_prefetch(row + k * size, 0, calls > 1 ? 2 : 3);
+    if constexpr (x_rows > 1)
+      for (const std::byte* row : next)
+        __builtin_prefetch(row + k * size, 0, prefetches > 1 ? 2 : 3);
     accumulate<layout, T>(sums, w, x, k * size, at, lane);
   }
   if (k < k_end) {  // the last step of a row whose width is no multiple: zeros behind it
-    std::byte rest[rows][32 * sizeof(T)] = {};
-    const std::byte* padded[rows];
-    for (int r = 0; r < rows; ++r) {
+    std::byte rest[w_rows][32 * sizeof(T)] = {};
+    const std::byte* padded[w_rows];
+    for (int r = 0; r < w_rows; ++r) {
       std::memcpy(rest[r], w[r] + k * size, static_cast<std::size_t>((k_end - k) * size));
       padded[r] = rest[r];
     }
     accumulate<layout, T>(sums, padded, x, 0, at, lane);
   }
   IDEFICS_CPU_UNROLL
-  for (int i = 0; i < rows * cols; ++i) sums[i / cols][i % cols].store(waiting + i * V::width);
+  for (int i = 0; i < w_rows * x_rows; ++i)
+    sums[i / x_rows][i % x_rows].store(waiting + i * V::width);
 }
 
-/// Sums of weight rows n.. n + rows and rows m.. m + cols of x over K values [k_begin, k_end), one
+/// Sums of weight rows n.. n + w_rows and rows m.. m + x_rows of x over K values [k_begin, k_end), one
 /// pass for each group of lanes that a register holds. Where there are several passes each calls in one
 /// of the rows.
-template <Layout layout, class T, class V, int rows, int cols>
-inline void direct_tile(const LinearTask& t, float* sums, std::int64_t n, std::int64_t m,
-                        std::int64_t k_begin, std::int64_t k_end) {
-  const std::byte* w[rows];
-  const float* x[cols];
-  for (int r = 0; r < rows; ++r)
+template <Layout layout, class T, class V, int w_rows, int x_rows>
+inline void gemv_tile(const LinearArgs& t, float* sums, std::int64_t n, std::int64_t m,
+                      std::int64_t k_begin, std::int64_t k_end) {
+  const std::byte* w[w_rows];
+  const float* x[x_rows];
+  for (int r = 0; r < w_rows; ++r)
     w[r] = t.weight + (n + r) * t.k * static_cast<std::int64_t>(sizeof(T));
-  for (int c = 0; c < cols; ++c) x[c] = t.x + (m + c) * 16 * vectors_of(layout, t.k);
+  for (int c = 0; c < x_rows; ++c) x[c] = t.x + (m + c) * 16 * vectors_of(layout, t.k);
   constexpr int groups = 16 / V::width;
-  constexpr int calls = groups == 1 ? rows : 1;
-  const std::int64_t ahead = k_end < t.k ? direct_piece : rows * t.k - k_begin;
+  constexpr int prefetches = groups == 1 ? w_rows : 1;
+  const std::int64_t ahead = k_end < t.k ? gemv_piece : w_rows * t.k - k_begin;
   for (int g = 0; g < groups; ++g) {
-    const std::byte* next[calls];
-    for (int i = 0; i < calls; ++i)
+    const std::byte* next[prefetches];
+    for (int i = 0; i < prefetches; ++i)
       next[i] =
-          w[(m / cols * groups + g + i) % rows] + ahead * static_cast<std::int64_t>(sizeof(T));
-    direct_block<layout, T, V>(sums + g * rows * cols * V::width, w, x, k_begin, k_end,
-                               g * V::width, next);
+          w[(m / x_rows * groups + g + i) % w_rows] + ahead * static_cast<std::int64_t>(sizeof(T));
+    gemv_block<layout, T, V>(sums + g * w_rows * x_rows * V::width, w, x, k_begin, k_end,
+                             g * V::width, next);
   }
 }
 
-/// The trees over the lanes of a direct tile, and its outputs.
-template <class V, int rows, int cols>
-inline void finish_direct(const LinearTask& t, const float* sums, std::int64_t n, std::int64_t m) {
+/// The trees over the lanes of a gemv tile, and its outputs.
+template <class V, int w_rows, int x_rows>
+inline void finish_gemv(const LinearArgs& t, const float* sums, std::int64_t n, std::int64_t m) {
   constexpr int groups = 16 / V::width;
-  for (int c = 0; c < cols; ++c)
-    for (int r = 0; r < rows; ++r) {
+  for (int c = 0; c < x_rows; ++c)
+    for (int r = 0; r < w_rows; ++r) {
       V parts[groups];
       for (int g = 0; g < groups; ++g)
-        parts[g] = V::load(sums + ((g * rows + r) * cols + c) * V::width);
+        parts[g] = V::load(sums + ((g * w_rows + r) * x_rows + c) * V::width);
       t.out[(m + c) * t.n + n + r] =
           F32x16::join(parts).sum() + (t.bias == nullptr ? 0.0f : t.bias[n + r]);
     }
 }
 
-/// Weight rows n.. n + rows against one row of x.
-template <Layout layout, class T, int rows>
-inline void direct_row(const LinearTask& t, std::int64_t n, std::int64_t m) {
-  float sums[rows * 16] = {};
-  direct_tile<layout, T, F32x16, rows, 1>(t, sums, n, m, 0, t.k);
-  finish_direct<F32x16, rows, 1>(t, sums, n, m);
+/// Weight rows n.. n + w_rows against one row of x.
+template <Layout layout, class T, int w_rows>
+inline void gemv_row(const LinearArgs& t, std::int64_t n, std::int64_t m) {
+  float sums[w_rows * 16] = {};
+  gemv_tile<layout, T, F32x16, w_rows, 1>(t, sums, n, m, 0, t.k);
+  finish_gemv<F32x16, w_rows, 1>(t, sums, n, m);
 }
 
-/// Calls body.template operator()<cols>(m) for groups of few_cols rows of x, three or two.
+/// Calls body.template operator()<x_rows>(m) for groups of gemv_x_rows rows of x, three or two.
 template <class Body>
 inline void for_few_rows(std::int64_t m_end, const Body& body) {
-  constexpr int most = Lanes::few_cols;
+  constexpr int most = Lanes::gemv_x_rows;
   std::int64_t m = 0;
   for (; m_end - m == most || m_end - m > most + 1; m += most) body.template operator()<most>(m);
   if (m_end - m > 2) body.template operator()<3>(m), m += 3;
@@ -152,28 +155,28 @@ inline void for_few_rows(std::int64_t m_end, const Body& body) {
 /// Weight rows n.. n + 4 against all rows of x. Their streams run on without a break; all groups of
 /// rows and lanes pass over a piece of them while it is in the nearest cache.
 template <Layout layout, class T>
-inline void direct_rows(const LinearTask& t, std::int64_t n) {
-  float sums[4 * direct_rows_max * 16] = {};
-  for (std::int64_t k = 0; k < t.k; k += direct_piece)
-    for_few_rows(t.m, [&]<int cols>(std::int64_t m) {
-      direct_tile<layout, T, Lanes, 4, cols>(t, sums + m * 4 * 16, n, m, k,
-                                             std::min(k + direct_piece, t.k));
+inline void gemv_rows(const LinearArgs& t, std::int64_t n) {
+  float sums[4 * gemv_rows_max * 16] = {};
+  for (std::int64_t k = 0; k < t.k; k += gemv_piece)
+    for_few_rows(t.m, [&]<int x_rows>(std::int64_t m) {
+      gemv_tile<layout, T, Lanes, 4, x_rows>(t, sums + m * 4 * 16, n, m, k,
+                                             std::min(k + gemv_piece, t.k));
     });
-  for_few_rows(t.m, [&]<int cols>(std::int64_t m) {
-    finish_direct<Lanes, 4, cols>(t, sums + m * 4 * 16, n, m);
+  for_few_rows(t.m, [&]<int x_rows>(std::int64_t m) {
+    finish_gemv<Lanes, 4, x_rows>(t, sums + m * 4 * 16, n, m);
   });
 }
 
 template <Layout layout, class T>
-inline void direct(const LinearTask& t, std::int64_t n, std::int64_t n_end) {
+inline void gemv(const LinearArgs& t, std::int64_t n, std::int64_t n_end) {
   for (; n + 4 <= n_end; n += 4) {
     if (t.m == 1)
-      direct_row<layout, T, 4>(t, n, 0);
+      gemv_row<layout, T, 4>(t, n, 0);
     else
-      direct_rows<layout, T>(t, n);
+      gemv_rows<layout, T>(t, n);
   }
   for (; n < n_end; ++n)
-    for (std::int64_t m = 0; m < t.m; ++m) direct_row<layout, T, 1>(t, n, m);
+    for (std::int64_t m = 0; m < t.m; ++m) gemv_row<layout, T, 1>(t, n, m);
 }
 
 // ---- many rows: tiles of both sides are packed, then multiplied from cache ----------------------
@@ -222,7 +225,7 @@ inline void pack_values(float* packed, const std::byte* x, std::int64_t rows, st
 template <Layout layout>
 inline void pack_tiles(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                        std::int64_t m, std::int64_t k) {
-  constexpr int tile = Lanes::tile_rows;
+  constexpr int tile = Lanes::tile_x_rows;
   const std::int64_t vectors = vectors_of(layout, k);
   for (std::int64_t i = begin; i < end; ++i) {
     const auto* rows = reinterpret_cast<const std::byte*>(x + i * tile * k);
@@ -233,16 +236,16 @@ inline void pack_tiles(float* packed, const float* x, std::int64_t begin, std::i
 }
 
 /// One vector of each row of x against one of each weight row.
-template <bool pairs, int rows, int cols>
-IDEFICS_CPU_INLINE void tile_step(Lanes (&acc)[rows][cols], const float* x, const float* w) {
-  Lanes weights[cols];
+template <bool pairs, int x_rows, int w_rows>
+IDEFICS_CPU_INLINE void tile_step(Lanes (&acc)[x_rows][w_rows], const float* x, const float* w) {
+  Lanes weights[w_rows];
   IDEFICS_CPU_UNROLL
-  for (int j = 0; j < cols; ++j) weights[j] = Lanes::load(w + j * Lanes::width);
+  for (int j = 0; j < w_rows; ++j) weights[j] = Lanes::load(w + j * Lanes::width);
   IDEFICS_CPU_UNROLL
-  for (int i = 0; i < rows; ++i) {
+  for (int i = 0; i < x_rows; ++i) {
     const Lanes input = Lanes::load(x + i * Lanes::width);
     IDEFICS_CPU_UNROLL
-    for (int j = 0; j < cols; ++j) acc[i][j] = product<pairs>(input, weights[j], acc[i][j]);
+    for (int j = 0; j < w_rows; ++j) acc[i][j] = product<pairs>(input, weights[j], acc[i][j]);
   }
 }
 
@@ -250,25 +253,26 @@ IDEFICS_CPU_INLINE void tile_step(Lanes (&acc)[rows][cols], const float* x, cons
 template <bool pairs>
 inline void multiply_tile(float* sums, const float* x, const float* w, std::int64_t vectors,
                           bool first) {
-  constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, width = Lanes::width;
-  Lanes acc[rows][cols];
+  constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows, width = Lanes::width;
+  Lanes acc[x_rows][w_rows];
   IDEFICS_CPU_UNROLL
-  for (int i = 0; i < rows * cols; ++i)
-    acc[i / cols][i % cols] = first ? Lanes::zero() : Lanes::load(sums + i * width);
-  for (; vectors > 0; --vectors, x += rows * width, w += cols * width) tile_step<pairs>(acc, x, w);
+  for (int i = 0; i < x_rows * w_rows; ++i)
+    acc[i / w_rows][i % w_rows] = first ? Lanes::zero() : Lanes::load(sums + i * width);
+  for (; vectors > 0; --vectors, x += x_rows * width, w += w_rows * width)
+    tile_step<pairs>(acc, x, w);
   IDEFICS_CPU_UNROLL
-  for (int i = 0; i < rows * cols; ++i) acc[i / cols][i % cols].store(sums + i * width);
+  for (int i = 0; i < x_rows * w_rows; ++i) acc[i / w_rows][i % w_rows].store(sums + i * width);
 }
 
 /// The trees over the lanes of one register tile, and its outputs.
-inline void finish_tile(const LinearTask& t, const float* sums, std::int64_t m, std::int64_t n,
+inline void finish_tile(const LinearArgs& t, const float* sums, std::int64_t m, std::int64_t n,
                         std::int64_t n_end) {
-  constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, width = Lanes::width;
-  for (int i = 0; i < rows && m + i < t.m; ++i)
-    for (int j = 0; j < cols && n + j < n_end; ++j) {
+  constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows, width = Lanes::width;
+  for (int i = 0; i < x_rows && m + i < t.m; ++i)
+    for (int j = 0; j < w_rows && n + j < n_end; ++j) {
       Lanes groups[16 / width];
       for (int g = 0; g < 16 / width; ++g)
-        groups[g] = Lanes::load(sums + ((g * rows + i) * cols + j) * width);
+        groups[g] = Lanes::load(sums + ((g * x_rows + i) * w_rows + j) * width);
       t.out[(m + i) * t.n + n + j] =
           F32x16::join(groups).sum() + (t.bias == nullptr ? 0.0f : t.bias[n + j]);
     }
@@ -276,47 +280,48 @@ inline void finish_tile(const LinearTask& t, const float* sums, std::int64_t m, 
 
 /// Weight rows [n_begin, n_end) against all tiles of x. Scratch: packed weights, then all sums.
 template <Layout layout, class T>
-inline void blocked(const LinearTask& t, std::int64_t n_begin, std::int64_t n_end, float* scratch) {
-  constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, groups = 16 / Lanes::width;
-  constexpr std::int64_t tile_sums = rows * cols * 16;
+inline void gemm(const LinearArgs& t, std::int64_t n_begin, std::int64_t n_end, float* scratch) {
+  constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows,
+                groups = 16 / Lanes::width;
+  constexpr std::int64_t tile_sums = x_rows * w_rows * 16;
   const std::int64_t vectors = vectors_of(layout, t.k);
-  const std::int64_t m_tiles = ceil_div(t.m, rows), n_tiles = ceil_div(n_end - n_begin, cols);
+  const std::int64_t m_tiles = ceil_div(t.m, x_rows), n_tiles = ceil_div(n_end - n_begin, w_rows);
   const std::int64_t row_bytes = t.k * static_cast<std::int64_t>(sizeof(T));
   float* const packed = scratch;
-  float* const sums = scratch + n_tiles * cols * 16 * std::min(block_vectors, vectors);
+  float* const sums = scratch + n_tiles * w_rows * 16 * std::min(block_vectors, vectors);
   for (std::int64_t v = 0; v < vectors; v += block_vectors) {
     const std::int64_t count = std::min(block_vectors, vectors - v);
-    const std::int64_t x_group = count * rows * Lanes::width, w_group = count * cols * Lanes::width;
+    const std::int64_t x_group = count * x_rows * Lanes::width,
+                       w_group = count * w_rows * Lanes::width;
     for (std::int64_t j = 0; j < n_tiles; ++j)
-      pack_values<layout, T, cols>(packed + j * groups * w_group,
-                                   t.weight + (n_begin + j * cols) * row_bytes,
-                                   n_end - n_begin - j * cols, t.k, v, v + count);
+      pack_values<layout, T, w_rows>(packed + j * groups * w_group,
+                                     t.weight + (n_begin + j * w_rows) * row_bytes,
+                                     n_end - n_begin - j * w_rows, t.k, v, v + count);
     for (std::int64_t i = 0; i < m_tiles; ++i)
       for (int g = 0; g < groups; ++g)  // the group of x stays in the nearest cache
         for (std::int64_t j = 0; j < n_tiles; ++j)
           multiply_tile<layout == Layout::whole_pairs>(
               sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
-              t.x + (i * vectors + v) * 16 * rows + g * x_group,
+              t.x + (i * vectors + v) * 16 * x_rows + g * x_group,
               packed + (j * groups + g) * w_group, count, v == 0);
   }
   for (std::int64_t i = 0; i < m_tiles; ++i)
     for (std::int64_t j = 0; j < n_tiles; ++j)
-      finish_tile(t, sums + (i * n_tiles + j) * tile_sums, i * rows, n_begin + j * cols, n_end);
+      finish_tile(t, sums + (i * n_tiles + j) * tile_sums, i * x_rows, n_begin + j * w_rows, n_end);
 }
 
 template <Layout layout>
 constexpr LinearKernels linear_kernels() {
-  LinearKernels kernels = {
-      layout,
-      Lanes::tile_rows,
-      Lanes::tile_cols,
-      pack_rows<layout>,
-      pack_tiles<layout>,
-      {nullptr, nullptr, direct<layout, bf16_t>},
-      {blocked<layout, float>, blocked<layout, f16_t>, blocked<layout, bf16_t>}};
+  LinearKernels kernels = {layout,
+                           Lanes::tile_x_rows,
+                           Lanes::tile_w_rows,
+                           pack_rows<layout>,
+                           pack_tiles<layout>,
+                           {nullptr, nullptr, gemv<layout, bf16_t>},
+                           {gemm<layout, float>, gemm<layout, f16_t>, gemm<layout, bf16_t>}};
   if constexpr (layout == Layout::natural) {
-    kernels.direct[0] = direct<layout, float>;
-    kernels.direct[1] = direct<layout, f16_t>;
+    kernels.gemv[0] = gemv<layout, float>;
+    kernels.gemv[1] = gemv<layout, f16_t>;
   }
   return kernels;
 }

@@ -60,12 +60,12 @@ inline void dequantize(float* out, const FourBitMatrix& w, const float* absmax, 
 
 // ---- few rows of x: codes are looked up on the way from memory to the products ------------------
 
-IDEFICS_CPU_INLINE float bias_of(const LinearTask& t, std::int64_t n) {
+IDEFICS_CPU_INLINE float bias_of(const LinearArgs& t, std::int64_t n) {
   return t.bias == nullptr ? 0.0f : t.bias[n];
 }
 
 /// Calls in codes that will be read soon, to the second cache: the first has room for few lines under way.
-IDEFICS_CPU_INLINE void call_in(const std::uint8_t* codes) {
+IDEFICS_CPU_INLINE void prefetch_codes(const std::uint8_t* codes) {
   __builtin_prefetch(codes + 2048, 0, 2);
 }
 
@@ -95,41 +95,41 @@ inline void pack_dealt_rows(float* packed, const float* x, std::int64_t begin, s
     Lookup::dealt(F32x16::load(packed + 16 * i)).store(packed + 16 * i);
 }
 
-/// `rows` weight rows against rows m.. m + cols of x.
-template <int rows, int cols>
-IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearTask& t, const FourBitMatrix& w,
+/// `w_rows` weight rows against rows m.. m + x_rows of x.
+template <int w_rows, int x_rows>
+IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearArgs& t, const FourBitMatrix& w,
                                                   const Lookup& lookup,
                                                   const CodeRows<PlainFactors>& at,
                                                   std::int64_t m) {
   const std::int64_t codes_apart = at.apart * w.k / 2, factors_apart = at.apart * w.row_factors();
   const std::uint8_t* codes = w.codes + at.n * w.k / 2;
   const float* x = t.x + m * w.k;
-  F32x16 sums[rows][cols];
+  F32x16 sums[w_rows][x_rows];
   IDEFICS_CPU_UNROLL
-  for (int i = 0; i < rows * cols; ++i) sums[i / cols][i % cols] = F32x16::zero();
+  for (int i = 0; i < w_rows * x_rows; ++i) sums[i / x_rows][i % x_rows] = F32x16::zero();
   for (std::int64_t b = 0; b < w.k / 64; ++b, codes += 32, x += 64) {
-    typename Lookup::Scaled blocks[rows];
+    typename Lookup::Scaled blocks[w_rows];
     IDEFICS_CPU_UNROLL
-    for (int r = 0; r < rows; ++r) {
+    for (int r = 0; r < w_rows; ++r) {
       blocks[r] = lookup.scaled(at.factors.values[r * factors_apart + b]);
-      call_in(codes + r * codes_apart);
+      prefetch_codes(codes + r * codes_apart);
     }
     IDEFICS_CPU_UNROLL
     for (int k = 0; k < 64; k += 32) {
       IDEFICS_CPU_UNROLL
-      for (int r = 0; r < rows; ++r) {
+      for (int r = 0; r < w_rows; ++r) {
         F32x16 values[2];
         lookup.values(blocks[r], codes + r * codes_apart + k / 2, values);
         IDEFICS_CPU_UNROLL
-        for (int c = 0; c < cols; ++c) {
+        for (int c = 0; c < x_rows; ++c) {
           sums[r][c] = F32x16::fma(F32x16::load(x + c * w.k + k), values[0], sums[r][c]);
           sums[r][c] = F32x16::fma(F32x16::load(x + c * w.k + k + 16), values[1], sums[r][c]);
         }
       }
     }
   }
-  for (int r = 0; r < rows; ++r)
-    for (int c = 0; c < cols; ++c) {
+  for (int r = 0; r < w_rows; ++r)
+    for (int c = 0; c < x_rows; ++c) {
       const std::int64_t n = at.n + r * at.apart;
       t.out[(m + c) * t.n + n] = Lookup::undealt(sums[r][c]).sum() + bias_of(t, n);
     }
@@ -138,12 +138,12 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearTask& t, const Fou
 /// `streams` weight rows against all rows of x, four, two or one of these at a time while the codes are
 /// in the nearest cache. Sixteen sums at most are under way.
 template <int streams, class Factors, class Multiply>
-IDEFICS_CPU_INLINE void multiply_streams(const LinearTask& t, const FourBitMatrix& w,
+IDEFICS_CPU_INLINE void multiply_streams(const LinearArgs& t, const FourBitMatrix& w,
                                          const CodeRows<Factors>& at, const Multiply& multiply) {
-  const auto all = [&]<int cols>(std::int64_t m) IDEFICS_CPU_LAMBDA {
-    constexpr int rows = std::min(streams, 16 / cols);
-    for (int r = 0; r < streams; r += rows)
-      multiply.template operator()<rows, cols>(
+  const auto all = [&]<int x_rows>(std::int64_t m) IDEFICS_CPU_LAMBDA {
+    constexpr int w_rows = std::min(streams, 16 / x_rows);
+    for (int r = 0; r < streams; r += w_rows)
+      multiply.template operator()<w_rows, x_rows>(
           CodeRows<Factors>{at.factors.from(r * at.apart * w.row_factors()), at.n + r * at.apart,
                             at.apart},
           m);
@@ -154,11 +154,11 @@ IDEFICS_CPU_INLINE void multiply_streams(const LinearTask& t, const FourBitMatri
   if (m < t.m) all.template operator()<1>(m);
 }
 
-/// Calls multiply.template operator()<rows, cols>(weight rows, m) for weight rows [begin, end) and all
+/// Calls multiply.template operator()<w_rows, x_rows>(weight rows, m) for weight rows [begin, end) and all
 /// rows of x. Several weight rows at a time hide the latency of their sums and share what is loaded of
 /// x. They lie in different parts of the run: prefetchers follow one stream in a page.
 template <class Factors, class Multiply>
-inline void for_rows(const LinearTask& t, const FourBitMatrix& w, const Factors& factors,
+inline void for_rows(const LinearArgs& t, const FourBitMatrix& w, const Factors& factors,
                      std::int64_t begin, std::int64_t end, const Multiply& multiply) {
   constexpr int streams = Lanes::code_streams;
   const std::int64_t apart = (end - begin) / streams;
@@ -170,11 +170,11 @@ inline void for_rows(const LinearTask& t, const FourBitMatrix& w, const Factors&
   for (n = begin + streams * apart; n < end; ++n) multiply_streams<1>(t, w, rows_from(n), multiply);
 }
 
-inline void multiply_f32(const LinearTask& t, const FourBitMatrix& w, const float* factors,
+inline void multiply_f32(const LinearArgs& t, const FourBitMatrix& w, const float* factors,
                          std::int64_t begin, std::int64_t end) {
   const Lookup lookup(w.table);
   for_rows(t, w, PlainFactors{factors}, begin, end,
-           [&]<int rows, int cols>(const CodeRows<PlainFactors>& at, std::int64_t m) {
-             multiply_rows_f32<rows, cols>(t, w, lookup, at, m);
+           [&]<int w_rows, int x_rows>(const CodeRows<PlainFactors>& at, std::int64_t m) {
+             multiply_rows_f32<w_rows, x_rows>(t, w, lookup, at, m);
            });
 }

@@ -13,11 +13,11 @@ constexpr int chunk_vectors(Layout layout) { return layout == Layout::whole_pair
 template <Layout layout>
 inline void deal_chunk(const float* x, std::int64_t count,
                        F32x16 (&vectors)[chunk_vectors(layout)]) {
-  float room[chunk];
+  float padded[chunk];
   if (count < chunk) {
-    std::memset(room, 0, sizeof room);
-    std::memcpy(room, x, static_cast<std::size_t>(count) * sizeof(float));
-    x = room;
+    std::memset(padded, 0, sizeof padded);
+    std::memcpy(padded, x, static_cast<std::size_t>(count) * sizeof(float));
+    x = padded;
   }
   std::uint64_t halves[32];  // of each lane: the values that are added second, those added first
   for (int i = 0; i < chunk / 16; ++i)
@@ -52,11 +52,11 @@ inline void pack_chunk_rows(float* packed, const float* x, std::int64_t begin, s
 
 /// Codes of the chunk at `codes`, of which `bytes` exist; zeros for the others.
 IDEFICS_CPU_INLINE const std::uint8_t* whole_chunk(const std::uint8_t* codes, std::int64_t bytes,
-                                                   std::uint8_t (&room)[chunk_bytes]) {
+                                                   std::uint8_t (&padded)[chunk_bytes]) {
   if (bytes >= chunk_bytes) return codes;
-  std::memset(room, 0, sizeof room);
-  std::memcpy(room, codes, static_cast<std::size_t>(bytes));
-  return room;
+  std::memset(padded, 0, sizeof padded);
+  std::memcpy(padded, codes, static_cast<std::size_t>(bytes));
+  return padded;
 }
 
 /// The sum, from zero, of one chunk of x and one of weights, in one group of lanes.
@@ -76,12 +76,12 @@ IDEFICS_CPU_INLINE Lanes multiply_chunk(const float* x, const Lanes (&pairs)[chu
 }
 
 /// The trees over the lanes of some sums, and their outputs.
-template <int rows, int cols>
-IDEFICS_CPU_INLINE void finish_rows(const LinearTask& t,
-                                    const Lanes (&totals)[rows][cols][16 / Lanes::width],
+template <int w_rows, int x_rows>
+IDEFICS_CPU_INLINE void finish_rows(const LinearArgs& t,
+                                    const Lanes (&totals)[w_rows][x_rows][16 / Lanes::width],
                                     std::int64_t first, std::int64_t apart, std::int64_t m) {
-  for (int r = 0; r < rows; ++r)
-    for (int c = 0; c < cols; ++c) {
+  for (int r = 0; r < w_rows; ++r)
+    for (int c = 0; c < x_rows; ++c) {
       const std::int64_t n = first + r * apart;
       t.out[(m + c) * t.n + n] = F32x16::join(totals[r][c]).sum() + bias_of(t, n);
     }
@@ -104,9 +104,9 @@ struct NestedFactors {
   }
 };
 
-/// `rows` weight rows against rows m.. m + cols of x.
-template <Layout layout, int rows, int cols, class Factors>
-IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const FourBitMatrix& w,
+/// `w_rows` weight rows against rows m.. m + x_rows of x.
+template <Layout layout, int w_rows, int x_rows, class Factors>
+IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearArgs& t, const FourBitMatrix& w,
                                                     const PairLookup& lookup,
                                                     const CodeRows<Factors>& at, std::int64_t m) {
   constexpr int groups = 16 / Lanes::width, group_bytes = chunk_bytes / groups;
@@ -114,7 +114,7 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const F
   const std::int64_t stride = ceil_div(w.k, chunk) * chunk_vectors(layout) * 16;
   const std::uint8_t* codes = w.codes + at.n * w.k / 2;
   const float* x = t.x + m * stride;
-  Lanes totals[rows][cols][groups];
+  Lanes totals[w_rows][x_rows][groups];
   for (auto& row : totals)
     for (auto& total : row)
       for (auto& lanes : total) lanes = Lanes::zero();
@@ -126,7 +126,7 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const F
       lookup.pairs(from + g * group_bytes, pairs);
       const Lanes factor = factors.two(r * factors_apart + 2 * i, g);
       IDEFICS_CPU_UNROLL
-      for (int c = 0; c < cols; ++c)
+      for (int c = 0; c < x_rows; ++c)
         totals[r][c][g] =
             Lanes::fma(multiply_chunk<layout>(x + c * stride + g * Lanes::width, pairs), factor,
                        totals[r][c][g]);
@@ -134,26 +134,26 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearTask& t, const F
   };
   for (std::int64_t i = 0; i < w.k / chunk; ++i) {
     IDEFICS_CPU_UNROLL
-    for (int r = 0; r < rows; ++r) {
-      call_in(codes + r * codes_apart);
+    for (int r = 0; r < w_rows; ++r) {
+      prefetch_codes(codes + r * codes_apart);
       step(r, codes + r * codes_apart, i);
     }
     codes += chunk_bytes, x += chunk_vectors(layout) * 16;
   }
   if (w.k % chunk != 0)
-    for (int r = 0; r < rows; ++r) {
-      std::uint8_t room[chunk_bytes];
-      step(r, whole_chunk(codes + r * codes_apart, w.k % chunk / 2, room), w.k / chunk);
+    for (int r = 0; r < w_rows; ++r) {
+      std::uint8_t padded[chunk_bytes];
+      step(r, whole_chunk(codes + r * codes_apart, w.k % chunk / 2, padded), w.k / chunk);
     }
   finish_rows(t, totals, at.n, at.apart, m);
 }
 
 template <Layout layout>
-inline void multiply_pairs(const LinearTask& t, const FourBitMatrix& w,
+inline void multiply_pairs(const LinearArgs& t, const FourBitMatrix& w,
                            const FourBitFactors& factors, std::int64_t begin, std::int64_t end) {
   const PairLookup lookup(w.table);
-  const auto multiply = [&]<int rows, int cols>(const auto& at, std::int64_t m) {
-    multiply_rows_pairs<layout, rows, cols>(t, w, lookup, at, m);
+  const auto multiply = [&]<int w_rows, int x_rows>(const auto& at, std::int64_t m) {
+    multiply_rows_pairs<layout, w_rows, x_rows>(t, w, lookup, at, m);
   };
   if (factors.nested == nullptr)
     return for_rows(t, w, PlainFactors{factors.values}, begin, end, multiply);
@@ -170,7 +170,7 @@ inline void multiply_pairs(const LinearTask& t, const FourBitMatrix& w,
 template <Layout layout>
 inline void pack_chunk_tiles(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                              std::int64_t m, std::int64_t k) {
-  constexpr int tile = Lanes::tile_rows, step = chunk_vectors(layout);
+  constexpr int tile = Lanes::tile_x_rows, step = chunk_vectors(layout);
   const std::int64_t vectors = ceil_div(k, chunk) * step;
   for (std::int64_t i = begin; i < end; ++i)
     for (std::int64_t v = 0; v < vectors; v += block_vectors)
@@ -212,7 +212,7 @@ template <Layout layout>
 inline void pack_codes(float* packed, const PairLookup& lookup, const FourBitMatrix& w,
                        std::int64_t n, std::int64_t n_end, std::int64_t begin, std::int64_t end) {
   constexpr int step = chunk_vectors(layout);
-  pack_block<step, Lanes::tile_cols>(
+  pack_block<step, Lanes::tile_w_rows>(
       packed, begin, end,
       [&](std::int64_t r, std::int64_t v, F32x16(&vectors)[step]) IDEFICS_CPU_LAMBDA {
         if (n + r >= n_end) {
@@ -220,9 +220,10 @@ inline void pack_codes(float* packed, const PairLookup& lookup, const FourBitMat
           return;
         }
         const std::int64_t at = v / step * chunk;
-        std::uint8_t room[chunk_bytes];
+        std::uint8_t padded[chunk_bytes];
         expand_chunk<layout>(
-            lookup, whole_chunk(w.codes + ((n + r) * w.k + at) / 2, (w.k - at) / 2, room), vectors);
+            lookup, whole_chunk(w.codes + ((n + r) * w.k + at) / 2, (w.k - at) / 2, padded),
+            vectors);
       });
 }
 
@@ -232,75 +233,78 @@ inline void pack_codes(float* packed, const PairLookup& lookup, const FourBitMat
 template <Layout layout>
 inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
                                  std::int64_t vectors,
-                                 const float* const (&factors)[Lanes::tile_cols], int group,
+                                 const float* const (&factors)[Lanes::tile_w_rows], int group,
                                  bool first) {
-  constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, width = Lanes::width;
-  constexpr int part = std::min(cols, 3), steps = chunk_vectors(layout);
-  static_assert(cols % part == 0);
-  for (int from = 0; from < cols; from += part) {
-    const auto total_of = [&](int i, int j) { return totals + (i * cols + from + j) * width; };
+  constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows, width = Lanes::width;
+  constexpr int part = std::min(w_rows, 3), steps = chunk_vectors(layout);
+  static_assert(w_rows % part == 0);
+  for (int from = 0; from < w_rows; from += part) {
+    const auto total_of = [&](int i, int j) { return totals + (i * w_rows + from + j) * width; };
     const float *of_x = x, *of_w = w + from * width;
-    Lanes waiting[rows][part];
+    Lanes waiting[x_rows][part];
     IDEFICS_CPU_UNROLL
-    for (int i = 0; i < rows * part; ++i)
+    for (int i = 0; i < x_rows * part; ++i)
       waiting[i / part][i % part] =
           first ? Lanes::zero() : Lanes::load(total_of(i / part, i % part));
     for (std::int64_t c = 0; c < vectors / steps; ++c) {
-      Lanes acc[rows][part];
+      Lanes acc[x_rows][part];
       IDEFICS_CPU_UNROLL
-      for (int i = 0; i < rows * part; ++i) acc[i / part][i % part] = Lanes::zero();
+      for (int i = 0; i < x_rows * part; ++i) acc[i / part][i % part] = Lanes::zero();
       IDEFICS_CPU_UNROLL
       for (int v = 0; v < steps; ++v)
-        tile_step<layout == Layout::whole_pairs>(acc, of_x + v * rows * width,
-                                                 of_w + v * cols * width);
-      of_x += steps * rows * width;
-      of_w += steps * cols * width;
+        tile_step<layout == Layout::whole_pairs>(acc, of_x + v * x_rows * width,
+                                                 of_w + v * w_rows * width);
+      of_x += steps * x_rows * width;
+      of_w += steps * w_rows * width;
       IDEFICS_CPU_UNROLL
       for (int j = 0; j < part; ++j) {
         const Lanes factor = PlainFactors{factors[from + j]}.two(2 * c, group);
         IDEFICS_CPU_UNROLL
-        for (int i = 0; i < rows; ++i) waiting[i][j] = Lanes::fma(acc[i][j], factor, waiting[i][j]);
+        for (int i = 0; i < x_rows; ++i)
+          waiting[i][j] = Lanes::fma(acc[i][j], factor, waiting[i][j]);
       }
     }
     IDEFICS_CPU_UNROLL
-    for (int i = 0; i < rows * part; ++i)
+    for (int i = 0; i < x_rows * part; ++i)
       waiting[i / part][i % part].store(total_of(i / part, i % part));
   }
 }
 
-/// Weight rows [n_begin, n_end) of an aligned matrix against all tiles of x, as `blocked` does it.
+/// Weight rows [n_begin, n_end) of an aligned matrix against all tiles of x, as `gemm` does it.
 template <Layout layout>
-inline void blocked_pairs(const LinearTask& t, const FourBitMatrix& matrix, const float* factors,
+inline void blocked_pairs(const LinearArgs& t, const FourBitMatrix& matrix, const float* factors,
                           float* scratch, std::int64_t n_begin, std::int64_t n_end) {
-  constexpr int rows = Lanes::tile_rows, cols = Lanes::tile_cols, groups = 16 / Lanes::width;
-  constexpr std::int64_t tile_sums = rows * cols * 16;
+  constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows,
+                groups = 16 / Lanes::width;
+  constexpr std::int64_t tile_sums = x_rows * w_rows * 16;
   const PairLookup lookup(matrix.table);
   const std::int64_t vectors = ceil_div(t.k, chunk) * chunk_vectors(layout);
-  const std::int64_t m_tiles = ceil_div(t.m, rows), n_tiles = ceil_div(n_end - n_begin, cols);
-  float* const sums = scratch + n_tiles * cols * 16 * std::min(block_vectors, vectors);
+  const std::int64_t m_tiles = ceil_div(t.m, x_rows), n_tiles = ceil_div(n_end - n_begin, w_rows);
+  float* const sums = scratch + n_tiles * w_rows * 16 * std::min(block_vectors, vectors);
   for (std::int64_t v = 0; v < vectors; v += block_vectors) {
     const std::int64_t count = std::min(block_vectors, vectors - v);
-    const std::int64_t x_group = count * rows * Lanes::width, w_group = count * cols * Lanes::width;
+    const std::int64_t x_group = count * x_rows * Lanes::width,
+                       w_group = count * w_rows * Lanes::width;
     for (std::int64_t j = 0; j < n_tiles; ++j)
-      pack_codes<layout>(scratch + j * groups * w_group, lookup, matrix, n_begin + j * cols, n_end,
-                         v, v + count);
+      pack_codes<layout>(scratch + j * groups * w_group, lookup, matrix, n_begin + j * w_rows,
+                         n_end, v, v + count);
     for (std::int64_t i = 0; i < m_tiles; ++i)
       for (int g = 0; g < groups; ++g)
         for (std::int64_t j = 0; j < n_tiles; ++j) {
-          const float* of_rows[cols];
-          for (int c = 0; c < cols; ++c)  // rows behind the last one are zero: any factor will do
+          const float* of_rows[w_rows];
+          for (int c = 0; c < w_rows; ++c)  // rows behind the last one are zero: any factor will do
             of_rows[c] = factors +
-                         std::min(j * cols + c, n_end - n_begin - 1) * matrix.row_factors() +
+                         std::min(j * w_rows + c, n_end - n_begin - 1) * matrix.row_factors() +
                          2 * (v / chunk_vectors(layout));
           multiply_scaled_tile<layout>(
               sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
-              t.x + (i * vectors + v) * 16 * rows + g * x_group,
+              t.x + (i * vectors + v) * 16 * x_rows + g * x_group,
               scratch + (j * groups + g) * w_group, count, of_rows, g, v == 0);
         }
   }
   for (std::int64_t i = 0; i < m_tiles; ++i)
     for (std::int64_t j = 0; j < n_tiles; ++j)
-      finish_tile(t, sums + (i * n_tiles + j) * tile_sums, i * rows, n_begin + j * cols, n_end);
+      finish_tile(t, sums + (i * n_tiles + j) * tile_sums, i * x_rows, n_begin + j * w_rows, n_end);
 }
 
 // ---- other matrices: rows that are no multiple of 64 wide, small blocks -------------------------
@@ -335,13 +339,13 @@ inline LooseChunk loosen(const FourBitMatrix& w, const float* absmax, std::int64
   return out;
 }
 
-/// Weight row n, put together in `row`, against rows m.. m + cols of x.
-template <Layout layout, int cols>
-inline void multiply_loose_row(const LinearTask& t, const LooseChunk* row, const PairLookup& lookup,
+/// Weight row n, put together in `row`, against rows m.. m + x_rows of x.
+template <Layout layout, int x_rows>
+inline void multiply_loose_row(const LinearArgs& t, const LooseChunk* row, const PairLookup& lookup,
                                std::int64_t n, std::int64_t m) {
   constexpr int groups = 16 / Lanes::width, vectors = chunk_vectors(layout);
   const std::int64_t chunks = ceil_div(t.k, chunk), stride = chunks * vectors * 16;
-  Lanes totals[1][cols][groups];
+  Lanes totals[1][x_rows][groups];
   for (auto& total : totals[0])
     for (auto& lanes : total) lanes = Lanes::zero();
   for (std::int64_t i = 0; i < chunks * loose_passes(t.k); ++i, ++row) {
@@ -350,7 +354,7 @@ inline void multiply_loose_row(const LinearTask& t, const LooseChunk* row, const
       Lanes pairs[chunk_steps];
       lookup.pairs(row->codes + g * (chunk_bytes / groups), pairs);
       const Lanes factor = Lanes::load(row->factors + g * Lanes::width);
-      for (int c = 0; c < cols; ++c)
+      for (int c = 0; c < x_rows; ++c)
         totals[0][c][g] =
             Lanes::fma(multiply_chunk<layout>(x + c * stride + g * Lanes::width, pairs), factor,
                        totals[0][c][g]);
@@ -361,7 +365,7 @@ inline void multiply_loose_row(const LinearTask& t, const LooseChunk* row, const
 
 /// Weight rows [begin, end) of any matrix against all rows of x.
 template <Layout layout>
-inline void multiply_any(const LinearTask& t, const FourBitMatrix& w, const float* absmax,
+inline void multiply_any(const LinearArgs& t, const FourBitMatrix& w, const float* absmax,
                          float* scratch, std::int64_t begin, std::int64_t end) {
   const PairLookup lookup(w.table);
   auto* const row = reinterpret_cast<LooseChunk*>(scratch);

@@ -42,7 +42,7 @@ inline QuantizedTensor quantize_4bit(
     const detail::cpu::KernelTable& kernels = detail::best_kernels()) {
   if (!is_float(x.dtype()) || !is_float(options.dtype.value_or(DType::f32)))
     fail(ErrorCode::dtype_mismatch, "only f32, f16 and bf16 are quantized");
-  if (!is_blocksize(options.blocksize))
+  if (!detail::is_blocksize(options.blocksize))
     fail(ErrorCode::invalid_option, "a block size is a power of two from 32 to 4096",
          {.field = "blocksize"});
   constexpr std::int64_t piece = 1 << 18;  // values of a task: whole blocks of every size

@@ -82,7 +82,7 @@ inline void attention_weights(Tensor out /*[R,H,J]*/, const Tensor& q /*[M,H,E]*
   const std::int64_t heads = q.dim(1), width = q.dim(2), room = out.dim(2);
   for (const AttentionSegment& segment : segments) require_segment(segment, q.dim(0), k.dim(0));
   for (std::size_t r = 0; r < queries.size(); ++r) {
-    const AttentionSegment& segment = segment_of(segments, queries[r]);
+    const AttentionSegment& segment = detail::segment_of(segments, queries[r]);
     const auto seen =
         segment.key_rows.first(static_cast<std::size_t>(visible_keys(segment, queries[r])));
     for (std::int64_t h = 0; h < heads; ++h) {

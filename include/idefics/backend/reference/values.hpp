@@ -9,7 +9,7 @@ namespace idefics { inline namespace v0 { namespace reference {
 
 /// Element i of a float tensor of any dtype and alignment.
 inline double value(const Tensor& t, std::int64_t i) {
-  return static_cast<double>(element_as_f32(t, i));
+  return static_cast<double>(detail::element_as_f32(t, i));
 }
 
 /// What is left of a value that is stored in bf16: 8 bits of precision, ties to even.

@@ -1,0 +1,198 @@
+// Logits processors: each takes the scores [V+A] of the token that follows `so_far` (the padded
+// prompt and what was chosen since) and changes them. Source: transformers'
+// generation/logits_process.py, whose class each function names. generation/logits/pipeline.hpp composes
+// them.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <idefics/generation/options/config.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail {
+
+using Scores = std::span<float>;  // [V+A]
+using IdSpan = std::span<const std::int32_t>;
+
+inline constexpr float forbidden = -std::numeric_limits<float>::infinity();
+
+inline float& at(Scores scores, std::int32_t id) { return scores[static_cast<std::size_t>(id)]; }
+
+inline bool ends_with(IdSpan row, IdSpan tail) {
+  return row.size() >= tail.size() && std::ranges::equal(row.last(tail.size()), tail);
+}
+/// Sets the scores of `ids` to minus infinity; ids beyond the scores are passed over.
+/// SuppressTokensLogitsProcessor.
+inline void suppress_tokens(Scores scores, IdSpan ids) {
+  for (const std::int32_t id : ids)
+    if (static_cast<std::size_t>(id) < scores.size()) at(scores, id) = forbidden;
+}
+
+/// Sets everything to minus infinity and `ids` to 0. ForcedEOSTokenLogitsProcessor,
+/// ForcedBOSTokenLogitsProcessor.
+inline void force_tokens(Scores scores, IdSpan ids) {
+  std::ranges::fill(scores, forbidden);
+  for (const std::int32_t id : ids) at(scores, id) = 0.0f;
+}
+
+/// NoBadWordsLogitsProcessor: a sequence of ids that is complete but for its last one loses that
+/// one. Entries that are just one end token, and entries longer than the row, have no effect.
+inline void forbid_words(Scores scores, IdSpan so_far,
+                         const std::vector<std::vector<std::int32_t>>& words, IdSpan eos) {
+  for (const auto& word : words) {
+    if (word.size() == 1 && std::ranges::find(eos, word[0]) != eos.end()) continue;
+    if (word.size() > 1 && word.size() > so_far.size()) continue;
+    if (ends_with(so_far, IdSpan(word).first(word.size() - 1))) at(scores, word.back()) = forbidden;
+  }
+}
+
+/// SequenceBiasLogitsProcessor: a single token always has its bias added, a longer sequence's last
+/// token where the row ends in the others. Biases of one token are summed first.
+class SequenceBiases {
+ public:
+  explicit SequenceBiases(std::vector<SequenceBias> entries) {
+    for (auto& entry : entries) {  // the reference keeps them in a dictionary: the last one counts
+      const auto same = [&](const SequenceBias& e) { return e.ids == entry.ids; };
+      const auto known = std::ranges::find_if(entries_, same);
+      if (known != entries_.end())
+        known->bias = entry.bias;
+      else
+        entries_.push_back(std::move(entry));
+    }
+    std::ranges::stable_sort(entries_, [](const SequenceBias& a, const SequenceBias& b) {
+      const bool single = a.ids.size() == 1, other = b.ids.size() == 1;
+      return a.ids.back() != b.ids.back() ? a.ids.back() < b.ids.back() : single && !other;
+    });
+  }
+
+  void operator()(Scores scores, IdSpan so_far) const {
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+      const std::int32_t last = entry->ids.back();
+      float bias = 0;
+      for (; entry != entries_.end() && entry->ids.back() == last; ++entry)
+        if (applies(entry->ids, so_far)) bias += static_cast<float>(entry->bias);
+      at(scores, last) += bias;
+    }
+  }
+
+ private:
+  static bool applies(IdSpan ids, IdSpan so_far) {
+    return ids.size() == 1 ||
+           (ids.size() <= so_far.size() && ends_with(so_far, ids.first(ids.size() - 1)));
+  }
+  std::vector<SequenceBias> entries_;  // those of one last token stand together
+};
+
+/// Marks tokens as seen without clearing a whole vocabulary at every step.
+class TokenMarks {
+ public:
+  explicit TokenMarks(std::size_t vocabulary) : marks_(vocabulary, 0) {}
+  void clear() { ++now_; }
+  /// True the first time that `id` is marked since clear().
+  bool mark(std::int32_t id) {
+    auto& mark = marks_[static_cast<std::size_t>(id)];
+    return mark != now_ && (mark = now_, true);
+  }
+
+ private:
+  std::vector<std::uint64_t> marks_;
+  std::uint64_t now_ = 0;
+};
+
+/// RepetitionPenaltyLogitsProcessor: each distinct token of `ids` has its score divided by
+/// `penalty` if positive, else multiplied. EncoderRepetitionPenaltyLogitsProcessor does the same with
+/// the prompt and 1 / penalty.
+inline void penalize_repetition(Scores scores, IdSpan ids, float penalty, TokenMarks& marks) {
+  marks.clear();
+  for (const std::int32_t id : ids) {
+    if (!marks.mark(id)) continue;
+    float& score = at(scores, id);
+    score = score < 0 ? score * penalty : score / penalty;
+  }
+}
+
+/// OpenAI's definition: score -= count * frequency + (count > 0) * presence, where count is how often
+/// the token stands in `answer`, the new tokens.
+class CountPenalty {
+ public:
+  CountPenalty(std::size_t vocabulary, double frequency, double presence)
+      : counts_(vocabulary, 0), frequency_(frequency), presence_(presence) {}
+
+  void operator()(Scores scores, IdSpan answer) {
+    for (const std::int32_t id : answer) ++counts_[static_cast<std::size_t>(id)];
+    for (const std::int32_t id : answer) {
+      auto& count = counts_[static_cast<std::size_t>(id)];
+      if (count == 0) continue;
+      at(scores, id) -= static_cast<float>(static_cast<double>(count) * frequency_ + presence_);
+      count = 0;
+    }
+  }
+
+ private:
+  std::vector<std::int32_t> counts_;  // all zero between calls
+  double frequency_, presence_;
+};
+
+/// NoRepeatNGramLogitsProcessor with text = so_far, EncoderNoRepeatNGramLogitsProcessor with text =
+/// the prompt: whatever followed the last n - 1 tokens anywhere in `text` is forbidden.
+inline void forbid_repeated_ngrams(Scores scores, IdSpan text, IdSpan so_far, std::size_t n) {
+  if (text.size() < n || so_far.size() + 1 < n) return;
+  const IdSpan current = so_far.last(n - 1);
+  for (std::size_t i = 0; i + n <= text.size(); ++i)
+    if (std::ranges::equal(text.subspan(i, n - 1), current))
+      at(scores, text[i + n - 1]) = forbidden;
+}
+
+/// PrefixConstrainedLogitsProcessor: only `allowed` may follow. Throws `invalid_option` if that is
+/// nothing, or not in the vocabulary. `marks` serves as scratch.
+inline void allow_only(Scores scores, IdSpan allowed, TokenMarks& marks) {
+  const char* option = "prefix_allowed_tokens_fn";
+  if (allowed.empty())
+    fail(ErrorCode::invalid_option, "returned no token at all", {.field = option});
+  marks.clear();
+  for (const std::int32_t id : allowed) {
+    if (id < 0 || static_cast<std::size_t>(id) >= scores.size())
+      fail(ErrorCode::invalid_option,
+           "returned id " + std::to_string(id) + ", not in the vocabulary",
+           {.field = option, .limit = scores.size()});
+    marks.mark(id);
+  }
+  for (std::size_t id = 0; id < scores.size(); ++id)
+    if (marks.mark(static_cast<std::int32_t>(id))) scores[id] = forbidden;
+}
+
+/// InfNanRemoveLogitsProcessor: NaN becomes 0, infinities the largest numbers.
+inline void remove_invalid_values(Scores scores) {
+  constexpr float largest = std::numeric_limits<float>::max();
+  for (float& score : scores)
+    score = std::isnan(score) ? 0.0f : std::clamp(score, -largest, largest);
+}
+
+/// ExponentialDecayLengthPenalty: after `start` of the `generated` new tokens, end tokens gain
+/// |score| * (factor^(generated - start) - 1). Forbidden ones stay forbidden (the reference makes
+/// NaN of them).
+inline void favour_ends(Scores scores, std::int64_t generated, const ExponentialDecay& decay,
+                        IdSpan eos) {
+  if (generated <= decay.start) return;
+  double power = 1;
+  for (std::int64_t i = decay.start; i < generated; ++i) power *= decay.factor;
+  for (const std::int32_t id : eos) {
+    float& score = at(scores, id);
+    if (std::isfinite(score)) score += std::abs(score) * static_cast<float>(power - 1);
+  }
+}
+
+/// UnbatchedClassifierFreeGuidanceLogitsProcessor, on log-probabilities: away from what the
+/// negative prompt expects, towards what the prompt adds to it.
+inline void guide(Scores scores, std::span<const float> unconditional, double scale) {
+  const auto factor = static_cast<float>(scale);
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    scores[i] = factor * (scores[i] - unconditional[i]) + unconditional[i];
+}
+
+}}}  // namespace idefics::v0::detail

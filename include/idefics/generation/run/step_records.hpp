@@ -1,0 +1,169 @@
+// What a generation keeps of every step when asked to, and how it hands over the rows that it returns.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <idefics/core/available_memory.hpp>
+#include <idefics/generation/logits/pipeline.hpp>
+#include <idefics/generation/run/output.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail {
+
+/// Moves the chosen rows, whose first `prompt` ids are the padded prompt, into `output`, filled up
+/// with the pad id, or else the first end token, to the longest.
+inline void return_rows(const GenerationConfig& config, std::int64_t prompt,
+                        std::vector<std::vector<std::int32_t>>& sequences,
+                        std::span<const std::size_t> rows, GenerationOutput& output) {
+  const auto eos = config.eos_token_id.value_or(GenerationConfig::Ids{});
+  const std::int32_t pad = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
+  std::size_t longest = 0;
+  for (const std::size_t row : rows) {
+    longest = std::max(longest, sequences[row].size());
+    output.lengths.push_back(std::ssize(sequences[row]) - prompt);
+  }
+  for (const std::size_t row : rows) {
+    auto& ids = output.sequences.emplace_back(std::move(sequences[row]));
+    ids.resize(longest, pad);
+    output.new_tokens.emplace_back(ids.begin() + prompt, ids.end());
+  }
+}
+
+/// Keeps scores, logits and log-probabilities of every step. All room is taken at the start.
+class StepRecords {
+ public:
+  /// Throws `out_of_memory`.
+  StepRecords(const GenerationConfig& config, const LogitsContext& context, std::int64_t rows)
+      : vocabulary_(static_cast<std::int64_t>(context.vocabulary)),
+        rows_(rows),
+        beams_(config.num_beams.value_or(1) > 1),
+        output_logits_(config.output_logits.value_or(false)) {
+    const Shape all{context.limits.new_tokens(), rows, vocabulary_};
+    const bool scores = config.output_scores.value_or(false);
+    const bool logits = output_logits_ || (beams_ && config.top_logprobs);
+    const auto top = static_cast<std::size_t>(config.top_logprobs.value_or(0));
+    top_ = std::min(top, context.vocabulary);
+    const Checked steps =
+        Checked(static_cast<std::uint64_t>(all[0])) * static_cast<std::uint64_t>(rows);
+    Checked bytes = steps * context.vocabulary * sizeof(float) * (std::uint64_t{scores} + logits);
+    if (config.top_logprobs)
+      bytes = bytes + steps * (sizeof(TokenLogProbs) + top_ * sizeof(TokenLogProb));
+    if (bytes > 0)
+      require_memory(bytes, "the scores of every step",
+                     scores           ? "output_scores"
+                     : output_logits_ ? "output_logits"
+                                      : "top_logprobs");
+    if (scores) scores_ = Tensor::empty(DType::f32, all);
+    if (logits) logits_ = Tensor::empty(DType::f32, all);
+    if (!config.top_logprobs && !config.best_of) return;
+    order_.resize(context.vocabulary);
+    logprobs_.resize(static_cast<std::size_t>(rows));
+    for (auto& row : logprobs_) {
+      row.resize(static_cast<std::size_t>(context.limits.new_tokens()));
+      for (auto& entry : row) entry.top.reserve(top_);
+    }
+  }
+
+  void keep_scores(std::size_t row, std::int64_t step, std::span<const float> scores) {
+    keep(scores_, row, step, scores);
+  }
+  void keep_logits(std::size_t row, std::int64_t step, std::span<const float> logits) {
+    keep(logits_, row, step, logits);
+    if (logprobs_.empty()) return;
+    log_sum_ = log_sum_exp(logits);
+    auto& entry = logprobs_[row][static_cast<std::size_t>(step)];
+    std::ranges::generate(order_, [id = std::int32_t{0}]() mutable { return id++; });
+    std::ranges::partial_sort(order_, order_.begin() + static_cast<std::ptrdiff_t>(top_),
+                              [&](std::int32_t a, std::int32_t b) {
+                                const float x = logits[static_cast<std::size_t>(a)];
+                                const float y = logits[static_cast<std::size_t>(b)];
+                                return x != y ? x > y : a < b;
+                              });
+    for (const std::int32_t id : std::span(order_).first(top_))
+      entry.top.push_back({id, logprob(logits[static_cast<std::size_t>(id)])});
+  }
+  /// After keep_logits of the same row and step: the token that was chosen, and its logit.
+  void keep_choice(std::size_t row, std::int64_t step, std::int32_t id, float logit) {
+    if (!logprobs_.empty())
+      logprobs_[row][static_cast<std::size_t>(step)].chosen = {id, logprob(logit)};
+  }
+
+  /// Mean log-probability of the first `length` new tokens of a row.
+  double mean_logprob(std::size_t row, std::int64_t length) const {
+    double sum = 0;
+    for (std::int64_t i = 0; i < length; ++i)
+      sum += static_cast<double>(logprobs_[row][static_cast<std::size_t>(i)].chosen.logprob);
+    return sum / static_cast<double>(length);
+  }
+
+  /// Hands over what was kept of the returned rows, whose new tokens and lengths `output` has.
+  /// Step `step` of returned row i was kept as row source(i, step).
+  template <class Source>
+  void finish(GenerationOutput& output, const Source& source) {
+    output.scores = select(scores_, output.lengths, source);
+    if (output_logits_) output.logits = select(logits_, output.lengths, source);
+    if (logprobs_.empty()) return;
+    for (std::size_t i = 0; i < output.lengths.size(); ++i) {
+      auto& row = output.logprobs.emplace_back();
+      for (std::size_t step = 0; step < static_cast<std::size_t>(output.lengths[i]); ++step) {
+        const std::size_t from = source(i, step);
+        row.push_back(logprobs_[from][step]);
+        if (beams_) row.back().chosen = chosen(from, step, output.new_tokens[i][step]);
+      }
+    }
+  }
+
+ private:
+  float logprob(float logit) const {
+    return static_cast<float>(static_cast<double>(logit) - log_sum_);
+  }
+  /// With beams several tokens may continue a row: which was chosen is known at the end.
+  TokenLogProb chosen(std::size_t row, std::size_t step, std::int32_t id) {
+    const auto logits = place(logits_, row, static_cast<std::int64_t>(step));
+    log_sum_ = log_sum_exp(logits);
+    return {id, logprob(logits[static_cast<std::size_t>(id)])};
+  }
+  std::span<float> place(Tensor& all, std::size_t row, std::int64_t step) const {
+    const auto at =
+        static_cast<std::size_t>((step * rows_ + static_cast<std::int64_t>(row)) * vocabulary_);
+    return all.as_mutable<float>().subspan(at, static_cast<std::size_t>(vocabulary_));
+  }
+  void keep(Tensor& all, std::size_t row, std::int64_t step, std::span<const float> values) {
+    if (all) std::ranges::copy(values, place(all, row, step).begin());
+  }
+
+  /// The returned rows up to the last step; minus infinity where a row had ended.
+  template <class Source>
+  Tensor select(Tensor& all, std::span<const std::int64_t> lengths, const Source& source) const {
+    if (!all) return {};
+    const std::int64_t steps = *std::ranges::max_element(lengths);
+    const auto r = std::ssize(lengths);
+    Tensor result = Tensor::empty(DType::f32, {steps, r, vocabulary_});
+    const auto out = result.as_mutable<float>();
+    const auto v = static_cast<std::size_t>(vocabulary_);
+    for (std::int64_t step = 0; step < steps; ++step) {
+      for (std::size_t i = 0; i < lengths.size(); ++i) {
+        const auto to = out.subspan((static_cast<std::size_t>(step * r) + i) * v, v);
+        if (step < lengths[i])
+          std::ranges::copy(place(all, source(i, static_cast<std::size_t>(step)), step),
+                            to.begin());
+        else
+          std::ranges::fill(to, forbidden);
+      }
+    }
+    return result;
+  }
+
+  std::int64_t vocabulary_, rows_;
+  bool beams_, output_logits_;
+  Tensor scores_, logits_;                            // [L,R,V+A] or empty
+  std::vector<std::vector<TokenLogProbs>> logprobs_;  // [R][L] or empty
+  std::size_t top_ = 0;
+  std::vector<std::int32_t> order_;  // [V+A], scratch
+  double log_sum_ = 0;               // of the logits kept last
+};
+
+}}}  // namespace idefics::v0::detail

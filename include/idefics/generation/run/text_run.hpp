@@ -1,0 +1,383 @@
+// A run of the decoder over some sequences: the prompts are read in chunks, then tokens are
+// appended. Sequences can branch from each other (beams), be reordered, and forget their last tokens.
+// Everything a step needs is sized when the run begins; a step allocates nothing. Letters: B
+// prompts, n copies of each, M tokens of a pass, R rows with logits, D width, V vocabulary, A added
+// tokens.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <idefics/core/available_memory.hpp>
+#include <idefics/core/progress.hpp>
+#include <idefics/generation/run/attention_records.hpp>
+#include <idefics/generation/run/cache_table.hpp>
+#include <idefics/generation/run/past_key_values.hpp>
+#include <idefics/model/idefics.hpp>
+#include <idefics/model/sequences.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail {
+
+/// Which tokens of a prompt get logits.
+enum class LogitRows { last, all };
+
+struct TextRunOptions {
+  std::int64_t copies = 1;  // n: sequences that may branch from each prompt
+  Branches branches = Branches::many_tokens;
+  std::int64_t tokens_per_step = 1;          // most tokens that `add` appends to a row in one pass
+  std::vector<std::int32_t> early_layers{};  // ascending: the head also reads what enters these
+  bool hidden = false;                       // sinks may ask for the last hidden state
+  std::int64_t attention_columns = 0;        // of the padded prompts, if attentions are kept
+  const char* length_option = "max_new_tokens";  // what is named when there is no room
+  PastKeyValues* past = nullptr;  // of one prompt without copies: read from and added to
+};
+
+class TextRun {
+ public:
+  /// `slots[prompt][n]` is the place of picture n of that prompt in `pictures` (-1 where no token
+  /// sees it). Every sequence can grow by `new_tokens`; prompts are read at most `chunk` tokens at a
+  /// time. Sequence b n + i is copy i of prompt b; only copy 0 is read by `prefill`, the others
+  /// begin with a `reorder`. Throws `out_of_memory`.
+  TextRun(const Idefics& model, Backend& backend, const ImageCache& pictures,
+          std::vector<Sequence> sequences, const std::vector<std::vector<std::int32_t>>& slots,
+          std::int64_t new_tokens, std::int64_t chunk, LogitRows logit_rows,
+          TextRunOptions options = {})
+      : model_(model),
+        backend_(backend),
+        pictures_(pictures),
+        logit_rows_(logit_rows),
+        options_(std::move(options)),
+        shape_(measure(sequences, new_tokens, chunk)),
+        table_(shape_.prompts, options_.copies, new_tokens, options_.branches),
+        past_(make_past(sequences, slots)),
+        rotary_(backend, shape_.longest, model.config().head_dim()),
+        state_(backend, model.config(), shape_.tokens_per_pass),
+        hidden_(backend.empty(DType::f32, {shape_.logit_rows, model.config().hidden_size})),
+        logits_(make_logits()) {
+    for (std::size_t layer = 0; layer < options_.early_layers.size(); ++layer)
+      early_.push_back(make_logits());
+    if (options_.attention_columns > 0)
+      attentions_.emplace(backend, model.config(), sequences,
+                          AttentionSizes{.prompt_columns = options_.attention_columns,
+                                         .pictures = std::ssize(slots.front()),
+                                         .features = pictures.latents(),
+                                         .copies = options_.copies,
+                                         .tokens_per_step = options_.tokens_per_step,
+                                         .new_tokens = new_tokens});
+    for (std::size_t i = 0; i < sequences.size(); ++i)
+      prompts_.push_back(make_prompt(std::move(sequences[i]), slots[i], new_tokens));
+    reserve();
+  }
+
+  /// Who is told of the progress of `prefill`.
+  void report_to(ProgressCallback progress) { progress_ = std::move(progress); }
+
+  /// Before `prefill`: tokens that it will read, without those that the caller's past holds.
+  std::int64_t unread() const {
+    return std::accumulate(shape_.prompts.begin(), shape_.prompts.end(), -length(0));
+  }
+
+  /// Reads the prompts. sink(row, token, base, additional) takes the logits of one token: base [V]
+  /// and additional [A], valid until it returns.
+  template <class Sink>
+  void prefill(const Sink& sink) {
+    const std::int64_t total = unread();
+    std::int64_t done = 0;
+    for (std::size_t i = 0; i < prompts_.size(); ++i) {
+      const std::span<const std::int32_t> ids = prompts_[i].sequence.ids;
+      const auto row = i * static_cast<std::size_t>(options_.copies);
+      for (std::int64_t at = table_.length(row); at < std::ssize(ids);) {
+        const std::int64_t room = shape_.tokens_per_pass - tokens_.size();
+        const std::int64_t count = std::min(room, std::ssize(ids) - at);
+        append(row, ids.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(count)),
+               logit_rows_ == LogitRows::all   ? count
+               : at + count == std::ssize(ids) ? 1
+                                               : 0);
+        at += count, done += count;
+        if (tokens_.size() < shape_.tokens_per_pass) continue;
+        pass(sink);
+        report(progress_, {"prefill", done, total});
+      }
+    }
+    if (tokens_.size() == 0) return;
+    pass(sink);
+    report(progress_, {"prefill", total, total});
+  }
+
+  /// Appends ids[i] to row active[i] and gives the logits of each to `sink`.
+  template <class Sink>
+  void step(std::span<const std::int32_t> active, std::span<const std::int32_t> ids,
+            const Sink& sink) {
+    for (std::size_t i = 0; i < active.size(); ++i) add(active[i], ids.subspan(i, 1));
+    pass(sink);
+  }
+
+  /// Some tokens of a row join the next `pass`, which gives the logits of each to its sink.
+  void add(std::int32_t row, std::span<const std::int32_t> ids) {
+    append(static_cast<std::size_t>(row), ids, std::ssize(ids));
+  }
+
+  /// One forward pass over what was added, if anything was.
+  template <class Sink>
+  void pass(const Sink& sink) {
+    if (tokens_.size() == 0) return;
+    const TextState state = state_.first(tokens_.size());
+    const auto r = std::ssize(wanted_rows_);
+    std::size_t exit = 0;
+    const auto observe = [&](std::size_t layer) {
+      if (exit < early_.size() && r > 0 &&
+          layer == static_cast<std::size_t>(options_.early_layers[exit]))
+        read_head(early_[exit++], state.hidden);
+    };
+    model_.forward(backend_, state, tokens_, past_, pictures_, rotary_,
+                   attentions_ ? attentions_->weights() : AttentionWeights{}, observe);
+    if (attentions_) attentions_->keep();
+    if (options_.past != nullptr) options_.past->append(tokens_.ids);
+    if (r > 0) {
+      read_head(logits_, state.normed);
+      if (options_.hidden) host_hidden_ = backend_.download(hidden_.slice(0, r));
+      deliver(sink);
+    }
+    tokens_.clear(), wanted_.clear(), wanted_rows_.clear();
+  }
+
+  /// Row rows[i] continues the past of row parents[i], a copy of the same prompt.
+  void reorder(std::span<const std::int32_t> rows, std::span<const std::int32_t> parents) {
+    table_.reorder(rows, parents);
+  }
+
+  /// Forgets all tokens of a row from `length` on. Only without copies.
+  void truncate(std::int32_t row, std::int64_t length) {
+    table_.truncate(static_cast<std::size_t>(row), length);
+    if (options_.past != nullptr) options_.past->truncate(length);
+  }
+
+  /// With TextRunOptions::attention_columns: hands over what the returned rows looked at. Step
+  /// `step` of returned row i was read by row source(i, step).
+  template <class Source>
+  void finish_attentions(GenerationOutput& output, const Source& source) {
+    if (attentions_) attentions_->finish(output, source);
+  }
+
+  /// Tokens of a row that have been read.
+  std::int64_t length(std::int32_t row) const {
+    return table_.length(static_cast<std::size_t>(row));
+  }
+  std::int64_t rows() const { return table_.size(); }
+  std::int64_t width() const { return model_.config().hidden_size; }  // D
+  Backend& backend() const { return backend_; }
+
+  /// E: layers whose input the head also reads.
+  std::size_t early_layers() const { return early_.size(); }
+
+  /// While a sink is called: the last hidden state, after the final norm, of its token. Only with
+  /// TextRunOptions::hidden.
+  std::span<const float> hidden() const /*[D]*/ {
+    return row_of(host_hidden_, delivered_, model_.config().hidden_size);
+  }
+  /// While a sink is called: its token's logits by the head on the input of early layer `exit`.
+  std::span<const float> early_base(std::size_t exit) const /*[V]*/ {
+    return row_of(early_[exit].host_base, delivered_, model_.config().vocab_size);
+  }
+  std::span<const float> early_additional(std::size_t exit) const /*[A]*/ {
+    return row_of(early_[exit].host_additional, delivered_, model_.config().additional_vocab_size);
+  }
+
+ private:
+  struct Prompt {
+    Sequence sequence;
+    std::vector<std::vector<std::int32_t>>
+        run_key_rows;  // rows of picture features that each run sees
+  };
+  struct Sizes {
+    std::vector<std::int64_t> prompts;  // [B], tokens of each
+    std::int64_t longest = 0, tokens_per_pass = 0, logit_rows = 0, segments = 0;
+  };
+  struct Wanted {  // a token whose logits are asked for
+    std::size_t row;
+    std::int64_t token;
+  };
+  struct Logits {
+    Tensor base;        // [R,V]
+    Tensor additional;  // [R,A] or empty
+    Tensor host_base, host_additional;
+  };
+
+  Sizes measure(const std::vector<Sequence>& sequences, std::int64_t new_tokens,
+                std::int64_t chunk) const {
+    Sizes sizes;
+    std::int64_t prompt = 0;
+    for (const Sequence& s : sequences) {
+      sizes.prompts.push_back(std::ssize(s.ids));
+      prompt += std::ssize(s.ids);
+      sizes.longest = std::max(sizes.longest, std::ssize(s.ids) + new_tokens);
+      sizes.segments += std::ssize(s.runs) + options_.copies;
+    }
+    check_room(sizes, new_tokens);
+    const auto step = std::ssize(sequences) * options_.copies * options_.tokens_per_step;
+    sizes.tokens_per_pass = std::max(step, std::min(prompt, std::max<std::int64_t>(chunk, 1)));
+    sizes.logit_rows = logit_rows_ == LogitRows::all ? sizes.tokens_per_pass : step;
+    return sizes;
+  }
+
+  /// Before anything is made: keys and values, the table of angles, and the rows that sequences read.
+  void check_room(const Sizes& sizes, std::int64_t new_tokens) const {
+    const Config& c = model_.config();
+    const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
+    const Checked longest = number(sizes.longest);
+    Checked rows =
+        CacheTable::pool_rows(sizes.prompts, options_.copies, new_tokens, options_.branches);
+    if (options_.past != nullptr && sizes.prompts.size() == 1 && options_.copies == 1)
+      rows = rows - std::min(rows, number(options_.past->rows()));
+    const Checked keys = rows * number(c.hidden_size) * number(2 * c.num_hidden_layers);
+    const Checked tables = longest * sizes.prompts.size() * number(options_.copies) * 2;
+    require_memory(
+        (keys + longest * number(c.head_dim())) * sizeof(float) + tables * sizeof(std::int32_t),
+        "keys and values of " + std::to_string(new_tokens) + " new tokens", options_.length_option);
+  }
+
+  /// A cache of its own, or the caller's with what it holds of this prompt's beginning.
+  KvCache make_past(const std::vector<Sequence>& sequences,
+                    const std::vector<std::vector<std::int32_t>>& slots) {
+    if (sequences.size() != 1 || options_.copies != 1) options_.past = nullptr;
+    if (options_.past == nullptr) return KvCache(backend_, model_.config(), table_.pool_rows());
+    KvCache cache = options_.past->begin(backend_, model_.config(), sequences[0], slots[0],
+                                         pictures_, table_.pool_rows());
+    table_.truncate(0, options_.past->length());
+    return cache;
+  }
+
+  Logits make_logits() const {
+    const Config& c = model_.config();
+    Logits logits{.base = backend_.empty(DType::f32, {shape_.logit_rows, c.vocab_size}),
+                  .additional = {},
+                  .host_base = {},
+                  .host_additional = {}};
+    if (c.additional_vocab_size > 0)
+      logits.additional = backend_.empty(DType::f32, {shape_.logit_rows, c.additional_vocab_size});
+    return logits;
+  }
+
+  Prompt make_prompt(Sequence sequence, std::span<const std::int32_t> slots,
+                     std::int64_t new_tokens) const {
+    Prompt prompt{.sequence = std::move(sequence), .run_key_rows = {}};
+    const std::int64_t l = pictures_.latents();
+    for (const PictureRun& run : prompt.sequence.runs) {
+      std::vector<std::int32_t> keys;
+      for (const std::int32_t picture : run.pictures) {
+        const auto rows = iota_rows(slots[static_cast<std::size_t>(picture)] * l, l);
+        keys.insert(keys.end(), rows.begin(), rows.end());
+      }
+      prompt.run_key_rows.push_back(std::move(keys));
+    }
+    // new tokens see what the last token of the prompt sees
+    prompt.sequence.runs.back().end = std::ssize(prompt.sequence.ids) + new_tokens;
+    return prompt;
+  }
+
+  void reserve() {
+    backend_.reserve_keys(shape_.longest, model_.config().head_dim());
+    backend_.expect_rows(rows() * options_.tokens_per_step);
+    const auto m = static_cast<std::size_t>(shape_.tokens_per_pass);
+    tokens_.ids.reserve(m), tokens_.positions.reserve(m), tokens_.cache_rows.reserve(m);
+    tokens_.self_attention.reserve(static_cast<std::size_t>(rows()));
+    tokens_.watched.reserve(static_cast<std::size_t>(rows() * options_.tokens_per_step));
+    tokens_.cross_attention.reserve(static_cast<std::size_t>(shape_.segments));
+    wanted_.reserve(static_cast<std::size_t>(shape_.logit_rows));
+    wanted_rows_.reserve(static_cast<std::size_t>(shape_.logit_rows));
+  }
+
+  /// Tokens of a row join the pass; the last `wanted` of them get logits.
+  void append(std::size_t row, std::span<const std::int32_t> ids, std::int64_t wanted) {
+    const std::int64_t first = tokens_.size(), begin = table_.length(row);
+    const std::int64_t end = begin + std::ssize(ids);
+    for (std::int64_t t = begin; t < end; ++t) {
+      tokens_.ids.push_back(ids[static_cast<std::size_t>(t - begin)]);
+      tokens_.positions.push_back(static_cast<std::int32_t>(t));
+      tokens_.cache_rows.push_back(table_.append(row));
+      if (attentions_) attentions_->watch(tokens_, row, t, first + t - begin);
+      if (t < end - wanted) continue;
+      wanted_.push_back({row, t});
+      wanted_rows_.push_back(static_cast<std::int32_t>(first + t - begin));
+    }
+    tokens_.self_attention.push_back({.query_begin = first,
+                                      .query_end = first + std::ssize(ids),
+                                      .key_rows = table_.rows(row),
+                                      .causal = true});
+    append_pictures(prompts_[row / static_cast<std::size_t>(options_.copies)], first, begin, end);
+  }
+
+  /// Tokens [begin, end) of a sequence stand at `first` of the pass. Neighbours that see the same
+  /// pictures, such as the beams of a prompt, are one segment.
+  void append_pictures(const Prompt& prompt, std::int64_t first, std::int64_t begin,
+                       std::int64_t end) {
+    auto& segments = tokens_.cross_attention;
+    for (std::size_t i = 0; i < prompt.sequence.runs.size(); ++i) {
+      const PictureRun& run = prompt.sequence.runs[i];
+      const std::int64_t from = std::max(begin, run.begin), to = std::min(end, run.end);
+      if (from >= to) continue;
+      const std::span<const std::int32_t> keys = prompt.run_key_rows[i];
+      if (!segments.empty() && segments.back().key_rows.data() == keys.data() &&
+          segments.back().query_end == first + from - begin)
+        segments.back().query_end = first + to - begin;
+      else
+        segments.push_back({.query_begin = first + from - begin,
+                            .query_end = first + to - begin,
+                            .key_rows = keys});
+    }
+  }
+
+  /// Logits of the wanted rows of `states` [M,D].
+  void read_head(Logits& logits, const Tensor& states) {
+    const auto r = std::ssize(wanted_rows_);
+    const Tensor hidden = hidden_.slice(0, r), base = logits.base.slice(0, r);
+    const Tensor additional = logits.additional ? logits.additional.slice(0, r) : Tensor();
+    backend_.gather_rows(hidden, states, wanted_rows_);
+    model_.logits(backend_, base, additional, hidden);
+    logits.host_base = backend_.download(base);
+    if (additional) logits.host_additional = backend_.download(additional);
+  }
+
+  template <class Sink>
+  void deliver(const Sink& sink) {
+    const Config& c = model_.config();
+    for (delivered_ = 0; delivered_ < wanted_.size(); ++delivered_)
+      sink(wanted_[delivered_].row, wanted_[delivered_].token,
+           row_of(logits_.host_base, delivered_, c.vocab_size),
+           row_of(logits_.host_additional, delivered_, c.additional_vocab_size));
+  }
+
+  static std::span<const float> row_of(const Tensor& rows, std::size_t row, std::int64_t width) {
+    if (!rows) return {};
+    const auto w = static_cast<std::size_t>(width);
+    return rows.as<float>().subspan(row * w, w);
+  }
+
+  const Idefics& model_;
+  Backend& backend_;
+  const ImageCache& pictures_;
+  LogitRows logit_rows_;
+  TextRunOptions options_;
+  Sizes shape_;
+  CacheTable table_;
+  KvCache past_;
+  RotaryTable rotary_;
+  TextState state_;
+  Tensor hidden_, host_hidden_;  // [R,D]
+  Logits logits_;
+  std::vector<Logits> early_;  // one per early layer
+  std::vector<Prompt> prompts_;
+  TokenBatch tokens_;
+  std::vector<Wanted> wanted_;
+  std::vector<std::int32_t> wanted_rows_;
+  std::size_t delivered_ = 0;
+  std::optional<AttentionRecords> attentions_;
+  ProgressCallback progress_;
+};
+
+}}}  // namespace idefics::v0::detail

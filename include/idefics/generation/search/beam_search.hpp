@@ -1,0 +1,297 @@
+// Beam search and beam sampling: several continuations of a prompt are kept, and the best by the
+// sum of their log-probabilities, or drawn by it, go on. Source: transformers'
+// GenerationMixin._beam_search; docs/beams.md works an example. Letters: B prompts, n beams of
+// each, V+A the whole vocabulary, K candidates of a step, L new tokens at most.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <vector>
+
+#include <idefics/generation/search/beams.hpp>
+#include <idefics/generation/search/token_search.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail {
+
+/// What the beams of all prompts go by.
+struct BeamRules {
+  std::size_t beams, candidates, vocabulary;
+  LengthLimits limits;
+  float length_penalty;
+  EarlyStopping early_stopping;
+  bool sample;
+  std::uint64_t seed;
+  std::vector<std::int32_t> eos;
+  detail::StoppingCriteria stopping;
+
+  BeamRules(const GenerationConfig& config, const detail::LogitsContext& context)
+      : beams(static_cast<std::size_t>(*config.num_beams)),
+        vocabulary(context.vocabulary),
+        limits(context.limits),
+        length_penalty(static_cast<float>(config.length_penalty.value_or(1.0))),
+        early_stopping(config.early_stopping.value_or(false)),
+        sample(config.do_sample.value_or(false)),
+        seed(config.seed.value_or(0)),
+        eos(config.eos_token_id.value_or(GenerationConfig::Ids{})),
+        stopping(config, context.limits, context.started) {
+    // so many that at least n remain when every end token is among them
+    candidates = std::min(std::max<std::size_t>(2, 1 + eos.size()) * beams, beams * vocabulary);
+  }
+
+  /// A sum of log-probabilities as the score of a hypothesis of `new_tokens` tokens.
+  float penalized(float sum, std::int64_t new_tokens) const {
+    const auto length = static_cast<double>(new_tokens);
+    return sum / static_cast<float>(std::pow(length, static_cast<double>(length_penalty)));
+  }
+  bool stops(std::span<const std::int32_t> ids) const {
+    return stopping.ends(ids) || stopping.out_of_time();
+  }
+};
+
+/// Log-probabilities of a beam from its logits. Throws `non_finite_logits`.
+inline void take_log_probs(std::span<float> scores /*[V+A]*/, std::span<const float> base /*[V]*/,
+                           std::span<const float> additional /*[A]*/, std::size_t row,
+                           std::int64_t new_tokens, detail::StepRecords& records) {
+  join_logits(scores, base, additional);
+  check_finite(scores, row, new_tokens);
+  records.keep_logits(row, new_tokens, scores);
+  log_softmax(scores);
+}
+
+/// The beams of one prompt.
+class BeamItem : public detail::RunningBeams {
+ public:
+  BeamItem(const BeamRules& rules, std::span<const std::int32_t> prompt, std::int32_t first_row)
+      : detail::RunningBeams(prompt, static_cast<std::size_t>(rules.limits.longest), rules.beams,
+                             rules.vocabulary, first_row),
+        rules_(rules) {
+    if (rules.sample) probabilities_.resize(rules.beams * rules.vocabulary);
+    for (std::size_t i = 0; i <= rules.beams; ++i)
+      finished_.emplace_back(prompt, static_cast<std::size_t>(rules.limits.longest));
+    candidates_.reserve(rules.candidates + 1), order_.reserve(rules.beams + 1);
+  }
+
+  bool open() const { return open_; }
+  std::span<const detail::Hypothesis> finished() const {
+    return std::span(finished_).first(rules_.beams);
+  }
+
+  /// From the processed log-probabilities of all beams to the beams of the next step.
+  void advance() {
+    choose_candidates(add_sums());
+    for (detail::Candidate& c : candidates_) c.stopped = stops(c);
+    finish_stopped();
+    go_on();
+    close_if_done();
+  }
+
+  /// No further step will come: what runs is as good as finished.
+  void finish_running() {
+    if (!open_) return;
+    for (const detail::Hypothesis& beam : running())
+      if (!beam.trace.empty() && beam.score > detail::no_beam)
+        insert(beam, rules_.penalized(beam.score, std::ssize(beam.trace)));
+  }
+
+ private:
+  /// The draws of a prompt are numbered within each step: no other prompt of the batch moves them.
+  void choose_candidates(std::span<const float> sums) {
+    const auto step = static_cast<std::uint32_t>(running()[0].trace.size());
+    const auto number = [&](std::size_t draw) {
+      return uniform(rules_.seed, 0, step, static_cast<std::uint32_t>(draw));
+    };
+    if (rules_.sample)
+      draw_candidates(sums, rules_.vocabulary, rules_.candidates, number, probabilities_,
+                      candidates_);
+    else
+      best_candidates(sums, rules_.vocabulary, rules_.candidates, candidates_);
+  }
+
+  bool stops(const detail::Candidate& candidate) {
+    auto& ids = beam_of(candidate).ids;
+    ids.push_back(candidate.id);
+    const bool stop = rules_.stops(ids);
+    ids.pop_back();
+    return stop;
+  }
+
+  /// Of the candidates that stopped, those among the first n finish; the others are dropped.
+  void finish_stopped() {
+    for (std::size_t i = 0; i < std::min(rules_.beams, candidates_.size()); ++i) {
+      const detail::Candidate& c = candidates_[i];
+      if (!c.stopped) continue;
+      const detail::Hypothesis& ended = continued(c);
+      insert(ended, rules_.penalized(c.score, std::ssize(ended.trace)));
+    }
+  }
+
+  /// Into the n best finished, which are in order; behind equals.
+  void insert(const detail::Hypothesis& hypothesis, float score) {
+    if (!(score > finished_[rules_.beams - 1].score)) return;
+    detail::Hypothesis& place = finished_.back();  // the spare one
+    place.ids.assign(hypothesis.ids.begin(), hypothesis.ids.end());
+    place.trace.assign(hypothesis.trace.begin(), hypothesis.trace.end());
+    place.score = score;
+    const auto before = std::ranges::upper_bound(finished_.begin(), finished_.end() - 1, score,
+                                                 std::greater<>(), &detail::Hypothesis::score);
+    std::rotate(before, finished_.end() - 1, finished_.end());
+  }
+
+  /// The best n that did not stop run on; if there are too few, stopped ones run on behind them.
+  void go_on() {
+    all_stopped_ = std::ranges::all_of(candidates_, &detail::Candidate::stopped);
+    order_.clear();
+    for (detail::Candidate c : candidates_) {
+      if (c.stopped) c.score += detail::no_beam;
+      insert_candidate(order_, rules_.beams, c);
+    }
+    go_on_with(order_);
+  }
+
+  /// The item is closed when all n places are taken and, with early_stopping, at once, else when
+  /// the best running beam is not expected to beat the worst finished one.
+  void close_if_done() {
+    const detail::Hypothesis& first = running()[0];
+    const bool full = finished_[rules_.beams - 1].score > detail::no_beam;
+    const bool longest = rules_.early_stopping == EarlyStopping::never && rules_.length_penalty > 0;
+    const float best = rules_.penalized(
+        first.score, longest ? rules_.limits.new_tokens() : std::ssize(first.trace));
+    const float worst = full ? finished_[rules_.beams - 1].score : detail::no_beam;
+    if (!(best > worst) || (full && rules_.early_stopping == EarlyStopping::yes) || all_stopped_)
+      open_ = false;
+  }
+
+  const BeamRules& rules_;
+  std::vector<double> probabilities_;          // [n,V+A] of sampling, scratch
+  std::vector<detail::Hypothesis> finished_;   // [n + 1], best first; the last is scratch
+  std::vector<detail::Candidate> candidates_;  // [K]
+  std::vector<detail::Candidate> order_;       // [n]
+  bool open_ = true, all_stopped_ = false;
+};
+
+/// All beams of a batch.
+inline std::int64_t beam_rows(const GenerationConfig& config,
+                              const detail::LogitsContext& context) {
+  return std::ssize(context.prompts) * *config.num_beams;
+}
+
+/// The beams of a batch.
+class BeamSearch {
+ public:
+  BeamSearch(const GenerationConfig& config, const detail::LogitsContext& context)
+      : rules_(config, context),
+        pipeline_(config, context),
+        records_(config, context, beam_rows(config, context)),
+        returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
+        fill_(config.pad_token_id.value_or(0)),
+        next_(static_cast<std::size_t>(beam_rows(config, context))) {
+    // the reference takes a pad id of 0 for "not set"
+    if (fill_ == 0 && !rules_.eos.empty()) fill_ = rules_.eos.front();
+    const auto n = static_cast<std::int32_t>(rules_.beams);
+    for (const auto& prompt : context.prompts)
+      items_.emplace_back(rules_, prompt, static_cast<std::int32_t>(items_.size()) * n);
+  }
+
+  /// Logits of a beam: log-probabilities, then the processors, without normalising again.
+  void take(std::size_t row, std::span<const float> base, std::span<const float> additional) {
+    BeamItem& item = items_[row / rules_.beams];
+    const detail::Hypothesis& beam = item.running()[row % rules_.beams];
+    const std::span<float> scores = item.scores(row % rules_.beams);
+    const std::int64_t step = std::ssize(beam.trace);
+    take_log_probs(scores, base, additional, row, step, records_);
+    pipeline_.process(scores, beam.ids, static_cast<std::int64_t>(row / rules_.beams));
+    records_.keep_scores(row, step, scores);
+  }
+
+  /// After all beams of a step: what goes on.
+  const detail::NextRows& advance() {
+    next_.clear();
+    for (BeamItem& item : items_) {
+      if (!item.open()) continue;
+      item.advance();
+      if (item.open()) next_.add(item, item.first_row());
+    }
+    return next_;
+  }
+
+  /// The best hypotheses of each prompt, filled up to the longest.
+  void finish(GenerationOutput& output) {
+    std::size_t longest = 0;
+    for (BeamItem& item : items_) {
+      item.finish_running();
+      for (const detail::Hypothesis& h : item.finished().first(returned_))
+        longest = std::max(longest, h.ids.size());
+    }
+    for (const BeamItem& item : items_) {
+      for (const detail::Hypothesis& h : item.finished().first(returned_)) {
+        output.lengths.push_back(std::ssize(h.trace));
+        output.sequences.push_back(h.ids);
+        output.sequences.back().resize(longest, fill_);
+        output.beam_indices.push_back(h.trace);
+        output.beam_indices.back().resize(longest - static_cast<std::size_t>(rules_.limits.prompt),
+                                          -1);
+        output.sequences_scores.push_back(h.score);
+      }
+    }
+  }
+  std::size_t beams() const { return rules_.beams; }
+  detail::StepRecords& records() { return records_; }
+
+ private:
+  BeamRules rules_;
+  detail::LogitsPipeline pipeline_;
+  detail::StepRecords records_;
+  std::size_t returned_;
+  std::int32_t fill_;
+  std::deque<BeamItem> items_;  // [B]
+  detail::NextRows next_;
+};
+
+/// The loop of every search with beams: `search` takes logits, says which rows go on behind which,
+/// and at the end what it found. The logits behind a prompt serve all of its beams.
+template <class Search>
+GenerationOutput search_with_beams(detail::TextRun& run, Search& search,
+                                   const detail::LogitsContext& context,
+                                   const StepCallback& on_step) {
+  Stopwatch watch;
+  GenerationOutput output;
+  run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
+    for (std::size_t i = 0; i < search.beams(); ++i) search.take(row + i, base, additional);
+  });
+  output.timings.prefill_s = watch.lap();
+  for (;;) {
+    const detail::NextRows& next = search.advance();
+    if ((on_step && !on_step({})) || next.rows().empty()) break;
+    run.reorder(next.rows(), next.parents());
+    run.step(next.rows(), next.ids(),
+             [&search](std::size_t row, std::int64_t, auto base, auto additional) {
+               search.take(row, base, additional);
+             });
+    ++output.timings.decode_tokens;
+  }
+  output.timings.decode_s = watch.lap();
+  search.finish(output);
+  for (const auto& row : output.sequences)
+    output.new_tokens.emplace_back(row.begin() + context.limits.prompt, row.end());
+  // a token's scores are those of the beam that it continued
+  const auto source = [&output](std::size_t row, std::size_t step) {
+    return static_cast<std::size_t>(output.beam_indices[row][step]);
+  };
+  search.records().finish(output, source);
+  run.finish_attentions(output, source);
+  return output;
+}
+
+/// Beam search, with do_sample beam sampling, over a run with num_beams copies of each prompt.
+/// `on_step` is called without tokens: none is final before the end.
+inline GenerationOutput beam_search(detail::TextRun& run, const GenerationConfig& config,
+                                    const detail::LogitsContext& context,
+                                    const StepCallback& on_step) {
+  BeamSearch search(config, context);
+  return search_with_beams(run, search, context, on_step);
+}
+
+}}}  // namespace idefics::v0::detail

@@ -1,0 +1,115 @@
+// How beams are pushed through phrases that must appear. Source: ConstrainedBeamSearchScorer's
+// step_sentence_constraint in transformers' (4.56.2) generation/beam_search.py. Letters: n beams, K
+// phrases of all constraints together.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <vector>
+
+#include <idefics/generation/search/beams.hpp>
+#include <idefics/generation/search/constraints.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail {
+
+/// std::stable_sort without the memory that it takes, for the short lists of a step.
+template <class T, class Key>
+void sort_in_place(std::vector<T>& list, const Key& key) {
+  for (auto at = list.begin(); at != list.end(); ++at)
+    std::rotate(std::ranges::upper_bound(list.begin(), at, key(*at), {}, key), at, at + 1);
+}
+
+/// The constraints of one prompt and its beams. All room is taken when it is made.
+class ConstrainedBeams {
+ public:
+  ConstrainedBeams(const std::vector<detail::Constraint>& constraints, std::size_t beams)
+      : whole_(constraints) {
+    std::size_t phrases = 0;
+    for (const detail::Constraint& c : constraints) phrases += c.phrases();
+    for (std::size_t i = 0; i < beams; ++i) states_.emplace_back(constraints);
+    for (std::size_t i = 0; i < beams * phrases; ++i) further_.emplace_back(constraints);
+    all_.reserve(beams + beams * phrases), ids_.reserve(phrases);
+  }
+
+  /// Whether a sequence, prompt and padding included, has all constraints fulfilled.
+  bool fulfilled(std::span<const std::int32_t> ids) {
+    whole_.restart();
+    whole_.add(ids);
+    return whole_.completed();
+  }
+
+  /// Beside the continuations that were `chosen` stand those that bring a beam further in its
+  /// constraints. They are sorted into banks by how far they are, and the beams are dealt out to the
+  /// banks in turn, the farthest first.
+  void push(detail::RunningBeams& beams, std::vector<detail::Candidate>& chosen /*[n]*/) {
+    all_.clear();
+    for (const detail::Candidate& c : chosen) {
+      (void)fulfilled(ids_of(beams, c));
+      whole_.add(c.id);
+      all_.push_back({c, whole_.bank()});
+    }
+    for (std::size_t i = 0; i < beams.running().size(); ++i) push_beam(beams, i, chosen.size());
+    const std::size_t pushed = all_.size() - chosen.size();
+    if (pushed == 0) return;
+    // only now: what one of them took up shows in the others of its beam
+    for (std::size_t i = 0; i < pushed; ++i) all_[chosen.size() + i].bank = further_[i].bank();
+    deal(chosen);
+  }
+
+ private:
+  /// A continuation and how far it has come with the constraints.
+  struct Push {
+    detail::Candidate candidate;
+    std::int64_t bank = 0;
+    std::size_t rank = 0;  // within the bank
+    float key() const { return static_cast<float>(bank * 100) + candidate.score; }
+  };
+
+  static std::span<const std::int32_t> ids_of(const detail::RunningBeams& beams,
+                                              const detail::Candidate& c) {
+    return beams.running()[static_cast<std::size_t>(c.beam)].ids;
+  }
+
+  /// Behind the `chosen` the continuations of beam `i` that fulfil more of its constraints.
+  void push_beam(detail::RunningBeams& beams, std::size_t i, std::size_t chosen) {
+    detail::ConstraintState& state = states_[i];
+    state.restart();
+    state.add(beams.running()[i].ids);
+    if (state.completed()) return;
+    state.advance(ids_);
+    for (const std::int32_t id : ids_) {
+      const detail::Candidate c{.score = beams.scores(i)[static_cast<std::size_t>(id)],
+                                .beam = static_cast<std::int32_t>(i),
+                                .id = id};
+      detail::ConstraintState& further = further_[all_.size() - chosen];
+      further.continue_from(state);
+      further.add(id);
+      if (!is_known(beams, c)) all_.push_back({c});
+    }
+  }
+
+  /// Whether the same sequence stands among the continuations.
+  bool is_known(const detail::RunningBeams& beams, const detail::Candidate& c) const {
+    return std::ranges::any_of(all_, [&](const Push& push) {
+      return push.candidate.id == c.id &&
+             std::ranges::equal(ids_of(beams, push.candidate), ids_of(beams, c));
+    });
+  }
+
+  void deal(std::vector<detail::Candidate>& chosen) {
+    sort_in_place(all_, [](const Push& push) { return -push.key(); });
+    for (std::size_t i = 1; i < all_.size(); ++i)
+      all_[i].rank = all_[i].bank == all_[i - 1].bank ? all_[i - 1].rank + 1 : 0;
+    sort_in_place(all_, [](const Push& push) { return push.rank; });
+    for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = all_[i].candidate;
+  }
+
+  detail::ConstraintState whole_;                         // of one sequence at a time
+  std::deque<detail::ConstraintState> states_, further_;  // [n], and [n K] of their continuations
+  std::vector<Push> all_;                                 // [n + n K] at most
+  std::vector<std::int32_t> ids_;                         // [K] at most
+};
+
+}}}  // namespace idefics::v0::detail

@@ -1,0 +1,79 @@
+// The finished hypotheses of a group of beams, as beam search kept them before transformers 4.50
+// and group and constrained beams did to the end. Source: BeamHypotheses in transformers' (4.56.2)
+// generation/beam_search.py. In contrast to beam_search.hpp a hypothesis lacks its end token, scores
+// are doubles, and what still runs at the end competes as well.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <idefics/generation/options/config.hpp>
+#include <idefics/generation/search/beams.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail {
+
+struct FinishedBeam {
+  double score = 0;                 // penalized
+  std::vector<std::int32_t> ids;    // padded prompt, then new tokens without the end token
+  std::vector<std::int32_t> trace;  // the beam that each new token continued, the end token's too
+};
+
+class FinishedBeams {
+ public:
+  /// All room is taken at once.
+  FinishedBeams(std::size_t beams, const GenerationConfig& config, const LengthLimits& limits)
+      : length_penalty_(config.length_penalty.value_or(1.0)),
+        early_stopping_(config.early_stopping.value_or(false)),
+        limits_(limits),
+        places_(beams + 1) {
+    for (FinishedBeam& place : places_) {
+      place.ids.reserve(static_cast<std::size_t>(limits.longest));
+      place.trace.reserve(static_cast<std::size_t>(limits.new_tokens()));
+    }
+  }
+
+  /// In the order they came; at most `beams`, the best.
+  std::span<const FinishedBeam> list() const { return std::span(places_).first(size_); }
+
+  /// `trace` has an entry for each new token that `sum` goes over.
+  void add(std::span<const std::int32_t> ids, std::span<const std::int32_t> trace, double sum) {
+    const double score = penalized(sum, std::ssize(trace));
+    if (is_full() && !(score > worst_)) return;
+    FinishedBeam& place = places_[size_++];
+    place.score = score;
+    place.ids.assign(ids.begin(), ids.end());
+    place.trace.assign(trace.begin(), trace.end());
+    if (size_ == places_.size()) {
+      const auto worst = std::ranges::min_element(places_, {}, &FinishedBeam::score);
+      std::rotate(worst, worst + 1, places_.end());
+      --size_;
+    }
+    worst_ = std::ranges::min_element(list(), {}, &FinishedBeam::score)->score;
+  }
+
+  /// Whether no running beam is expected to enter, the best of them having `best_sum`.
+  bool is_done(double best_sum, std::int64_t new_tokens) const {
+    if (!is_full()) return false;
+    if (early_stopping_ == EarlyStopping::yes) return true;
+    const bool longest = early_stopping_ == EarlyStopping::never && length_penalty_ > 0;
+    return worst_ >= penalized(best_sum, longest ? limits_.new_tokens() : new_tokens);
+  }
+
+ private:
+  bool is_full() const { return size_ + 1 == places_.size(); }
+  double penalized(double sum, std::int64_t new_tokens) const {
+    return sum / std::pow(static_cast<double>(new_tokens), length_penalty_);
+  }
+
+  double length_penalty_;
+  EarlyStopping early_stopping_;
+  LengthLimits limits_;
+  std::vector<FinishedBeam> places_;  // one more than there are beams; the last is spare
+  std::size_t size_ = 0;
+  double worst_ = 0;
+};
+
+}}}  // namespace idefics::v0::detail

@@ -1,0 +1,191 @@
+// Greedy search and sampling: every row takes its next token on its own. Source: transformers'
+// GenerationMixin._sample.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include <idefics/core/stopwatch.hpp>
+#include <idefics/generation/logits/pipeline.hpp>
+#include <idefics/generation/logits/sampler.hpp>
+#include <idefics/generation/options/config.hpp>
+#include <idefics/generation/options/validate.hpp>
+#include <idefics/generation/run/output.hpp>
+#include <idefics/generation/run/step_records.hpp>
+#include <idefics/generation/run/stopping.hpp>
+#include <idefics/generation/run/text_run.hpp>
+#include <idefics/generation/search/dola.hpp>
+#include <idefics/generation/search/guidance.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail {
+
+/// Answers that are generated for each prompt; num_return_sequences of them are returned.
+inline std::int64_t answers_per_prompt(const GenerationConfig& config) {
+  return config.best_of.value_or(config.num_return_sequences.value_or(1));
+}
+
+/// The rows of a search: n answers to each of B prompts, answer i of prompt b in row b n + i.
+class TokenSearch {
+ public:
+  TokenSearch(const GenerationConfig& config, const detail::LogitsContext& context,
+              detail::Guidance* guidance, detail::LayerContrast* contrast)
+      : config_(config),
+        answers_(static_cast<std::size_t>(answers_per_prompt(config))),
+        returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
+        limits_(context.limits),
+        accept_invalid_(config.remove_invalid_values.value_or(false)),
+        guidance_(guidance),
+        contrast_(contrast),
+        pipeline_(config, context),
+        sampler_(config, context.vocabulary),
+        stopping_(config, context.limits, context.started),
+        records_(config, context,
+                 std::ssize(context.prompts) * static_cast<std::int64_t>(answers_)),
+        scores_(context.vocabulary) {
+    for (const auto& prompt : context.prompts)
+      for (std::size_t i = 0; i < answers_; ++i) {
+        auto& row = sequences_.emplace_back();
+        row.reserve(static_cast<std::size_t>(limits_.longest));
+        row.assign(prompt.begin(), prompt.end());
+      }
+    for (auto* list : {&active_, &next_, &parents_}) list->reserve(sequences_.size());
+    chosen_.reserve(sequences_.size());
+    for (std::size_t row = 0; row < sequences_.size(); ++row) {
+      active_.push_back(static_cast<std::int32_t>(row));
+      parents_.push_back(static_cast<std::int32_t>(row - row % answers_));
+    }
+  }
+
+  /// The logits behind a prompt serve all of its answers.
+  void take_prompt(std::size_t first_row, std::span<const float> base,
+                   std::span<const float> additional) {
+    for (std::size_t i = 0; i < answers_; ++i) take(first_row + i, base, additional);
+  }
+
+  /// Chooses the next token of a row by its logits.
+  void take(std::size_t row, std::span<const float> base, std::span<const float> additional) {
+    auto& sequence = sequences_[row];
+    const std::int64_t step = std::ssize(sequence) - limits_.prompt;
+    join_logits(scores_, base, additional);
+    if (!accept_invalid_) check_finite(scores_, row, step);
+    records_.keep_logits(row, step, scores_);
+    if (guidance_) guidance_->apply(scores_, row);
+    if (contrast_) contrast_->apply(scores_);
+    pipeline_.process(scores_, sequence, static_cast<std::int64_t>(row / answers_));
+    records_.keep_scores(row, step, scores_);
+    const std::int32_t id =
+        sampler_.choose(scores_, static_cast<std::int64_t>(row % answers_), step);
+    const auto at = static_cast<std::size_t>(id);
+    records_.keep_choice(row, step, id, at < base.size() ? base[at] : additional[at - base.size()]);
+    sequence.push_back(id);
+    chosen_.emplace_back(static_cast<std::int32_t>(row), id);
+  }
+
+  /// After all rows of a step have been taken: which rows go on, and with which ids.
+  void advance() {
+    active_.clear(), next_.clear();
+    const bool out_of_time = stopping_.out_of_time();
+    for (const auto& [row, id] : chosen_) {
+      if (stopping_.ends(sequences_[static_cast<std::size_t>(row)]) || out_of_time) continue;
+      active_.push_back(row);
+      next_.push_back(id);
+    }
+  }
+  void clear_step() { chosen_.clear(); }
+
+  /// The padded prompt and what a row has chosen since.
+  detail::IdSpan sequence(std::size_t row) const { return sequences_[row]; }
+  std::span<const std::int32_t> active() const { return active_; }
+  std::span<const std::int32_t> next() const { return next_; }
+  std::span<const std::pair<std::int32_t, std::int32_t>> chosen() const { return chosen_; }
+  /// Before the first step: the row of the run that each row branches from.
+  std::span<const std::int32_t> parents() const { return parents_; }
+
+  /// The returned rows, filled up with the pad id to the longest, and what was kept of their steps.
+  void finish(GenerationOutput& output, detail::TextRun& run) {
+    const std::vector<std::size_t> rows = returned_rows();
+    return_rows(config_, limits_.prompt, sequences_, rows, output);
+    const auto source = [&rows](std::size_t i, std::size_t) { return rows[i]; };
+    records_.finish(output, source);
+    run.finish_attentions(output, source);
+  }
+
+ private:
+  /// All, or of more answers than are returned the likeliest by mean log-probability, best first.
+  std::vector<std::size_t> returned_rows() const {
+    std::vector<std::size_t> rows(sequences_.size());
+    std::iota(rows.begin(), rows.end(), std::size_t{0});
+    if (returned_ == answers_) return rows;
+    std::vector<double> means;
+    for (const std::size_t row : rows)
+      means.push_back(records_.mean_logprob(row, std::ssize(sequences_[row]) - limits_.prompt));
+    std::vector<std::size_t> best;
+    for (auto first = rows.begin(); first != rows.end();
+         first += static_cast<std::ptrdiff_t>(answers_)) {
+      std::stable_sort(first, first + static_cast<std::ptrdiff_t>(answers_),
+                       [&](std::size_t a, std::size_t b) { return means[a] > means[b]; });
+      best.insert(best.end(), first, first + static_cast<std::ptrdiff_t>(returned_));
+    }
+    return best;
+  }
+
+  const GenerationConfig& config_;
+  std::size_t answers_, returned_;
+  LengthLimits limits_;
+  bool accept_invalid_;              // the options mend NaN and infinities
+  detail::Guidance* guidance_;       // or null
+  detail::LayerContrast* contrast_;  // or null
+  detail::LogitsPipeline pipeline_;
+  detail::Sampler sampler_;
+  detail::StoppingCriteria stopping_;
+  detail::StepRecords records_;
+  std::vector<float> scores_;  // [V+A]
+  std::vector<std::vector<std::int32_t>> sequences_;
+  std::vector<std::int32_t> active_, next_, parents_;
+  std::vector<std::pair<std::int32_t, std::int32_t>> chosen_;
+};
+
+/// Ends a step of a search whose rows have taken a token each: true if it goes on.
+inline bool end_step(TokenSearch& search, const StepCallback& on_step) {
+  search.advance();
+  const bool go_on = !on_step || on_step(search.chosen());
+  search.clear_step();
+  return go_on && !search.active().empty();
+}
+
+/// Greedy search or sampling over a run with answers_per_prompt copies of each prompt; `sequences`
+/// begin with the padded prompts of `context`. `guidance` and `contrast` may be null.
+inline GenerationOutput token_search(detail::TextRun& run, const GenerationConfig& config,
+                                     const detail::LogitsContext& context,
+                                     const StepCallback& on_step,
+                                     detail::Guidance* guidance = nullptr,
+                                     detail::LayerContrast* contrast = nullptr) {
+  Stopwatch watch;
+  GenerationOutput output;
+  TokenSearch search(config, context, guidance, contrast);
+  if (guidance) guidance->prefill();
+  run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
+    search.take_prompt(row, base, additional);
+  });
+  if (answers_per_prompt(config) > 1) {
+    run.reorder(search.active(), search.parents());
+    if (guidance) guidance->reorder(search.active(), search.parents());
+  }
+  output.timings.prefill_s = watch.lap();
+  while (end_step(search, on_step)) {
+    if (guidance) guidance->step(search.active(), search.next());
+    run.step(search.active(), search.next(),
+             [&search](std::size_t row, std::int64_t, auto base, auto additional) {
+               search.take(row, base, additional);
+             });
+    ++output.timings.decode_tokens;
+  }
+  output.timings.decode_s = watch.lap();
+  search.finish(output, run);
+  return output;
+}
+
+}}}  // namespace idefics::v0::detail
