@@ -1,4 +1,4 @@
-// Running inference in batch mode: several prompts at once, padded on the left.
+// Running inference in batch mode: several prompts in one call, padded on the left.
 #include <iostream>
 
 #include "guide.hpp"

@@ -1,4 +1,4 @@
-// Image captioning: a picture is the whole prompt.
+// Image captioning: the prompt is a single picture.
 #include <iostream>
 
 #include "guide.hpp"

@@ -1,4 +1,4 @@
-// Conversational use of the instruct checkpoints: by hand as in the guide, then as a Chat.
+// Conversation with an instruct checkpoint: a hand-written prompt as in the guide, then class Chat.
 #include <iostream>
 
 #include "guide.hpp"

@@ -1,4 +1,4 @@
-// Image classification: generated, and ranked by the log-likelihood of each label.
+// Image classification: by generation, then by ranking the log-likelihoods of the labels.
 #include <iostream>
 
 #include "guide.hpp"

@@ -1,4 +1,4 @@
-// What the guide's samples share: which model, and where the pictures are.
+// Shared by the samples of the guide: command-line options, sample pictures, base64.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 #include <idefics/idefics.hpp>
 
-/// `--model DIR_OR_REPO`, else IDEFICS_MODEL, else the embedded checkpoint.
+/// The model to load: `--model DIR_OR_REPO`, else $IDEFICS_MODEL, else the embedded checkpoint.
 inline std::string model_argument(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; ++i)
     if (std::string_view(argv[i]) == "--model") return argv[i + 1];
@@ -18,7 +18,7 @@ inline std::string model_argument(int argc, char** argv) {
   return named != nullptr && *named != '\0' ? named : IDEFICS_TINY_MODEL;
 }
 
-/// `--load-in-4bit [nf4|fp4]` (fp4 if neither is named), with `--double-quant` constants as well.
+/// `--load-in-4bit [nf4|fp4]` (fp4 by default); `--double-quant` quantizes the constants as well.
 inline idefics::BitsAndBytesConfig four_bits(int argc, char** argv) {
   idefics::BitsAndBytesConfig config;
   for (int i = 1; i < argc; ++i) {
@@ -31,12 +31,12 @@ inline idefics::BitsAndBytesConfig four_bits(int argc, char** argv) {
   return config;
 }
 
-/// One of samples/pictures.
+/// Opens a picture of samples/pictures.
 inline idefics::Image picture(const std::string& name) {
   return idefics::Image::open(IDEFICS_PICTURES "/" + name);
 }
 
-/// Bytes as base64, for a data: URL.
+/// Encodes bytes in base64, for a data: URL.
 inline std::string base64(std::span<const std::byte> bytes) {
   constexpr std::string_view digits =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

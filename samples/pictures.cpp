@@ -1,4 +1,4 @@
-// Pictures from a file, from bytes, from pixels, and from URLs.
+// Pictures from a file, from encoded bytes, from pixels and from URLs.
 #include <iostream>
 
 #include "guide.hpp"
@@ -17,10 +17,10 @@ int main(int argc, char** argv) try {
   auto mapped = idefics::MappedFile::open(path);  // or bytes from anywhere else
   auto bytes = idefics::Image::decode(mapped->bytes());
 
-  // rows of red, green, blue; with 4 channels also alpha, laid on white
+  // rows of RGB pixels; a fourth channel is alpha, composited over white
   auto pixels = idefics::Image::from_pixels(file.width, file.height, 3, file.rgb);
 
-  // a string that is an http or https URL is fetched; a data: URL holds the picture itself
+  // an http or https URL is fetched; a data: URL contains the picture itself
   auto url = idefics::PromptItem::image_url("data:image/png;base64," + base64(mapped->bytes()));
 
   for (const idefics::PromptItem& item :

@@ -1,4 +1,4 @@
-// Prompted image captioning: a text about the picture is continued.
+// Prompted image captioning: the model continues a text about the picture.
 #include <iostream>
 
 #include "guide.hpp"

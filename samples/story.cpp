@@ -1,4 +1,4 @@
-// Image-guided text generation: a story, with beam search.
+// Image-guided text generation: a story, generated with beam search.
 #include <iostream>
 
 #include "guide.hpp"

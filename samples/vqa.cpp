@@ -1,4 +1,4 @@
-// Visual question answering: an instruction, a picture, a question.
+// Visual question answering: an instruction, a picture and a question.
 #include <iostream>
 
 #include "guide.hpp"
