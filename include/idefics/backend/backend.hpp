@@ -1,18 +1,20 @@
-// The vocabulary: every operation the model is written in. Destination first, then sources, then
-// sizes.
+// The interface of a compute device: every operation that the model is written in. Arguments are
+// the output, then the operands, then sizes and options.
 //
 // Activations are f32, dense and row-major; "M rows" means the product of all leading dimensions.
-// Weights are f32, f16, bf16 or 4-bit, at any alignment, and are used where they lie. Every backend
-// promises:
+// Weights are f32, f16, bf16 or 4-bit, at any alignment, and are used in place. Every backend
+// guarantees:
 //
-//   * an output element depends on its own inputs, on K and on the compute dtype alone, never on
-//     how many rows, threads or lanes share the work (docs/determinism.md: the order of each sum);
+//   * an output element depends only on its own inputs, on K and on the compute dtype, never on how
+//     many rows, threads or lanes share the work (docs/determinism.md has the order of each sum);
 //   * an operation allocates nothing once it has seen its largest shapes.
 //
 // The public functions check shapes and throw `shape_mismatch` or `dtype_mismatch`; a backend
 // implements the protected ones and may rely on those checks.
-// Letters: B batch, T text, N images, S patches + 1, L latents, D width, H heads, E head width,
-// F MLP width, V vocabulary, M rows, K inner width of a product, J keys.
+//
+// Letters: M rows, N outputs, K inputs, D width, H heads, E head width, F MLP width, J keys,
+// T columns, R selected rows, V vocabulary, A added tokens, I pictures, C channels, Y height,
+// X pixels, P patches, Q rows that scatter_rows writes to.
 #pragma once
 
 #include <algorithm>
@@ -31,10 +33,11 @@
 
 namespace idefics { inline namespace v0 {
 
-/// The matrix of a linear layer, [N,K] as checkpoints store it: plain, or in 4 bits.
+/// The matrix of a linear layer, [N,K] as checkpoints store it. At most one of `values` and
+/// `packed` is set.
 struct LinearWeight {
-  Tensor values{};           // [N,K] f32, f16 or bf16, or empty:
-  QuantizedTensor packed{};  // [N,K]
+  Tensor values{};           // [N,K] f32, f16 or bf16
+  QuantizedTensor packed{};  // [N,K] in 4 bits
 
   std::int64_t rows() const { return shape()[0]; }
   std::int64_t cols() const { return shape()[1]; }
@@ -42,7 +45,7 @@ struct LinearWeight {
   explicit operator bool() const { return packed || values; }
 };
 
-/// One of several products of the same x.
+/// One of several products that share the same x.
 struct LinearTask {
   Tensor out{};  // [M,N]
   const LinearWeight* weight = nullptr;
@@ -50,23 +53,23 @@ struct LinearTask {
   Compute compute = Compute::f32;
 };
 
-/// Queries that attend to the same keys. Masks do not exist here: whoever calls names the keys.
+/// Queries that attend to the same keys. There are no masks: the caller lists the visible keys.
 struct AttentionSegment {
   std::int64_t query_begin = 0;  // rows of q and out
   std::int64_t query_end = 0;
-  std::span<const std::int32_t> key_rows{};  // rows of k and v, as they are summed; may be empty
+  std::span<const std::int32_t> key_rows{};  // rows of k and v, in order of summation; may be empty
   bool causal = false;                       // query i of n sees the first keys - (n - 1 - i) keys
 };
 
 namespace detail {
 
-/// The segment that a query belongs to. Throws `invalid_argument` where there is none.
+/// The segment that contains a query. Throws `invalid_argument` if there is none.
 inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
                                           std::int64_t query) {
   const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {
     return s.query_begin <= query && query < s.query_end;
   });
-  require(found != segments.end(), "a query belongs to no attention segment");
+  require(found != segments.end(), "a query is not in any attention segment");
   return *found;
 }
 
@@ -79,27 +82,26 @@ class Backend {
 
   // ---- memory of the device ---------------------------------------------------------------------
   virtual Tensor empty(DType dtype, Shape shape) { return Tensor::empty(dtype, shape); }
-  /// The bytes of `host` where this device can read them; the CPU returns `host` itself. `weight` names
-  /// the weight that they are, or belong to: a backend of several devices places them by it.
-  Tensor upload(const Tensor& host, std::string_view weight = {}) {
-    return place(host, weight);
-  }
+  /// The bytes of `host` where this device can read them; the CPU returns `host` itself. `weight`
+  /// is the name of the weight that they belong to; a backend of several devices places them by it.
+  Tensor upload(const Tensor& host, std::string_view weight = {}) { return place(host, weight); }
   virtual Tensor download(const Tensor& device) { return device; }
-  /// Fills a tensor of this device with as many bytes of the host.
+  /// Fills a tensor of this device with the bytes of a host tensor of the same size.
   virtual void write(Tensor to, const Tensor& host) {
-    require(to.bytes() == host.bytes(), "a tensor is filled with another number of bytes");
+    require(to.bytes() == host.bytes(), "write: the tensors differ in size");
     if (host.bytes() != 0) std::memcpy(to.raw_mutable(), host.raw(), host.bytes());
   }
-  /// Tells how many keys an attention may come to read: a growing past then finds its room taken.
+  /// Announces how many keys an attention may read, so that scratch for a growing past is allocated
+  /// up front.
   virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) {
     (void)keys, (void)head_dim;
   }
-  /// Tells how many rows the products of a step may come to have: the room that earlier ones take
-  /// is then enough for it.
+  /// Announces how many rows the products of a later step may have, so that the scratch allocated
+  /// before it is large enough.
   void expect_rows(std::int64_t rows) { expected_rows_ = std::max(expected_rows_, rows); }
   std::int64_t expected_rows() const { return expected_rows_; }
 
-  /// Bytes that this device could still give; nothing where that is not known.
+  /// Bytes that can still be allocated on this device, if known.
   virtual std::optional<std::uint64_t> memory_left() const { return available_memory(); }
 
   // ---- products ---------------------------------------------------------------------------------
@@ -107,14 +109,14 @@ class Backend {
   void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/, const LinearWeight& weight /*[N,K]*/,
               const Tensor& bias /*[N]*/, Compute compute) {
     const auto n = weight.rows(), k = weight.cols();
-    check(rows_of(x, k) == rows_of(out, n), "linear", "rows of x and out differ", x, out);
+    check(rows_of(x, k) == rows_of(out, n), "linear", "rows of x and out", x, out);
     check(!bias || bias.count() == n, "linear", "bias", bias, out);
     do_linear(out.reshape({rows_of(out, n), n}), x.reshape({rows_of(x, k), k}), weight, bias,
               compute);
   }
 
-  /// The same of several matrices and one x, such as queries, keys and values: a device may work on
-  /// them at once.
+  /// The same for several matrices and one x, such as queries, keys and values; a device may
+  /// compute them together.
   void linear_group(std::span<const LinearTask> tasks, const Tensor& x /*[M,K]*/) {
     for (const LinearTask& task : tasks) {
       const auto n = task.weight->rows(), k = task.weight->cols();
@@ -124,22 +126,22 @@ class Backend {
     }
     do_linear_group(tasks, x);
   }
-  /// sum += x weight^T (+ bias): `linear` into `room` [M,N], then `add`. What is in `room` afterwards is
-  /// not said, since a device may do without it.
+  /// sum += x weight^T (+ bias): `linear` into `scratch`, then `add`. The contents of `scratch` are
+  /// unspecified afterwards, since a device may not need it.
   void linear_add(Tensor sum /*[M,N]*/, const Tensor& x /*[M,K]*/,
                   const LinearWeight& weight /*[N,K]*/, const Tensor& bias /*[N]*/, Compute compute,
-                  Tensor room /*[M,N]*/) {
+                  Tensor scratch /*[M,N]*/) {
     const auto n = weight.rows(), k = weight.cols();
-    check(rows_of(x, k) == rows_of(sum, n), "linear_add", "rows of x and sum differ", x, sum);
+    check(rows_of(x, k) == rows_of(sum, n), "linear_add", "rows of x and sum", x, sum);
     check(!bias || bias.count() == n, "linear_add", "bias", bias, sum);
-    check(room.count() == sum.count(), "linear_add", "room", room, sum);
+    check(scratch.count() == sum.count(), "linear_add", "scratch", scratch, sum);
     const Shape shape{rows_of(sum, n), n};
     do_linear_add(sum.reshape(shape), x.reshape({shape[0], k}), weight, bias, compute,
-                  room.reshape(shape));
+                  scratch.reshape(shape));
   }
 
-  /// softmax(q k^T * scale) v per head, each segment over its own keys. A query without keys gives
-  /// zeros.
+  /// softmax(q k^T * scale) v per head, each segment over its own keys. The output of a query
+  /// without keys is zero.
   void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/, const Tensor& k /*[J,H,E]*/,
                  const Tensor& v /*[J,H,E]*/, std::span<const AttentionSegment> segments,
                  float scale) {
@@ -149,11 +151,12 @@ class Backend {
     do_attention(std::move(out), q, k, v, segments, scale);
   }
 
-  /// The weights with which `attention` mixes the values for some of its queries:
-  /// out[r,h,j] = softmax(q k^T * scale)[j], of query queries[r] and the j-th key of its segment;
-  /// zeros behind the keys that it sees. No segment may have more than J keys.
+  /// The weights that `attention` gives to the values, for selected queries: out[r,h,j] is
+  /// softmax(q k^T * scale)[j] for query queries[r] and the j-th key of its segment, and zero after
+  /// the keys that the query sees. `out` may have fewer columns than `k` has rows, but no segment
+  /// may have more keys than `out` has columns.
   void attention_weights(Tensor out /*[R,H,J]*/, const Tensor& q /*[M,H,E]*/,
-                         const Tensor& k /*[K,H,E]*/, std::span<const AttentionSegment> segments,
+                         const Tensor& k /*[J,H,E]*/, std::span<const AttentionSegment> segments,
                          std::span<const std::int32_t> queries /*[R]*/, float scale) {
     check(q.shape().rank() == 3 && k.shape().rank() == 3 && k.dim(1) == q.dim(1) &&
               k.dim(2) == q.dim(2),
@@ -168,14 +171,14 @@ class Backend {
   }
 
   // ---- normalisation ----------------------------------------------------------------------------
-  /// x / sqrt(mean(x^2) + eps) * weight; transformers' IdeficsRMSNorm. May work in place.
+  /// x / sqrt(mean(x^2) + eps) * weight; transformers' IdeficsRMSNorm. `out` may be `x`.
   void rms_norm(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& weight /*[D]*/,
                 float eps) {
     check(out.count() == x.count(), "rms_norm", "x and out", x, out);
     (void)rows_of(x, weight.count());
     do_rms_norm(std::move(out), x, weight, eps);
   }
-  /// (x - mean) / sqrt(variance + eps) * weight + bias; torch.nn.LayerNorm. May work in place.
+  /// (x - mean) / sqrt(variance + eps) * weight + bias; torch.nn.LayerNorm. `out` may be `x`.
   void layer_norm(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& weight /*[D]*/,
                   const Tensor& bias /*[D]*/, float eps) {
     check(out.count() == x.count(), "layer_norm", "x and out", x, out);
@@ -185,24 +188,24 @@ class Backend {
   }
 
   // ---- positions and tokens ---------------------------------------------------------------------
-  /// Rotates halves in place: (a, b) -> (a cos - b sin, b cos + a sin), with a = x[..., :E/2] and
-  /// b = x[..., E/2:].
-  void rope(Tensor x /*[M,H,E]*/, const Tensor& cos /*[P,E/2]*/, const Tensor& sin /*[P,E/2]*/,
+  /// Rotates the halves a = x[..., :E/2] and b = x[..., E/2:] of each head in place: (a, b) -> (a
+  /// cos - b sin, b cos + a sin).
+  void rope(Tensor x /*[M,H,E]*/, const Tensor& cos /*[T,E/2]*/, const Tensor& sin /*[T,E/2]*/,
             std::span<const std::int32_t> positions /*[M]*/) {
     check(x.shape().rank() == 3 && x.dim(2) == 2 * cos.dim(1), "rope", "head width", x, cos);
     check(x.dim(0) == static_cast<std::int64_t>(positions.size()), "rope", "positions", x, cos);
     do_rope(std::move(x), cos, sin, positions);
   }
-  /// Rows of `table`, or of `additional` for ids from V on (IdeficsDecoupledEmbedding).
+  /// Row id of `table`, or row id - V of `additional` for ids >= V (IdeficsDecoupledEmbedding).
   void embedding(Tensor out /*[M,D]*/, std::span<const std::int32_t> ids /*[M]*/,
                  const Tensor& table /*[V,D]*/, const Tensor& additional /*[A,D] or empty*/) {
     check(rows_of(out, table.dim(1)) == static_cast<std::int64_t>(ids.size()), "embedding", "ids",
           out, table);
     do_embedding(std::move(out), ids, table, additional);
   }
-  /// Cuts pictures into patches: out[n * P + i] holds patch i of picture n as [C, patch, patch].
-  /// A remainder at the right and lower edge is dropped, as a strided convolution drops it.
-  void unfold_patches(Tensor out /*[N*P, C*patch*patch]*/, const Tensor& pixels /*[N,C,S,S]*/,
+  /// Cuts pictures into patches: out[i * P + p] is patch p of picture i as [C,patch,patch]. A
+  /// remainder at the right and lower edges is dropped, as by a strided convolution.
+  void unfold_patches(Tensor out /*[I*P,C*patch*patch]*/, const Tensor& pixels /*[I,C,Y,X]*/,
                       std::int64_t patch) {
     check(pixels.shape().rank() == 4, "unfold_patches", "pixels", pixels, out);
     const auto per_picture = (pixels.dim(2) / patch) * (pixels.dim(3) / patch);
@@ -212,19 +215,19 @@ class Backend {
   }
 
   // ---- elementwise ------------------------------------------------------------------------------
-  /// out = act(x). May work in place.
+  /// out = act(x). `out` may be `x`.
   void activation(Tensor out, const Tensor& x, Activation act) {
     check(out.count() == x.count(), "activation", "x and out", x, out);
     do_activation(std::move(out), x, act);
   }
-  /// out = act(gate) * up, the inner product of a gated MLP. May work in place.
+  /// out = act(gate) * up, the elementwise product in a gated MLP. `out` may be `gate` or `up`.
   void gated_activation(Tensor out /*[M,F]*/, const Tensor& gate /*[M,F]*/,
                         const Tensor& up /*[M,F]*/, Activation act) {
     check(out.count() == gate.count() && out.count() == up.count(), "gated_activation", "shapes",
           gate, up);
     do_gated_activation(std::move(out), gate, up, act);
   }
-  /// out = x + y; y repeats over the rows of x when it is smaller. May work in place.
+  /// out = x + y; a smaller y is repeated over the rows of x. `out` may be `x`.
   void add(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& y /*[M,D] or [D]*/) {
     check(out.count() == x.count(), "add", "x and out", x, out);
     (void)rows_of(x, y.count());
@@ -237,8 +240,8 @@ class Backend {
     check(alpha.count() == 1 || alpha.count() == x.dim(-1), "gated_add", "alpha", alpha, x);
     do_gated_add(std::move(x), y, alpha);
   }
-  /// out[rows[i]] = x[i]: puts keys and values into their cache rows, class tokens before patches.
-  void scatter_rows(Tensor out /*[R,D]*/, std::span<const std::int32_t> rows /*[M]*/,
+  /// out[rows[i]] = x[i]: stores keys and values in their cache rows, class tokens before patches.
+  void scatter_rows(Tensor out /*[Q,D]*/, std::span<const std::int32_t> rows /*[M]*/,
                     const Tensor& x /*[M,D]*/) {
     check(x.dim(0) == static_cast<std::int64_t>(rows.size()), "scatter_rows", "rows", x, out);
     check(rows.empty() || x.count() / x.dim(0) * out.dim(0) == out.count(), "scatter_rows", "width",
@@ -246,8 +249,8 @@ class Backend {
     do_scatter_rows(std::move(out), rows, x);
   }
   /// out[i] = x[rows[i]].
-  void gather_rows(Tensor out /*[M,D]*/, const Tensor& x /*[R,D]*/,
-                   std::span<const std::int32_t> rows /*[M]*/) {
+  void gather_rows(Tensor out /*[R,D]*/, const Tensor& x /*[M,D]*/,
+                   std::span<const std::int32_t> rows /*[R]*/) {
     check(out.dim(0) == static_cast<std::int64_t>(rows.size()), "gather_rows", "rows", out, x);
     do_gather_rows(std::move(out), x, rows);
   }
@@ -263,9 +266,9 @@ class Backend {
     for (const LinearTask& task : tasks) linear(task.out, x, *task.weight, task.bias, task.compute);
   }
   virtual void do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& w, const Tensor& bias,
-                             Compute compute, Tensor room) {
-    do_linear(room, x, w, bias, compute);
-    do_add(sum, sum, room);
+                             Compute compute, Tensor scratch) {
+    do_linear(scratch, x, w, bias, compute);
+    do_add(sum, sum, scratch);
   }
   virtual void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                             std::span<const AttentionSegment> segments, float scale) = 0;
@@ -288,7 +291,7 @@ class Backend {
   virtual void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) = 0;
   virtual void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) = 0;
 
-  // ---- what backends check of their own ---------------------------------------------------------
+  // ---- checks that backends share ---------------------------------------------------------------
   static void check_indices(std::span<const std::int32_t> indices, std::int64_t limit,
                             const char* what, ErrorCode code = ErrorCode::invalid_argument) {
     for (const std::int32_t i : indices)
@@ -299,7 +302,7 @@ class Backend {
 
   static void check_segment(const AttentionSegment& s, std::int64_t queries, std::int64_t keys) {
     require(s.query_begin >= 0 && s.query_begin <= s.query_end && s.query_end <= queries,
-            "an attention segment names queries that do not exist");
+            "the queries of an attention segment are out of range");
     check_indices(s.key_rows, keys, "attention key row");
   }
 
@@ -308,12 +311,13 @@ class Backend {
     if (!good)
       fail(ErrorCode::shape_mismatch, std::string("[") + op + "] " + what + ": " +
                                           a.shape().to_string() + " and " + b.shape().to_string() +
-                                          " do not fit");
+                                          " do not match");
   }
   static std::int64_t rows_of(const Tensor& t, std::int64_t width) {
     if (width <= 0 || t.count() % width != 0)
       fail(ErrorCode::shape_mismatch, "a tensor of shape " + t.shape().to_string() +
-                                          " has no rows of width " + std::to_string(width));
+                                          " cannot be split into rows of width " +
+                                          std::to_string(width));
     return t.count() / width;
   }
 

@@ -1,4 +1,4 @@
-// A backend by the name of its device.
+// Creates a backend from the name of its device.
 #pragma once
 
 #include <charconv>
@@ -13,7 +13,8 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-/// The one name of a device: "cuda" is "cuda:0", and "auto" the first GPU, or "cpu" where there is none.
+/// The canonical name of a device: "cuda" becomes "cuda:0"; "auto" becomes "cuda:0", or "cpu"
+/// without a GPU.
 inline std::string device_name(std::string_view device) {
   if (device == "auto") device = cuda_is_available() ? "cuda" : "cpu";
   return device == "cuda" ? "cuda:0" : std::string(device);
@@ -21,7 +22,7 @@ inline std::string device_name(std::string_view device) {
 
 }  // namespace detail
 
-/// "cpu", "cuda", "cuda:1", or "auto". Throws `device_unavailable`.
+/// `device` is "cpu", "cuda", "cuda:1", … or "auto". Throws `device_unavailable`.
 inline std::shared_ptr<Backend> make_backend(std::string_view device) {
   const std::string name = detail::device_name(device);
   if (name == "cpu") return make_cpu_backend();

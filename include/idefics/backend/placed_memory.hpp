@@ -1,5 +1,6 @@
-// Memory that several devices work on in turn: a block, with a copy on each device that has needed one.
-// What a device reads is brought from where it was written last; what no other device reads stays.
+// Memory shared by several devices: a block with a copy on each device that has needed one. Bytes
+// are copied to a device when it reads them, from the device that wrote them last, and not
+// otherwise.
 #pragma once
 
 #include <bit>
@@ -15,15 +16,15 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Which devices hold which bytes of a block as they were written last. A pass writes only the rows that
-/// it has, so the rest of a buffer may be newer elsewhere.
+/// Records, for each byte of a block, which devices hold its current value. A pass writes only its
+/// own rows, so the rest of a buffer may be newer on another device.
 class Holders {
  public:
   static constexpr std::size_t most_devices = 32;
 
   explicit Holders(std::size_t bytes) : pieces_{{bytes, 0}} {}
 
-  /// Bytes [begin, end) are new on `device`, and old everywhere else.
+  /// Marks bytes [begin, end) as current on `device` and stale everywhere else.
   void written(std::size_t begin, std::size_t end, std::size_t device) {
     if (begin == end) return;
     const std::size_t first = cut(begin), last = cut(end);
@@ -31,8 +32,8 @@ class Holders {
     join();
   }
 
-  /// Calls copy(begin, end, from) for what `device` lacks of [begin, end), and counts it as held. Bytes
-  /// that nobody has written are left alone.
+  /// Calls copy(begin, end, from) for the parts of [begin, end) that `device` lacks, and marks them
+  /// as held. Skips bytes that were never written.
   template <class Copy>
   void need(std::size_t begin, std::size_t end, std::size_t device, const Copy& copy) {
     if (begin == end) return;
@@ -48,13 +49,13 @@ class Holders {
 
  private:
   struct Piece {
-    std::size_t end;  // it begins where the one before it ends
+    std::size_t end;  // begins at the end of the previous piece
     std::uint32_t devices;
   };
   static std::uint32_t bit(std::size_t device) { return std::uint32_t{1} << device; }
   std::size_t begin_of(std::size_t piece) const { return piece == 0 ? 0 : pieces_[piece - 1].end; }
 
-  /// The piece that begins at `offset`, made if there is none.
+  /// The index of the piece that begins at `offset`; splits a piece if necessary.
   std::size_t cut(std::size_t offset) {
     std::size_t i = 0;
     while (i < pieces_.size() && pieces_[i].end <= offset) ++i;
@@ -62,7 +63,7 @@ class Holders {
     pieces_.insert(pieces_.begin() + static_cast<std::ptrdiff_t>(i), {offset, pieces_[i].devices});
     return i + 1;
   }
-  /// Neighbours that the same devices hold become one again.
+  /// Merges neighbouring pieces that are held by the same devices.
   void join() {
     std::size_t kept = 0;
     for (std::size_t i = 1; i < pieces_.size(); ++i) {
@@ -75,19 +76,20 @@ class Holders {
   std::vector<Piece> pieces_;
 };
 
-/// One block. Tensors over it have addresses that only tell which block and which bytes are meant.
+/// One block. The addresses of its tensors are never dereferenced: they identify a block and an
+/// offset.
 struct PlacedBlock : std::enable_shared_from_this<PlacedBlock> {
   PlacedBlock(std::size_t size, std::size_t devices, std::size_t first_home)
       : bytes(size), copies(devices), holders(size), home(first_home) {}
 
   std::size_t bytes;
-  std::vector<Tensor> copies;  // by device, of all bytes; empty where none was needed
+  std::vector<Tensor> copies;  // by device, of the whole block; empty where not needed so far
   Holders holders;
-  std::size_t home;           // the device that wrote it last, or will hold it
-  std::uint64_t written = 0;  // when that was; 0: never since it was uploaded
+  std::size_t home;           // the device that wrote the block last, or will hold it
+  std::uint64_t written = 0;  // time of that write; 0: not since the upload
 };
 
-/// The blocks that tensors of a backend lie in, found by address.
+/// The blocks of a backend's tensors, looked up by address.
 class PlacedMemory : public std::enable_shared_from_this<PlacedMemory> {
  public:
   struct Place {
@@ -105,9 +107,9 @@ class PlacedMemory : public std::enable_shared_from_this<PlacedMemory> {
     return Tensor::over(
         dtype, shape, address,
         std::shared_ptr<PlacedBlock>(block.release(),
-                                     [this_one = shared_from_this(), address](PlacedBlock* gone) {
-                                       this_one->forget(address);
-                                       delete gone;
+                                     [self = shared_from_this(), address](PlacedBlock* released) {
+                                       self->forget(address);
+                                       delete released;
                                      }));
   }
 
@@ -115,10 +117,10 @@ class PlacedMemory : public std::enable_shared_from_this<PlacedMemory> {
   Place find(const Tensor& tensor) const {
     const std::lock_guard lock(mutex_);
     auto after = blocks_.upper_bound(tensor.raw());
-    require(after != blocks_.begin(), "a tensor of another backend");
+    require(after != blocks_.begin(), "the tensor belongs to another backend");
     const auto& [address, block] = *std::prev(after);
     const auto begin = static_cast<std::size_t>(tensor.raw() - address);
-    require(begin + tensor.bytes() <= block->bytes, "a tensor of another backend");
+    require(begin + tensor.bytes() <= block->bytes, "the tensor belongs to another backend");
     return {block, begin, begin + tensor.bytes()};
   }
 
@@ -130,10 +132,9 @@ class PlacedMemory : public std::enable_shared_from_this<PlacedMemory> {
     blocks_.erase(address);
   }
 
-  mutable std::mutex
-      mutex_;  // a tensor may be given up by another thread than the one that computes
+  mutable std::mutex mutex_;  // a thread other than the computing one may release a tensor
   std::map<const std::byte*, PlacedBlock*> blocks_;
-  // no memory of the process lies in the upper half of the address space
+  // no memory of a process is mapped in the upper half of the address space
   std::byte* next_ = reinterpret_cast<std::byte*>(~(~std::uintptr_t{0} >> 1));
 };
 

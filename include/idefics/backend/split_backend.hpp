@@ -1,9 +1,11 @@
-// One backend made of several: each part of a model computes on the device that its weights were put on, and
-// what passes from part to part is brought along. The model does not know (docs/architecture.md).
+// A backend over several devices: each part of a model computes on the device that holds its
+// weights, and activations are copied from device to device. The model is unaware of it
+// (docs/architecture.md).
 //
-// An operation with a weight runs where the weight lies; one without, where the newest of its operands was
-// written. So caches of keys and values stay with their layer, and a pass changes devices as often as
-// the map of the weights does. Bits do not depend on the split as far as the devices agree on them.
+// An operation with a weight runs on the device of the weight; one without, where the newest of its
+// operands was written. Caches of keys and values therefore stay with their layer, and a pass
+// changes devices only where the map of the weights does. Where devices produce the same bits, the
+// split does not change them.
 #pragma once
 
 #include <algorithm>
@@ -25,10 +27,11 @@ class SplitBackend final : public Backend {
     std::string name;  // "cuda:0"
     std::shared_ptr<Backend> backend;
   };
-  /// The device of the longest prefix, in whole parts, of a weight's name: {"layers.1", 0}, {"", 1}.
+  /// From prefixes of weight names to device indices: {"layers.1", 0}, {"", 1}. A prefix consists
+  /// of whole dot-separated parts; the longest match applies.
   using Map = std::map<std::string, std::size_t, std::less<>>;
 
-  /// The host, through which bytes go from device to device, is added if no device is named "cpu".
+  /// Bytes are copied between devices through the host, which is added if no device is named "cpu".
   SplitBackend(std::vector<Device> devices, Map map)
       : devices_(std::move(devices)), map_(std::move(map)) {
     while (host_ < devices_.size() && devices_[host_].name != "cpu") ++host_;
@@ -40,7 +43,7 @@ class SplitBackend final : public Backend {
 
   std::string_view name() const override { return name_; }
   const std::vector<Device>& devices() const { return devices_; }
-  /// Bytes that went from one device to another so far, after they were uploaded.
+  /// Bytes copied between devices so far, uploads excluded.
   std::uint64_t moved_bytes() const { return moved_bytes_; }
 
   Tensor empty(DType dtype, Shape shape) override {
@@ -54,7 +57,7 @@ class SplitBackend final : public Backend {
   void reserve_keys(std::int64_t keys, std::int64_t head_dim) override {
     for (const Device& device : devices_) device.backend->reserve_keys(keys, head_dim);
   }
-  /// Of all devices together it says nothing: what fits where was decided with the map.
+  /// Unknown for all devices combined: what fits where was decided when the map was made.
   std::optional<std::uint64_t> memory_left() const override { return std::nullopt; }
 
  protected:
@@ -75,10 +78,10 @@ class SplitBackend final : public Backend {
   }
   void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) override;
   void do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
-                     Compute compute, Tensor room) override {
+                     Compute compute, Tensor scratch) override {
     const On on(*this, home_of(weight));
     const Tensor from = on.in(x), added = on.in(bias);
-    on->linear_add(on.changed(sum), from, on.in(weight), added, compute, on.out(room));
+    on->linear_add(on.changed(sum), from, on.in(weight), added, compute, on.out(scratch));
   }
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                     std::span<const AttentionSegment> segments, float scale) override {
@@ -126,8 +129,8 @@ class SplitBackend final : public Backend {
   void do_gated_activation(Tensor out, const Tensor& gate, const Tensor& up,
                            Activation act) override {
     const On on(*this, home_of(gate, up));
-    const Tensor opening = on.in(gate), from = on.in(up);
-    on->gated_activation(on.out(out), opening, from, act);
+    const Tensor gates = on.in(gate), from = on.in(up);
+    on->gated_activation(on.out(out), gates, from, act);
   }
   void do_add(Tensor out, const Tensor& x, const Tensor& y) override {
     const On on(*this, home_of(x, y));
@@ -151,8 +154,8 @@ class SplitBackend final : public Backend {
   }
 
  private:
-  /// An operation on one device, and its operands there. What it reads is fetched before what it
-  /// overwrites is given up: they may be the same.
+  /// An operation on one device, with its operands there. Inputs must be fetched with in() before
+  /// out() is called for an output, which may be the same tensor: out() makes other copies stale.
   class On {
    public:
     On(SplitBackend& all, std::size_t device) : all_(all), device_(device) {
@@ -173,7 +176,7 @@ class SplitBackend final : public Backend {
       q.nested.absmax = in(q.nested.absmax), q.nested.map = in(q.nested.map);
       return {.packed = std::move(q)};
     }
-    /// What becomes new as a whole.
+    /// A tensor that the operation overwrites entirely.
     Tensor out(const Tensor& t) const {
       const auto place = all_.memory_->find(t);
       place.block->holders.written(place.begin, place.end, device_);
@@ -181,7 +184,7 @@ class SplitBackend final : public Backend {
       place.block->written = ++all_.clock_;
       return all_.copy_of(place, device_, t.dtype(), t.shape());
     }
-    /// What becomes new in part, or from what it was.
+    /// A tensor that the operation updates, or overwrites in part.
     Tensor changed(const Tensor& t) const {
       (void)in(t);
       return out(t);
@@ -196,7 +199,7 @@ class SplitBackend final : public Backend {
   std::size_t home_of(const LinearWeight& weight) const {
     return home_of(weight.packed ? weight.packed.codes : weight.values);
   }
-  /// Where the newer of the two was written.
+  /// The device that wrote the newer of the two.
   std::size_t home_of(const Tensor& a, const Tensor& b) const {
     const PlacedBlock &first = *memory_->find(a).block, &second = *memory_->find(b).block;
     return first.written >= second.written ? first.home : second.home;
@@ -214,7 +217,7 @@ class SplitBackend final : public Backend {
           moved_bytes_ += end - begin;
         });
   }
-  /// The bytes of a place as they lie on a device.
+  /// The bytes of `place` in the copy that `device` has; allocates that copy if necessary.
   Tensor copy_of(const PlacedMemory::Place& place, std::size_t device, DType dtype,
                  Shape shape) const {
     Tensor& copy = place.block->copies[device];
@@ -231,16 +234,16 @@ class SplitBackend final : public Backend {
   std::string name_;
   std::shared_ptr<PlacedMemory> memory_ = std::make_shared<PlacedMemory>();
   std::uint64_t clock_ = 0, moved_bytes_ = 0;
-  std::vector<LinearWeight> weights_;  // of a group, on its device
+  std::vector<LinearWeight> weights_;  // of a linear group, on its device
   std::vector<LinearTask> tasks_;
 };
 
-/// Together where the weights are together.
+/// One call if all weights are on the same device.
 inline void SplitBackend::do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {
   const auto home = [&](const LinearTask& task) { return home_of(*task.weight); };
-  const bool together = std::ranges::all_of(
+  const bool same_device = std::ranges::all_of(
       tasks, [&](const LinearTask& task) { return home(task) == home(tasks[0]); });
-  if (tasks.empty() || !together) return Backend::do_linear_group(tasks, x);
+  if (tasks.empty() || !same_device) return Backend::do_linear_group(tasks, x);
   const On on(*this, home(tasks[0]));
   const Tensor from = on.in(x);
   weights_.clear(), tasks_.clear();
@@ -269,7 +272,7 @@ inline std::size_t SplitBackend::device_of(std::string_view weight) const {
   for (std::string_view prefix = weight;;) {
     if (const auto found = map_.find(prefix); found != map_.end()) return found->second;
     if (prefix.empty())
-      fail(ErrorCode::invalid_option, "no device is named for " + std::string(weight),
+      fail(ErrorCode::invalid_option, "no device is given for " + std::string(weight),
            {.tensor = std::string(weight), .field = "device_map"});
     const std::size_t dot = prefix.rfind('.');
     prefix = prefix.substr(0, dot == prefix.npos ? 0 : dot);

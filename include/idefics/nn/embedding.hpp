@@ -1,4 +1,6 @@
-// Vocabulary in two parts: the language model's own, and the tokens IDEFICS added behind it.
+// A vocabulary in two parts: that of the language model, followed by the tokens that IDEFICS adds.
+//
+// Letters: M rows, D width, V vocabulary, A added tokens.
 #pragma once
 
 #include <span>
@@ -8,7 +10,7 @@
 
 namespace idefics { inline namespace v0 {
 
-/// transformers' IdeficsDecoupledEmbedding: ids from V on are rows of `additional`.
+/// transformers' IdeficsDecoupledEmbedding: ids >= V are rows of `additional`.
 struct DecoupledEmbedding {
   Tensor table;       // [V,D]
   Tensor additional;  // [A,D] or empty
@@ -23,8 +25,8 @@ struct DecoupledHead {
   Linear base;        // [V,D]
   Linear additional;  // [A,D] or empty
 
-  /// The two parts are separate products with separate outputs; whoever wants them side by side
-  /// copies.
+  /// The two parts are separate products with separate outputs; a caller that needs them joined
+  /// must copy.
   void operator()(Backend& backend, Tensor base_logits /*[M,V]*/,
                   Tensor additional_logits /*[M,A] or empty*/, const Tensor& x /*[M,D]*/) const {
     base(backend, base_logits, x);

@@ -1,5 +1,7 @@
-// Linear layers: a matrix in checkpoint layout, perhaps a bias, the compute dtype of the model, and
-// perhaps what an adapter adds.
+// Linear layers: a matrix in checkpoint layout, an optional bias, the compute dtype of the model
+// and an optional adapter.
+//
+// Letters: M rows, N outputs, K inputs, Z rank of an adapter.
 #pragma once
 
 #include <array>
@@ -10,21 +12,21 @@
 
 namespace idefics { inline namespace v0 {
 
-/// What an adapter adds beside a matrix that stays as it is: y += (x A^T) B^T, in f32.
+/// A low-rank update that an adapter adds without changing the weight: y += (x A^T) B^T, in f32.
 struct LowRank {
-  /// Room of all layers of a model, which only grows.
+  /// Scratch that all layers of a model share; it only grows.
   struct Scratch {
     Tensor inner, sum;
 
-    static Tensor rows(Tensor& room, Backend& backend, std::int64_t m, std::int64_t width) {
+    static Tensor rows(Tensor& buffer, Backend& backend, std::int64_t m, std::int64_t width) {
       const std::int64_t most = std::max(m, backend.expected_rows());
-      if (!room || room.count() < m * width) room = backend.empty(DType::f32, {most * width});
-      return room.slice(0, m * width).reshape({m, width});
+      if (!buffer || buffer.count() < m * width) buffer = backend.empty(DType::f32, {most * width});
+      return buffer.slice(0, m * width).reshape({m, width});
     }
   };
 
-  Tensor a;  // [r,K]
-  Tensor b;  // [N,r], with the adapter's scale in it
+  Tensor a;  // [Z,K]
+  Tensor b;  // [N,Z], multiplied by the adapter's scale
   std::shared_ptr<Scratch> scratch;
 
   void add(Backend& backend, Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
@@ -49,16 +51,16 @@ struct Linear {
     if (adapter) adapter->add(backend, out, x);
   }
 
-  /// sum += x W^T + b. `room` [M,N] is scratch.
+  /// sum += x W^T + b.
   void add_to(Backend& backend, Tensor sum /*[M,N]*/, const Tensor& x /*[M,K]*/,
-              Tensor room) const {
-    if (!adapter) return backend.linear_add(sum, x, weight, bias, compute, room);
-    (*this)(backend, room, x);
-    backend.add(sum, sum, room);
+              Tensor scratch /*[M,N]*/) const {
+    if (!adapter) return backend.linear_add(sum, x, weight, bias, compute, scratch);
+    (*this)(backend, scratch, x);
+    backend.add(sum, sum, scratch);
   }
 };
 
-/// A layer of several that have the same input, and where its output goes.
+/// One of several layers with the same input, and its output.
 struct LinearOutput {
   const Linear& layer;
   Tensor out;  // [M,N]

@@ -1,4 +1,6 @@
 // The two feed-forward blocks of IDEFICS.
+//
+// Letters: M rows, D width, F MLP width.
 #pragma once
 
 #include <idefics/nn/linear.hpp>
@@ -17,14 +19,14 @@ struct GatedMlp {
     raise(backend, x, gated, raised);
     down(backend, out, gated);
   }
-  /// sum += the same; x is scratch, too.
+  /// sum += down(act(gate(x)) * up(x)). x may be overwritten.
   void add_to(Backend& backend, Tensor sum /*[M,D]*/, const Tensor& x /*[M,D]*/, Tensor gated,
               Tensor raised) const {
     raise(backend, x, gated, raised);
     down.add_to(backend, sum, gated, x);
   }
 
-  /// gated = act(gate(x)) * up(x)
+  /// gated = act(gate(x)) * up(x).
   void raise(Backend& backend, const Tensor& x, Tensor gated, Tensor raised) const {
     linear_group(backend, x, {{gate, gated}, {up, raised}});
     backend.gated_activation(gated, gated, raised, act);
@@ -38,7 +40,7 @@ struct Mlp {
   Linear fc2;  // [D,F]
   Activation act = Activation::gelu;
 
-  /// sum += fc2(act(fc1(x))). `inner` [M,F] and x are scratch.
+  /// sum += fc2(act(fc1(x))). `inner` [M,F] is scratch; x may be overwritten.
   void add_to(Backend& backend, Tensor sum /*[M,D]*/, const Tensor& x /*[M,D]*/,
               Tensor inner) const {
     fc1(backend, inner, x);

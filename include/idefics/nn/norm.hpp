@@ -1,5 +1,6 @@
-// The two normalisations of IDEFICS. Both also run per head: a [M,H,E] tensor has M*H rows of width
-// E.
+// The two normalisations of IDEFICS. Both also work per head: [M,H,E] is M*H rows of width E.
+//
+// Letters: M rows, D width, H heads, E head width.
 #pragma once
 
 #include <utility>
@@ -8,7 +9,7 @@
 
 namespace idefics { inline namespace v0 {
 
-/// transformers' IdeficsRMSNorm; text decoder and query/key norms of cross-attention.
+/// transformers' IdeficsRMSNorm: in the text decoder, and on queries and keys of cross-attention.
 struct RmsNorm {
   Tensor weight;  // [D]
   float eps = 1e-6f;
@@ -18,7 +19,7 @@ struct RmsNorm {
   }
 };
 
-/// torch.nn.LayerNorm; vision tower and resampler.
+/// torch.nn.LayerNorm: in the vision tower and the resampler.
 struct LayerNorm {
   Tensor weight;  // [D]
   Tensor bias;    // [D]

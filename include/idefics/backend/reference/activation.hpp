@@ -1,5 +1,7 @@
-// Activations, elementwise: transformers' ACT2FN. gated_activation is the inner product of
-// IdeficsMLP: act(gate) * up.
+// Activations, elementwise: transformers' ACT2FN. gated_activation is the elementwise product of
+// IdeficsMLP, act(gate) * up.
+//
+// Letters: M rows, F MLP width.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +18,7 @@ inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 /// x times the probability that a standard normal variable is below x.
 inline double gelu(double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); }
 
-/// Its approximation by a tanh (Hendrycks and Gimpel 2016).
+/// The tanh approximation of gelu (Hendrycks and Gimpel 2016).
 inline double gelu_tanh(double x) {
   const double inner = std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x);
   return 0.5 * x * (1.0 + std::tanh(inner));
@@ -45,7 +47,7 @@ inline double activate(Activation act, double x) {
     case Activation::tanh: return std::tanh(x);
     case Activation::identity: return x;
   }
-  fail(ErrorCode::invalid_argument, "an unknown activation");
+  fail(ErrorCode::invalid_argument, "unknown activation");
 }
 
 inline void activation(Tensor out, const Tensor& x, Activation act) {
@@ -58,8 +60,8 @@ inline void gated_activation(Tensor out /*[M,F]*/, const Tensor& gate /*[M,F]*/,
                              const Tensor& up /*[M,F]*/, Activation act) {
   auto result = out.as_mutable<float>();
   for (std::size_t i = 0; i < result.size(); ++i) {
-    const auto at = static_cast<std::int64_t>(i);
-    result[i] = static_cast<float>(activate(act, value(gate, at)) * value(up, at));
+    const auto index = static_cast<std::int64_t>(i);
+    result[i] = static_cast<float>(activate(act, value(gate, index)) * value(up, index));
   }
 }
 

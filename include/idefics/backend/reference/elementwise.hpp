@@ -1,8 +1,11 @@
-// Sums on the residual stream, and moving rows.
+// Sums on the residual stream, and copies of rows.
 //
-//   add          out = x + y, y repeated over the rows of x
-//   gated_add    x += tanh(alpha) * y                   IdeficsGatedCrossAttentionLayer
-//   scatter_rows out[rows[i]] = x[i];   gather_rows out[i] = x[rows[i]]
+//   add            out = x + y, y repeated over the rows of x
+//   gated_add      x += tanh(alpha) * y                   IdeficsGatedCrossAttentionLayer
+//   scatter_rows   out[rows[i]] = x[i]
+//   gather_rows    out[i] = x[rows[i]]
+//
+// Letters: M rows, D width, R selected rows, Q rows that scatter_rows writes to.
 #pragma once
 
 #include <cmath>
@@ -26,7 +29,7 @@ inline void gated_add(Tensor x /*[M,D]*/, const Tensor& y /*[M,D]*/,
   }
 }
 
-inline void scatter_rows(Tensor out /*[R,D]*/, std::span<const std::int32_t> rows /*[M]*/,
+inline void scatter_rows(Tensor out /*[Q,D]*/, std::span<const std::int32_t> rows /*[M]*/,
                          const Tensor& x /*[M,D]*/) {
   const std::int64_t width = rows.empty() ? 0 : x.count() / x.dim(0);
   std::int64_t m = 0;
@@ -36,8 +39,8 @@ inline void scatter_rows(Tensor out /*[R,D]*/, std::span<const std::int32_t> row
   }
 }
 
-inline void gather_rows(Tensor out /*[M,D]*/, const Tensor& x /*[R,D]*/,
-                        std::span<const std::int32_t> rows /*[M]*/) {
+inline void gather_rows(Tensor out /*[R,D]*/, const Tensor& x /*[M,D]*/,
+                        std::span<const std::int32_t> rows /*[R]*/) {
   const std::int64_t width = rows.empty() ? 0 : out.count() / out.dim(0);
   std::int64_t m = 0;
   for (const std::int64_t row : rows) {

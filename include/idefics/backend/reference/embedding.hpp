@@ -2,6 +2,8 @@
 //
 //   out[m] = table[id]             for id < V
 //          = additional[id - V]    for V <= id < V + A
+//
+// Letters: M rows, D width, V vocabulary, A added tokens.
 #pragma once
 
 #include <idefics/backend/reference/values.hpp>

@@ -2,11 +2,13 @@
 //
 //   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n]
 //
-// linear_group and linear_add are these products one by one, in the base class (backend.hpp).
+// The base class implements linear_group and linear_add with these products (backend.hpp).
 //
-// 4-bit weights are codebook[code] * absmax, rounded to f32. With Compute::bf16 both factors are rounded to bf16 first; products of two bf16 (or f32) values
-// are exact in double, so the sum is the only place where this definition rounds. In the bf16 order
-// of 4-bit weights the codebook's values are rounded and absmax is not.
+// 4-bit weights are codebook[code] * absmax, rounded to f32. With Compute::bf16 both factors of a
+// product are rounded to bf16 first; of a 4-bit weight, the codebook's value is rounded and absmax
+// is not. Products of two bf16 (or f32) values are exact in double, so only the sum rounds.
+//
+// Letters: M rows, N outputs, K inputs.
 #pragma once
 
 #include <idefics/backend/backend.hpp>
@@ -14,16 +16,17 @@
 
 namespace idefics { inline namespace v0 { namespace reference {
 
-/// The factors of row `row` of a matrix with rows of width k, in the precision of `compute`.
-inline Eigen::VectorXd factors(const Tensor& t, std::int64_t row, std::int64_t k, Compute compute) {
+/// Row `row` of an unquantized matrix with rows of width k, in the precision of `compute`.
+inline Eigen::VectorXd plain_row(const Tensor& t, std::int64_t row, std::int64_t k,
+                                 Compute compute) {
   Eigen::VectorXd values = read(t, row * k, k);
   if (compute == Compute::bf16) values = values.unaryExpr(&round_to_bf16).eval();
   return values;
 }
 
-/// Row `row` of a matrix in the precision of `compute`.
+/// Row `row` of a weight, in the precision of `compute`.
 inline Eigen::VectorXd weight_row(const LinearWeight& weight, std::int64_t row, Compute compute) {
-  if (!weight.packed) return factors(weight.values, row, weight.cols(), compute);
+  if (!weight.packed) return plain_row(weight.values, row, weight.cols(), compute);
   const QuantizedTensor& q = weight.packed;
   const Codebook table = q.table();
   Eigen::VectorXd values(weight.cols());
@@ -45,7 +48,7 @@ inline void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/,
   const std::int64_t n_rows = weight.rows(), k = weight.cols();
   auto result = out.as_mutable<float>();
   for (std::int64_t m = 0; m < x.dim(0); ++m) {
-    const Eigen::VectorXd x_m = factors(x, m, k, compute);
+    const Eigen::VectorXd x_m = plain_row(x, m, k, compute);
     for (std::int64_t n = 0; n < n_rows; ++n) {
       const Eigen::VectorXd w_n = weight_row(weight, n, compute);
       const double sum = x_m.dot(w_n) + (bias ? value(bias, n) : 0.0);

@@ -1,7 +1,9 @@
 // Normalisation over the last dimension.
 //
-//   rms_norm     x / sqrt(mean(x^2) + eps) * weight                       IdeficsRMSNorm
+//   rms_norm     x / sqrt(mean(x^2) + eps) * weight                             IdeficsRMSNorm
 //   layer_norm   (x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias    torch.nn.LayerNorm
+//
+// Letters: M rows, D width.
 #pragma once
 
 #include <cmath>

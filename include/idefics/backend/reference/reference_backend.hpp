@@ -1,5 +1,6 @@
-// The definition of every operation as plain maths: sums in double, one rounding to f32 at the end.
-// Slow and obvious: the other backends answer to it (tests/parity), and readers start with it.
+// Defines every operation as plain mathematics: sums in double, one rounding to f32 at the end.
+// Slow and obvious: the other backends are tested against it (tests/parity), and readers should
+// start here.
 #pragma once
 
 #include <idefics/backend/backend.hpp>

@@ -1,14 +1,16 @@
-// Rotary position embedding in the half-split form: IdeficsEmbedding, apply_rotary_pos_emb
-// (Su et al. 2021). With a = x[..., :E/2] and b = x[..., E/2:] of a head,
+// Rotary position embedding in the half-split form: IdeficsEmbedding, apply_rotary_pos_emb (Su et
+// al. 2021). With a = x[..., :E/2] and b = x[..., E/2:] of a head,
 //
 //   a' = a cos[p] - b sin[p],   b' = b cos[p] + a sin[p],   p the position of the row.
+//
+// Letters: M rows, H heads, E head width, T columns.
 #pragma once
 
 #include <idefics/backend/reference/values.hpp>
 
 namespace idefics { inline namespace v0 { namespace reference {
 
-inline void rope(Tensor x /*[M,H,E]*/, const Tensor& cos /*[P,E/2]*/, const Tensor& sin /*[P,E/2]*/,
+inline void rope(Tensor x /*[M,H,E]*/, const Tensor& cos /*[T,E/2]*/, const Tensor& sin /*[T,E/2]*/,
                  std::span<const std::int32_t> positions /*[M]*/) {
   const std::int64_t heads = x.dim(1), half = cos.dim(1);
   for (std::int64_t m = 0; m < x.dim(0); ++m) {

@@ -1,4 +1,4 @@
-// How the reference reads and writes tensors: one row at a time, as a vector of doubles.
+// Access to tensors for the reference: one row at a time, as a vector of doubles.
 #pragma once
 
 #include <Eigen/Core>
@@ -12,26 +12,26 @@ inline double value(const Tensor& t, std::int64_t i) {
   return static_cast<double>(detail::element_as_f32(t, i));
 }
 
-/// What is left of a value that is stored in bf16: 8 bits of precision, ties to even.
+/// The value rounded to bf16: 8 bits of precision, ties to even.
 inline double round_to_bf16(double x) {
   return static_cast<double>(to_f32(to_bf16(static_cast<float>(x))));
 }
 
-/// Elements [begin, begin + width) of a tensor. A vector of its own, so that the order of a sum
-/// over it depends on its length alone.
+/// A copy of elements [begin, begin + width) of a tensor: the order of a sum over a separate vector
+/// depends only on its length.
 inline Eigen::VectorXd read(const Tensor& t, std::int64_t begin, std::int64_t width) {
   return Eigen::VectorXd::NullaryExpr(
       width, [&](Eigen::Index i) { return value(t, begin + static_cast<std::int64_t>(i)); });
 }
 
-/// Rounds once, from double to f32.
+/// Stores `values` from element `begin` on, each rounded once, from double to f32.
 inline void write(Tensor& t, std::int64_t begin, const Eigen::VectorXd& values) {
   auto out = t.as_mutable<float>().subspan(static_cast<std::size_t>(begin));
   for (Eigen::Index i = 0; i < values.size(); ++i)
     out[static_cast<std::size_t>(i)] = static_cast<float>(values[i]);
 }
 
-/// Fails unless 0 <= index < limit: ids, positions and row numbers that a caller passes.
+/// Fails unless 0 <= index < limit. For ids, positions and row numbers passed by a caller.
 inline void require_index(std::int64_t index, std::int64_t limit, ErrorCode code,
                           const char* what) {
   if (index < 0 || index >= limit)
