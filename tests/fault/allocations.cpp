@@ -1,7 +1,7 @@
-// Every allocation of a loader fails once, and then all from there on: an exception each time,
-// nothing kept, and the same call succeeds afterwards. Not tried on JSON documents, since nlohmann's
-// destructor itself allocates and ends the program when it cannot, nor on lossless WebP, where
-// libwebp 1.2.4 crashes.
+// Makes every allocation of a loader fail, first alone, then together with all that follow: each
+// failure is an exception, nothing leaks, and the same call succeeds afterwards. Not tested with
+// JSON documents, since nlohmann's destructor itself allocates and ends the program when it cannot,
+// nor with lossless WebP, where libwebp 1.2.4 crashes.
 #include "support/counting_malloc.hpp"
 
 #include <idefics/image/decode.hpp>
@@ -18,12 +18,12 @@ namespace {
 const std::filesystem::path corpus =
     std::filesystem::path(IDEFICS_SOURCE_DIR) / "tests/fuzz/corpus";
 
-/// Lets the n-th allocation of `load` fail, for every n until none does.
+/// Makes the n-th allocation of `load` fail, for every n until none fails.
 template <class Load>
 void fail_every_allocation(const char* what, const Load& load) {
-  load();  // what is made once stays
+  load();  // what is allocated once per program stays
   for (const bool once : {true, false}) {
-    std::int64_t failures = 0, kept = 0, n = 0;
+    std::int64_t failures = 0, leaks = 0, n = 0;
     for (bool failed = true; failed; ++n) {
       failed = false;
       const heap::Peak memory;
@@ -31,7 +31,8 @@ void fail_every_allocation(const char* what, const Load& load) {
       heap::refuse_at = heap::count.load() + n;
       try {
         load();
-        failed = heap::count.load() > heap::refuse_at.load();  // it may have been an optional one
+        // the load may succeed although an allocation failed: it was optional
+        failed = heap::count.load() > heap::refuse_at.load();
       } catch (const std::bad_alloc&) {
         failed = true;
       } catch (const Error&) {
@@ -39,11 +40,11 @@ void fail_every_allocation(const char* what, const Load& load) {
       }
       heap::refuse_at = -1;
       failures += failed;
-      kept += memory.left() != 0;
+      leaks += memory.left() != 0;
     }
     INFO(what << ": " << failures << " allocations");
     CHECK(failures > 0);
-    CHECK(kept == 0);
+    CHECK(leaks == 0);
   }
   load();
 }
@@ -52,7 +53,7 @@ void fail_every_allocation(const char* what, const Load& load) {
 
 #ifndef IDEFICS_HEARS_MALLOC
 
-TEST_CASE("files of a checkpoint") {
+TEST_CASE("files of a checkpoint: every failed allocation is an exception") {
   fail_every_allocation("safetensors",
                         [&] { (void)SafetensorsFile::open(corpus / "safetensors/two_tensors"); });
   fail_every_allocation("pytorch_model.bin",
@@ -63,7 +64,7 @@ TEST_CASE("files of a checkpoint") {
   });
 }
 
-TEST_CASE("pictures of every format") {
+TEST_CASE("pictures of every format: every failed allocation is an exception") {
   for (const char* name : {"png_rgb", "png_p", "png_depth_16", "jpeg_2", "jpeg_progressive",
                            "jpeg_cmyk", "gif", "bmp_p", "webp"})
     fail_every_allocation(name, [&] { (void)Image::open(corpus / "image" / name); });

@@ -1,4 +1,4 @@
-// Directories that are no usable checkpoint, and the error that each of them gives.
+// Directories that are not usable checkpoints, and the error that each of them gives.
 #include <idefics/io/checkpoint.hpp>
 
 #include "support/catch.hpp"
@@ -26,7 +26,7 @@ void write_index(const testing::TempDir& directory, const std::string& weight_ma
 
 }  // namespace
 
-TEST_CASE("a directory without the files of a checkpoint") {
+TEST_CASE("a directory without the files of a checkpoint is refused") {
   const testing::TempDir directory;
   CHECK(verdict(directory.path() / "absent") == "file_not_found");
   CHECK(verdict(directory.path()) == "not_a_checkpoint");

@@ -1,4 +1,4 @@
-// Pictures, texts, token ids, tokenizer files and prompt files with one thing wrong.
+// Pictures, texts, token ids, tokenizer files and prompt files with one fault each.
 #include <sys/stat.h>
 
 #include <idefics/processor.hpp>
@@ -14,7 +14,7 @@ namespace {
 const std::filesystem::path source = IDEFICS_SOURCE_DIR, tiny = source / "samples/tiny";
 const std::filesystem::path picture = source / "samples/pictures/pink-boat.png";
 
-/// A row that writes one file and opens it as a picture.
+/// A fault that writes one file and opens it as a picture.
 testing::Fault opening(const char* what, ErrorCode code, std::string content, bool limit = false) {
   const auto act = [content = std::move(content)] {
     const testing::TempDir directory;
@@ -23,7 +23,7 @@ testing::Fault opening(const char* what, ErrorCode code, std::string content, bo
   return {what, code, act, "picture", "", "", limit};
 }
 
-/// A row that replaces one tokenizer file of the small checkpoint and loads the tokenizer.
+/// A fault that replaces one tokenizer file of the small checkpoint and loads the tokenizer.
 testing::Fault tokenizer(const char* what, const char* name, std::string content,
                          const char* field = "", ErrorCode code = invalid_tokenizer,
                          const char* file = nullptr) {
@@ -39,7 +39,7 @@ testing::Fault tokenizer(const char* what, const char* name, std::string content
   return {what, code, act, file == nullptr ? name : file, "", field};
 }
 
-/// A row that writes a prompt file and reads it.
+/// A fault that writes a prompt file and reads it.
 testing::Fault prompt(const char* what, ErrorCode code, std::string content, const char* field = "",
                       const char* file = "prompt.json") {
   const auto act = [content = std::move(content)] {
@@ -62,7 +62,7 @@ std::string little_endian(std::uint32_t value) {
 
 }  // namespace
 
-TEST_CASE("pictures that cannot be decoded") {
+TEST_CASE("pictures that cannot be decoded are refused") {
   const std::string png = detail::read_file(picture, 1 << 20), signature("\x89PNG\r\n\x1a\n");
   const std::string header("\0\0\0\x0dIHDR", 8);
   std::string damaged = png;
@@ -73,12 +73,12 @@ TEST_CASE("pictures that cannot be decoded") {
                                              std::string(4, '\0') + large + std::string(3, '\0');
   const testing::Fault faults[] = {
       opening("an empty file", invalid_image, ""),
-      opening("a text", invalid_image, "this is no picture"),
-      opening("a pointer", git_lfs_pointer, "version https://git-lfs.github.com/spec/v1\n"),
-      opening("cut off", invalid_image, png.substr(0, png.size() / 2), true),
+      opening("a text", invalid_image, "this is not a picture"),
+      opening("a Git LFS pointer", git_lfs_pointer, "version https://git-lfs.github.com/spec/v1\n"),
+      opening("a truncated PNG", invalid_image, png.substr(0, png.size() / 2), true),
       opening("a flipped bit", invalid_image, damaged),
       opening("a PNG without a header", invalid_image, signature, true),
-      opening("a PNG cut within its header", invalid_image, signature + header, true),
+      opening("a PNG truncated within its header", invalid_image, signature + header, true),
       opening("a BMP wider than allowed", image_too_large, two_billion, true),
       opening("a GIF of 65535 x 65535", image_too_large, bomb, true),
   };
@@ -92,7 +92,7 @@ TEST_CASE("pictures that cannot be decoded") {
                     (void)Image::open(directory.path() / "pipe");
                   },
                   "pipe"});
-  testing::check({"a larger file than allowed", image_too_large,
+  testing::check({"a file larger than allowed", image_too_large,
                   [] { (void)Image::open(picture, {.max_file_bytes = 100}); }, ".png", "", "",
                   true});
   testing::check({"more pixels than allowed", image_too_large,
@@ -102,7 +102,7 @@ TEST_CASE("pictures that cannot be decoded") {
                   true});
 }
 
-TEST_CASE("tokenizer files that contradict the rules") {
+TEST_CASE("invalid tokenizer files are refused") {
   const auto vocab_twice = [](Json& json) { json["model"]["vocab"]["a"] = 0; };
   const auto far = [](Json& json) {
     json["added_tokens"].push_back({{"id", 1 << 23}, {"content", "<far>"}, {"special", true}});
@@ -111,14 +111,14 @@ TEST_CASE("tokenizer files that contradict the rules") {
     for (int i = 0; i < 5000; ++i) json["additional_special_tokens"].push_back(std::to_string(i));
   };
   const testing::Fault faults[] = {
-      tokenizer("no JSON", "tokenizer.json", "{", "", invalid_json),
-      tokenizer("one name twice", "tokenizer.json", R"({"model":1,"model":2})", "model",
+      tokenizer("not JSON", "tokenizer.json", "{", "", invalid_json),
+      tokenizer("a duplicate key", "tokenizer.json", R"({"model":1,"model":2})", "model",
                 duplicate_key),
       tokenizer("no model", "tokenizer.json", "{}", "model"),
       tokenizer("another kind of model", "tokenizer.json",
                 changed("tokenizer.json", [](Json& j) { j["model"]["type"] = "Unigram"; }),
                 "model"),
-      tokenizer("two pieces of one id", "tokenizer.json", changed("tokenizer.json", vocab_twice)),
+      tokenizer("two pieces with one id", "tokenizer.json", changed("tokenizer.json", vocab_twice)),
       tokenizer("a merge of one piece", "tokenizer.json",
                 changed("tokenizer.json", [](Json& j) { j["model"]["merges"] = {"x"}; }),
                 "model.merges"),
@@ -128,16 +128,16 @@ TEST_CASE("tokenizer files that contradict the rules") {
                           j["pre_tokenizer"] = {{"type", "Split"}};
                         }),
                 "pre_tokenizer"),
-      tokenizer("an added token far away", "tokenizer.json", changed("tokenizer.json", far), "",
-                invalid_tokenizer, "*"),
-      tokenizer("a special token that is no token", "special_tokens_map.json",
-                R"({"bos_token":"<nobody>"})", "", invalid_tokenizer, "*"),
+      tokenizer("an added token with a distant id", "tokenizer.json",
+                changed("tokenizer.json", far), "", invalid_tokenizer, "*"),
+      tokenizer("a special token without an id", "special_tokens_map.json",
+                R"({"bos_token":"<absent>"})", "", invalid_tokenizer, "*"),
       tokenizer("thousands of special tokens", "special_tokens_map.json",
                 changed("special_tokens_map.json", many)),
       tokenizer("an empty model", "tokenizer.model", ""),
-      tokenizer("a model of text", "tokenizer.model", "this is no model"),
-      tokenizer("a pointer", "tokenizer.model", "version https://git-lfs.github.com/spec/v1\n", "",
-                git_lfs_pointer),
+      tokenizer("a text as a model", "tokenizer.model", "this is not a model"),
+      tokenizer("a Git LFS pointer", "tokenizer.model",
+                "version https://git-lfs.github.com/spec/v1\n", "", git_lfs_pointer),
   };
   for (const auto& fault : faults) testing::check(fault);
   testing::check({"no tokenizer", not_a_checkpoint,
@@ -148,9 +148,9 @@ TEST_CASE("tokenizer files that contradict the rules") {
                   "*"});
 }
 
-TEST_CASE("texts and ids") {
+TEST_CASE("invalid UTF-8 and ids out of range are refused") {
   const auto loaded = Tokenizer::from_pretrained(tiny);
-  const std::int32_t behind = static_cast<std::int32_t>(loaded.size());
+  const std::int32_t past_end = static_cast<std::int32_t>(loaded.size());
   try {
     (void)loaded.encode("abc\xff");
     FAIL_CHECK("no error");
@@ -158,31 +158,31 @@ TEST_CASE("texts and ids") {
     CHECK(error.code() == invalid_utf8);
     CHECK(error.context().offset == 3u);
   }
-  for (const std::int32_t id : {-1, behind, INT32_MAX, INT32_MIN})
-    testing::check({"an id outside", invalid_token_id,
+  for (const std::int32_t id : {-1, past_end, INT32_MAX, INT32_MIN})
+    testing::check({"an id out of range", invalid_token_id,
                     [&] { (void)loaded.decode(std::vector{id}); }, "*", "", "", true});
 }
 
-TEST_CASE("prompt files keep the error of what is wrong in them") {
+TEST_CASE("errors of prompt files name what is wrong in them") {
   const testing::Fault faults[] = {
-      prompt("no JSON", invalid_json, "not json"),
+      prompt("not JSON", invalid_json, "not json"),
       prompt("a number", invalid_prompt, "7", "$"),
       prompt("an object", invalid_prompt, R"({"text":"a"})", "$"),
       prompt("a number as an item", invalid_prompt, R"(["a",7])", "$[1]"),
       prompt("a picture without a name", invalid_prompt, R"([{"image":3}])", "$[0]"),
-      prompt("an item of two", invalid_prompt, R"([["a"],[{"image":"a","text":"b"}]])", "$[1][0]"),
+      prompt("an item of two kinds", invalid_prompt, R"([["a"],[{"image":"a","text":"b"}]])",
+             "$[1][0]"),
       prompt("an unknown kind", invalid_prompt, R"([{"video":"a"}])", "$[0]"),
       prompt("rows and items mixed", invalid_prompt, R"([["a"],"b"])", "$[1]"),
       prompt("items and rows mixed", invalid_prompt, R"(["a",["b"]])", "$[1]"),
       prompt("a zero byte in a name", invalid_prompt, R"([{"image":"a\u0000b"}])", "$[0]"),
-      prompt("one name twice", duplicate_key, R"([{"text":"a","text":"b"}])", "text"),
-      prompt("a picture that is not there", file_not_found, R"([{"image":"none.png"}])", "",
-             "none.png"),
+      prompt("a duplicate key", duplicate_key, R"([{"text":"a","text":"b"}])", "text"),
+      prompt("a missing picture", file_not_found, R"([{"image":"none.png"}])", "", "none.png"),
       prompt("a damaged picture", invalid_image, R"([{"image":"cut.png"}])", "", "cut.png"),
   };
   for (const auto& fault : faults) testing::check(fault);
   const auto processor = Processor::from_pretrained(tiny.string());
-  testing::check({"no prompt", empty_prompt, [&] { (void)processor(std::vector<Prompt>{}); }});
+  testing::check({"an empty batch", empty_prompt, [&] { (void)processor(std::vector<Prompt>{}); }});
   testing::check({"an address of this machine", url_refused,
                   [&] { (void)processor({"http://127.0.0.1/a.png"}); }, "*"});
 }

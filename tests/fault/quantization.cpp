@@ -1,4 +1,5 @@
-// Quantized checkpoints that are not read, quant states that lie, and quantizing that stops half-way.
+// Quantized checkpoints that are refused, inconsistent quant states, and quantizing that stops
+// half-way.
 #include <idefics/backend/cpu/quantize.hpp>
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/model.hpp>
@@ -16,7 +17,7 @@ std::filesystem::path golden(const char* name) {
   return std::filesystem::path(IDEFICS_GOLDEN_DIR) / name;
 }
 
-/// The error that `action` throws; it must throw one.
+/// The error that `action` throws; fails the test if there is none.
 template <class Action>
 Error fault_of(const Action& action) {
   try {
@@ -34,10 +35,10 @@ Error config_fault(const char* quantization_config) {
   return fault_of([&] { (void)read_quantization_config(config, "config.json"); });
 }
 
-/// The parts of the tensor "t" of a small checkpoint, and the error after one of them was changed.
-class Lies {
+/// The parts of the tensor "t" of a small checkpoint, and the error after one of them is changed.
+class Damaged {
  public:
-  Lies() {
+  Damaged() {
     Tensor x = Tensor::zeros(DType::f32, {4, 100});
     x.as_mutable<float>()[7] = 1.5f;
     directory_.write("config.json", "{}");
@@ -88,7 +89,7 @@ void check(const Error& error, const char* field) {
 
 }  // namespace
 
-TEST_CASE("other quantizations are refused by name") {
+TEST_CASE("unsupported quantizations are refused by name") {
   const Error int8 = config_fault(R"({"quant_method":"bitsandbytes","load_in_8bit":true})");
   CHECK(int8.code_name() == "unsupported_quantization");
   CHECK(std::string(int8.what()).find("LLM.int8") != std::string::npos);
@@ -105,36 +106,37 @@ TEST_CASE("other quantizations are refused by name") {
         "invalid_config");
 }
 
-TEST_CASE("every lie in a quant state names its file, tensor and field") {
-  const Lies lies;
+TEST_CASE("every fault in a quant state names its file, tensor and field") {
+  const Damaged damaged;
   const auto zeros = [](DType dtype, Shape shape) { return Tensor::zeros(dtype, shape); };
-  check(lies.without(Lies::state), "quant_state");
-  check(lies.with("t.quant_state.bitsandbytes__fp4", zeros(DType::u8, {2})), "quant_state");
+  check(damaged.without(Damaged::state), "quant_state");
+  check(damaged.with("t.quant_state.bitsandbytes__fp4", zeros(DType::u8, {2})), "quant_state");
   for (const char* part : {"absmax", "quant_map", "nested_absmax", "nested_quant_map"})
-    check(lies.without("t." + std::string(part)), part);
-  check(lies.with("t", zeros(DType::u8, {100, 1})), "shape");
-  check(lies.with("t", zeros(DType::u8, {1, 200})), "weight");
-  check(lies.with("t", zeros(DType::i32, {50, 1})), "quant_storage");
-  check(lies.with("t.absmax", zeros(DType::f32, {7})), "absmax");
-  check(lies.with("t.absmax", zeros(DType::u8, {8})), "absmax");
-  check(lies.with("t.quant_map", zeros(DType::f32, {16})), "quant_map");
-  check(lies.with("t.nested_quant_map", zeros(DType::f32, {256})), "nested_quant_map");
-  check(lies.with("t.nested_absmax", zeros(DType::f32, {2})), "nested_absmax");
-  check(lies.with_json("\"nf4\"", "\"fp4\""), "quant_type");
-  check(lies.with_json("64", "48"), "blocksize");
-  check(lies.with_json("64", "128"), "absmax");
-  check(lies.with_json("[4, 100]", "[4, 0]"), "shape");
-  check(lies.with_json("[4, 100]", "[4, -100]"), "shape");
-  check(lies.with_json("[4, 100]", "[4, 101]"), "shape");
-  check(lies.with_json("\"dtype\": \"float32\"", "\"dtype\": \"int8\""), "dtype");
-  check(lies.with_json("256", "128"), "nested_blocksize");
-  check(lies.with_json("\"nested_dtype\": \"float32\"", "\"nested_dtype\": \"float16\""),
+    check(damaged.without("t." + std::string(part)), part);
+  check(damaged.with("t", zeros(DType::u8, {100, 1})), "shape");
+  check(damaged.with("t", zeros(DType::u8, {1, 200})), "weight");
+  check(damaged.with("t", zeros(DType::i32, {50, 1})), "quant_storage");
+  check(damaged.with("t.absmax", zeros(DType::f32, {7})), "absmax");
+  check(damaged.with("t.absmax", zeros(DType::u8, {8})), "absmax");
+  check(damaged.with("t.quant_map", zeros(DType::f32, {16})), "quant_map");
+  check(damaged.with("t.nested_quant_map", zeros(DType::f32, {256})), "nested_quant_map");
+  check(damaged.with("t.nested_absmax", zeros(DType::f32, {2})), "nested_absmax");
+  check(damaged.with_json("\"nf4\"", "\"fp4\""), "quant_type");
+  check(damaged.with_json("64", "48"), "blocksize");
+  check(damaged.with_json("64", "128"), "absmax");
+  check(damaged.with_json("[4, 100]", "[4, 0]"), "shape");
+  check(damaged.with_json("[4, 100]", "[4, -100]"), "shape");
+  check(damaged.with_json("[4, 100]", "[4, 101]"), "shape");
+  check(damaged.with_json("\"dtype\": \"float32\"", "\"dtype\": \"int8\""), "dtype");
+  check(damaged.with_json("256", "128"), "nested_blocksize");
+  check(damaged.with_json("\"nested_dtype\": \"float32\"", "\"nested_dtype\": \"float16\""),
         "nested_dtype");
-  check(lies.with_json("\"nested_offset\": ", "\"nested_offset\": 1e39, \"x\": "), "nested_offset");
-  CHECK(lies.with_json("{", "[").code_name() == "invalid_json");
+  check(damaged.with_json("\"nested_offset\": ", "\"nested_offset\": 1e39, \"x\": "),
+        "nested_offset");
+  CHECK(damaged.with_json("{", "[").code_name() == "invalid_json");
 }
 
-TEST_CASE("what stops half-way leaves nothing under the name, and nothing is written over") {
+TEST_CASE("quantizing that stops half-way leaves no output, and no file is overwritten") {
   const testing::TempDir directory;
   const auto out = directory.path() / "out";
   QuantizeCheckpointOptions options;

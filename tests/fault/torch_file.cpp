@@ -1,5 +1,5 @@
-// Files of torch.save with one thing wrong, as tests/fuzz/torch_corpus.py builds them: each is refused
-// by name, and nothing in it is run.
+// Files of torch.save with one fault each, built by tests/fuzz/torch_corpus.py: each is refused by
+// name, and nothing in it is run.
 #include <idefics/io/torch_file.hpp>
 
 #include "support/fault.hpp"
@@ -13,7 +13,7 @@ namespace {
 const std::filesystem::path corpus =
     std::filesystem::path(IDEFICS_SOURCE_DIR) / "tests/fuzz/corpus/torch_file";
 
-/// What a file of the corpus must give; of the field, its end.
+/// The error that a file of the corpus must give; `field` is the end of its field.
 struct Row {
   ErrorCode code;
   const char *name, *tensor = "", *field = "";
@@ -28,13 +28,13 @@ void check_rows(std::initializer_list<Row> rows) {
 
 }  // namespace
 
-TEST_CASE("what a pickle asks for beyond weights is refused, and not run") {
+TEST_CASE("a pickle that uses more than weights need is refused and not run") {
   for (const char* name : {"os_system", "eval", "stack_global", "instance", "new_object",
                            "extension", "list", "storage_called", "name_of_control"})
     check_rows({{pickle_refused, name, "", "x/data.pkl"}});
 }
 
-TEST_CASE("pickles that contradict themselves") {
+TEST_CASE("pickles that contradict themselves are refused") {
   for (const char* name :
        {"empty",       "no_stop",       "stop_alone", "two_left",    "behind_stop",
         "mark_left",   "below_mark",    "no_mark",    "odd_items",   "set_in_tuple",
@@ -49,7 +49,7 @@ TEST_CASE("pickles that contradict themselves") {
               {duplicate_key, "name_twice", "t"}});
 }
 
-TEST_CASE("tensors that their storage cannot hold") {
+TEST_CASE("tensors that their storage cannot hold are refused") {
   check_rows({{invalid_torch_file, "beyond_storage", "t", "size", true},
               {invalid_torch_file, "offset_beyond", "t", "size", true},
               {invalid_torch_file, "offset_negative", "t", "storage_offset", true},
@@ -69,7 +69,7 @@ TEST_CASE("tensors that their storage cannot hold") {
               {invalid_torch_file, "storage_short", "t", "x/data/0", true}});
 }
 
-TEST_CASE("archives that contradict themselves or have another form") {
+TEST_CASE("archives that contradict themselves or have another form are refused") {
   check_rows({{unsupported_torch_file, "compressed", "", "x/data.pkl"},
               {unsupported_torch_file, "encrypted", "", "x/data.pkl"},
               {unsupported_torch_file, "big_endian", "", "x/byteorder"},
@@ -91,7 +91,7 @@ TEST_CASE("archives that contradict themselves or have another form") {
               {truncated_file, "no_locator"}});
 }
 
-TEST_CASE("a pickle that builds and builds is stopped") {
+TEST_CASE("a pickle that pushes objects without end is stopped") {
   const auto refusal = [](const std::string& pickle) {
     try {
       detail::parse_pickle(pickle, {}, 0);
@@ -107,7 +107,7 @@ TEST_CASE("a pickle that builds and builds is stopped") {
   }
 }
 
-TEST_CASE("every right file of the corpus is read") {
+TEST_CASE("every valid file of the corpus is read") {
   const auto values = [](const char* name, const char* tensor) {
     const TensorFile file = detail::open_torch_file(corpus / name);
     const Tensor t = file.tensor(tensor);

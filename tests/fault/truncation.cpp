@@ -1,5 +1,6 @@
-// Every prefix of a file: refused with a typed error, or, where only a trailer is missing, read as
-// the whole is. And every bit of a small header turned over: never another error, never a crash.
+// Every prefix of a file is refused with a typed error or, where only a trailer is missing, read
+// like the whole file. With any one bit of a small file flipped there is no other error, and no
+// crash.
 #include <fstream>
 
 #include <idefics/image/decode.hpp>
@@ -20,7 +21,7 @@ std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text));
 }
 
-/// "refused" for a typed error that input can cause.
+/// "accepted", or "refused" for a typed error that input can cause.
 template <class Read>
 std::string verdict(const Read& read) {
   try {
@@ -33,7 +34,7 @@ std::string verdict(const Read& read) {
 
 }  // namespace
 
-TEST_CASE("prefixes of a safetensors file and turned bits of its header") {
+TEST_CASE("prefixes of a safetensors file are refused, and flipped bits do no harm") {
   const std::string whole = detail::read_file(corpus / "safetensors/two_tensors", 1 << 16);
   const auto read = [](const std::string& file) {
     return verdict([&] { detail::parse_safetensors_header(bytes_of(file), "f"); });
@@ -48,10 +49,10 @@ TEST_CASE("prefixes of a safetensors file and turned bits of its header") {
     CHECK((found == "accepted" || found == "refused"));
     accepted += found == "accepted";
   }
-  CHECK(accepted < whole.size() * 3);  // letters of names, dtypes of the same width, and the data
+  CHECK(accepted < whole.size() * 3);  // in names, dtypes of the same width, and the data
 }
 
-TEST_CASE("prefixes of a torch file and turned bits of all its bytes") {
+TEST_CASE("prefixes of a torch file are refused, and flipped bits do no harm") {
   for (const char* name : {"good", "wide"}) {
     const std::string whole = detail::read_file(corpus / "torch_file" / name, 1 << 16);
     const auto read = [](const std::string& file) {
@@ -68,7 +69,7 @@ TEST_CASE("prefixes of a torch file and turned bits of all its bytes") {
   }
 }
 
-TEST_CASE("prefixes of tokenizer.model") {
+TEST_CASE("prefixes of tokenizer.model are refused, but for one that ends with a field") {
   const std::string whole = detail::read_file(corpus / "sentencepiece_model/small", 1 << 16);
   const auto pieces = detail::parse_sentencepiece_model(whole, "f").pieces.size();
   std::size_t accepted = 0;
@@ -77,10 +78,10 @@ TEST_CASE("prefixes of tokenizer.model") {
                   const auto model = detail::parse_sentencepiece_model(whole.substr(0, n), "f");
                   CHECK(model.pieces.size() == pieces);
                 }) == "accepted";
-  CHECK(accepted <= 1);  // a field that ends is a message that ends: the normalizer may be absent
+  CHECK(accepted <= 1);  // a message may end after any field: the normalizer is optional
 }
 
-TEST_CASE("prefixes of pictures never give another picture") {
+TEST_CASE("prefixes of pictures never decode to another picture") {
   for (const char* name : {"png_rgb", "png_p", "png_trns", "jpeg_0", "jpeg_2", "jpeg_progressive",
                            "jpeg_grey", "gif", "bmp_rgb", "bmp_p", "webp", "webp_lossless"}) {
     INFO(name);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the libFuzzer program beside another build.
+# Builds the libFuzzer program in a build folder of its own.
 # usage: build.sh CMAKE SOURCE BUILD CLANG++
 set -eu
 "$1" -S "$2" -B "$3" -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_COMPILER="$4" -DIDEFICS_FUZZ=ON \

@@ -1,6 +1,7 @@
-"""Writes the hand-made part of corpus/: valid inputs of every kind, and the faults that other readers let through.
+"""Writes the hand-made part of corpus/: valid inputs of every kind, and faults that other readers
+accept.
 
-Usage: make_corpus.py (needs Pillow for the pictures). Files that fuzzing found are kept beside them.
+Usage: make_corpus.py (needs Pillow for the pictures). Files found by fuzzing are kept with them.
 """
 import io
 import json
@@ -69,7 +70,7 @@ def safetensors() -> None:
     put("safetensors", "git_lfs", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
 
 
-# What each code stands for, and the 8-bit map, as bitsandbytes stores them.
+# The values of the codes, and the 8-bit map, as bitsandbytes stores them.
 GOLDEN_4BIT = HERE.parent / "golden" / "data" / "four_bit" / "nf4_double" / "model.safetensors"
 
 

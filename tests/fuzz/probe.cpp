@@ -1,4 +1,4 @@
-// Compiles and links where clang++ has libFuzzer.
+// Compiles and links only where clang++ has libFuzzer.
 #include <cstddef>
 #include <cstdint>
 

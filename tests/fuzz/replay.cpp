@@ -1,5 +1,5 @@
-// Runs a target on every file of its corpus, on every prefix of the small ones, and on mutations of
-// a fixed seed: what any compiler can do without libFuzzer.
+// Runs a target on every file of its corpus, on every prefix of the small files, and on mutations
+// with a fixed seed: what any compiler can do without libFuzzer.
 // usage: fuzz-replay NAME CORPUS MUTATIONS
 #include <algorithm>
 #include <random>
@@ -18,7 +18,7 @@ Input read(const std::filesystem::path& path) {
   return {bytes.begin(), bytes.end()};
 }
 
-/// A few changes: bytes, cuts, stretches copied from another input.
+/// A few changes: bytes, bits, cuts, and pieces copied from another input or erased.
 Input mutate(Input input, const Input& other, std::mt19937& random) {
   const auto below = [&random](std::size_t n) { return n == 0 ? 0 : random() % n; };
   for (std::size_t changes = 1 + below(4); changes > 0; --changes) {

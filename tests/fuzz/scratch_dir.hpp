@@ -25,7 +25,7 @@ class ScratchDir {
 
   std::filesystem::path path() const { return path_; }
 
-  /// The file's content; an empty one means that the file is not there.
+  /// Sets a file's content; empty content removes the file.
   void set(const char* name, std::string_view content) const {
     const auto file = path() / name;
     if (content.empty()) {
@@ -40,7 +40,8 @@ class ScratchDir {
   std::string path_;
 };
 
-/// Cuts one file of an input off: up to the next zero byte, which no JSON text holds.
+/// Splits one file off the front of the input, up to the next zero byte, which no JSON text
+/// contains.
 inline std::string_view next_file(std::string_view& input) {
   const auto end = input.find('\0');
   const std::string_view file = input.substr(0, end);

@@ -1,5 +1,4 @@
-// One parser under test: what it is called, what it does with bytes, and how much memory it may
-// take.
+// One parser under test: its name, what it does with bytes, and how much memory it may use.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +24,7 @@ struct Target {
   std::int64_t factor, constant;  // peak heap <= factor * size of the input + constant
 };
 
-/// Ends the program: what libFuzzer, and the replay, count as a finding.
+/// Ends the program, which libFuzzer and the replay count as a finding.
 [[noreturn]] inline void finding(std::string_view what) {
   std::fprintf(stderr, "finding: %.*s\n", static_cast<int>(what.size()), what.data());
   std::abort();
@@ -39,7 +38,7 @@ inline std::string_view text_of(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Runs a target on one input. Typed errors are right answers; everything else is a finding.
+/// Runs a target on one input. Typed errors are valid results; everything else is a finding.
 inline void run(const Target& target, Bytes input) {
   const heap::Peak peak;
   try {

@@ -1,4 +1,4 @@
-// All parsers, with what the heap may hold beside the input.
+// All parsers, with the heap memory that each may use, not counting the input.
 #pragma once
 
 #include "fuzz/targets/config.hpp"
@@ -18,9 +18,9 @@ namespace fuzz {
 
 inline constexpr std::int64_t MiB = 1 << 20;
 
-// A JSON value takes 16 bytes, and a list that grows holds its elements twice and a half: "0," is
-// two bytes of text. Accepted configurations are measured with their table of weights, up to 4096
-// layers of each kind.
+// A JSON value takes 16 bytes, a growing list holds its elements two and a half times, and an
+// element may be two bytes of text, such as "0,". Accepted configurations are measured together
+// with their table of weights, up to 4096 layers of each kind.
 inline constexpr Target targets[] = {
     {"json", json, 80, MiB},
     {"safetensors", safetensors, 16, MiB},

@@ -1,4 +1,4 @@
-"""Files of torch.save, built by hand: zip archives of stored entries around a pickle, right and wrong in one thing each."""
+"""torch.save files built by hand, valid or with one fault: stored zip entries around a pickle."""
 import struct
 
 STORAGE, REBUILD, ORDERED = b"ctorch\n%sStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n)R"
@@ -42,7 +42,7 @@ def one(**how) -> bytes:
 
 def archive(pickle: bytes, storages=None, entries=None, wide=False, method=0, flags=0, comment=b"", local_name=None, shift=0, count=None,
             locator=True, stored=None) -> bytes:
-    """`wide`: sizes and places in their 64-bit form; `shift`: how far the directory is wrong about places."""
+    """`wide`: sizes and offsets in 64-bit form; `shift`: the error of the directory's offsets."""
     entries = entries or {"x/data.pkl": pickle, "x/byteorder": b"little"} | {
         f"x/data/{k}": v for k, v in (storages if storages is not None else {"0": struct.pack("<6f", *range(6))}).items()}
     body, directory = b"", b""
@@ -72,7 +72,7 @@ def torch_files(put) -> None:
     attributes = b"}(" + text("_metadata") + ORDERED + b"ub"
     good = table(text("dense"), tensor(), text("transposed"), tensor((3, 2), (1, 3)), text("row"), tensor((3,), (1,), 3),
                  text("none"), tensor((0, 3), (3, 1)), text("scalar"), tensor((), (), 5), text("unit"), tensor((1, 6), (99, 1)))
-    # right ones
+    # valid files
     file("good", good)
     file("wide", good, wide=True)
     file("comment", good, comment=b"written by hand")
@@ -81,7 +81,7 @@ def torch_files(put) -> None:
     file("bfloat16", one(of=storage(b"BFloat16", "0", 12)))
     file("bytes", one(size=(24,), stride=(1,), of=storage(b"Byte", "0", 24)))
     file("remembered", b"\x80\x02}q\0(" + text("a") + b"q\1" + tensor() + b"r\2\0\0\0" + text("b") + b"j\2\0\0\0u.")
-    # what a pickle may not ask for
+    # what a pickle must not use
     file("os_system", b"\x80\x02cposix\nsystem\n" + tuple_of(text("true")) + b"R.")
     file("eval", table(text("t"), b"c__builtin__\neval\n" + tuple_of(text("1")) + b"R"))
     file("stack_global", b"\x80\x04\x8c\x05posix\x8c\x06system\x93.")
@@ -102,7 +102,7 @@ def torch_files(put) -> None:
                          "parameter_of_none": b"ctorch._utils\n_rebuild_parameter\n" + tuple_of(b"N") + b"R.",
                          "name_twice": table(text("t"), tensor(), text("t"), tensor())}.items():
         file(name, pickle)
-    # tensors that contradict their storage
+    # tensors that their storage cannot hold
     file("beyond_storage", one(size=(2, 4), stride=(4, 1)))
     file("offset_beyond", one(offset=1))
     file("offset_negative", one(offset=-1))

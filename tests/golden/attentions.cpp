@@ -1,4 +1,4 @@
-// What tokens looked at: against transformers in greedy and beam search, and among the modes.
+// Attention weights: against transformers in greedy and beam search, and across the modes.
 #include <cstdio>
 #include <numeric>
 
@@ -22,7 +22,7 @@ bool same_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 
-/// A prompt of two pictures for a model of the recorded cases.
+/// A prompt with two pictures for a model of the recorded cases.
 Inputs two_pictures(const Tensor& pool) {
   return golden::mode_inputs(Json::parse(R"([{"ids": [5, 9, 14, 30], "images": [1, 0],
                                               "seen": [-1, 0, 1, 1]}])"),
@@ -35,7 +35,7 @@ GenerationConfig with_attentions(GenerationConfig config) {
   return config;
 }
 
-/// What greedy search looks at when it may choose nothing but `answers`, one per prompt.
+/// Greedy search restricted to `answers`, one per prompt, with its attention weights.
 GenerationOutput led_through(Model& model, const Inputs& inputs,
                              const std::vector<GenerationConfig::Ids>& answers) {
   const auto prompt = static_cast<std::size_t>(inputs.input_ids.dim(1));
@@ -48,16 +48,17 @@ GenerationOutput led_through(Model& model, const Inputs& inputs,
   return model.generate(inputs, config);
 }
 
-/// Weights of a step, row, layer and head.
-std::span<const float> line_of(const Tensor& all /*[S,R,layers,H,J]*/, std::int64_t step,
+/// The weights of one step, row, layer and head; `line` is layer * H + head.
+std::span<const float> line_of(const Tensor& all /*[G,R,layers,H,J]*/, std::int64_t step,
                                std::int64_t row, std::int64_t line) {
   const auto width = static_cast<std::size_t>(all.dim(4));
   const std::int64_t at = (step * all.dim(1) + row) * all.dim(2) * all.dim(3) + line;
   return all.as<float>().subspan(static_cast<std::size_t>(at) * width, width);
 }
 
-/// Every row looked, step by step, at what greedy search looks at behind the same tokens: the same
-/// bits, of weights that sum to one, and zeros behind its end.
+/// Checks that the weights of every step and row have the bits that greedy search gives for the
+/// same tokens, that they sum to one (or to zero, where no picture is visible), and that they are
+/// zero after the row's end.
 void check_looked_at(Model& model, const Inputs& inputs, const GenerationOutput& out) {
   const std::int64_t rows = std::ssize(out.lengths), prompts = inputs.input_ids.dim(0);
   const std::int64_t answers = rows / prompts;
@@ -94,7 +95,7 @@ void check_looked_at(Model& model, const Inputs& inputs, const GenerationOutput&
 
 }  // namespace
 
-TEST_CASE("attentions to pictures and to the text are transformers' within 1e-4") {
+TEST_CASE("attentions to pictures and to the text are within 1e-4 of transformers'") {
   golden::ModeModels models;
   const auto file = SafetensorsFile::open(std::filesystem::path(IDEFICS_GOLDEN_DIR) / "modes" /
                                           "attentions.safetensors");
@@ -108,21 +109,21 @@ TEST_CASE("attentions to pictures and to the text are transformers' within 1e-4"
     auto asked = config;
     asked.output_attentions = true;
     const auto out = model.generate(inputs, asked);
-    const std::string at = std::to_string(i++);
+    const std::string key = std::to_string(i++);
     if (!golden::compare_case(recorded, out)) {
       ++ties;
       continue;
     }
     CHECK(out.lengths == recorded.at("lengths").get<std::vector<std::int64_t>>());
-    CHECK(largest_difference(out.cross_attentions, file.tensor(at + ".cross_attentions")) < 1e-4);
-    CHECK(largest_difference(out.attentions, file.tensor(at + ".attentions")) < 1e-4);
+    CHECK(largest_difference(out.cross_attentions, file.tensor(key + ".cross_attentions")) < 1e-4);
+    CHECK(largest_difference(out.attentions, file.tensor(key + ".attentions")) < 1e-4);
   }
   std::printf("attentions.json: %zu cases, %zu near ties of the reference differ\n", i, ties);
   CHECK(i == 16);
   CHECK(ties <= 1);
 }
 
-TEST_CASE("every mode that chooses the tokens of greedy search looks at what it looks at") {
+TEST_CASE("modes that choose the tokens of greedy search return its attention weights") {
   golden::ModeModels models;
   auto& [model, pool] = models["vector_gates"];
   const Inputs inputs = two_pictures(pool);
@@ -138,20 +139,20 @@ TEST_CASE("every mode that chooses the tokens of greedy search looks at what it 
     const auto out = model.generate(inputs, with_attentions(config));
     REQUIRE(out.new_tokens[0] == greedy.new_tokens[0]);
     const std::int64_t rows = std::ssize(out.new_tokens);
-    const Tensor& theirs = out.cross_attentions;
+    const Tensor& ours = out.cross_attentions;
     for (std::int64_t step = 0; step < 6; ++step)
       for (std::int64_t row = 0; row < rows; ++row) {
         const auto line = [&](const Tensor& all, std::int64_t of, std::int64_t in) {
           return all.reshape({all.dim(0) * all.dim(1), all.dim(2) * all.dim(3) * all.dim(4)})
               .slice(step * of + in, step * of + in + 1);
         };
-        CHECK(same_bits(line(theirs, rows, row), line(greedy.cross_attentions, 1, 0)));
+        CHECK(same_bits(line(ours, rows, row), line(greedy.cross_attentions, 1, 0)));
         CHECK(same_bits(line(out.attentions, rows, row), line(greedy.attentions, 1, 0)));
       }
   }
 }
 
-TEST_CASE("in every mode a step of a row looked at what greedy search looks at behind its tokens") {
+TEST_CASE("in every mode the attention weights are those of greedy search with the same tokens") {
   golden::ModeModels models;
   auto& [model, pool] = models["vector_gates"];
   const Inputs inputs = golden::mode_inputs(

@@ -1,5 +1,6 @@
-// Beam sampling against transformers, which was given the same numbers to draw with
-// (tests/reference/make_beam_samples.py); and what beams keep of every step.
+// Beam sampling against transformers, given the same random numbers
+// (tests/reference/make_beam_samples.py); and the scores, logits and log-probabilities that beam
+// search returns for every step.
 #include <cmath>
 
 #include <idefics/generation/logits/sampler.hpp>
@@ -12,15 +13,16 @@ using namespace idefics;
 
 namespace {
 
-/// The largest distance of the kept values of a returned row's step from every ninth recorded one.
+/// The largest difference between a step's values of a returned row and the recorded ones, which
+/// are every ninth.
 double distance(const Tensor& kept, std::size_t row, std::size_t step, const Json& recorded) {
   const auto r = static_cast<std::size_t>(kept.dim(1)), v = static_cast<std::size_t>(kept.dim(2));
   const auto values = kept.as<float>().subspan((step * r + row) * v, v);
   double farthest = 0;
   for (std::size_t i = 0; i < recorded.size(); ++i) {
-    const auto theirs = recorded[i].get<double>();
+    const auto expected = recorded[i].get<double>();
     const auto ours = std::max(static_cast<double>(values[9 * i]), -1e30);
-    farthest = std::max(farthest, std::abs(ours - theirs));
+    farthest = std::max(farthest, std::abs(ours - expected));
   }
   return farthest;
 }
@@ -44,7 +46,7 @@ TEST_CASE("beam sampling: the distribution of the first draws equals transformer
     std::vector<double> expected(v, 0.0), p(v);
     for (const Json& entry : recorded.at("first"))
       expected[entry[0].get<std::size_t>()] = entry[1].get<double>();
-    // after the prompt the first beam alone counts, and the first row came from it
+    // after the prompt only the first beam counts, and the first row came from it
     detail::softmax(out.scores.as<float>().first(v), p);
     INFO(recorded.at("options").dump());
     for (std::size_t i = 0; i < v; ++i) CHECK(std::abs(p[i] - expected[i]) < 1e-5);

@@ -1,4 +1,5 @@
-// Beam search against transformers, case by case, and a prompt alone against the same in a batch.
+// Beam search against transformers, case by case; and a prompt alone against the same prompt in a
+// batch.
 #include "support/catch.hpp"
 #include "support/golden_modes.hpp"
 
@@ -6,8 +7,8 @@ using namespace idefics;
 
 namespace {
 
-/// Options under which a row's scores do not depend on how many padding ids stand before it.
-bool blind_to_padding(const Json& options) {
+/// Whether a row's scores are independent of the number of padding ids before it.
+bool ignores_padding(const Json& options) {
   for (const char* key :
        {"repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size"})
     if (options.contains(key)) return false;
@@ -20,26 +21,26 @@ TEST_CASE("beams: sequences and parents equal transformers', scores within 1e-4"
   CHECK(golden::compare_cases("beams.json") >= 250);
 }
 
-TEST_CASE("beams: a prompt alone gives what it gives in a batch") {
+TEST_CASE("beams: a prompt alone gives the answers that it gives in a batch") {
   golden::ModeModels models;
   std::size_t rows = 0;
   for (const Json& recorded : golden::mode_cases("beams.json")) {
     const Json& prompts = recorded.at("rows");
     if (prompts.size() < 2 || !recorded.contains("scores") ||
-        !blind_to_padding(recorded.at("options")))
+        !ignores_padding(recorded.at("options")))
       continue;
     auto& [model, pool] = models[recorded.at("model").get<std::string>()];
     const auto config = golden::mode_options(recorded);
     const auto together = model.generate(golden::mode_inputs(prompts, pool), config);
-    std::size_t at = 0;
+    std::size_t row = 0;
     for (const Json& prompt : prompts) {
       const auto alone = model.generate(golden::mode_inputs(Json::array({prompt}), pool), config);
-      for (std::size_t i = 0; i < alone.new_tokens.size(); ++i, ++at) {
+      for (std::size_t i = 0; i < alone.new_tokens.size(); ++i, ++row) {
         INFO(recorded.dump());
-        CHECK(alone.sequences_scores[i] == together.sequences_scores[at]);
+        CHECK(alone.sequences_scores[i] == together.sequences_scores[row]);
         CHECK(std::ranges::equal(
             alone.new_tokens[i],
-            std::span(together.new_tokens[at]).first(alone.new_tokens[i].size())));
+            std::span(together.new_tokens[row]).first(alone.new_tokens[i].size())));
       }
       ++rows;
     }

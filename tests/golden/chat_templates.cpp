@@ -1,4 +1,4 @@
-// Chat templates against transformers' apply_chat_template; what is not supported is refused by name.
+// Chat templates against transformers' apply_chat_template; unsupported syntax is refused.
 #include <idefics/text/chat_template.hpp>
 
 #include "support/catch.hpp"
@@ -13,7 +13,7 @@ const Json& recorded() {
   return data;
 }
 
-/// The text, or the code of the error.
+/// The rendered text, or the code of the error.
 std::string outcome(const std::string& source, const Json& messages, bool generation) {
   try {
     return render_chat_template(source, {{"messages", messages},
@@ -27,7 +27,7 @@ std::string outcome(const std::string& source, const Json& messages, bool genera
 
 }  // namespace
 
-TEST_CASE("templates make the same texts as transformers") {
+TEST_CASE("templates render the same texts as in transformers") {
   REQUIRE(recorded()["cases"].size() > 40);
   for (const Json& one : recorded()["cases"]) {
     const auto name = one["template"].get<std::string>();
@@ -39,7 +39,7 @@ TEST_CASE("templates make the same texts as transformers") {
   }
 }
 
-TEST_CASE("what is not supported is an error, and nothing recurses without end") {
+TEST_CASE("unsupported templates are errors, and no template recurses without bound") {
   const Json messages = recorded()["cases"][0]["messages"];
   for (const Json& source : recorded()["unsupported"]) {
     INFO(source.get<std::string>());

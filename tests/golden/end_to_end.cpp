@@ -1,5 +1,5 @@
-// The embedded checkpoint and its sample pictures, through files, processor, model and tokenizer:
-// every caption and every answer of samples/pictures/expected.json.
+// End to end: with the embedded checkpoint, its sample pictures give every caption and every answer
+// of samples/pictures/expected.json, through files, processor, model and tokenizer.
 #include <idefics/idefics.hpp>
 
 #include "support/catch.hpp"

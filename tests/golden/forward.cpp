@@ -47,7 +47,7 @@ double root_mean_square_error(const golden::ForwardCase& one, const Tensor& logi
   return std::sqrt(squares / n);
 }
 
-constexpr double share_of_deviation = 1e-4;  // the project's promise in f32
+constexpr double share_of_deviation = 1e-4;  // what the project promises in f32
 
 }  // namespace
 
@@ -66,12 +66,12 @@ TEST_CASE("f32 logits and image hidden states equal transformers'") {
       CHECK(largest_difference(one, output.logits) <= share_of_deviation * standard_deviation(one));
       REQUIRE(output.image_hidden_states.shape() == one.image_hidden_states.shape());
       const auto ours = output.image_hidden_states.as<float>();
-      const auto theirs = one.image_hidden_states.as<float>();
+      const auto expected = one.image_hidden_states.as<float>();
       double worst = 0, largest = 0;
       for (std::size_t i = 0; i < ours.size(); ++i) {
         worst = std::max(worst,
-                         std::abs(static_cast<double>(ours[i]) - static_cast<double>(theirs[i])));
-        largest = std::max(largest, std::abs(static_cast<double>(theirs[i])));
+                         std::abs(static_cast<double>(ours[i]) - static_cast<double>(expected[i])));
+        largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
       }
       CHECK(worst <= share_of_deviation * std::max(1.0, largest));
     }
@@ -80,13 +80,13 @@ TEST_CASE("f32 logits and image hidden states equal transformers'") {
 
 /// Squared errors over all recorded passes, each in units of its logits' deviation.
 struct PooledError {
-  double ours = 0, theirs = 0;
+  double ours = 0, reference = 0;
   void add(const golden::ForwardCase& one, const Tensor& logits, const Tensor& reference) {
     const double deviation = standard_deviation(one);
     const double a = root_mean_square_error(one, logits) / deviation;
     const double b = root_mean_square_error(one, reference) / deviation;
     CHECK(a <= 2 * b);  // a single tiny pass is a small sample: rounding may favour either
-    ours += a * a, theirs += b * b;
+    ours += a * a, reference += b * b;
   }
 };
 
@@ -102,9 +102,9 @@ TEST_CASE("16-bit logits are no further from f32 than transformers' own") {
       f16_error.add(one, f16.forward(one.inputs, options).logits, one.logits_f16);
     }
   }
-  std::printf("error over transformers' error: bf16 %.2f, f16 %.2f\n",
-              std::sqrt(bf16_error.ours / bf16_error.theirs),
-              std::sqrt(f16_error.ours / f16_error.theirs));
-  CHECK(bf16_error.ours <= bf16_error.theirs);
-  CHECK(f16_error.ours <= f16_error.theirs);
+  std::printf("error relative to transformers': bf16 %.2f, f16 %.2f\n",
+              std::sqrt(bf16_error.ours / bf16_error.reference),
+              std::sqrt(f16_error.ours / f16_error.reference));
+  CHECK(bf16_error.ours <= bf16_error.reference);
+  CHECK(f16_error.ours <= f16_error.reference);
 }

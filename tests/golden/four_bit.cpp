@@ -1,4 +1,4 @@
-// 4-bit checkpoints against transformers and bitsandbytes: what they store, and the logits it gives.
+// 4-bit checkpoints against transformers and bitsandbytes: the stored tensors, and the logits.
 #include <fstream>
 #include <set>
 
@@ -53,9 +53,9 @@ Model load_golden(const std::string& name, ModelOptions options = {}) {
 
 }  // namespace
 
-TEST_CASE("checkpoints that transformers saved in 4 bits give its logits") {
+TEST_CASE("4-bit checkpoints saved by transformers give its logits") {
   for (const char* name : {"nf4_double", "fp4_sharded", "nf4_stored_bf16"}) {
-    // the last one asks for bf16 products itself
+    // the last checkpoint requests bf16 products itself
     auto model = load_golden(name, {.quantization_config = {.bnb_4bit_compute_dtype = DType::f32}});
     for (const Case& one : cases_of(name)) {
       CAPTURE(name);
@@ -66,8 +66,7 @@ TEST_CASE("checkpoints that transformers saved in 4 bits give its logits") {
   }
 }
 
-TEST_CASE(
-    "products are in the dtype asked for, else in the model's, else in the checkpoint's own") {
+TEST_CASE("products are in the requested dtype, else in the model's, else in the checkpoint's") {
   const Case one = cases_of("nf4_stored_bf16").front();
   const auto bits = [&one](const char* saved, std::optional<DType> dtype,
                            std::optional<DType> compute) {
@@ -78,7 +77,7 @@ TEST_CASE(
   const auto f32 = bits("nf4_stored_bf16", {}, DType::f32),
              bf16 = bits("nf4_stored_bf16", {}, DType::bf16);
   REQUIRE(f32 != bf16);
-  CHECK(bits("nf4_stored_bf16", {}, {}) == bf16);  // as its config.json says
+  CHECK(bits("nf4_stored_bf16", {}, {}) == bf16);  // from its config.json
   CHECK(bits("nf4_stored_bf16", DType::f32, {}) == f32);
   CHECK(bits("nf4_stored_bf16", DType::f32, DType::bf16) == bf16);
   CHECK(bits("nf4_stored_bf16", DType::bf16, {}) ==
@@ -95,18 +94,18 @@ TEST_CASE("quantizing on load gives the bits of the saved checkpoint") {
     for (const auto compute : {DType::f32, DType::bf16}) {
       config.bnb_4bit_compute_dtype = compute;
       auto ours = golden::load(source, {.quantization_config = config});
-      auto theirs = load_golden(saved, {.quantization_config = config});
+      auto reference = load_golden(saved, {.quantization_config = config});
       for (const Case& one : cases_of(saved)) {
         CAPTURE(saved, name_of(compute));
         CHECK(hash_of(ours.forward(one.inputs).logits) ==
-              hash_of(theirs.forward(one.inputs).logits));
+              hash_of(reference.forward(one.inputs).logits));
       }
     }
   }
 }
 
 TEST_CASE(
-    "the modules that are quantized are those of transformers, for every list of exceptions") {
+    "the modules that are quantized are those of transformers, for every list of skipped ones") {
   const Json recorded = read_json_file(folder() / "modules.json");
   CHECK(recorded["rows"].size() == 16 * 11 - 5);
   for (const Json& row : recorded["rows"]) {
@@ -134,12 +133,12 @@ TEST_CASE(
 
 namespace {
 
-/// One hash of all tensors of a checkpoint: names, dtypes, shapes and bytes.
+/// The number of a checkpoint's tensors, and one hash of their names, dtypes, shapes and bytes.
 std::pair<std::size_t, std::string> tensors_of(const std::filesystem::path& directory) {
   const Checkpoint checkpoint = Checkpoint::open(directory);
   std::string lines;
   std::size_t count = 0;
-  for (const TensorInfo* t : checkpoint.tensors()) {  // by name
+  for (const TensorInfo* t : checkpoint.tensors()) {  // sorted by name
     const std::string dtype = t->dtype_name == "U8"     ? "uint8"
                               : t->dtype_name == "F16"  ? "float16"
                               : t->dtype_name == "BF16" ? "bfloat16"
@@ -174,7 +173,7 @@ TEST_CASE("quantize writes the tensors that transformers saves, byte for byte") 
   }
 }
 
-TEST_CASE("what is written has the files that a model needs, and no others") {
+TEST_CASE("a written checkpoint has the files that a model needs, and no others") {
   const testing::TempDir directory;
   const auto source = directory.path() / "source", out = directory.path() / "out";
   std::filesystem::copy(golden::models_dir() / "published", source);
@@ -198,7 +197,7 @@ TEST_CASE("what is written has the files that a model needs, and no others") {
   CHECK(detail::read_file(out / "tokenizer.model", 100) == "text of tokenizer.model");
 }
 
-TEST_CASE("shards hold the same tensors, and what is saved loads") {
+TEST_CASE("shards hold the same tensors, and a saved checkpoint loads") {
   const testing::TempDir directory;
   const auto out = directory.path() / "out";
   quantize_checkpoint(golden::models_dir() / "interval_three", out, {.max_shard_size = 20000});

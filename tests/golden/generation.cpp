@@ -50,7 +50,7 @@ Inputs inputs_of(const Json& one, const Tensor& pool) {
           i64(one.at("image_attention_mask"), {b, t, n})};
 }
 
-/// The options of a case; those that stand for callables become them.
+/// The options of a case, in which keys that begin with `test_` become callables.
 GenerationConfig options_of(const Json& one, std::int64_t vocabulary) {
   Json plain = one.at("options");
   std::erase_if(plain.get_ref<Json::object_t&>(),
@@ -93,10 +93,10 @@ const Recorded& recorded() {
   return all;
 }
 
-/// By itself, since GCC 12 fails on these options within a template.
+/// A function of its own, since GCC 12 fails on these options within a template.
 Model load_f32(const std::string& name) { return golden::load(name, {.dtype = DType::f32}); }
 
-/// Calls f(number, case, model, output) for the cases that draw tokens, or that do not.
+/// Calls f(number, case, output) for the cases that sample tokens, or for those that do not.
 template <class F>
 std::size_t for_each_case(bool sampling, const F& f) {
   std::map<std::string, Model> models;
@@ -116,7 +116,7 @@ std::size_t for_each_case(bool sampling, const F& f) {
   return count;
 }
 
-/// Steps of a row that can be compared: up to the first at which the reference was not sure.
+/// The steps of a row that can be compared: those before the reference's first tie.
 std::size_t comparable(const Json& one, std::size_t row) {
   std::size_t step = 0;
   const auto length = one.at("lengths")[row].get<std::size_t>();
@@ -124,7 +124,7 @@ std::size_t comparable(const Json& one, std::size_t row) {
   return step;
 }
 
-/// The largest difference of two rows of scores; infinite where one forbids what the other allows.
+/// The largest relative difference of two rows of scores; infinite where only one forbids an id.
 double difference(std::span<const float> a, std::span<const float> b) {
   double worst = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -138,8 +138,8 @@ double difference(std::span<const float> a, std::span<const float> b) {
 
 std::span<const float> row_of(const Tensor& scores, std::int64_t step, std::size_t row) {
   const auto v = static_cast<std::size_t>(scores.dim(2));
-  const auto at = static_cast<std::size_t>(step * scores.dim(1)) + row;
-  return scores.as<float>().subspan(at * v, v);
+  const auto index = static_cast<std::size_t>(step * scores.dim(1)) + row;
+  return scores.as<float>().subspan(index * v, v);
 }
 
 }  // namespace
@@ -148,14 +148,14 @@ TEST_CASE("greedy answers and processed scores equal transformers' with every pr
   std::size_t ties = 0;
   const auto count =
       for_each_case(false, [&](std::size_t i, const Json& one, const GenerationOutput& out) {
-        const Tensor theirs =
-            recorded().scores.tensor(std::to_string(i));  // [first and last, R, V+A]
+        // [2,R,V+A], the first and the last step
+        const Tensor expected = recorded().scores.tensor(std::to_string(i));
         const auto steps = std::ssize(one.at("margins"));
         for (std::size_t row = 0; row < out.sequences.size(); ++row) {
           const std::size_t sure_steps = comparable(one, row);
           const auto length = one.at("lengths")[row].get<std::size_t>();
           const auto wanted = one.at("new_tokens")[row].get<Ids>();
-          CHECK(difference(row_of(theirs, 0, row), row_of(out.scores, 0, row)) <= 1e-4);
+          CHECK(difference(row_of(expected, 0, row), row_of(out.scores, 0, row)) <= 1e-4);
           CHECK(std::equal(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(sure_steps),
                            out.new_tokens[row].begin()));
           if (sure_steps < length) {
@@ -164,7 +164,7 @@ TEST_CASE("greedy answers and processed scores equal transformers' with every pr
           }
           CHECK(out.lengths[row] == static_cast<std::int64_t>(length));
           if (out.lengths[row] == steps)
-            CHECK(difference(row_of(theirs, 1, row), row_of(out.scores, steps - 1, row)) <= 1e-4);
+            CHECK(difference(row_of(expected, 1, row), row_of(out.scores, steps - 1, row)) <= 1e-4);
         }
       });
   std::printf("%zu cases compared, %zu rows up to a tie\n", count, ties);
@@ -174,10 +174,10 @@ TEST_CASE("greedy answers and processed scores equal transformers' with every pr
 TEST_CASE("distributions of sampling equal transformers'") {
   const auto count =
       for_each_case(true, [](std::size_t i, const Json&, const GenerationOutput& out) {
-        const Tensor theirs = recorded().scores.tensor(std::to_string(i));
-        std::vector<double> p(static_cast<std::size_t>(theirs.dim(2))), q(p.size());
+        const Tensor expected = recorded().scores.tensor(std::to_string(i));
+        std::vector<double> p(static_cast<std::size_t>(expected.dim(2))), q(p.size());
         for (std::size_t row = 0; row < out.sequences.size(); ++row) {
-          detail::softmax(row_of(theirs, 0, row), p);
+          detail::softmax(row_of(expected, 0, row), p);
           detail::softmax(row_of(out.scores, 0, row), q);
           double worst = 0;
           for (std::size_t id = 0; id < p.size(); ++id)

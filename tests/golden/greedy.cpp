@@ -1,5 +1,5 @@
 // Greedy ids against transformers, prompt by prompt; a difference counts only where the reference
-// itself was sure of its choice.
+// was sure of its choice.
 #include <cstdio>
 
 #include <idefics/io/json.hpp>
@@ -37,15 +37,14 @@ Inputs inputs_of(const Json& prompt, const Tensor& pool) {
           i64({1, t, n}, seen)};
 }
 
-/// The first position at which both differ although the reference was sure; -1 for none.
+/// The first position at which the ids differ although the reference was sure of its choice, or -1.
 std::int64_t first_real_difference(const Json& prompt, const std::vector<std::int32_t>& ours) {
-  const auto theirs = prompt.at("new_tokens").get<std::vector<std::int32_t>>();
+  const auto expected = prompt.at("new_tokens").get<std::vector<std::int32_t>>();
   const auto margins = prompt.at("margins").get<std::vector<double>>();
-  for (std::size_t i = 0; i < theirs.size(); ++i) {
-    if (i < ours.size() && ours[i] == theirs[i]) continue;
-    return margins.at(i) < sure
-               ? -1
-               : static_cast<std::int64_t>(i);  // after a tie nothing is comparable
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (i < ours.size() && ours[i] == expected[i]) continue;
+    // after a tie nothing is comparable
+    return margins.at(i) < sure ? -1 : static_cast<std::int64_t>(i);
   }
   return -1;
 }

@@ -1,4 +1,5 @@
-// LoRA adapters against PEFT: merged into f32 weights, beside 4-bit ones; and those that do not fit.
+// LoRA adapters against PEFT: merged into f32 weights, and next to 4-bit weights; mismatches are
+// refused.
 #include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/lora/lora.hpp>
 #include <idefics/model.hpp>
@@ -17,7 +18,7 @@ namespace {
 const std::filesystem::path folder = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "lora";
 const std::filesystem::path base = golden::models_dir() / "published";
 
-/// A copy of an adapter in which a test breaks something.
+/// A copy of an adapter, for a test to damage.
 struct Broken : testing::TempDir {
   Broken() {
     for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
@@ -54,11 +55,11 @@ testing::Fault row(const char* what, ErrorCode code, void (*damage)(const Broken
 }
 
 constexpr const char* weights = "adapter_model.safetensors";
-constexpr const char* about = "adapter_config.json";
+constexpr const char* config_file = "adapter_config.json";
 
 }  // namespace
 
-TEST_CASE("merged and beside 4 bits an adapter gives PEFT's logits") {
+TEST_CASE("an adapter, merged or next to 4-bit weights, gives PEFT's logits") {
   const auto recorded = SafetensorsFile::open(folder / "logits.safetensors");
   const auto passes = golden::forward_cases("published");
   const auto four_bit = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "four_bit/nf4_double";
@@ -81,7 +82,7 @@ TEST_CASE("merged and beside 4 bits an adapter gives PEFT's logits") {
     }
 }
 
-TEST_CASE("merged into bf16 a matrix is PEFT's, but where a sum lies between two values") {
+TEST_CASE("merged into bf16, a matrix is PEFT's but for sums halfway between two values") {
   const auto recorded = SafetensorsFile::open(folder / "logits.safetensors");
   const Checkpoint checkpoint = Checkpoint::open(base);
   auto backend = make_cpu_backend();
@@ -106,38 +107,39 @@ TEST_CASE("merged into bf16 a matrix is PEFT's, but where a sum lies between two
   }
 }
 
-TEST_CASE("adapters of a kind that is not read are refused by name") {
+TEST_CASE("unsupported kinds of adapters are refused by name") {
   const testing::Fault faults[] = {
       row(
           "another method", unsupported_adapter, [](auto& d) { d.config("peft_type", "IA3"); },
-          about, "", "peft_type"),
+          config_file, "", "peft_type"),
       row(
-          "DoRA", unsupported_adapter, [](auto& d) { d.config("use_dora", true); }, about, "",
+          "DoRA", unsupported_adapter, [](auto& d) { d.config("use_dora", true); }, config_file, "",
           "use_dora"),
       row(
-          "trained biases", unsupported_adapter, [](auto& d) { d.config("bias", "all"); }, about,
-          "", "bias"),
+          "trained biases", unsupported_adapter, [](auto& d) { d.config("bias", "all"); },
+          config_file, "", "bias"),
       row(
-          "a bias in B", unsupported_adapter, [](auto& d) { d.config("lora_bias", true); }, about,
-          "", "lora_bias"),
+          "a bias in B", unsupported_adapter, [](auto& d) { d.config("lora_bias", true); },
+          config_file, "", "lora_bias"),
       row(
-          "a start that changes the model", unsupported_adapter,
-          [](auto& d) { d.config("init_lora_weights", "pissa_niter_4"); }, about, "",
+          "an initialization that changes the model", unsupported_adapter,
+          [](auto& d) { d.config("init_lora_weights", "pissa_niter_4"); }, config_file, "",
           "init_lora_weights"),
       row(
           "an expression for ranks", unsupported_adapter,
           [](auto& d) {
             d.config("rank_pattern", Json{{"^model.*", 3}});
           },
-          about, "", "rank_pattern"),
+          config_file, "", "rank_pattern"),
       row(
-          "no rank", invalid_config, [](auto& d) { d.config("r", 0); }, about, "", "r"),
+          "a rank of zero", invalid_config, [](auto& d) { d.config("r", 0); }, config_file, "",
+          "r"),
       row(
-          "an alpha of text", invalid_config, [](auto& d) { d.config("lora_alpha", "8"); }, about,
-          "", "lora_alpha"),
+          "a string as alpha", invalid_config, [](auto& d) { d.config("lora_alpha", "8"); },
+          config_file, "", "lora_alpha"),
       row(
           "no configuration", not_a_checkpoint,
-          [](auto& d) { std::filesystem::remove(d.path() / about); }, "*"),
+          [](auto& d) { std::filesystem::remove(d.path() / config_file); }, "*"),
       row(
           "no tensors", not_a_checkpoint,
           [](auto& d) { std::filesystem::remove(d.path() / weights); }, "*"),
@@ -158,7 +160,7 @@ TEST_CASE("adapters that do not fit the model name the tensor") {
           },
           weights, "lora_A.weight"),
       row(
-          "a layer that is no target", adapter_mismatch,
+          "a layer that is not a target", adapter_mismatch,
           [](auto& d) { d.config("target_modules", Json{"q_proj"}); }, weights, "lora_A.weight"),
       row(
           "another rank", shape_mismatch, [](auto& d) { d.config("r", 5); }, weights,
@@ -167,7 +169,7 @@ TEST_CASE("adapters that do not fit the model name the tensor") {
           "A without B", missing_tensor,
           [](auto& d) { d.tensors([](auto& list) { list.pop_back(); }); }, weights, "*"),
       row(
-          "a whole tensor that was not asked for", adapter_mismatch,
+          "an unexpected full tensor", adapter_mismatch,
           [](auto& d) {
             d.tensors([](auto& list) {
               list.push_back(
@@ -176,7 +178,7 @@ TEST_CASE("adapters that do not fit the model name the tensor") {
           },
           weights, "norm.weight"),
       row(
-          "an embedding's adapter", unsupported_adapter,
+          "an adapter of an embedding", unsupported_adapter,
           [](auto& d) {
             d.tensors([](auto& list) {
               list.push_back({"base_model.model.model.embed_tokens.lora_embedding_A",

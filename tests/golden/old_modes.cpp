@@ -1,4 +1,4 @@
-// Modes that left transformers' package, against the last releases that had them
+// Modes that transformers has removed, against the last releases that had them
 // (tests/reference/make_old_modes.py).
 #include <cstdio>
 

@@ -1,5 +1,5 @@
-// Every recorded picture, decoded, resized and normalised to the bits of the reference; what the
-// reference refuses is refused.
+// Every recorded picture is decoded, resized and normalised to the bits of the reference; files
+// that the reference refuses are refused.
 #include <cstdio>
 #include <cstdlib>
 
@@ -17,8 +17,7 @@ namespace {
 
 const std::filesystem::path pictures = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "pictures";
 
-/// Without libjpeg the pixels of a JPEG differ by a few levels: "the largest difference" says by how
-/// many.
+/// Without libjpeg the pixels of a JPEG differ by a few levels; a test below bounds the difference.
 bool comparable(const std::string& name) {
 #ifdef IDEFICS_NO_LIBJPEG
   if (name.ends_with(".jpg")) return false;
@@ -44,7 +43,7 @@ void compare(const Image& image, const Json& expected) {
   }
 }
 
-/// The picture, or nothing where decoding throws one of the errors that are due.
+/// The picture, or nothing where decoding throws one of the expected errors.
 std::optional<Image> decoded(const SafetensorsFile& files, const std::string& name) {
   const Tensor file = files.tensor(name);
   try {
@@ -58,7 +57,7 @@ std::optional<Image> decoded(const SafetensorsFile& files, const std::string& na
   }
 }
 
-/// Pictures that were compared, and files that were refused as the reference refuses them.
+/// How many pictures were compared, and how many files were refused.
 std::pair<int, int> compare_all(const std::string& file, const std::string& answers) {
   const auto files = SafetensorsFile::open(pictures / file);
   std::pair<int, int> count;
@@ -93,7 +92,7 @@ TEST_CASE("rare pictures have the reference's pixels, and damaged ones are refus
   CHECK(refused >= 40);
 }
 
-TEST_CASE("the largest difference of a JPEG that stb_image decodes is a few levels") {
+TEST_CASE("a JPEG that stb_image decodes differs by a few levels at most") {
   const auto files = SafetensorsFile::open(pictures / "corpus.safetensors");
   const auto recorded = SafetensorsFile::open(pictures / "jpeg_levels.safetensors");
   int largest = 0;
@@ -109,7 +108,7 @@ TEST_CASE("the largest difference of a JPEG that stb_image decodes is a few leve
   CHECK(largest <= 24);
 }
 
-TEST_CASE("every truncation of a picture is a picture or a typed error") {
+TEST_CASE("every truncation of a picture decodes or is a typed error") {
   const auto corpus = SafetensorsFile::open(pictures / "corpus.safetensors");
   for (const TensorInfo& info : corpus.tensors()) {
     const Tensor file = corpus.tensor(info.name);
@@ -125,7 +124,7 @@ TEST_CASE("every truncation of a picture is a picture or a typed error") {
   }
 }
 
-TEST_CASE("a picture that needs more memory than allowed is too large, not damaged") {
+TEST_CASE("a picture above the memory limit is too large, not damaged") {
   const auto corpus = SafetensorsFile::open(pictures / "corpus.safetensors");
   for (const TensorInfo& info : corpus.tensors()) {
     if (!info.name.ends_with("rgba.png")) continue;
@@ -147,7 +146,7 @@ TEST_CASE("photographs have the reference's pixels") {
   for (const Json& one : read_json_file(pictures / "photographs.json")) {
     const auto path = folder / one.at("name").get<std::string>();
     if (folder.empty() || !std::filesystem::exists(path)) {
-      std::printf("%s is not there: not compared\n", path.filename().c_str());
+      std::printf("%s not found: not compared\n", path.filename().c_str());
       continue;
     }
     if (!comparable(path.string())) continue;

@@ -1,4 +1,4 @@
-// Recorded prompts through the processor: ids, masks and pixels of IdeficsProcessor.
+// Recorded prompts through the processor, against the ids, masks and pixels of IdeficsProcessor.
 #include <idefics/io/safetensors.hpp>
 #include <idefics/processor.hpp>
 
@@ -11,7 +11,7 @@ namespace {
 
 const std::filesystem::path data = IDEFICS_GOLDEN_DIR;
 
-/// Pictures come from the bytes of their file, every second one as raw pixels.
+/// Pictures are decoded from their files; every second item is passed as raw pixels.
 Prompt prompt_of(const Json& items, const SafetensorsFile& corpus) {
   Prompt prompt;
   for (const Json& item : items) {
@@ -36,7 +36,7 @@ ProcessorOptions options_of(const Json& json) {
   return options;
 }
 
-/// Nested JSON lists of integers as one list.
+/// Appends the integers of nested JSON lists to `out`.
 void flatten(const Json& json, std::vector<std::int64_t>& out) {
   if (!json.is_array()) return out.push_back(json.get<std::int64_t>());
   for (const Json& element : json) flatten(element, out);
@@ -50,9 +50,9 @@ std::vector<std::int64_t> values(const Tensor& t) {
   return out;
 }
 
-bool equal(const Tensor& ours, const Json& theirs) {
+bool equal(const Tensor& ours, const Json& expected) {
   std::vector<std::int64_t> flat;
-  flatten(theirs, flat);
+  flatten(expected, flat);
   return values(ours) == flat;
 }
 
@@ -87,7 +87,7 @@ TEST_CASE("prompts become the reference's tensors") {
   }
 }
 
-TEST_CASE("strings are taken for URLs as by the reference") {
+TEST_CASE("the same strings count as URLs as in the reference") {
   for (const Json& one : read_json_file(data / "processor" / "urls.json")) {
     INFO(one.dump());
     CHECK(is_url(one.at(0).get<std::string>()) == one.at(1).get<bool>());

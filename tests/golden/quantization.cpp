@@ -24,7 +24,7 @@ std::uint64_t stream(std::uint64_t seed, std::uint64_t index) {
   return mix64(seed + (index + 1) * 0x9e3779b97f4a7c15u);
 }
 
-/// Value i of the sweep: `generated` of tests/reference/make_quant.py, which explains it.
+/// Value i of the sweep; `generated` of tests/reference/make_quant.py explains it.
 float generated(std::uint64_t seed, std::uint64_t i, const std::array<float, 15>& middles,
                 bool wild) {
   const std::uint64_t z = stream(seed, i), chunk = i / 1024;
@@ -53,7 +53,7 @@ Tensor generated(std::uint64_t seed, std::int64_t count, QuantType type, bool wi
   return x;
 }
 
-/// FNV-1a of the hashes of pieces of 65,536 bytes; every NaN counts as the same.
+/// FNV-1a over the hashes of pieces of 65,536 bytes; all NaNs are hashed alike.
 std::string hash_of(Tensor t) {
   if (t.dtype() == DType::f32) {
     Tensor copy = Tensor::empty(DType::f32, t.shape());
@@ -151,7 +151,7 @@ TEST_CASE("ten million values equal bitsandbytes' for both types and all block s
   }
 }
 
-TEST_CASE("only float tensors are quantized, in block sizes that bitsandbytes takes") {
+TEST_CASE("only float tensors are quantized, and only in the block sizes of bitsandbytes") {
   const Tensor x = Tensor::zeros(DType::f32, {100});
   for (const std::int64_t size : {0, 16, 48, 8192, -64})
     CHECK_THROWS_AS(quantize_4bit(x, {.blocksize = size}), Error);

@@ -1,4 +1,4 @@
-// Both forms of the tokenizer files give the ids and the texts that transformers gives.
+// Both forms of the tokenizer files give transformers' ids and texts.
 #include "support/catch.hpp"
 
 #include <filesystem>

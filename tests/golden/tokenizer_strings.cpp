@@ -1,5 +1,6 @@
-// 200,000 generated strings, tokenized from both file forms and back: hashes of the reference's ids
-// and texts; and LLaMA's own vocabulary, where support/test_data.hpp finds llama-tokenizer.model.
+// 200,000 generated strings are encoded and decoded with both file forms and compared with hashes
+// of the reference's ids and texts; also with LLaMA's own vocabulary, if support/test_data.hpp
+// finds llama-tokenizer.model.
 #include <cstdio>
 
 #include <idefics/core/threads.hpp>
@@ -16,7 +17,7 @@ namespace {
 
 const std::filesystem::path data = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "tokenizer";
 
-/// Vigna's splitmix64, as tests/reference/common.py has it.
+/// Vigna's splitmix64, as in tests/reference/common.py.
 class SplitMix64 {
  public:
   explicit SplitMix64(std::uint64_t state) : state_(state) {}
@@ -41,7 +42,7 @@ void append_utf8(std::string& text, std::uint32_t c) {
       byte(0x80 | (c & 0x3f));
 }
 
-/// String `index` of the recorded generator: its seed, ranges and fragments stand in the file.
+/// String `index` of the recorded generator; its seed, ranges and fragments are in the file.
 std::string generated(const Json& about, std::uint64_t index) {
   SplitMix64 random(SplitMix64(about.at("seed").get<std::uint64_t>() + index).next());
   const Json &ranges = about.at("ranges"), &fragments = about.at("fragments");
@@ -83,7 +84,7 @@ ChunkBytes run_chunk(const Tokenizer& tokenizer, const Json& about, std::uint64_
   return chunk;
 }
 
-/// Chunks in which a hash differs.
+/// The number of chunks in which a hash differs.
 int differing_chunks(const Tokenizer& tokenizer, const Json& about) {
   const auto size = about.at("chunk").get<std::uint64_t>(),
              chunks = about.at("count").get<std::uint64_t>() / size;
@@ -119,10 +120,11 @@ TEST_CASE("200,000 strings have the reference's ids and texts, from both file fo
 TEST_CASE("200,000 strings have the reference's ids and texts with LLaMA's vocabulary") {
   const auto model = testing::test_data() / "llama-tokenizer.model";
   if (!std::filesystem::exists(model)) {
-    std::printf("llama-tokenizer.model is not there: not compared\n");
+    std::printf("llama-tokenizer.model not found: not compared\n");
     return;
   }
-  const testing::TempDir folder;  // with the added tokens of the small tokenizer, moved up
+  // with the added tokens of the small tokenizer, moved to ids 32000 and 32001
+  const testing::TempDir folder;
   std::filesystem::copy_file(model, folder.path() / "tokenizer.model");
   folder.write("tokenizer_config.json", R"({"added_tokens_decoder": {
       "0": {"content": "<unk>", "special": true, "normalized": false},

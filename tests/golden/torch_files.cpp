@@ -1,5 +1,5 @@
-// What torch.save wrote, read: tensors of every dtype and layout, and a checkpoint in shards that gives
-// what its twin in safetensors gives.
+// Files of torch.save: tensors of every dtype and layout, and a sharded checkpoint that gives the
+// same results as its safetensors twin.
 #include <cstring>
 
 #include <idefics/io/checkpoint.hpp>
@@ -34,25 +34,26 @@ bool same_tensors(const Checkpoint& a, const Checkpoint& b) {
 
 TEST_CASE("every dtype, view and shared storage") {
   const TensorFile ours = detail::open_torch_file(folder / "mixed.bin");
-  const auto theirs = SafetensorsFile::open(folder / "mixed.safetensors");
-  REQUIRE(ours.tensors().size() == theirs.tensors().size());
-  for (const TensorInfo& expected : theirs.tensors()) {
+  const auto reference = SafetensorsFile::open(folder / "mixed.safetensors");
+  REQUIRE(ours.tensors().size() == reference.tensors().size());
+  for (const TensorInfo& expected : reference.tensors()) {
     CAPTURE(expected.name);
     const TensorInfo* found = ours.find(expected.name);
     REQUIRE(found != nullptr);
     CHECK(found->dims == expected.dims);
     CHECK(found->dtype_name == expected.dtype_name);
-    CHECK(same_bytes(ours.bytes(expected.name), theirs.bytes(expected.name)));
-    if (expected.dtype) CHECK(same_bytes(ours.tensor(expected.name), theirs.tensor(expected.name)));
+    CHECK(same_bytes(ours.bytes(expected.name), reference.bytes(expected.name)));
+    if (expected.dtype)
+      CHECK(same_bytes(ours.tensor(expected.name), reference.tensor(expected.name)));
   }
-  // what is shared lies once, and what lies row-major is used where it lies
+  // shared storage is mapped once, and row-major tensors are used in place
   CHECK(ours.tensor("f32").raw() == ours.tensor("tied").raw());
   CHECK(ours.tensor("rows").raw() == ours.tensor("f32").raw() + 24);
   CHECK_FALSE(ours.tensor("rows").writable());
   CHECK(ours.tensor("transposed").writable());
 }
 
-TEST_CASE("a command in a pickle is refused, and not run") {
+TEST_CASE("a command in a pickle is refused and not run") {
   try {
     detail::open_torch_file(folder / "malicious.bin");
     FAIL_CHECK("no error");
@@ -63,23 +64,23 @@ TEST_CASE("a command in a pickle is refused, and not run") {
   CHECK_FALSE(std::filesystem::exists("/tmp/idefics-was-here"));
 }
 
-TEST_CASE("a checkpoint in shards of torch gives what its twin gives") {
+TEST_CASE("a sharded torch checkpoint gives the same results as its safetensors twin") {
   const auto shards = folder / "interval_three", twin = golden::models_dir() / "interval_three";
   CHECK(same_tensors(Checkpoint::open(shards), Checkpoint::open(twin)));
   auto ours = Model::from_pretrained(shards.string());
-  auto theirs = Model::from_pretrained(twin.string());
+  auto reference = Model::from_pretrained(twin.string());
   for (const auto& one : golden::forward_cases("interval_three"))
-    CHECK(same_bytes(ours.forward(one.inputs).logits, theirs.forward(one.inputs).logits));
+    CHECK(same_bytes(ours.forward(one.inputs).logits, reference.forward(one.inputs).logits));
 
   const testing::TempDir directory;
   quantize_checkpoint(shards, directory.path() / "ours");
-  quantize_checkpoint(twin, directory.path() / "theirs");
+  quantize_checkpoint(twin, directory.path() / "reference");
   CHECK(same_tensors(Checkpoint::open(directory.path() / "ours"),
-                     Checkpoint::open(directory.path() / "theirs")));
+                     Checkpoint::open(directory.path() / "reference")));
   CHECK_FALSE(std::filesystem::exists(directory.path() / "ours/pytorch_model.bin.index.json"));
 }
 
-TEST_CASE("safetensors are preferred, whole files to shards") {
+TEST_CASE("safetensors are preferred to torch files, and single files to shards") {
   const testing::TempDir directory;
   const auto copy = [&](const std::filesystem::path& from, const char* name) {
     std::filesystem::copy_file(from, directory.path() / name);

@@ -1,4 +1,4 @@
-// Faults as a table: what is done, and the error that must come of it.
+// Tables of faults: an action, and the error that it must cause.
 #pragma once
 
 #include <ctime>
@@ -15,9 +15,9 @@ struct Fault {
   const char* what;
   idefics::ErrorCode code;
   std::function<void()> act;
-  // what is named: nothing, or anything ("*"), or this, and of a file its end
+  // how the error's names must end; "" where it must have none, "*" where any name will do
   const char *file = "", *tensor = "", *field = "";
-  bool limit = false;  // a limit must be named
+  bool limit = false;  // the error must have a limit
 };
 
 inline bool names(const std::string& found, const std::string& wanted) {
@@ -25,7 +25,7 @@ inline bool names(const std::string& found, const std::string& wanted) {
   return found.ends_with(wanted);
 }
 
-/// Runs one row; it must end in its error, in less than a second of this program's time.
+/// Runs one fault, which must end in its error within one second of CPU time.
 inline void check(const Fault& fault) {
   INFO(fault.what);
   const std::clock_t begin = std::clock();

@@ -1,4 +1,4 @@
-// The tiny random checkpoints below tests/golden/data/models and what transformers computed with
+// The tiny random checkpoints in tests/golden/data/models, and what transformers computed with
 // them.
 #pragma once
 
@@ -34,7 +34,7 @@ inline idefics::Model load(const std::string& name, idefics::ModelOptions option
 struct ForwardCase {
   idefics::Inputs inputs;
   idefics::Tensor logits;               // [B,T,V+A], f32 model
-  idefics::Tensor image_hidden_states;  // [B,N,L,D]
+  idefics::Tensor image_hidden_states;  // [B,I,L,Dv]
   idefics::Tensor logits_bf16, logits_f16;
 };
 
@@ -53,7 +53,7 @@ inline std::vector<ForwardCase> forward_cases(const std::string& name) {
   return cases;
 }
 
-/// Pictures of a case may have another size than the configuration's; then positions are
+/// A case may have pictures of another size than the configuration's; their positions are then
 /// interpolated.
 inline idefics::ForwardOptions options_for(const idefics::Config& config,
                                            const idefics::Inputs& in) {

@@ -1,5 +1,5 @@
-// Recorded generations in tests/golden/data/modes: batches, options, and what the reference made of
-// them.
+// Recorded generations in tests/golden/data/modes: batches, options, and what the reference
+// generated.
 #pragma once
 
 #include <algorithm>
@@ -25,12 +25,12 @@ inline idefics::Json mode_cases(const std::string& file) {
       .at("cases");
 }
 
-/// Models by name, loaded once each, with the pictures their cases draw from.
+/// Models by name, each loaded once, with the pictures that their cases use.
 class ModeModels {
  public:
   struct Entry {
     idefics::Model model;
-    idefics::Tensor pool;  // [P,3,S,S]
+    idefics::Tensor pool;  // [I,3,Y,X]
   };
   Entry& operator[](const std::string& name) {
     auto found = entries_.find(name);
@@ -49,7 +49,7 @@ class ModeModels {
   std::map<std::string, Entry> entries_;
 };
 
-/// Rows of a case as one batch, padded on the left.
+/// The rows of a case as one batch, padded on the left.
 inline idefics::Inputs mode_inputs(const idefics::Json& rows, const idefics::Tensor& pool) {
   using idefics::DType;
   using idefics::Tensor;
@@ -100,15 +100,16 @@ inline idefics::GenerationConfig mode_options(const idefics::Json& recorded) {
   return config;
 }
 
-/// How far a score may lie from the recorded one: 1e-4. A negative length penalty multiplies sums of
-/// log-probabilities by the length instead of dividing them, and their errors with them.
+/// How far a score may differ from the recorded one: 1e-4. A negative length penalty multiplies
+/// sums of log-probabilities, and so their errors, by the length instead of dividing them.
 inline double score_bound(const idefics::Json& options) {
   const double penalty = options.value("length_penalty", 1.0);
   const auto tokens = options.at("max_new_tokens").get<double>();
   return 1e-4 * std::max(1.0, std::pow(tokens, -penalty));
 }
 
-/// The highest processed score of every step and row that goes on is the recorded one.
+/// Compares the highest processed score of every step, of rows that have not ended, with the
+/// recorded one.
 inline void compare_best_scores(const idefics::Json& recorded,
                                 const idefics::GenerationOutput& output) {
   const auto width = static_cast<std::size_t>(output.scores.dim(2));
@@ -116,16 +117,17 @@ inline void compare_best_scores(const idefics::Json& recorded,
     for (std::size_t row = 0; row < output.lengths.size(); ++row, ++at) {
       if (std::cmp_greater_equal(step, output.lengths[row])) continue;
       const auto scores = output.scores.as<float>().subspan(at * width, width);
-      const auto theirs = recorded.at("best_scores")[step][row].get<double>();
-      // contrasts of raw hidden states can be far apart: f32 then has less behind the point
-      const double bound = 1e-4 * std::max(1.0, std::abs(theirs) / 10);
-      CHECK(std::abs(static_cast<double>(std::ranges::max(scores)) - theirs) < bound);
+      const auto expected = recorded.at("best_scores")[step][row].get<double>();
+      // contrasts of raw hidden states can be large: f32 then has fewer digits after the decimal
+      // point
+      const double bound = 1e-4 * std::max(1.0, std::abs(expected) / 10);
+      CHECK(std::abs(static_cast<double>(std::ranges::max(scores)) - expected) < bound);
     }
   }
 }
 
-/// Every step of a returned row has the scores of a beam whose highest one was recorded, and those of
-/// its tokens add up to its score.
+/// Checks that the scores of every step of a returned row are those of a beam whose highest score
+/// was recorded, and that the scores of the row's tokens add up to its own.
 inline void compare_beam_scores(const idefics::Json& recorded,
                                 const idefics::GenerationOutput& output) {
   const idefics::Json& options = recorded.at("options");
@@ -138,30 +140,30 @@ inline void compare_beam_scores(const idefics::Json& recorded,
     for (std::size_t step = 0; step < length; ++step) {
       const auto scores = output.scores.as<float>().subspan((step * rows + row) * width, width);
       const double best = static_cast<double>(std::ranges::max(scores));
-      const auto theirs =
+      const auto expected =
           recorded.at("beam_scores")[step][row / answers].get<std::vector<double>>();
-      CHECK(std::ranges::any_of(theirs, [best](double b) { return std::abs(b - best) < 1e-4; }));
+      CHECK(std::ranges::any_of(expected, [best](double b) { return std::abs(b - best) < 1e-4; }));
       sum += static_cast<double>(scores[static_cast<std::size_t>(output.new_tokens[row][step])]);
     }
     const auto ends = options.at("eos_token_id").get<std::vector<std::int32_t>>();
-    // the first of several end tokens stands for all of them
+    // the first of several end tokens may stand in for any of them
     if (ends.size() > 1 && output.new_tokens[row][length - 1] == ends.front()) continue;
     const auto found = static_cast<double>(output.sequences_scores[row]);
-    if (found < -1e6) continue;  // a beam that was none at the start
+    if (found < -1e6) continue;  // continues a beam that starts at -1e9
     CHECK(std::abs(sum / std::pow(static_cast<double>(length), penalty) - found) <
           score_bound(options));
   }
 }
 
-/// Holds what was generated to what was recorded: the same sequences and, where recorded, parents
-/// and scores. False if they differ where the reference itself was not sure.
+/// Checks that the sequences and, where recorded, parents and scores equal the recorded ones.
+/// Returns false if they differ where the reference itself was not sure.
 inline bool compare_case(const idefics::Json& recorded, const idefics::GenerationOutput& output) {
   constexpr double sure = 1e-4;  // margins below this are ties of the reference
   using Rows = std::vector<std::vector<std::int32_t>>;
-  const auto theirs = recorded.at("new_tokens").get<Rows>();
-  if (output.new_tokens != theirs && recorded.at("margin").get<double>() < sure) return false;
+  const auto expected = recorded.at("new_tokens").get<Rows>();
+  if (output.new_tokens != expected && recorded.at("margin").get<double>() < sure) return false;
   INFO(recorded.dump());
-  CHECK(output.new_tokens == theirs);
+  CHECK(output.new_tokens == expected);
   if (recorded.contains("beam_indices"))
     CHECK(output.beam_indices == recorded.at("beam_indices").get<Rows>());
   if (recorded.contains("best_scores")) compare_best_scores(recorded, output);
@@ -175,7 +177,7 @@ inline bool compare_case(const idefics::Json& recorded, const idefics::Generatio
   return true;
 }
 
-/// Runs every case of a file; returns how many were compared, near ties not counted.
+/// Runs every case of a file and returns how many were compared, near ties not counted.
 inline std::size_t compare_cases(const std::string& file) {
   ModeModels models;
   std::size_t compared = 0, ties = 0;

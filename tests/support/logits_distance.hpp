@@ -1,4 +1,4 @@
-// How far logits are from recorded ones.
+// The distance of logits from recorded ones.
 #pragma once
 
 #include <algorithm>
@@ -10,11 +10,11 @@
 
 namespace golden {
 
-/// The largest distance of logits [B,T,V+A] from the recorded ones, in deviations of those; padding,
-/// where mask [B,T] is 0, does not count.
+/// The largest distance of logits [B,T,V+A] from the recorded ones, in standard deviations of the
+/// latter; padding, where mask [B,T] is 0, does not count.
 inline double logits_distance(const idefics::Tensor& ours, const idefics::Tensor& mask,
-                              const idefics::Tensor& theirs) {
-  const auto a = ours.as<float>(), b = theirs.as<float>();
+                              const idefics::Tensor& expected) {
+  const auto a = ours.as<float>(), b = expected.as<float>();
   const auto seen = mask.as<std::int64_t>();
   const std::size_t width = b.size() / seen.size();
   double n = 0, sum = 0, squares = 0, worst = 0;

@@ -1,4 +1,4 @@
-// Which option a generation is refused for.
+// The option for which a generation is refused.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// config.json, generation_config.json: whatever is accepted must lead to a table of weights and a
-// memory plan without an overflow.
+// config.json and generation_config.json: an accepted file must lead to a table of weights and a
+// memory plan without overflow.
 #pragma once
 
 #include <idefics/generation/options/read_config.hpp>
@@ -27,7 +27,7 @@ inline void generation_config(Bytes input) {
   const idefics::Config model;
   validate(read, model.total_vocab_size());
   const auto limits = idefics::detail::length_limits(read, 7, model.max_position_embeddings);
-  expect(limits.new_tokens() > 0, "no room for a token");
+  expect(limits.new_tokens() > 0, "no space for a new token");
 }
 
 }  // namespace fuzz

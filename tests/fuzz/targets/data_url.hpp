@@ -1,4 +1,4 @@
-// Pictures within a data: URL.
+// Bytes of data: URLs.
 #pragma once
 
 #include <idefics/io/data_url.hpp>
@@ -11,7 +11,7 @@ inline void data_url(Bytes input) {
   constexpr std::uint64_t limit = 4096;
   const auto bytes = idefics::decode_data_url(text_of(input), limit);
   expect(bytes.size() <= limit + 2 && bytes.size() <= input.size(),
-         "more bytes than the text holds");
+         "more bytes than the text encodes");
 }
 
 }  // namespace fuzz

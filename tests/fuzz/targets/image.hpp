@@ -1,4 +1,4 @@
-// Pictures of every format, told apart by their first bytes; small limits keep the runs fast.
+// Pictures of every format, distinguished by their first bytes; small limits keep the runs fast.
 #pragma once
 
 #include <idefics/image/decode.hpp>

@@ -1,4 +1,4 @@
-// The JSON reader: what it accepts it must also write and read back as the same value.
+// The JSON reader: an accepted value must survive being written and read again.
 #pragma once
 
 #include <idefics/io/json.hpp>

@@ -1,4 +1,4 @@
-// A prompt file, and preprocessor_config.json.
+// Prompt files, and preprocessor_config.json.
 #pragma once
 
 #include <idefics/processor.hpp>

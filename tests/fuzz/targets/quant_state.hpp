@@ -1,4 +1,4 @@
-// A safetensors file with the 4-bit tensor `t`: what is accepted must be whole and agree with itself.
+// A safetensors file with the 4-bit tensor `t`: an accepted tensor must be complete and consistent.
 #pragma once
 
 #include <idefics/quant/bnb_format.hpp>
@@ -16,10 +16,11 @@ inline void quant_state(Bytes input) {
   if (checkpoint.find("t") == nullptr) return;
   const auto q = idefics::detail::read_bnb(checkpoint, "t");
   expect(q.count() > 0 && q.codes.count() == (q.count() + 1) / 2, "codes and shape disagree");
-  expect(idefics::detail::is_blocksize(q.blocksize), "a block size that does not exist");
+  expect(idefics::detail::is_blocksize(q.blocksize), "an unsupported block size");
   expect(q.absmax.count() == (q.count() + q.blocksize - 1) / q.blocksize, "blocks are missing");
   if (q.double_quant()) {
-    expect(q.absmax.dtype() == idefics::DType::u8 && q.nested.map.count() == 256, "no bytes");
+    expect(q.absmax.dtype() == idefics::DType::u8 && q.nested.map.count() == 256,
+           "nested constants are not 8-bit");
     expect(q.nested.absmax.count() == (q.absmax.count() + 255) / 256, "nested blocks are missing");
   }
   float first = 0, last = 0;

@@ -1,4 +1,4 @@
-// A safetensors file: what is accepted must satisfy the format's rules, checked here once more and
+// safetensors: an accepted file must satisfy the format's rules, which are checked here again,
 // naively.
 #pragma once
 
@@ -17,8 +17,8 @@ inline void safetensors(Bytes input) {
     at += static_cast<std::uint64_t>(input[i]) << (8 * i);  // the length of the header
   std::set<std::string_view> names;
   for (const idefics::TensorInfo& tensor : header.tensors) {
-    expect(names.insert(tensor.name).second, "a name stands twice");
-    expect(tensor.begin == at && tensor.end >= at, "tensors do not follow each other");
+    expect(names.insert(tensor.name).second, "a duplicate name");
+    expect(tensor.begin == at && tensor.end >= at, "tensors are not contiguous");
     at = tensor.end;
     const auto* known = std::ranges::find(idefics::detail::format_dtypes, tensor.dtype_name,
                                           &idefics::detail::FormatDType::name);

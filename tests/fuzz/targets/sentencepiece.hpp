@@ -1,4 +1,4 @@
-// tokenizer.model: what is accepted must survive being written and read again.
+// tokenizer.model: an accepted model must survive being written and read again.
 #pragma once
 
 #include <idefics/text/sentencepiece_model.hpp>

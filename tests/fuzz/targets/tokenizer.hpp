@@ -1,6 +1,6 @@
-// The JSON files of a tokenizer, in one input with zero bytes between them: tokenizer.json,
+// The JSON files of a tokenizer, in one input and separated by zero bytes: tokenizer.json,
 // tokenizer_config.json, special_tokens_map.json, added_tokens.json. Without the first, a
-// tokenizer.model of six pieces stands beside the others. What is accepted must encode and decode.
+// tokenizer.model of six pieces takes its place. An accepted tokenizer must encode and decode.
 #pragma once
 
 #include <idefics/text/tokenizer.hpp>

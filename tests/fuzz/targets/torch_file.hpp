@@ -1,4 +1,4 @@
-// A file of torch.save: every element of what is accepted must lie within the file.
+// Files of torch.save: every element of an accepted file must be within the file.
 #pragma once
 
 #include <set>
@@ -12,8 +12,8 @@ namespace fuzz {
 inline void torch_file(Bytes input) {
   std::set<std::string> names;
   for (const idefics::TensorInfo& tensor : idefics::detail::parse_torch_file(input, "input")) {
-    expect(names.insert(tensor.name).second, "a name stands twice");
-    expect(tensor.begin <= tensor.end && tensor.end <= input.size(), "bytes outside of the file");
+    expect(names.insert(tensor.name).second, "a duplicate name");
+    expect(tensor.begin <= tensor.end && tensor.end <= input.size(), "bytes outside the file");
     const auto* known = std::ranges::find(idefics::detail::format_dtypes, tensor.dtype_name,
                                           &idefics::detail::FormatDType::name);
     expect(known != std::end(idefics::detail::format_dtypes), "an unknown dtype");

@@ -7,7 +7,7 @@
 
 namespace fuzz {
 
-/// Length of the sequence at the beginning, by the definition; 0 if there is none.
+/// The length of the sequence at the beginning, by definition; 0 if it is invalid.
 inline std::size_t naive_sequence(std::string_view text) {
   const auto lead = static_cast<std::uint8_t>(text[0]);
   std::size_t length = 0;
@@ -32,11 +32,12 @@ inline void utf8(Bytes input) {
   std::size_t at = 0;
   while (at < text.size()) {
     const std::size_t length = naive_sequence(text.substr(at));
-    expect(idefics::detail::utf8_sequence_length(text.substr(at)) == length, "another length");
+    expect(idefics::detail::utf8_sequence_length(text.substr(at)) == length,
+           "sequence lengths differ");
     if (length == 0) break;
     at += length;
   }
-  expect(idefics::detail::valid_utf8_prefix(text) == at, "another prefix");
+  expect(idefics::detail::valid_utf8_prefix(text) == at, "valid prefixes differ");
 }
 
 }  // namespace fuzz
