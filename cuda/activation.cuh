@@ -1,7 +1,7 @@
 // out = act(x), and out = act(gate) * up.                                  all f32, any shape
 // Source: transformers' ACT2FN; docs/kernels/activation.md.
-// One thread for four neighbours, no sum; exp, tanh and erf are CUDA's, within 2 ulp.
-// Bound: bytes of x, up and out.
+// One thread per four neighbouring elements, no sums; exp, tanh and erf are CUDA's, within 2 ulp.
+// Bound: the bytes of x, up and out.
 #pragma once
 
 #include <cmath>
@@ -23,13 +23,13 @@ __device__ inline float gelu_tanh(float x) {
   return x * 0.5f * (tanhf(inner) + 1.0f);
 }
 
-/// tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2); from 20 on it is 1.
+/// tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2), which is 1 from x = 20 on.
 __device__ inline float mish(float x) {
   const float e = expf(x < 20.0f ? x : 20.0f), product = e * (e + 2.0f);
   return x * (product / (product + 2.0f));
 }
 
-/// Comparisons are written so that NaN stays NaN.
+/// The comparisons let NaN pass through.
 __device__ inline float clamp(float x, float low, float high) {
   return x < low ? low : x > high ? high : x;
 }
@@ -54,7 +54,7 @@ __device__ float activate(float x) {
   return x;
 }
 
-/// `up` may be null; `vectors`: all pointers are multiples of 16. May work in place.
+/// `up` may be null; `vectors`: all pointers are aligned to 16 bytes. May work in place.
 template <Activation act>
 __global__ void activate_all(float* out, const float* x, const float* up, std::int64_t count,
                              bool vectors) {
@@ -77,7 +77,7 @@ __global__ void activate_all(float* out, const float* x, const float* up, std::i
 
 }  // namespace activations
 
-/// out = act(x), times `up` unless that is null; `count` elements.
+/// out = act(x) of `count` elements, times `up` unless it is null.
 inline void gated_activation(Stream& stream, float* out, const float* x, const float* up,
                              std::int64_t count, Activation act) {
   const bool vectors = is_aligned<float4>(out) && is_aligned<float4>(x) && is_aligned<float4>(up);

@@ -1,19 +1,20 @@
-// Attention: softmax(q k^T * scale) v per head, over keys that the caller names.
+// Attention: softmax(q k^T * scale) v per head, over keys that the caller lists.
 //
 //   score[j]  = scale * sum_e q[e] k[j,e]            over the keys that the query sees
 //   p[j]      = exp(score[j] - max) / sum_j exp(score[j] - max)
 //   out[e]    = sum_j p[j] v[j,e]                    zero for a query that sees no key
 //
-// q, out f32 [M,H,E]; k, v f32 [J,H,E]. The order (docs/determinism.md), whoever works it out:
+// q, out f32 [M,H,E]; k, v f32 [J,H,E]. The order (docs/determinism.md), whichever kernel runs:
 //
 //   chunks    the keys of a query, in their order, in chunks of 64 from the first on
-//   score     8 lanes over E, lane t takes e = 4 t .. 4 t + 3, then 32 further on, …; tree; times scale
+//   score     8 lanes over E, lane t adds e = 4 t .. 4 t + 3, then 32 further, …; tree; times scale
 //   chunk     its largest score m; p = exp(score - m); l = sum of p[i] + p[i + 32], by a tree;
 //             o = one chain over its keys
-//   merged    chunks in their order: M' = max(M, m), L' = L exp(M - M') + l exp(m - M'), O likewise
-//   out       O / L
+//   merged    chunks in their order: max' = max(max, m),
+//             sum' = sum exp(max - max') + l exp(m - max'), o into out likewise
+//   out       out / sum
 //
-// So the chunks of one query may be worked on at once (attention_decode.cuh) or one after the other
+// So the chunks of a query may be computed in parallel (attention_decode.cuh) or one after another
 // (attention_prefill.cuh), and a prompt may be cut anywhere: the bits are the same.
 #pragma once
 
@@ -24,13 +25,14 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Queries of a tile for heads of this width: one where heads are too wide for the tiles of prompts.
+/// Queries per tile for heads of this width: one if heads are too wide for the tiles of
+/// attention_prefill.
 constexpr std::int64_t attention_tile_queries(std::int64_t head_width) {
   return head_width <= attention_widest ? attention_queries : 1;
 }
 
-/// The tiles of all segments (core's AttentionSegment), of up to `most` queries each. Their lists of
-/// key rows lie behind each other.
+/// The tiles of all segments (AttentionSegment of the core), of up to `most` queries each. The
+/// segments' lists of key rows are concatenated.
 template <class Segments>
 std::vector<AttentionTile> attention_tiles(const Segments& segments, std::int64_t most) {
   std::vector<AttentionTile> tiles;
@@ -48,9 +50,9 @@ std::vector<AttentionTile> attention_tiles(const Segments& segments, std::int64_
   return tiles;
 }
 
-/// Attention of `tiles` tiles, whose widest segment has `most_keys` keys. `scratch` is for tiles of one
-/// query: [attention_scratch(...)] floats. All pointers are to device memory; q and out [M,H,E], k and v
-/// [J,H,E]; whoever calls has checked the rows.
+/// Attention of `count` tiles, none of which sees more than `most_keys` keys. `scratch` is for
+/// tiles of one query: [attention_scratch(...)] floats. All pointers are to device memory; q and
+/// out [M,H,E], k and v [J,H,E]; the caller has checked the rows.
 inline void attention(Stream& stream, float* out, const AttentionOperands& operands,
                       const AttentionTile* tiles, std::int64_t count, bool single_queries,
                       std::int64_t most_keys, float* scratch) {

@@ -1,9 +1,9 @@
 // Attention of single queries: a block for each chunk of keys, then one that merges the chunks.
 //
-//   grid    chunks of 64 keys x heads x queries     a block without keys returns at once, so that the
-//                                                   grid of a recorded step need not know their number
+//   grid    chunks of 64 keys x heads x queries; a block without keys returns at once, so that the
+//           grid of a recorded step does not depend on their number
 //   scores  16 groups of 8 lanes, 4 keys each: a group reads 128 bytes of a key at a time
-//   output  a thread for each element of E: rows of v are read whole, 8 ahead
+//   output  a thread per element of E: rows of v are read whole, 8 in advance
 //
 // Bound: the bytes of k and v.
 #pragma once
@@ -20,7 +20,7 @@ constexpr std::int64_t attention_scratch(std::int64_t queries, std::int64_t head
   return queries * heads * ceil_div(keys, attention_chunk) * (width + 2);
 }
 
-/// Scores of up to four keys, `rows` apart by 16 keys, in each lane of a group of 8.
+/// The scores of four keys, 16 apart in the chunk, in each lane of a group of 8.
 __device__ inline void attention_scores(float (&sums)[4], const AttentionOperands& o,
                                         std::int64_t query, const std::int64_t (&keys)[4],
                                         bool quads) {
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(attention_decode_threads)
   }
 }
 
-/// Merges the chunks of a query and head, whose number is `chunks` at most.
+/// Merges the chunks of a query and head, of which there are at most `chunks`.
 template <class Tile>
 __global__ void __launch_bounds__(attention_decode_threads)
     attention_merge_kernel(float* out, const float* scratch, const Tile* tiles, int heads,
@@ -116,16 +116,16 @@ inline void attention_decode(Stream& stream, float* out, const AttentionOperands
          static_cast<int>(chunks));
 }
 
-/// The weights of single queries, out [R,H,room]: zeros behind the keys that a query sees.
+/// The weights of single queries, out [R,H,J]: zeros after the keys that a query sees.
 template <class Tile>
 __global__ void __launch_bounds__(attention_decode_threads)
-    attention_weights_kernel(float* out, AttentionOperands o, const Tile* tiles, int room,
+    attention_weights_kernel(float* out, AttentionOperands o, const Tile* tiles, int columns,
                              bool quads) {
   SHARED_ARRAY(float, of_warp, 4);
   const Tile tile = tiles[blockIdx.x];
   const int thread = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.y);
   const int visible = tile.visible(0);
-  float* const to = out + (std::int64_t{blockIdx.x} * o.heads + head) * room;
+  float* const to = out + (std::int64_t{blockIdx.x} * o.heads + head) * columns;
   for (int begin = 0; begin < visible; begin += attention_chunk) {
     float sums[4] = {};
     std::int64_t keys[4];
@@ -148,16 +148,17 @@ __global__ void __launch_bounds__(attention_decode_threads)
     sum += to[j];
   }
   sum = block_sum<4>(sum, of_warp);
-  for (int j = thread; j < room; j += attention_decode_threads)
+  for (int j = thread; j < columns; j += attention_decode_threads)
     to[j] = j < visible ? to[j] / sum : 0.0f;
 }
 
-/// `tiles` are of one query each, in the order of the rows of out [count,H,room].
+/// `tiles` have one query each, in the order of the rows of out [R,H,J].
 inline void attention_weights(Stream& stream, float* out, const AttentionOperands& operands,
-                              const AttentionTile* tiles, std::int64_t count, std::int64_t room) {
+                              const AttentionTile* tiles, std::int64_t count,
+                              std::int64_t columns) {
   launch(stream, dim3(static_cast<unsigned>(count), static_cast<unsigned>(operands.heads)),
          attention_decode_threads, 0, attention_weights_kernel<AttentionTile>, out, operands, tiles,
-         static_cast<int>(room), operands.quads());
+         static_cast<int>(columns), operands.quads());
 }
 
 }}}  // namespace idefics::v0::cuda

@@ -1,15 +1,15 @@
-// Attention of many queries: a block owns up to 32 queries of a segment in one head, and passes over
-// their keys in chunks of 64, each softmax merged into what came before (FlashAttention, Dao et al.
-// 2022, with the fixed chunks of attention.cuh).
+// Attention of many queries: a block owns up to 32 queries of a segment in one head and walks over
+// their keys in chunks of 64, merging each softmax into the previous ones (FlashAttention, Dao et
+// al. 2022, with the fixed chunks of attention.cuh).
 //
-//        shared                                 256 threads
-//   q   [32][E + 4]     ┐ scores, into p        32 groups of 8 lanes over E: each 4 queries x 8 keys,
-//   k   [64][E + 4]     ┘                       32 products for 12 values read
-//   p   [64][32 + 4]    ┐ output [32][E]        warp w has queries 4 w .. 4 w + 3, a lane 4 of E:
-//   v   [64][E + 4]     ┘                       16 products for 8 values read
+//        shared                               256 threads
+//   q   [32][E + 4]     ┐ scores, into p      32 groups of 8 lanes over E: each 4 queries x 8 keys,
+//   k   [64][E + 4]     ┘                     32 products for 12 values read
+//   p   [64][32 + 4]    ┐ output [32][E]      warp w has queries 4 w .. 4 w + 3, a lane 4 of E:
+//   v   [64][E + 4]     ┘                     16 products for 8 values read
 //
-// The values of a chunk arrive (cp.async) while its scores are worked out, the next keys while its
-// output is. Bound: the f32 peak; the products are f32 because keys and values are.
+// The values of a chunk arrive (cp.async) while its scores are computed, and the next keys while
+// its output is. Bound: the f32 peak; the products are f32 because keys and values are.
 #pragma once
 
 #include "attention_tile.cuh"
@@ -17,12 +17,12 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-inline constexpr int attention_queries = 32;  // of a tile
-inline constexpr int attention_widest = 128;  // E of a head that fits
+inline constexpr int attention_queries = 32;  // per tile
+inline constexpr int attention_widest = 128;  // largest E that fits
 inline constexpr int attention_prefill_threads = 256;
 inline constexpr int attention_p_pitch = attention_queries + 4;
 
-/// A row in shared memory: E in whole lanes of 32, and four banks on, so that rows begin apart.
+/// The pitch of rows in shared memory: E rounded up to 32, plus 4 to start rows in other banks.
 constexpr __host__ __device__ int attention_pitch(int width) { return (width + 31) / 32 * 32 + 4; }
 
 constexpr std::size_t attention_prefill_shared(int width) {
@@ -31,11 +31,11 @@ constexpr std::size_t attention_prefill_shared(int width) {
   return sizeof(float) * static_cast<std::size_t>(floats);
 }
 
-/// Begins to bring `count` rows of one head into shared memory; what lies behind E is zero. row(i) is
-/// where row i begins.
+/// Starts loading `count` rows of one head into shared memory, with zeros after E; row(i) is the
+/// offset of row i in `from`.
 template <class Row>
-__device__ inline void attention_bring(float* to, const float* from, int count, int width,
-                                       bool quads, const Row& row) {
+__device__ inline void attention_load(float* to, const float* from, int count, int width,
+                                      bool quads, const Row& row) {
   const int pitch = attention_pitch(width), quads_of_row = (pitch - 4) / 4;
   for (int i = static_cast<int>(threadIdx.x); i < count * quads_of_row;
        i += attention_prefill_threads) {
@@ -51,8 +51,8 @@ __device__ inline void attention_bring(float* to, const float* from, int count, 
   cp_async_commit();
 }
 
-/// scores[key][query] of a chunk, in shared memory. A group of 8 lanes has queries g % 4 + 4 a and keys
-/// g / 4 + 8 b, a and b < 8, half of the queries at a time.
+/// scores[key][query] of a chunk, in shared memory. Group g of 8 lanes has queries g % 4 + 4 a and
+/// keys g / 4 + 8 b, a and b < 8, half of the queries at a time.
 __device__ inline void attention_score_tile(float* scores, const float* q, const float* k,
                                             int width, float scale) {
   const int pitch = attention_pitch(width), lane = static_cast<int>(threadIdx.x % 8);
@@ -75,7 +75,7 @@ __device__ inline void attention_score_tile(float* scores, const float* q, const
         }
       }
     }
-    scatter_sums<8, 32>(sums);  // of 8 a + b, lane t has 4 t .. 4 t + 3
+    scatter_sums<8, 32>(sums);  // lane t gets 4 t .. 4 t + 3 of the sums 8 a + b
     UNROLL
     for (int i = 0; i < 4; ++i)
       scores[(first_k + 8 * (lane % 2 * 4 + i)) * attention_p_pitch + first_q + lane / 2 * 4] =
@@ -83,13 +83,13 @@ __device__ inline void attention_score_tile(float* scores, const float* q, const
   }
 }
 
-/// o[4][4] += p v of a chunk, for the four queries of a warp that see n[i] of its keys, in order.
+/// o[4][4] += p v of a chunk, for the four queries of a warp, which see the first n[i] of its keys.
 __device__ inline void attention_mix(float (&o)[4][4], const float* p, const float* v, int pitch,
                                      const int (&n)[4]) {
   const int first = static_cast<int>(threadIdx.x / 32 * 4);
   const int e = static_cast<int>(threadIdx.x % 32 * 4);
   if (e >= pitch - 4) return;
-  const int most = n[0] > n[3] ? n[0] : n[3];  // causal: n[3]; behind the last query: n[0]
+  const int most = n[0] > n[3] ? n[0] : n[3];  // causal: n[3]; past the last query: n[0]
   const int second = n[1] > n[2] ? n[1] : n[2], all = most > second ? most : second;
   UNROLL_BY(4)
   for (int j = 0; j < all; ++j) {
@@ -105,8 +105,8 @@ __device__ inline void attention_mix(float (&o)[4][4], const float* p, const flo
   }
 }
 
-/// The exponentials of a chunk in the place of its scores, for the four queries of a warp; merges their
-/// states.
+/// Replaces the scores of a chunk by their exponentials, for the four queries of a warp, and
+/// merges the chunk into their states.
 __device__ inline void attention_softmax(float* p, SoftmaxState (&states)[4],
                                          SoftmaxState::Factors (&factors)[4], const int (&n)[4]) {
   const int lane = static_cast<int>(threadIdx.x % 32);
@@ -137,25 +137,25 @@ __global__ void __launch_bounds__(attention_prefill_threads, 2)
   float* const v = k + attention_chunk * pitch;
   float* const p = v + attention_chunk * pitch;
   const int most = tile.visible(tile.queries - 1);
-  const auto bring_keys = [&](float* to, const float* from, int begin) {
+  const auto load_keys = [&](float* to, const float* from, int begin) {
     const int count = most - begin < attention_chunk ? most - begin : attention_chunk;
-    attention_bring(to, from, count, o.width, quads, [&](int r) {
+    attention_load(to, from, count, o.width, quads, [&](int r) {
       return o.head_of_row(o.key_rows[tile.key_list + begin + r], head);
     });
   };
-  attention_bring(q, o.q, tile.queries, o.width, quads,
-                  [&](int r) { return o.head_of_row(tile.query + r, head); });
-  if (most > 0) bring_keys(k, o.k, 0);
+  attention_load(q, o.q, tile.queries, o.width, quads,
+                 [&](int r) { return o.head_of_row(tile.query + r, head); });
+  if (most > 0) load_keys(k, o.k, 0);
   float sums[4][4] = {};
   SoftmaxState states[4];
   for (int begin = 0; begin < most; begin += attention_chunk) {
     cp_async_wait<0>();
-    __syncthreads();  // the keys have arrived; the values of the chunk before have been used
-    bring_keys(v, o.v, begin);
+    __syncthreads();  // the keys have arrived; the values of the previous chunk have been used
+    load_keys(v, o.v, begin);
     attention_score_tile(p, q, k, o.width, o.scale);
     cp_async_wait<0>();
-    __syncthreads();  // scores and values are there, the keys have been used
-    if (begin + attention_chunk < most) bring_keys(k, o.k, begin + attention_chunk);
+    __syncthreads();  // scores and values are complete, the keys have been used
+    if (begin + attention_chunk < most) load_keys(k, o.k, begin + attention_chunk);
     int n[4];
     for (int i = 0; i < 4; ++i)
       n[i] = first + i < tile.queries ? tile.visible(first + i) - begin : 0;
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(attention_prefill_threads, 2)
   }
 }
 
-/// Tiles of up to 32 queries; E up to 128.
+/// Tiles of up to 32 queries; E is at most 128.
 inline void attention_prefill(Stream& stream, float* out, const AttentionOperands& operands,
                               const AttentionTile* tiles, std::int64_t count) {
   launch(stream, dim3(static_cast<unsigned>(count), static_cast<unsigned>(operands.heads)),

@@ -1,19 +1,19 @@
-// What the kernels of attention share: who attends to what, a chunk of keys, and how chunks merge.
+// What the attention kernels share: queries and the keys they see, and the softmax of chunks.
 #pragma once
 
 #include "quad.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-inline constexpr int attention_chunk = 64;  // keys whose softmax is worked out together
+inline constexpr int attention_chunk = 64;  // keys that share one softmax
 
-/// Queries of one segment that are worked on together.
+/// Queries of one segment that are processed together.
 struct AttentionTile {
-  std::int32_t query;     // row of the first in q and out
-  std::int32_t queries;   // how many
-  std::int32_t key_list;  // where the segment's rows begin in the list of key rows
-  std::int32_t keys;      // that the last of the queries sees; may be negative: none
-  std::int32_t causal;    // or 0: each query before the last sees one key less than the next
+  std::int32_t query;     // row of the first query in q and out
+  std::int32_t queries;   // number of queries
+  std::int32_t key_list;  // start of the segment's rows in the list of key rows
+  std::int32_t keys;      // number that the last query sees; none if it is negative
+  std::int32_t causal;    // if not 0, each query sees one key less than the next
 
   __device__ int visible(int i) const {
     const int seen = causal ? keys - (queries - 1 - i) : keys;
@@ -21,12 +21,12 @@ struct AttentionTile {
   }
 };
 
-/// What is read, in device memory.
+/// The operands, in device memory.
 struct AttentionOperands {
   const float* q;                // [M,H,E]
   const float* k;                // [J,H,E]
   const float* v;                // [J,H,E]
-  const std::int32_t* key_rows;  // all segments' lists
+  const std::int32_t* key_rows;  // the lists of all segments
   int heads, width;              // H, E
   float scale;
 
@@ -38,14 +38,15 @@ struct AttentionOperands {
   }
 };
 
-/// The largest score so far, the sum of exponentials, and what their ratio to the next chunk's is.
+/// The running softmax: the largest score so far and the sum of exponentials relative to it.
 struct SoftmaxState {
   float max = -INFINITY, sum = 0;
 
   struct Factors {
     float old, next;
   };
-  /// Takes in a chunk with largest score m and sum l; outputs so far count `old`, its own `next`.
+  /// Merges a chunk with largest score m and sum l. Scales the output so far by `old`, that of the
+  /// chunk by `next`.
   __device__ Factors merge(float m, float l) {
     const float larger = fmaxf(max, m);
     const Factors factors{expf(max - larger), expf(m - larger)};
@@ -55,8 +56,9 @@ struct SoftmaxState {
   }
 };
 
-/// The softmax of a chunk over the lanes of a warp: in, lane l has the scores of keys l and l + 32, where
-/// absent keys have -infinity; out, their exponentials. Gives the largest score and the sum.
+/// The softmax of a chunk over the lanes of a warp. On entry, lane l has the scores of keys l and
+/// l + 32, -infinity for absent keys; on return, their exponentials. Returns the largest score and
+/// the sum of exponentials.
 __device__ inline float2 chunk_softmax(float& first, float& second) {
   const float m = lane_max(fmaxf(first, second));
   first = expf(first - m), second = expf(second - m);

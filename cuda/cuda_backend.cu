@@ -1,4 +1,4 @@
-// The one unit that nvcc compiles for programs: CMake target idefics::cuda.
+// The only translation unit that nvcc compiles for programs: CMake target idefics::cuda.
 #include <idefics/backend/cuda_backend.hpp>
 
 #include "cuda_backend.hpp"

@@ -1,6 +1,6 @@
-// The CUDA backend: one stream, a pool of device memory, and the kernels of this folder. Operations are
-// asked for and not waited for; `download` waits, and with it a pass ends (stream.cuh). Errors of a
-// kernel are thrown by whoever waits next.
+// The CUDA backend: one stream, a pool of device memory, and the kernels of this folder. Operations
+// are submitted without waiting; `download` waits, which ends a pass (stream.cuh). Errors of a
+// kernel are thrown by the next call that waits.
 #pragma once
 
 #include <array>
@@ -24,8 +24,8 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Operations on one GPU. One object serves one calling thread at a time. Tensors that it is given lie on
-/// the device: they come from `empty` and `upload`.
+/// Operations on one GPU. An object serves one calling thread at a time. Its operands are in device
+/// memory: they come from `empty` and `upload`.
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(int gpu = 0) : gpu_(usable(gpu)), name_("cuda:" + std::to_string(gpu)) {
@@ -51,16 +51,16 @@ class CudaBackend final : public Backend {
     staging_.begin_pass();
     return Tensor::over(tensor.dtype(), tensor.shape(), memory.get(), memory);
   }
-  /// The stream of all its work, for those who time it.
+  /// The stream of all its work, for timing.
   Stream& stream() { return stream_; }
   void write(Tensor to, const Tensor& host) override {
-    require(to.bytes() == host.bytes(), "a tensor is filled with another number of bytes");
+    require(to.bytes() == host.bytes(), "a tensor is filled with a different number of bytes");
     upload_(to.raw_mutable(), host.raw(), host.bytes());
   }
   std::optional<std::uint64_t> memory_left() const override {
     gpu_.make_current();
     std::size_t left = 0, total = 0;
-    cuda::check(cudaMemGetInfo(&left, &total), "asking for its memory");
+    cuda::check(cudaMemGetInfo(&left, &total), "querying its memory");
     return left;
   }
 
@@ -75,7 +75,7 @@ class CudaBackend final : public Backend {
                  Compute compute) override;
   void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) override;
   void do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
-                     Compute compute, Tensor room) override;
+                     Compute compute, Tensor scratch) override;
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                     std::span<const AttentionSegment> segments, float scale) override;
   void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
@@ -153,7 +153,7 @@ class CudaBackend final : public Backend {
   static const float* from(const Tensor& t) { return t.as<float>().data(); }
   static DeviceFloats floats(const Tensor& t) { return {t.raw(), t.dtype()}; }
 
-  /// Room that the next operation may use again: they follow each other in the stream.
+  /// Scratch memory that the next operation may reuse: operations run in the order of the stream.
   template <class T>
   T* scratch(std::int64_t count) {
     const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
@@ -174,7 +174,7 @@ class CudaBackend final : public Backend {
   Tiles stage(const std::vector<AttentionTile>& tiles, AttentionOperands operands,
               std::span<const AttentionSegment> segments);
 
-  static constexpr std::int64_t few_queries = 4;  // of a segment, on average
+  static constexpr std::int64_t few_queries = 4;  // per segment, on average
 
   Gpu gpu_;
   std::string name_;
@@ -184,20 +184,20 @@ class CudaBackend final : public Backend {
       std::make_shared<MemoryPool>(MemoryPool::Kind::pinned, gpu_);
   std::shared_ptr<std::byte> scratch_;
   std::size_t scratch_bytes_ = 0;
-  Stream stream_{gpu_};  // ends before the memory that its work is on
+  Stream stream_{gpu_};  // destroyed before the memory that its work uses
   Staging staging_{stream_, pinned_, device_};
   Uploader upload_{stream_, pinned_};
   std::vector<std::int32_t> key_rows_;
   Hopper hopper_;
 };
 
-/// Whether a product takes x in bf16.
-inline bool takes_rounded(const LinearWeight& weight, Compute compute) {
+/// Whether a product reads x in bf16.
+inline bool reads_rounded(const LinearWeight& weight, Compute compute) {
   return compute == Compute::bf16 &&
          (!weight.packed || weight.cols() % weight.packed.blocksize == 0);
 }
 
-/// x in bf16, in scratch; null where it is rounded later.
+/// x in bf16, in scratch memory; null if it is rounded later.
 inline bf16_t* CudaBackend::round(const Tensor& x, std::int64_t k) {
   const std::int64_t m = x.count() / k;
   if (m <= gemv_rows_rounded_late) return nullptr;
@@ -206,7 +206,7 @@ inline bf16_t* CudaBackend::round(const Tensor& x, std::int64_t k) {
   return rounded;
 }
 
-/// One product, of x [M,K] in f32 or, if it is rounded already, in bf16.
+/// One product of x [M,K], which is in f32 or, if already rounded, in bf16.
 inline void CudaBackend::multiply(float* out, const float* x, bf16_t* rounded,
                                   const LinearWeight& weight, LinearEnd end, Compute compute,
                                   std::int64_t m) {
@@ -214,7 +214,7 @@ inline void CudaBackend::multiply(float* out, const float* x, bf16_t* rounded,
   const bool bf16 = compute == Compute::bf16;
   if (weight.packed) {
     const FourBitMatrix matrix = four_bits(weight.packed);
-    if (takes_rounded(weight, compute))
+    if (reads_rounded(weight, compute))
       cuda::linear_4bit_bf16(stream_, out, rounded ? nullptr : x, rounded, matrix, end, m, n);
     else
       cuda::linear_4bit_f32(stream_, out, x, matrix, bf16, end, m, n);
@@ -228,17 +228,17 @@ inline void CudaBackend::multiply(float* out, const float* x, bf16_t* rounded,
 
 inline void CudaBackend::do_linear(Tensor out, const Tensor& x, const LinearWeight& weight,
                                    const Tensor& bias, Compute compute) {
-  bf16_t* const rounded = takes_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
+  bf16_t* const rounded = reads_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
   multiply(to(out), from(x), rounded, weight, {floats(bias), nullptr}, compute, x.dim(0));
 }
 
 inline void CudaBackend::do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& weight,
-                                       const Tensor& bias, Compute compute, Tensor /*room*/) {
-  bf16_t* const rounded = takes_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
+                                       const Tensor& bias, Compute compute, Tensor /*scratch*/) {
+  bf16_t* const rounded = reads_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
   multiply(to(sum), from(x), rounded, weight, {floats(bias), from(sum)}, compute, x.dim(0));
 }
 
-/// Whether gemv_bf16 or gemv_4bit can have the weights of all tasks in one launch.
+/// Whether gemv_bf16 or gemv_4bit can process the weights of all tasks in one launch.
 inline bool are_alike(std::span<const LinearTask> tasks) {
   const LinearWeight& first = *tasks[0].weight;
   return std::ranges::all_of(tasks, [&](const LinearTask& task) {
@@ -248,14 +248,14 @@ inline bool are_alike(std::span<const LinearTask> tasks) {
   });
 }
 
-/// x is rounded once for all; up to 16 rows and three matrices of a kind are one launch.
+/// x is rounded once for all tasks; up to 16 rows and three matrices of a kind need one launch.
 inline void CudaBackend::do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {
   const bool rounds = std::ranges::all_of(
-      tasks, [](const LinearTask& task) { return takes_rounded(*task.weight, task.compute); });
+      tasks, [](const LinearTask& task) { return reads_rounded(*task.weight, task.compute); });
   if (tasks.empty() || !rounds) return Backend::do_linear_group(tasks, x);
   const std::int64_t k = tasks[0].weight->cols(), m = x.count() / k;
   bf16_t* const rounded = round(x, k);
-  if (m > 0 && m <= gemv_rows_most && tasks.size() <= 3 && are_alike(tasks)) {
+  if (m > 0 && m <= max_gemv_rows && tasks.size() <= 3 && are_alike(tasks)) {
     if (rounded) return multiply_together(tasks, gemv_rows(rounded, m, k));
     return multiply_together(tasks, gemv_rows(from(x), m, k));
   }
@@ -278,7 +278,7 @@ void CudaBackend::multiply_together(std::span<const LinearTask> tasks, const Gem
     std::array<GemvPart<FourBitMatrix>, 3> parts;
     for (std::size_t i = 0; i < tasks.size(); ++i)
       parts[i] = part_of(tasks[i], four_bits(tasks[i].weight->packed));
-    // Staged spans are valid until the next ones: the last table, which is everybody's.
+    // Staging invalidates earlier spans, so all parts use the last of their (equal) tables.
     for (auto& part : parts) part.weights.table = parts[tasks.size() - 1].weights.table;
     return gemv_4bit<X>(stream_, std::span(parts).first(tasks.size()), x);
   }
@@ -304,7 +304,7 @@ inline FourBitMatrix CudaBackend::four_bits(const QuantizedTensor& q) {
           .table = table};
 }
 
-/// The tiles of a call and the rows of keys that they name, on the device.
+/// The tiles of a call and the key rows that they refer to, on the device.
 struct CudaBackend::Tiles {
   const AttentionTile* tiles;
   AttentionOperands operands;
@@ -323,9 +323,9 @@ inline CudaBackend::Tiles CudaBackend::stage(const std::vector<AttentionTile>& t
   const auto [on_device, rows] =
       staging_(std::span<const AttentionTile>(tiles), std::span<const std::int32_t>(key_rows_));
   operands.key_rows = rows;
-  // Rounded up, so that the grid of a step that sees one key more is that of the last step.
-  const std::int64_t room = ceil_div(static_cast<std::int64_t>(most), 512) * 512;
-  return {on_device, operands, std::ssize(tiles), room};
+  // Rounded up, so that a step with one key more has the same grid as the previous one.
+  const std::int64_t most_keys = ceil_div(static_cast<std::int64_t>(most), 512) * 512;
+  return {on_device, operands, std::ssize(tiles), most_keys};
 }
 
 inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -336,7 +336,7 @@ inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor&
     queries += s.query_end - s.query_begin;
   }
   const std::int64_t heads = q.dim(1), width = q.dim(2);
-  // Few queries per segment leave a tile of many mostly empty; the bits are the same (attention.cuh).
+  // With few queries per segment, larger tiles are mostly empty; bits are equal (attention.cuh).
   const bool few = queries <= few_queries * std::ssize(segments);
   const std::int64_t most = few ? 1 : attention_tile_queries(width);
   const Tiles t = stage(attention_tiles(segments, most),
@@ -348,9 +348,9 @@ inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor&
                          .width = static_cast<int>(width),
                          .scale = scale},
                         segments);
-  float* const room =
+  float* const partial =
       most > 1 ? nullptr : scratch<float>(attention_scratch(t.count, heads, width, t.most_keys));
-  cuda::attention(stream_, to(out), t.operands, t.tiles, t.count, most == 1, t.most_keys, room);
+  cuda::attention(stream_, to(out), t.operands, t.tiles, t.count, most == 1, t.most_keys, partial);
 }
 
 inline void CudaBackend::do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,

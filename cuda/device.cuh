@@ -1,19 +1,21 @@
-// What a kernel may say, once for GPUs and once for the CPU.
+// The vocabulary of the kernels, implemented once for GPUs and once for the CPU.
 //
-// Kernels use CUDA's own names (threadIdx, __syncthreads, __shfl_xor_sync, __ballot_sync, atomicAdd on
-// whole numbers, float4, uint4, …) and, for what has none or is spelt in PTX, the functions below. nvcc
-// compiles them for a GPU. Any other compiler takes <cuda_runtime.h> from tests/support/cuda_on_cpu/,
-// which runs each lane on a stack of its own, so that kernels are tested on machines without a GPU.
+// Kernels use CUDA's own names (threadIdx, __syncthreads, __shfl_xor_sync, __ballot_sync, atomicAdd
+// on integers, float4, uint4, …) and the functions below, which wrap everything that has no CUDA
+// name or needs PTX. nvcc compiles them for a GPU. Any other compiler picks up <cuda_runtime.h>
+// from tests/support/cuda_on_cpu/, which runs each lane on its own stack, so that kernels are
+// tested on machines without a GPU.
 //
-// Rules that the shim holds kernels to:
-//   * every thread of a block reaches every __syncthreads, at the same line: no early return before one;
-//   * all lanes of a mask meet at the same line with the same mask;
-//   * shared arrays by SHARED_ARRAY or dynamic_shared alone; they begin as NaN;
-//   * vectors are read and written by load_vector and store_vector, at their own alignment;
-//   * what cp_async16 has asked for is there after cp_async_wait, for the lane that waits, and after a
-//     barrier for the others; nobody returns while a copy is under way;
-//   * the result does not depend on the order in which lanes and blocks get their turns.
-// A kernel must not assume anything of lanes that it does not meet.
+// Rules that the shim enforces:
+//   * every thread of a block reaches every __syncthreads, at the same line: none returns earlier;
+//   * all lanes of a mask reach the same line with the same mask;
+//   * shared arrays come from SHARED_ARRAY or dynamic_shared only; their initial contents are NaN;
+//   * vectors are loaded and stored with load_vector and store_vector, aligned to their own size;
+//   * data copied with cp_async16 is visible to a lane after its cp_async_wait, and to other lanes
+//     after a further barrier; no thread returns while one of its copies is in flight;
+//   * the result does not depend on the order in which lanes and blocks are scheduled.
+//
+// A kernel must not assume anything about lanes that it does not synchronize with.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -31,7 +33,7 @@ namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr unsigned all_lanes = 0xffffffffu;
 
-/// The number of this thread in the whole grid, of one dimension.
+/// The index of this thread in the whole one-dimensional grid.
 __device__ inline std::int64_t thread_of_grid() {
   return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
@@ -47,15 +49,15 @@ constexpr __host__ __device__ std::int64_t ceil_div(std::int64_t a, std::int64_t
 
 #if defined(__CUDACC__)
 
-/// In front of a loop: write all its rounds out, or `n` at a time.
+/// Unrolls the loop that follows, completely or by a factor of `n`.
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY(n) UNROLL_PRAGMA(unroll n)
 #define UNROLL_PRAGMA(words) _Pragma(#words)
 
-/// `count` elements that all threads of a block share; count is a constant.
+/// `count` elements shared by all threads of a block; `count` is a constant.
 #define SHARED_ARRAY(type, name, count) __shared__ alignas(128) type name[count]
 
-/// The shared memory whose size the launch gives.
+/// The dynamic shared memory, of the size that the launch specifies.
 template <class T>
 __device__ T* dynamic_shared() {
   extern __shared__ __align__(1024) unsigned char dynamic_shared_bytes[];
@@ -101,7 +103,7 @@ __host__ __device__ inline float to_float(f16_t x) {
 #endif
 }
 
-/// Round to nearest, ties to even, as core/dtype.hpp; of a NaN it keeps only that it is one.
+/// Rounds to nearest, ties to even, like core/dtype.hpp; a NaN stays a NaN, but not the same one.
 template <class T>
 __host__ __device__ inline T from_float(float x) {
 #if defined(__CUDA_ARCH__)
@@ -121,7 +123,7 @@ __host__ __device__ inline T from_float(float x) {
 #endif
 }
 
-/// Two elements of 16 bits in one register, the first in its lower half.
+/// Two 16-bit elements in one register, the first in its lower half.
 template <class T>
 __device__ inline std::uint32_t pack_pair(float first, float second) {
   return from_float<T>(first).bits | static_cast<std::uint32_t>(from_float<T>(second).bits) << 16;
@@ -134,7 +136,7 @@ __device__ inline float2 unpack_pair(std::uint32_t pair) {
 
 // ---- vectors ------------------------------------------------------------------------------------
 
-/// Whether a V may be read or written at p.
+/// Whether a V may be loaded from or stored to p.
 template <class V>
 __host__ __device__ inline bool is_aligned(const void* p) {
   return reinterpret_cast<std::uintptr_t>(p) % sizeof(V) == 0;
@@ -142,12 +144,12 @@ __host__ __device__ inline bool is_aligned(const void* p) {
 
 #if defined(__CUDACC__)
 
-/// A float4, uint2 or their like in one access; p is a multiple of its size.
+/// Loads a float4, uint2 or similar in one access; p is aligned to its size.
 template <class V>
 __device__ V load_vector(const void* p) {
   return *static_cast<const V*>(p);
 }
-/// The same of memory that no kernel writes and that is read once: it does not push out other lines.
+/// The same for memory that no kernel writes and that is read once: it evicts no other cache lines.
 template <class V>
 __device__ V load_once(const void* p) {
   return __ldcs(static_cast<const V*>(p));

@@ -1,11 +1,11 @@
-// Sums on the residual stream, and moving rows.
+// Additions to the residual stream, and row copies.
 //
 //   add          out = x + y, y repeated over the rows of x
 //   gated_add    x += tanh(alpha) * y                   IdeficsGatedCrossAttentionLayer
 //   scatter_rows out[rows[i]] = x[i];   gather_rows out[i] = x[rows[i]]
 //
-// Bound: the bytes of all operands, f32 but for y of `add` and alpha. A block of 256 threads takes
-// 1024 columns of one row, a thread four of them.
+// Bound: the bytes of all operands, which are f32 except y of `add` and alpha. A block of 256
+// threads processes 1024 columns of one row, four per thread.
 #pragma once
 
 #include "quad.cuh"
@@ -14,7 +14,7 @@ namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int row_threads = 256;
 
-/// Where a thread works: its row, its first column and the number of columns from there on.
+/// The position of a thread: its row, its first column, and the number of columns from there on.
 struct RowPlace {
   std::int64_t row, column, left;
 };
@@ -53,7 +53,7 @@ __global__ void gated_add_kernel(float* x, const float* y, const A* alpha, bool 
   store_quad(x + row * width + column, v, left, quads);
 }
 
-/// out[to[i]] = x[from[i]]; a null list stands for 0, 1, 2, …
+/// out[to[i]] = x[from[i]]; a null list means 0, 1, 2, …
 template <class X>
 __global__ void copy_rows_kernel(float* out, const std::int32_t* to, const X* x,
                                  const std::int32_t* from, std::int64_t width, bool quads) {
@@ -65,7 +65,7 @@ __global__ void copy_rows_kernel(float* out, const std::int32_t* to, const X* x,
   store_quad(out + target * width + column, v, left, quads);
 }
 
-/// out = x + y with rows of y's length; `rows` of them in x. May work in place.
+/// out = x + y, with y added to each of the `rows` rows of x. May work in place.
 inline void add(Stream& stream, float* out, const float* x, DeviceFloats y, std::int64_t rows,
                 std::int64_t width) {
   if (rows == 0 || width == 0) return;
@@ -85,7 +85,7 @@ inline void gated_add(Stream& stream, float* x, const float* y, DeviceFloats alp
   });
 }
 
-/// out[rows[i]] = x[i] for i < m; `rows` [M] lies on the device.
+/// out[rows[i]] = x[i] for i < m; `rows` [M] is in device memory.
 inline void scatter_rows(Stream& stream, float* out, const std::int32_t* rows, const float* x,
                          std::int64_t m, std::int64_t width) {
   if (m == 0 || width == 0) return;
@@ -94,7 +94,7 @@ inline void scatter_rows(Stream& stream, float* out, const std::int32_t* rows, c
          width, in_quads(out, width) && in_quads(x, width));
 }
 
-/// out[i] = x[rows[i]] for i < m; `rows` [M] lies on the device.
+/// out[i] = x[rows[i]] for i < m; `rows` [M] is in device memory.
 inline void gather_rows(Stream& stream, float* out, const float* x, const std::int32_t* rows,
                         std::int64_t m, std::int64_t width) {
   if (m == 0 || width == 0) return;

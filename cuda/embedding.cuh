@@ -1,9 +1,9 @@
-// Embedding from a table in two parts: IdeficsDecoupledEmbedding.
+// Embedding lookup in a table of two parts: IdeficsDecoupledEmbedding.
 //
 //   out[m] = table[id]             for id < V
 //          = additional[id - V]    for V <= id < V + A
 //
-// Bound: the bytes of the rows. A block of 256 threads widens 1024 columns of one row.
+// Bound: the bytes of the rows. A block of 256 threads converts 1024 columns of one row to f32.
 #pragma once
 
 #include "elementwise.cuh"
@@ -27,8 +27,8 @@ __global__ void embedding_kernel(float* out, const std::int32_t* ids, const T* t
   store_quad(out + row * width + column, v, left, quads);
 }
 
-/// out [M,D] from table [V,D] and additional [A,D] (null where there is none); `ids` [M] lies on the
-/// device, and whoever calls has checked that each is below V + A.
+/// out [M,D] from table [V,D] and additional [A,D] (null if absent); `ids` [M] is in device memory,
+/// and the caller has checked that each id is below V + A.
 inline void embedding(Stream& stream, float* out, const std::int32_t* ids, DeviceFloats table,
                       std::int64_t vocabulary, DeviceFloats additional, std::int64_t m,
                       std::int64_t d) {

@@ -1,4 +1,4 @@
-// Whether this device's wgmma may take part in products.
+// Decides whether products may use the wgmma of this device.
 #pragma once
 
 #include <vector>
@@ -10,7 +10,7 @@ namespace idefics { inline namespace v0 { namespace cuda {
 
 namespace detail {
 
-/// `count` values in bf16 with exponents from -6 to 6, so that sums lose bits, in device memory.
+/// `count` bf16 values in device memory with exponents from -6 to 6, so that sums are rounded.
 inline std::shared_ptr<std::byte> scattered_values(MemoryPool& memory, std::int64_t count,
                                                    std::uint32_t seed) {
   std::vector<bf16_t> values(static_cast<std::size_t>(count));
@@ -28,9 +28,10 @@ inline std::shared_ptr<std::byte> scattered_values(MemoryPool& memory, std::int6
 
 }  // namespace detail
 
-/// Multiplies the same operands by mma.sync and by wgmma, in the narrowest and the widest tile, and compares
-/// bits. Nothing else says that they add their 16 products alike: if they do not, or if the kernel was not
-/// compiled for this architecture, wgmma stays unused. Takes about a millisecond.
+/// Multiplies the same operands with mma.sync and with wgmma, in the narrowest and the widest tile,
+/// and compares the bits. Nothing else guarantees that both add their 16 products alike: if they do
+/// not, or if the kernel was not compiled for this architecture, wgmma is not used. This takes
+/// about a millisecond.
 inline bool wgmma_agrees() {
   constexpr std::int64_t m = 40, n = 128, k = 576;
   const auto memory = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
@@ -54,15 +55,15 @@ inline bool wgmma_agrees() {
          bits_of(launch_gemm_wgmma<WgmmaTile<192>>) == expected;
 }
 
-/// What linear_bf16 may use on a device, which is current. wgmma exists on compute capability 9.0 alone.
+/// What linear_bf16 may use on `device`, which is current. Only compute capability 9.0 has wgmma.
 inline Hopper find_hopper(int device = 0) {
   int major = 0, minor = 0, processors = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-        "asking for its age");
+        "querying its compute capability");
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
-        "asking for its age");
+        "querying its compute capability");
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
-        "asking for its size");
+        "counting its multiprocessors");
   return {major == 9 && minor == 0 && wgmma_agrees(), processors};
 }
 

@@ -1,5 +1,5 @@
-// Matrices that multiply the same few rows of x in one launch: queries, keys and values; gate and up.
-// Their blocks lie behind each other in the grid, 16 weight rows each.
+// Several matrices times the same few rows of x in one launch: queries, keys and values; gate and
+// up. Their blocks follow one another in the grid, 16 weight rows each.
 #pragma once
 
 #include <algorithm>
@@ -10,8 +10,8 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Rows of x that these kernels take; more are worth tiles in shared memory.
-inline constexpr std::int64_t gemv_rows_most = 16;
+/// The most rows of x for these kernels; from there on, tiles in shared memory pay off.
+inline constexpr std::int64_t max_gemv_rows = 16;
 
 /// `Matrix` is a pointer to plain weights [N,K], or a FourBitMatrix.
 template <class Matrix>
@@ -19,8 +19,9 @@ struct GemvPart {
   float* out = nullptr;  // [M,N]
   Matrix weights{};
   LinearEnd end{};
-  std::int64_t n_rows = 0;                                      // N
-  unsigned first_block = std::numeric_limits<unsigned>::max();  // none, unless `gemv_group` says so
+  std::int64_t n_rows = 0;  // N
+  /// Set by gemv_group; until then the part owns no blocks.
+  unsigned first_block = std::numeric_limits<unsigned>::max();
 
   bool operator==(const GemvPart&) const = default;
 };
@@ -33,14 +34,14 @@ struct GemvGroup {
 
   bool operator==(const GemvGroup&) const = default;
 
-  /// What a block works on.
+  /// The part that a block works on.
   __device__ GemvPart<Matrix> part_of(unsigned block) const {
     if (block >= parts[2].first_block) return parts[2];
     return block >= parts[1].first_block ? parts[1] : parts[0];
   }
 };
 
-/// Up to three parts, with their places in the grid.
+/// Groups up to three parts and assigns their blocks in the grid.
 template <class Matrix>
 GemvGroup<Matrix> gemv_group(std::span<const GemvPart<Matrix>> parts) {
   GemvGroup<Matrix> group;

@@ -1,15 +1,16 @@
-// Which GPU of several the calls of a thread go to.
+// Selects the GPU that the CUDA calls of a thread go to.
 #pragma once
 
 #include "status.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// A GPU by its number. Kernels start, events are recorded and memory is made where the thread is just now,
-/// so whoever does that makes its own GPU the current one before. Where there is one GPU, it always is.
+/// A GPU, identified by its index. Kernel launches, events and allocations go to the current GPU of
+/// the calling thread, so each caller first makes its own GPU current. With a single GPU there is
+/// nothing to switch.
 class Gpu {
  public:
-  /// The only one.
+  /// The only GPU.
   Gpu() = default;
   explicit Gpu(int index) : index_(index) {
     int count = 0;
@@ -21,8 +22,8 @@ class Gpu {
   void make_current() const {
     if (!several_) return;
     int current = 0;
-    check(cudaGetDevice(&current), "asking for the device");
-    if (current != index_) check(cudaSetDevice(index_), "choosing the device");
+    check(cudaGetDevice(&current), "querying the current device");
+    if (current != index_) check(cudaSetDevice(index_), "selecting the device");
   }
 
  private:

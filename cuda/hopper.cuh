@@ -1,14 +1,16 @@
-// Instructions of compute capability 9.0 alone: barriers that count bytes, tiles brought by the tensor memory
-// accelerator (TMA), and products of four warps that read them there (wgmma). One function each, in PTX for
-// sm_90a, empty for other architectures, and as tests/support/cuda_on_cpu/ carries them out.
+// Instructions that only compute capability 9.0 has: barriers that count bytes, tiles loaded by the
+// tensor memory accelerator (TMA), and products of four warps that read them from shared memory
+// (wgmma). Each is one function, in PTX for sm_90a, empty for other architectures, and on the CPU
+// as tests/support/cuda_on_cpu/ executes it.
 //
-// Rules that the shim holds kernels to, beside those of device.cuh:
-//   * an mbarrier is made by one thread, which calls mbarrier_fence; others use it behind a __syncthreads;
-//   * from tma_load on nobody reads the target until mbarrier_wait has seen the end of the phase that the bytes
-//     were announced for;
-//   * wgmma_fence, products, wgmma_commit, wgmma_wait: in this order, by all warps; until the wait nobody touches
-//     the sums or the operands;
-//   * what threads wrote to shared memory is seen by wgmma behind their async_proxy_fence and a barrier.
+// Rules that the shim enforces, in addition to those of device.cuh:
+//   * one thread initializes an mbarrier and calls mbarrier_fence; others use it after a barrier of
+//     the block;
+//   * after tma_load, no thread reads the target until its mbarrier_wait has seen the end of the
+//     phase for which the bytes were announced;
+//   * wgmma_fence, products, wgmma_commit, wgmma_wait: in this order, by all warps; until the wait,
+//     no thread touches the sums or the operands;
+//   * wgmma sees what threads wrote to shared memory after their async_proxy_fence and a barrier.
 #pragma once
 
 #include <cuda.h>
@@ -17,8 +19,9 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// What tells wgmma where a tile is that TMA has brought: its address, eight rows every 1024 bytes, rows of 128
-/// bytes, swizzled by 128 bytes. Tiles begin at multiples of 1024; 16 k further on is `+ 2`, 32 bytes.
+/// The descriptor that tells wgmma about a tile loaded by TMA: its address, eight rows every 1024
+/// bytes, rows of 128 bytes, swizzled by 128 bytes. Tiles begin at multiples of 1024; adding 2,
+/// which is 32 bytes, advances by 16 k.
 __host__ __device__ inline std::uint64_t describe_tile(std::uint64_t at) {
   return (at >> 4 & 0x3fff) | std::uint64_t{1} << 16 | std::uint64_t{1024 >> 4} << 32 |
          std::uint64_t{1} << 62;
@@ -32,27 +35,27 @@ __host__ __device__ inline std::uint64_t describe_tile(std::uint64_t at) {
 #define HOPPER(...)
 #endif
 
-/// Makes a barrier whose phases end when `arrivals` have come and all bytes that they announced.
+/// Initializes a barrier whose phases end after `arrivals` arrivals and all bytes they announced.
 __device__ inline void mbarrier_init([[maybe_unused]] std::uint64_t* barrier,
                                      [[maybe_unused]] unsigned arrivals) {
   HOPPER("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals)
          : "memory");
 }
-/// Lets TMA see the barriers that this thread has made.
+/// Makes the barriers that this thread has initialized visible to TMA.
 __device__ inline void mbarrier_fence() {
   HOPPER("fence.mbarrier_init.release.cluster; fence.proxy.async.shared::cta;" ::: "memory");
 }
 __device__ inline void mbarrier_arrive([[maybe_unused]] std::uint64_t* barrier) {
   HOPPER("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
-/// Arrives, and announces bytes that TMA will bring in this phase.
+/// Arrives, and announces bytes that TMA will write in this phase.
 __device__ inline void mbarrier_arrive_expect([[maybe_unused]] std::uint64_t* barrier,
                                               [[maybe_unused]] unsigned bytes) {
   HOPPER("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
          "r"(bytes)
          : "memory");
 }
-/// Waits until the phase of this parity has ended: of a fresh barrier, that of parity 1 has.
+/// Waits until the phase of this parity has ended. On a fresh barrier, parity 1 counts as ended.
 __device__ inline void mbarrier_wait([[maybe_unused]] std::uint64_t* barrier,
                                      [[maybe_unused]] unsigned parity) {
   unsigned ended = 1;
@@ -66,8 +69,8 @@ __device__ inline void mbarrier_wait([[maybe_unused]] std::uint64_t* barrier,
   } while (ended == 0);
 }
 
-/// Begins to bring the box of `map` whose first element is (row, column) to shared memory, and takes its bytes
-/// off `barrier` when they have arrived. One thread is enough.
+/// Starts loading the box of `map` at (row, column) into shared memory; when its bytes have
+/// arrived, they are subtracted from those pending at `barrier`. One thread suffices.
 __device__ inline void tma_load([[maybe_unused]] void* to, [[maybe_unused]] const CUtensorMap* map,
                                 [[maybe_unused]] int column, [[maybe_unused]] int row,
                                 [[maybe_unused]] std::uint64_t* barrier) {
@@ -78,30 +81,30 @@ __device__ inline void tma_load([[maybe_unused]] void* to, [[maybe_unused]] cons
       : "memory");
 }
 
-/// Lets TMA and wgmma see what this thread has written to shared memory, also by cp.async.
+/// Makes what this thread has written to shared memory, also by cp.async, visible to TMA and wgmma.
 __device__ inline void async_proxy_fence() {
   HOPPER("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-/// The tile for wgmma, anywhere in shared memory.
+/// The descriptor for wgmma of a tile, anywhere in shared memory.
 __device__ inline std::uint64_t describe_tile(const void* tile) {
   return describe_tile(std::uint64_t{shared_address(tile)});
 }
 
-/// The compiler takes `d` for complete where this stands, and for unknown behind it.
+/// Makes the compiler treat `d` as complete before this point and as unknown after it.
 template <int count>
 __device__ void pin_registers([[maybe_unused]] float (&d)[count]) {
   UNROLL
   for (int i = 0; i < count; ++i) HOPPER("" : "+f"(d[i])::"memory");
 }
-/// The registers of d are ready for the products that follow. To be called before the first of them and
-/// after every wait.
+/// Makes the registers of d ready for the products that follow. To be called before the first
+/// product and after every wait.
 template <int count>
 __device__ void wgmma_fence(float (&d)[count]) {
   pin_registers(d);
   HOPPER("wgmma.fence.sync.aligned;" ::: "memory");
 }
-/// Makes a group of the products since the last one.
+/// Groups the products since the last commit.
 __device__ inline void wgmma_commit() { HOPPER("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /// Waits for all groups but the newest `left`, whose sums must not be touched.
 template <int left>
@@ -115,7 +118,7 @@ __device__ void wgmma_wait_for(float (&d)[count]) {
   pin_registers(d);
 }
 
-/// Gives registers of this thread back, or takes more; all threads of a warpgroup together.
+/// Releases registers of this thread, or acquires more; called by all threads of a warpgroup.
 template <int registers>
 __device__ void fewer_registers() {
   HOPPER("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers));
@@ -125,8 +128,8 @@ __device__ void more_registers() {
   HOPPER("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
 }
 
-// Operands %0 to %99 by tens: NAMES10(3) is "%30, %31, …, %39", and SUMS10(3) says what they are. An empty
-// argument stands for the first ten.
+// Operands %0 to %99 by tens: NAMES10(3) is "%30, %31, …, %39", and SUMS10(3) the constraints of
+// these. An empty argument denotes the first ten.
 #define NAMES2(t) "%" #t "0, %" #t "1"
 #define NAMES4(t) NAMES2(t) ", %" #t "2, %" #t "3"
 #define NAMES6(t) NAMES4(t) ", %" #t "4, %" #t "5"
@@ -141,15 +144,17 @@ __device__ void more_registers() {
 #define SUMS10(t) SUMS8(t), "+f"(d[t##8]), "+f"(d[t##9])
 #define SUMS30 SUMS10(), SUMS10(1), SUMS10(2)
 #define SUMS60 SUMS30, SUMS10(3), SUMS10(4), SUMS10(5)
-/// After the names of d come those of the two descriptors, then what the former are.
+/// `names` are the operands of d, `of_a` and `of_b` those of the descriptors; the rest are the
+/// constraints of d.
 #define WGMMA(columns, names, of_a, of_b, ...)                                             \
   HOPPER("{ .reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n" #columns \
          "k16.f32.bf16.bf16 {" names "}, " of_a ", " of_b ", p, 1, 1, 0, 0; }"             \
          : __VA_ARGS__                                                                     \
          : "l"(a), "l"(b))
 
-/// Begins d[64,n] += a[64,16] b[n,16]^T in bf16 with f32 sums; a and b describe tiles. Warp v of four has rows
-/// 16 v to 16 v + 15, and its lanes hold d as in mma_m16n8k16, eight columns behind each other.
+/// Starts d[64,n] += a[64,16] b[n,16]^T in bf16 with f32 sums; a and b are descriptors. Warp v of
+/// four has rows 16 v to 16 v + 15; its lanes hold d as in mma_m16n8k16, one group of eight columns
+/// after another.
 template <int n>
 __device__ void wgmma([[maybe_unused]] float (&d)[n / 2], [[maybe_unused]] std::uint64_t a,
                       [[maybe_unused]] std::uint64_t b) {

@@ -1,5 +1,5 @@
-// Instructions that C++ has no words for: copies into shared memory, matrix products, barriers of some
-// warps. One function each; in PTX, or as tests/support/cuda_on_cpu/warp.hpp carries them out.
+// Instructions that C++ cannot express: copies into shared memory, matrix products, barriers of
+// some warps. Each is one function, in PTX or as tests/support/cuda_on_cpu/warp.hpp executes it.
 #pragma once
 
 #include "device.cuh"
@@ -12,14 +12,14 @@ __device__ inline unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
 
-/// Begins to copy 16 bytes into shared memory; both addresses are multiples of 16. Of the source only
-/// the first `read` bytes are touched, the rest becomes zero.
+/// Starts copying 16 bytes into shared memory; both addresses are multiples of 16. Only the first
+/// `read` bytes of the source are accessed; the rest of the target becomes zero.
 __device__ inline void cp_async16(void* to, const void* from, int read = 16) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                "r"(read)
                : "memory");
 }
-/// Makes a group of this thread's copies since the last one.
+/// Groups this thread's copies since the last commit.
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits for all of this thread's groups but the newest `left`.
 template <int left>
@@ -27,8 +27,9 @@ __device__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 }
 
-/// Four 8 x 8 matrices of 16-bit elements: lane 8 j + i names row i of matrix j, and gets elements
-/// 2 (lane % 4) and the next of row lane / 4 of each (transposed: of column lane / 4).
+/// Loads four 8 x 8 matrices of 16-bit elements: lane 8 j + i passes the address of row i of matrix
+/// j, and receives elements 2 (lane % 4) and the next of row lane / 4 of each matrix (transposed:
+/// of column lane / 4).
 __device__ inline void ldmatrix_x4(std::uint32_t (&r)[4], const void* shared_row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -41,7 +42,7 @@ __device__ inline void ldmatrix_x4_trans(std::uint32_t (&r)[4], const void* shar
                : "r"(shared_address(shared_row))
                : "memory");
 }
-/// Two matrices: lanes 0 to 15 name rows.
+/// Loads two matrices: lanes 0 to 15 pass addresses.
 __device__ inline void ldmatrix_x2(std::uint32_t (&r)[2], const void* shared_row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
                : "=r"(r[0]), "=r"(r[1])
@@ -49,9 +50,10 @@ __device__ inline void ldmatrix_x2(std::uint32_t (&r)[2], const void* shared_row
                : "memory");
 }
 
-/// d[16,8] += a[16,16] b[16,8], in f32. With g = lane / 4 and t = 2 (lane % 4), a lane holds of a the
-/// rows g, g + 8 at columns t, t + 1, then both again 8 columns on; of b the rows t, t + 1, then 8 rows on,
-/// at column g; of d the rows g, then g + 8, at columns t, t + 1. The last argument names the type.
+/// d[16,8] += a[16,16] b[16,8] in f32. With g = lane / 4 and t = 2 (lane % 4), a lane holds of a:
+/// rows g, g + 8 at columns t, t + 1, then the same rows 8 columns further on; of b: rows t, t + 1,
+/// then t + 8, t + 9, at column g; of d: row g, then g + 8, at columns t, t + 1. The type of the
+/// last argument selects that of a and b.
 __device__ inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4],
                                     const std::uint32_t (&b)[2], bf16_t) {
   asm volatile(
@@ -69,11 +71,11 @@ __device__ inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4],
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/// Waits until `threads` threads, whole warps, have come to barrier 1 to 15 (0 is __syncthreads).
+/// Waits until `threads` threads, in whole warps, are at barrier `id`, 1 to 15 (0: __syncthreads).
 __device__ inline void named_barrier_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
-/// Is counted there, and does not wait.
+/// Counts as an arrival there, without waiting.
 __device__ inline void named_barrier_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }

@@ -1,12 +1,12 @@
-// Starting a kernel.
+// Kernel launches.
 #pragma once
 
 #include "stream.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Runs kernel(args…) as grid × block threads in the order of `stream`; see Launch. A grid without blocks
-/// is no work. Arguments can be compared, so that a pass is known again.
+/// Launches kernel(args…) with grid × block threads, in the order of `stream`; see Launch. An empty
+/// grid launches nothing. Arguments are comparable, so that the stream recognizes a repeated pass.
 template <class... P>
 void launch(Stream& stream, dim3 grid, dim3 block, std::size_t shared_bytes, void (*kernel)(P...),
             std::type_identity_t<P>... args) {
@@ -14,7 +14,7 @@ void launch(Stream& stream, dim3 grid, dim3 block, std::size_t shared_bytes, voi
   stream.add(KernelWork<P...>({grid, block, shared_bytes}, kernel, {args...}));
 }
 
-/// The same on a stream of CUDA's own, at once.
+/// The same on a native CUDA stream, immediately.
 template <class... P>
 void launch(cudaStream_t stream, dim3 grid, dim3 block, std::size_t shared_bytes,
             void (*kernel)(P...), std::type_identity_t<P>... args) {
@@ -22,7 +22,7 @@ void launch(cudaStream_t stream, dim3 grid, dim3 block, std::size_t shared_bytes
   KernelWork<P...>({grid, block, shared_bytes}, kernel, {args...}).start(stream);
 }
 
-/// A grid of one dimension with a thread for each of `count` pieces of work.
+/// A one-dimensional grid with one thread for each of `count` work items.
 inline dim3 blocks_for(std::int64_t count, unsigned threads) {
   return {static_cast<unsigned>(ceil_div(count, threads))};
 }

@@ -1,10 +1,10 @@
-// Linear layer: torch.nn.Linear, with what follows it.
+// Linear layer: torch.nn.Linear with the epilogue that follows it.
 //
 //   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n] + residual[m,n]
 //
-// Bound: up to a few rows the bytes of weight, then the peak of the products. Compute::f32 goes to
-// linear_f32.cuh, Compute::bf16 to linear_bf16.cuh (up to 16 rows) and linear_bf16_gemm.cuh (more), on
-// Hopper to linear_bf16_wgmma.cuh. Which of them runs changes no bit of an output.
+// Bound: for a few rows the bytes of weight, for more the peak of the multiplications. Compute::f32
+// uses linear_f32.cuh; Compute::bf16 uses linear_bf16.cuh (up to 16 rows) and linear_bf16_gemm.cuh
+// (more), on Hopper linear_bf16_wgmma.cuh. All kernels of an order give the same bits.
 #pragma once
 
 #include "linear_bf16_gemm.cuh"
@@ -13,7 +13,7 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// out [M,N] = x [M,K] times weight [N,K] (f32, f16 or bf16, as it lies), in the f32 order.
+/// out [M,N] = x [M,K] times weight [N,K] (f32, f16 or bf16, read as stored), in the f32 order.
 inline void linear_f32(Stream& stream, float* out, const float* x, DeviceFloats weight,
                        LinearEnd end, std::int64_t m, std::int64_t n, std::int64_t k) {
   with_float_type(weight, [&]<class W>(const W* w) {
@@ -34,9 +34,9 @@ void launch_gemm_bf16(Stream& stream, float* out, const bf16_t* x, const W* w, L
 
 }  // namespace detail
 
-/// The same in the bf16 order. `rounded` is scratch, [M, rounded_width(K)], or x in bf16 already where
-/// x is null: products of the same x share it. Up to 8 rows of x do without it. `hopper` says whether
-/// wgmma may be used.
+/// The same in the bf16 order. `rounded` is a scratch buffer [M, rounded_width(K)], or, if x is
+/// null, x already in bf16, which products of the same x share. With up to 8 rows of x it is not
+/// needed. `hopper` says whether wgmma may be used.
 inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* rounded,
                         DeviceFloats weight, LinearEnd end, std::int64_t m, std::int64_t n,
                         std::int64_t k, Hopper hopper = {}) {
@@ -46,11 +46,11 @@ inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* roun
   with_float_type(weight, [&]<class W>(const W* w) {
     const bf16_t* const xs = rounded;
     if constexpr (std::is_same_v<W, bf16_t>)
-      if (m > gemv_rows_most && hopper.takes(w, k))
+      if (m > max_gemv_rows && hopper.supports(w, k))
         return gemm_wgmma(stream, out, xs, w, end, m, n, k, hopper.processors);
-    if (m > gemv_rows_most && ceil_div(n, 128) * ceil_div(m, 128) >= 96)
+    if (m > max_gemv_rows && ceil_div(n, 128) * ceil_div(m, 128) >= 96)
       return detail::launch_gemm_bf16<GemmTile<128, 128, 64, 32>>(stream, out, xs, w, end, m, n, k);
-    if (m > gemv_rows_most)
+    if (m > max_gemv_rows)
       return detail::launch_gemm_bf16<GemmTile<64, 64, 32, 32>>(stream, out, xs, w, end, m, n, k);
     const GemvPart<const W*> alone{out, w, end, n};
     if (late) return gemv_bf16<W>(stream, {&alone, 1}, gemv_rows(x, m, k), k);

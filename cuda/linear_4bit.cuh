@@ -2,12 +2,12 @@
 //
 //   out[m,n] = sum_k x[m,k] table[code[n,k]] absmax[block of (n,k)] + bias[n] + residual[m,n]
 //
-// Bound: the bytes of the codes up to a few rows, then the peak of the products.
-//   f32 order    a weight is table × absmax rounded to f32: the bits of a dequantized matrix and of the
-//                CPU backend, by the kernels of linear_f32.cuh
-//   bf16 order   tensor cores (linear_4bit_gemm.cuh) where rows hold whole blocks. Where they do not,
-//                the f32 order over x and table rounded to bf16, for any number of rows: which of the
-//                two it is depends on K and the block size alone
+// Bound: the bytes of the codes up to a few rows, then the peak of the multiplications.
+//   f32 order    a weight is table × absmax rounded to f32: the kernels of linear_f32.cuh give the
+//                bits of a dequantized matrix and of the CPU backend
+//   bf16 order   tensor cores (linear_4bit_gemm.cuh) if rows hold whole blocks. Otherwise the f32
+//                order over x and table rounded to bf16, for any number of rows: the choice depends
+//                on K and the block size alone
 #pragma once
 
 #include "four_bit.cuh"
@@ -15,21 +15,21 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Weights for the kernels of the f32 order. `rounded`: x is rounded to bf16, and the values of codes
-/// are. `aligned`: K is a multiple of 32, so four weights are two bytes, and two steps of 16 k lie in
-/// one block.
+/// Weights for the kernels of the f32 order. `rounded`: x and the values of the codes are rounded
+/// to bf16. `aligned`: K is a multiple of 32, so that four weights are two bytes, and two steps of
+/// 16 k are within one block.
 template <bool aligned, bool rounded>
 struct FourBitWeights {
   static constexpr int ahead = aligned ? 32 : 1;
   static constexpr int steps_of_scale = aligned ? 2 : 1;
-  static constexpr bool several_rows = aligned;  // others are rare: one row after the other
+  static constexpr bool several_rows = aligned;  // the others are rare: one row after another
   FourBitMatrix matrix;
 
   bool operator==(const FourBitWeights&) const = default;
 
   struct Fetched {
-    std::uint32_t codes;            // two bytes as they lie
-    float absmax[aligned ? 1 : 4];  // of each weight, unless `scale` has it
+    std::uint32_t codes;            // two bytes as stored
+    float absmax[aligned ? 1 : 4];  // of each weight, unless `scale` returns it
   };
   __device__ Fetched fetch(std::int64_t n, std::int64_t k) const {
     const std::int64_t at = n * matrix.width + k;
@@ -38,7 +38,7 @@ struct FourBitWeights {
       fetched.codes = load_vector<std::uint16_t>(matrix.codes + at / 2);
     } else {
       for (int i = 0; i < 4; ++i) {
-        if (k + i >= matrix.width) break;  // what lies behind is 0 times the value of code 0
+        if (k + i >= matrix.width) break;  // past the row: absmax 0 times the value of code 0
         fetched.codes |= static_cast<std::uint32_t>(matrix.code_at(at + i)) << shift(i);
         fetched.absmax[i] = matrix.absmax_of((at + i) >> matrix.block_shift);
       }
@@ -58,11 +58,11 @@ struct FourBitWeights {
     if (threadIdx.x < 16) table[threadIdx.x] = input(matrix.table[threadIdx.x]);
   }
   static __device__ float input(float x) { return rounded ? to_float(from_float<bf16_t>(x)) : x; }
-  /// Where weight i lies in two bytes: high nibble, low nibble, of the first byte and the second.
+  /// The shift of weight i in two bytes: high nibble before low nibble, first byte before second.
   static __device__ int shift(int i) { return i % 2 == 0 ? 4 * i + 4 : 4 * i - 4; }
 };
 
-/// out [M,N] from x [M,K], in the f32 order; with `rounded`, over x and table rounded to bf16.
+/// out [M,N] from x [M,K] in the f32 order; with `rounded`, x and table are rounded to bf16.
 inline void linear_4bit_f32(Stream& stream, float* out, const float* x, const FourBitMatrix& matrix,
                             bool rounded, LinearEnd end, std::int64_t m, std::int64_t n) {
   const auto run = [&](auto weights) {

@@ -1,16 +1,17 @@
-// Products with 4-bit weights in the bf16 order of the GPU, for rows that hold whole blocks.
+// Products with 4-bit weights in the bf16 order of the GPU, for rows that consist of whole blocks.
 //
 // The order (docs/determinism.md): codes stand for values rounded to bf16. Each block of a row is a
-// chain of tensor-core products by itself; in every slice of K, total = fma(sum of the block, absmax of
-// the block, total), blocks in their order; slices in theirs. Of every 32 k the first multiplication takes
-// those with k mod 8 < 4, so that a thread's share of a row is 4 bytes of codes.
+// chain of tensor-core products of its own; within a slice of K, total = fma(sum of the block,
+// absmax of the block, total) for its blocks in order; the slices are added in order. Of each 32 k
+// the first multiplication gets those with k mod 8 < 4, so that a thread's share of a row is 4
+// bytes of codes.
 //
-// A byte is a pair of codes, so a table of 256 pairs in bf16 makes an operand register of it in one
-// access. Up to 16 rows, each lane has a table of its own bank, 32 KiB in all: lanes never wait for
-// each other. A block owns 16 weight rows, each of its 8 warps a slice of K:
+// A byte is a pair of codes, so a table of 256 bf16 pairs turns it into an operand register in one
+// access. Up to 16 rows, each lane has its own copy of the table in its own bank, 32 KiB in all, so
+// lanes never conflict. A block owns 16 weight rows, each of its 8 warps a slice of K:
 //
-//        slice 0: blocks 0 … b-1      slice 1 …       thread t of a row: codes 8 t .. 8 t + 7 of 32, 4 bytes
-//   row g │ sum·absmax, sum·absmax … │
+//        slice 0: blocks 0 … b-1      slice 1 …       thread t of a row:
+//   row g │ sum·absmax, sum·absmax … │                codes 8 t .. 8 t + 7 of 32, 4 bytes
 //
 // Bound: the bytes of codes and absmax.
 #pragma once
@@ -20,36 +21,37 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-inline constexpr int k_unit = 32;  // k of two multiplications
+inline constexpr int k_unit = 32;  // two multiplications
 
-/// d[16 n][8 m] += 16 weight rows times 8 rows of x over a unit. Thread t of a row has its k 8 t to 8 t + 7.
+/// d[16 n][8 m] += 16 weight rows times 8 rows of x over a unit. Thread t of a row has k = 8 t to
+/// 8 t + 7.
 __device__ inline void multiply_unit(float (&d)[4], const uint4& low, const uint4& high,
                                      const uint4& x) {
   multiply(d, {low.x, low.y}, {high.x, high.y}, {x.x, x.y});
   multiply(d, {low.z, low.w}, {high.z, high.w}, {x.z, x.w});
 }
 
-/// The least multiple of which slices of K are: whole blocks, whole steps.
+/// Slices of K are multiples of this: of blocks and of steps.
 __host__ __device__ inline std::int64_t four_bit_multiple(const FourBitMatrix& matrix) {
   return matrix.blocksize() > k_step ? matrix.blocksize() : k_step;
 }
 
-/// The pair of values of each byte, from pairs[byte * copies] on, in shared memory. All threads of the
-/// block take part; a barrier must follow.
+/// Fills pairs[byte * copies …] with the pair of values of each byte, in shared memory. All threads
+/// of the block take part; a barrier must follow.
 template <int copies>
 __device__ inline void fill_pairs(std::uint32_t* pairs, const float* table) {
   for (unsigned i = threadIdx.x; i < 256 * copies; i += blockDim.x)
     pairs[i] = pack_pair<bf16_t>(table[i / copies >> 4], table[i / copies & 15]);
 }
 
-/// Eight codes, four bytes of memory, as a thread's share of a row.
+/// The values of eight codes, four bytes: a thread's share of a row.
 template <int copies>
 __device__ inline uint4 look_up(const std::uint32_t* pairs, std::uint32_t codes) {
   return make_uint4(pairs[(codes & 255) * copies], pairs[(codes >> 8 & 255) * copies],
                     pairs[(codes >> 16 & 255) * copies], pairs[(codes >> 24) * copies]);
 }
 
-/// What a thread reads of a unit of 32 k: codes and absmax of two rows, and its share of x.
+/// What a thread loads per unit of 32 k: codes and absmax of two rows, and its share of x.
 template <int tiles>
 struct FourBitUnit {
   std::uint32_t low, high;
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(gemv_bf16_threads)
       }
     }
   }
-  keep_slice<tiles>(partial, totals, slice, lane);
+  store_slice<tiles>(partial, totals, slice, lane);
   __syncthreads();
   add_slices<tiles>(part.out, partial, part.end, n0, x.count, part.n_rows,
                     static_cast<int>(ceil_div(k_width, width)));

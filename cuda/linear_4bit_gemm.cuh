@@ -1,10 +1,10 @@
-// Products with 4-bit weights in the bf16 order for many rows: codes become bf16 tiles in shared memory.
+// Products with 4-bit weights in the bf16 order for many rows, from bf16 tiles in shared memory.
 //
-//   step s     codes of 64 k × 128 n: 16 bytes a thread, read into registers while step s - 1 is multiplied,
-//              looked up and written to shared memory behind it; absmax beside them
-//   x          as in linear_bf16_gemm.cuh, one step ahead (cp.async)
-//   a block's end      totals = fma(sums, absmax, totals), sums = 0
-//   a slice's end      result += totals, totals = 0
+//   step s           codes of 64 k × 128 n: 16 bytes per thread, loaded into registers while step
+//                    s - 1 is multiplied, then looked up and stored to shared memory with absmax
+//   x                as in linear_bf16_gemm.cuh, one step ahead (cp.async)
+//   end of a block   totals = fma(sums, absmax, totals), sums = 0
+//   end of a slice   result += totals, totals = 0
 //
 // The order is that of linear_4bit_bf16.cuh. Bound: the peak of the tensor cores for mma.sync.
 #pragma once
@@ -14,10 +14,10 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// 128 n × 64 m in 8 warps of 32 × 32, since three sets of sums must fit into registers.
+/// 128 n × 64 m in 8 warps of 32 × 32, because three sets of sums must fit into registers.
 using FourBitTile = GemmTile<128, 64, 32, 32>;
 
-/// What a thread brings of a step: half a row, 32 codes, and the absmax of their block.
+/// What a thread loads per step: half a row, 32 codes, and the absmax of their block.
 struct FourBitHalfRow {
   uint4 codes;
   float absmax;
@@ -31,7 +31,7 @@ __device__ inline FourBitHalfRow fetch_half_row(const FourBitMatrix& matrix, std
   return {load_vector<uint4>(matrix.codes + at / 2), matrix.absmax_of(at >> matrix.block_shift)};
 }
 
-/// Writes it to a tile, and absmax to [unit][row].
+/// Stores the values to a tile, and absmax to [unit][row].
 __device__ inline void store_half_row(bf16_t* tile, float* absmax, const FourBitHalfRow& half,
                                       const std::uint32_t* pairs) {
   const int row = static_cast<int>(threadIdx.x / 2), unit = static_cast<int>(threadIdx.x % 2);
@@ -63,7 +63,7 @@ __device__ inline void multiply_unit_of_step(float (&d)[T::n_fragments][T::m_fra
 
 using FourBitSums = float[FourBitTile::n_fragments][FourBitTile::m_fragments][4];
 
-/// totals = fma(d, absmax of the row, totals), d = 0. `absmax` is that of the warp's first row.
+/// totals = fma(d, absmax of the row, totals), d = 0. `absmax` begins at the warp's first row.
 __device__ inline void scale_block(FourBitSums& totals, FourBitSums& d, const float* absmax,
                                    int lane) {
   UNROLL
@@ -99,24 +99,24 @@ __global__ void __launch_bounds__(FourBitTile::threads)
   const int steps = static_cast<int>(ceil_div(k_width, k_step));
   const int steps_of_slice = slice_width(k_width, four_bit_multiple(matrix)) / k_step;
   const int units_of_block = 1 << (matrix.block_shift - 5);
-  const auto bring_x = [&](int step) {
-    bring_tile<T::tile_m, T::threads>(stages + step % 2 * T::stage_values + T::tile_n * k_step, x,
-                                      m0, m_rows - 1, rounded_width(k_width),
-                                      std::int64_t{step} * k_step, true);
+  const auto load_x = [&](int step) {
+    load_tile<T::tile_m, T::threads>(stages + step % 2 * T::stage_values + T::tile_n * k_step, x,
+                                     m0, m_rows - 1, rounded_width(k_width),
+                                     std::int64_t{step} * k_step, true);
     cp_async_commit();
   };
   FourBitSums d = {}, totals = {}, result = {};
   FourBitHalfRow half = fetch_half_row(matrix, n0, n_rows - 1, 0);
-  bring_x(0);
+  load_x(0);
   for (int step = 0; step < steps; ++step) {
     bf16_t* const w_tile = stages + step % 2 * T::stage_values;
     float* const of_step = absmax + step % 2 * 2 * T::tile_n;
-    if (step == 0) __syncthreads();  // the table of pairs is there
+    if (step == 0) __syncthreads();  // the table of pairs is complete
     store_half_row(w_tile, of_step, half, pairs);
     cp_async_wait<0>();
-    __syncthreads();  // this step is there for all, and all are done with the one before
+    __syncthreads();  // this step is complete, and all threads have finished the previous one
     if (step + 1 < steps) {
-      bring_x(step + 1);
+      load_x(step + 1);
       half = fetch_half_row(matrix, n0, n_rows - 1, std::int64_t{step + 1} * k_step);
     }
     UNROLL
@@ -131,8 +131,8 @@ __global__ void __launch_bounds__(FourBitTile::threads)
   write_outputs<T>(out, result, end, n0 + warp_n, m0 + warp_m, m_rows, n_rows, lane);
 }
 
-/// out [M,N] from x [M,K], in the bf16 order, for a matrix whose rows hold whole blocks. `rounded` is
-/// scratch, [M, rounded_width(K)], or x in bf16 already where x is null.
+/// out [M,N] from x [M,K] in the bf16 order, for a matrix whose rows hold whole blocks. `rounded`
+/// is a scratch buffer [M, rounded_width(K)], or, if x is null, x already in bf16.
 inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t* rounded,
                              const FourBitMatrix& matrix, LinearEnd end, std::int64_t m,
                              std::int64_t n) {
@@ -140,7 +140,7 @@ inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t*
   const bool late = x && m <= gemv_rows_rounded_late;
   if (x && !late) round_rows(stream, rounded, x, m, matrix.width);
   const bf16_t* const xs = rounded;
-  if (m > gemv_rows_most) {
+  if (m > max_gemv_rows) {
     const dim3 grid(static_cast<unsigned>(ceil_div(n, FourBitTile::tile_n)),
                     static_cast<unsigned>(ceil_div(m, FourBitTile::tile_m)));
     launch(stream, grid, FourBitTile::threads, four_bit_gemm_shared,

@@ -1,17 +1,18 @@
 // Products in the bf16 order for many rows: tiles in shared memory.
 //
-// A block owns tile_n weight rows and tile_m rows of x, and walks over K in steps of 64. Three steps
-// are in shared memory at a time: one is multiplied while the next two arrive (cp.async).
+// A block owns tile_n weight rows and tile_m rows of x, and walks over K in steps of 64. Shared
+// memory holds three steps: one is multiplied while the next two arrive (cp.async).
 //
-//            64 k                     64 k                    a warp owns warp_n x warp_m outputs:
-//         ┌────────┐               ┌────────┐                 fragments of 16 n x 8 m, each fragment
-//  tile_n │ w step │        tile_m │ x step │                 of w used for all m, of x for all n
+//            64 k                     64 k                   a warp owns warp_n x warp_m outputs:
+//         ┌────────┐               ┌────────┐                fragments of 16 n x 8 m, each fragment
+//  tile_n │ w step │        tile_m │ x step │                of w used for all m, of x for all n
 //         └────────┘ x 3 stages    └────────┘ x 3 stages
 //
-// A row of a step is 128 bytes, all 32 banks. Sixteen threads that read 8 bytes each of four rows would
-// meet in the same banks, so rows hold their quarters exchanged, each of four in another way (`swizzled`).
-// At the end of each of the 8 slices of K, the sums of the slice are added to the totals: the order of
-// linear_bf16.cuh, whatever the tile. So a tile may be chosen for speed alone.
+// A row of a step is 128 bytes and covers all 32 banks. Sixteen threads that read 8 bytes each from
+// four rows would conflict, so the quarters of a row are permuted, differently in each of four
+// consecutive rows (`swizzled`). At the end of each of the 8 slices of K, the sums of the slice are
+// added to the totals: the order of linear_bf16.cuh, whatever the tile. So the tile may be chosen
+// for speed alone.
 //
 // Bound: the peak of the tensor cores for mma.sync.
 #pragma once
@@ -20,8 +21,8 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Where chunk c (of 8 values, 8 per row) of a row begins in a tile, in values. Neighbouring rows exchange
-/// halves as well, which suits threads that read 16 bytes (linear_4bit_gemm.cuh).
+/// The offset in a tile of chunk c (8 values, 8 chunks per row) of a row, in values. Neighbouring
+/// rows also exchange halves, which suits threads that read 16 bytes (linear_4bit_gemm.cuh).
 __device__ inline int swizzled(int row, int chunk) {
   return row * k_step + (chunk ^ (row % 2 * 4 + row / 2 % 2 * 2)) * 8;
 }
@@ -36,12 +37,12 @@ struct GemmTile {
   static constexpr int n_fragments = warp_n / 16, m_fragments = warp_m / 8;
 };
 
-/// Begins to bring rows [first, first + rows) of a bf16 matrix, columns [k, k + 64), into a tile.
-/// Rows behind the last are taken from it; columns behind `width` are zero.
+/// Starts loading rows [first, first + rows) of a bf16 matrix, columns [k0, k0 + 64), into a tile.
+/// Rows past the last repeat it; columns past `width` are zero.
 template <int rows, int threads, class W>
-__device__ inline void bring_tile(bf16_t* tile, const W* matrix, std::int64_t first,
-                                  std::int64_t last, std::int64_t width, std::int64_t k0,
-                                  bool whole) {
+__device__ inline void load_tile(bf16_t* tile, const W* matrix, std::int64_t first,
+                                 std::int64_t last, std::int64_t width, std::int64_t k0,
+                                 bool aligned) {
   UNROLL
   for (int i = static_cast<int>(threadIdx.x); i < rows * 8; i += threads) {
     const int row = i / 8, chunk = i % 8;
@@ -49,16 +50,16 @@ __device__ inline void bring_tile(bf16_t* tile, const W* matrix, std::int64_t fi
     bf16_t* to = tile + swizzled(row, chunk);
     const W* from = matrix + r * width + k;
     if constexpr (std::is_same_v<W, bf16_t>) {
-      if (whole && k < width) {
+      if (aligned && k < width) {
         cp_async16(to, from);
         continue;
       }
     }
-    store_vector(to, load_bf16x8(from, width - k, whole));
+    store_vector(to, load_bf16x8(from, width - k, aligned));
   }
 }
 
-/// d[n fragment][m fragment] += the k from 16 i to 16 i + 15 of a step.
+/// d[n fragment][m fragment] += the products over k 16 i to 16 i + 15 of a step.
 template <class T>
 __device__ inline void multiply_tiles(float (&d)[T::n_fragments][T::m_fragments][4],
                                       const bf16_t* w_tile, const bf16_t* x_tile, int lane, int i) {
@@ -86,7 +87,7 @@ __device__ inline void add_slice(float (&total)[n][m][4], float (&d)[n][m][4]) {
   }
 }
 
-/// Writes the outputs of a warp, whose first are (n0, m0).
+/// Stores the outputs of a warp, the first of which is (n0, m0).
 template <class T>
 __device__ inline void write_outputs(float* out,
                                      const float (&total)[T::n_fragments][T::m_fragments][4],
@@ -105,7 +106,7 @@ __device__ inline void write_outputs(float* out,
 template <class T, class W>
 __global__ void __launch_bounds__(T::threads)
     gemm_bf16_kernel(float* out, const bf16_t* x, const W* weights, LinearEnd end,
-                     std::int64_t m_rows, std::int64_t n_rows, std::int64_t k_width, bool whole) {
+                     std::int64_t m_rows, std::int64_t n_rows, std::int64_t k_width, bool aligned) {
   bf16_t* const stages = dynamic_shared<bf16_t>();
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int warp_n = warp % (T::tile_n / T::warp_n) * T::warp_n;
@@ -114,23 +115,23 @@ __global__ void __launch_bounds__(T::threads)
   const std::int64_t m0 = static_cast<std::int64_t>(blockIdx.y) * T::tile_m;
   const int steps = static_cast<int>(ceil_div(k_width, k_step));
   const int steps_of_slice = slice_width(k_width) / k_step;
-  const auto bring = [&](int step) {
+  const auto load = [&](int step) {
     if (step < steps) {
       bf16_t* const stage = stages + step % T::stages * T::stage_values;
-      bring_tile<T::tile_n, T::threads>(stage, weights, n0, n_rows - 1, k_width,
-                                        std::int64_t{step} * k_step, whole);
-      bring_tile<T::tile_m, T::threads>(stage + T::tile_n * k_step, x, m0, m_rows - 1,
-                                        rounded_width(k_width), std::int64_t{step} * k_step, true);
+      load_tile<T::tile_n, T::threads>(stage, weights, n0, n_rows - 1, k_width,
+                                       std::int64_t{step} * k_step, aligned);
+      load_tile<T::tile_m, T::threads>(stage + T::tile_n * k_step, x, m0, m_rows - 1,
+                                       rounded_width(k_width), std::int64_t{step} * k_step, true);
     }
-    cp_async_commit();  // an empty group at the end keeps the count
+    cp_async_commit();  // also without copies at the end, so that the count of groups stays right
   };
   float total[T::n_fragments][T::m_fragments][4] = {}, d[T::n_fragments][T::m_fragments][4] = {};
-  bring(0);
-  bring(1);
+  load(0);
+  load(1);
   for (int step = 0; step < steps; ++step) {
     cp_async_wait<T::stages - 2>();
-    __syncthreads();  // this step has arrived for all, and all are done with the one before
-    bring(step + T::stages - 1);
+    __syncthreads();  // this step is complete, and all threads have finished the previous one
+    load(step + T::stages - 1);
     const bf16_t* const stage = stages + step % T::stages * T::stage_values;
     UNROLL
     for (int i = 0; i < k_step / 16; ++i)

@@ -1,19 +1,21 @@
-// Products in the bf16 order for many rows on Hopper: wgmma on tiles that TMA brings.
+// Products in the bf16 order for many rows on Hopper: wgmma on tiles that TMA loads.
 //
-// A block owns 128 weight rows and tile_m rows of x, and walks over K in steps of 64 through a ring of stages.
-// One thread brings; two warpgroups, 64 weight rows each, multiply. Nobody else moves a byte, and nobody meets
-// all others: a stage has two barriers.
+// A block owns 128 weight rows and tile_m rows of x, and walks over K in steps of 64 through a ring
+// of stages. One thread issues the loads; two warpgroups multiply, 64 weight rows each. No other
+// thread moves data, and after the setup no barrier involves the whole block: each stage has two
+// barriers of its own.
 //
 //              ring of stages, 64 k each
-//   producer ─TMA→ ┌──────┬──────┬─ … ─┬──────┐   full[s]    the bytes of stage s have come
-//   (1 thread)     │ w, x │ w, x │     │ w, x │   empty[s]   all 8 warps are done with them
+//   producer ─TMA→ ┌──────┬──────┬─ … ─┬──────┐   full[s]    the bytes of stage s have arrived
+//   (1 thread)     │ w, x │ w, x │     │ w, x │   empty[s]   all 8 warps have finished with them
 //                  └──┬───┴──┬───┴─ … ─┴──────┘
-//                     └──────┴→ warpgroup 1: weight rows 0 … 63    d[64, tile_m] in registers, and totals
-//                               warpgroup 2: weight rows 64 … 127
+//                     └──────┴→ warpgroup 1: weight rows 0 … 63     d[64, tile_m] in registers,
+//                               warpgroup 2: weight rows 64 … 127   and totals
 //
-// The order of a sum is that of linear_bf16.cuh: 16 k at a time, a chain per slice of K, slices added to totals.
-// That the instruction gives the bits of mma.sync is not promised by anybody: wgmma_agrees.hpp asks the device.
-// Rows of x are the right operand, so that their number may be any multiple of 8: 257 of them are 2 × 136.
+// A sum has the order of linear_bf16.cuh: 16 k at a time, a chain per slice of K, slices added to
+// totals. Nothing guarantees that wgmma gives the bits of mma.sync, so find_hopper.hpp compares
+// them on the device. Rows of x are the right operand, so that their number may be any multiple of
+// 8: 257 rows are 2 × 136.
 //
 // Bound: the peak of the tensor cores.
 #pragma once
@@ -42,22 +44,22 @@ struct WgmmaRing {
       reinterpret_cast<std::uint64_t*>(stages + T::stages * T::stage_values);
   std::uint64_t* const empty = full + T::stages;
 
-  /// By one thread, before a barrier.
+  /// Initializes the barriers. To be called by one thread, before a __syncthreads.
   __device__ void open() const {
     for (int s = 0; s < T::stages; ++s) mbarrier_init(full + s, 1), mbarrier_init(empty + s, 8);
     mbarrier_fence();
   }
   __device__ bf16_t* tiles(int step) const { return stages + step % T::stages * T::stage_values; }
-  /// How often a stage has been used before, as parity.
+  /// The number of earlier uses of the stage, modulo 2.
   __device__ static unsigned parity(int step) {
     return static_cast<unsigned>(step / T::stages) % 2;
   }
 };
 
-/// What the producing thread does: weight rows from n0 on, rows of x from m0 on.
+/// The loop of the producer thread: weight rows from n0 on, rows of x from m0 on.
 template <class T>
-__device__ inline void bring_steps(const WgmmaRing<T>& ring, const TensorMap& w, const TensorMap& x,
-                                   int n0, int m0, int steps) {
+__device__ inline void load_steps(const WgmmaRing<T>& ring, const TensorMap& w, const TensorMap& x,
+                                  int n0, int m0, int steps) {
   for (int step = 0; step < steps; ++step) {
     const int stage = step % T::stages;
     mbarrier_wait(ring.empty + stage, ring.parity(step) ^ 1);
@@ -82,7 +84,7 @@ __device__ inline void multiply_slice(float (&d)[T::sums], const WgmmaRing<T>& r
     UNROLL
     for (unsigned i = 0; i < k_step / 16; ++i) wgmma<T::tile_m>(d, w + 2 * i, x + 2 * i);
     wgmma_commit();
-    wgmma_wait<1>();  // the step before has been multiplied
+    wgmma_wait<1>();  // the previous step has been multiplied
     if (step > 0 && lane_of_warp() == 0) mbarrier_arrive(ring.empty + (step - 1) % T::stages);
   }
   wgmma_wait_for(d);
@@ -101,7 +103,7 @@ __global__ void __launch_bounds__(T::threads, 1)
   __syncthreads();
   if (thread_of_block() < 128) {
     fewer_registers<24>();
-    if (thread_of_block() == 0) bring_steps(ring, w, x, n0, m0, steps);
+    if (thread_of_block() == 0) load_steps(ring, w, x, n0, m0, steps);
     return;
   }
   more_registers<240>();
@@ -128,14 +130,15 @@ struct Hopper {
   int processors = 132;
 
   /// TMA reads rows that are aligned to 16 bytes.
-  bool takes(const bf16_t* weights, std::int64_t k) const {
+  bool supports(const bf16_t* weights, std::int64_t k) const {
     return wgmma && k > 0 && in_octets(weights, k);
   }
 };
 
-/// About how many clocks a product takes per 16 k, with tiles of so many rows of x. A multiprocessor makes 2048
-/// products in a clock and gets 25 bytes from the L2 cache while all of them ask, at most 64: estimates, not
-/// measured. Blocks that do not fill a last wave cost as much as those that do.
+/// An estimate of the clocks that a product takes per 16 k, with tiles of tile_m rows of x. A
+/// multiprocessor computes 2048 products per clock and receives 25 bytes from the L2 cache while
+/// all of them load, 64 at most: assumptions, not measurements. An incomplete last wave costs as
+/// much as a complete one.
 inline double wgmma_clocks(std::int64_t tile_m, std::int64_t m, std::int64_t n, int processors) {
   const std::int64_t blocks = ceil_div(n, 128) * ceil_div(m, tile_m);
   const double waves = static_cast<double>(ceil_div(blocks, processors));
@@ -156,7 +159,7 @@ void launch_gemm_wgmma(Stream& stream, float* out, const bf16_t* x, const bf16_t
          k);
 }
 
-/// out [M,N] = x [M, rounded_width(K)] times w [N,K], with the tile that costs least.
+/// out [M,N] = x [M, rounded_width(K)] times w [N,K], with the tile of the lowest estimate.
 inline void gemm_wgmma(Stream& stream, float* out, const bf16_t* x, const bf16_t* w, LinearEnd end,
                        std::int64_t m, std::int64_t n, std::int64_t k, int processors) {
   const auto costs = [&](int tile_m) { return wgmma_clocks(tile_m, m, n, processors); };

@@ -1,11 +1,11 @@
-// What follows the products of a linear layer.
+// The epilogue of a linear layer.
 #pragma once
 
 #include "quad.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// What becomes of a sum, with [N] and [M,N] or null.
+/// Adds bias [N] and residual [M,N] to a sum; either may be null.
 struct LinearEnd {
   DeviceFloats bias{};
   const float* residual = nullptr;

@@ -2,31 +2,31 @@
 //
 //   out[m,n] = sum_k x[m,k] w[n,k] + bias[n] + residual[m,n]
 //
-// The order is the CPU backend's, so the bits are too (docs/determinism.md): lane l of 16 takes
-// k = l, l + 16, … into one sum; a tree over the lanes; then bias, then residual. Both kernels give a
-// lane to a thread, or four of them, and let the thread work on several outputs:
+// The order is that of the CPU backend, and so are the bits (docs/determinism.md): lane l of 16
+// sums k = l, l + 16, …; a tree adds up the lanes; bias and then residual are added. Both kernels
+// assign one lane, or four, to a thread, which works on several outputs:
 //
-//   up to 8 rows   thread p of 4 holds lanes 4p .. 4p+3 of one weight row; eight weight rows per warp
+//   up to 8 rows   thread p of 4 holds lanes 4p .. 4p+3 of a weight row; eight weight rows per warp
 //   more rows      thread l of 16 holds lane l of 8 x 8 outputs; 32 x 32 outputs per block
 //
 //        k →  0  4  8  12│16 …               k →  0 1 2 …  15│16 …
-//   row n     p0 p1 p2 p3│p0 …     8 rows of x    l0 l1 … l15│l0 …    64 products per 16 values read
+//   row n     p0 p1 p2 p3│p0 …     8 rows of x    l0 l1 … l15│l0 …   64 products per 16 values read
 //   row n+1   p0 p1 p2 p3│p0 …     8 rows of w    l0 l1 … l15│l0 …
 //
-// Bound: the bytes of w up to 8 rows, then the f32 peak without tensor cores.
+// Bound: the bytes of w up to 8 rows, then the peak of f32 without tensor cores.
 #pragma once
 
 #include "linear_end.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Weights as they lie, [N,K]. A kernel asks for four of a row at a time: `fetch` begins to read them,
-/// `scale` what they have in common with those of the next steps, `widen` makes f32 of them, with what
-/// `fill` put into a shared table; `input` is what becomes of x.
+/// Weights read as stored, [N,K]. A kernel requests four weights of a row at a time: `fetch` starts
+/// loading them, `scale` loads the factor that they share with those of the next steps, and `widen`
+/// converts them to f32, using what `fill` put into a table in shared memory; `input` converts x.
 template <class W>
 struct PlainWeights {
-  static constexpr int ahead = 16;          // steps of 16 that one row reads before it uses them
-  static constexpr int steps_of_scale = 8;  // there is none
+  static constexpr int ahead = 16;          // steps of 16 k that are loaded before they are used
+  static constexpr int steps_of_scale = 8;  // any number: there is no scale
   static constexpr bool several_rows = true;
   const W* data;
   std::int64_t width;  // K
@@ -60,7 +60,7 @@ struct PlainWeights {
 inline constexpr int gemv_f32_threads = 64;
 inline constexpr int gemv_f32_columns = gemv_f32_threads / 4;
 
-/// Rows 0 .. rows-1 of x, where those from m on stand for row m - 1 and are not written.
+/// Computes rows 0 .. rows-1; those from m on repeat row m - 1 and are not stored.
 template <int rows, class Weights>
 __global__ void __launch_bounds__(gemv_f32_threads)
     gemv_f32_kernel(float* out, const float* x, Weights weights, LinearEnd end, int m,
@@ -108,10 +108,10 @@ __global__ void __launch_bounds__(gemv_f32_threads)
 }
 
 inline constexpr int gemm_f32_threads = 256;
-inline constexpr int gemm_f32_tile = 32;   // rows of x and rows of w of a block, and its step in k
-inline constexpr int gemm_f32_pitch = 48;  // a row begins 16 banks behind the one before it
+inline constexpr int gemm_f32_tile = 32;   // rows of x and of w in a block, and the step in k
+inline constexpr int gemm_f32_pitch = 48;  // each row starts 16 banks after the previous one
 
-/// Multiplies one step of k: x_tile and w_tile are shared, [32][48] with 32 columns in use.
+/// Multiplies one step of k: x_tile and w_tile are shared, [32][48], of which 32 columns are used.
 __device__ inline void gemm_f32_step(float (&sums)[64], const float* x_tile, const float* w_tile,
                                      int lane, std::int64_t left) {
   UNROLL
@@ -137,11 +137,11 @@ __global__ void __launch_bounds__(gemm_f32_threads, 2)
   SHARED_ARRAY(float, w_tile, gemm_f32_tile* gemm_f32_pitch);
   weights.fill(table);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 16, group = thread / 16;
-  const int x_first = group / 4 * 8,
-            w_first = group / 2 % 2 * 16 + group % 2;  // w: every second row
+  // The thread's rows of w are every second one from w_first on.
+  const int x_first = group / 4 * 8, w_first = group / 2 % 2 * 16 + group % 2;
   const std::int64_t m0 = static_cast<std::int64_t>(blockIdx.y) * gemm_f32_tile;
   const std::int64_t n0 = static_cast<std::int64_t>(blockIdx.x) * gemm_f32_tile;
-  const int fill_row = thread / 8, fill_column = thread % 8 * 4;  // the quad that a thread brings
+  const int fill_row = thread / 8, fill_column = thread % 8 * 4;  // the quad this thread copies
   const std::int64_t fill_m = m0 + fill_row < m_rows ? m0 + fill_row : m_rows - 1;
   const std::int64_t fill_n = n0 + fill_row < n_rows ? n0 + fill_row : n_rows - 1;
   float sums[64] = {};
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(gemm_f32_threads, 2)
     typename Weights::Fetched fetched{};
     float scale = 0;
     if (k < k_width) fetched = weights.fetch(fill_n, k), scale = weights.scale(fill_n, k);
-    __syncthreads();  // the tiles of the step before have been used, the table is filled
+    __syncthreads();  // the tiles of the previous step have been read, the table is filled
     if (k < k_width) weights.widen(w, fetched, scale, table);
     const int at = fill_row * gemm_f32_pitch + fill_column;
     for (float& value : v) value = Weights::input(value);
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(gemm_f32_threads, 2)
     gemm_f32_step(sums, x_tile + x_first * gemm_f32_pitch, w_tile + w_first * gemm_f32_pitch, lane,
                   k_width - k0);
   }
-  scatter_sums<16, 64>(sums);  // of 64 = row * 8 + column, lane l holds 4 l .. 4 l + 3
+  scatter_sums<16, 64>(sums);  // lane l gets 4 l .. 4 l + 3 of the 64, which are row * 8 + column
   UNROLL
   for (int i = 0; i < 4; ++i) {
     const std::int64_t m = m0 + x_first + lane / 2;

@@ -1,5 +1,5 @@
-// Memory of the device, and pinned memory of the host beside it: what tensors lie in, what spans of the
-// host are handed over in, and what weights pass through on their way up.
+// Device memory and pinned host memory: the pool that tensors are allocated from, the staging of
+// small host spans, and the upload of weights.
 #pragma once
 
 #include <algorithm>
@@ -16,9 +16,10 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Blocks that are handed out again once nobody holds them. All work is in the order of one stream, so
-/// a block can go to the next while the device still works for the last. Of the free blocks of a size
-/// it is the one with the lowest address, so that equal passes get equal addresses (stream.cuh).
+/// A pool that reuses blocks once their last owner has released them. All work runs in the order of
+/// one stream, so a block can get a new owner while the device still works for the old one. Of the
+/// free blocks of one size it picks the one with the lowest address, so that equal passes get equal
+/// addresses (stream.cuh).
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
  public:
   enum class Kind { device, pinned };
@@ -28,11 +29,11 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   MemoryPool& operator=(const MemoryPool&) = delete;
   ~MemoryPool() { release_free(); }
 
-  /// What to do before memory goes back to the device: start the work that may still need it.
+  /// What to do before memory is returned to the device: start the work that may still need it.
   void before_freeing(std::function<void()> settle) { settle_ = std::move(settle); }
 
-  /// `bytes` of uninitialised memory at a multiple of 256. Throws `out_of_memory`, naming what was
-  /// needed and what there is.
+  /// `bytes` of uninitialized memory, aligned to 256. Throws `out_of_memory`, stating the bytes
+  /// needed and those left.
   std::shared_ptr<std::byte> get(std::size_t bytes) {
     const std::size_t rounded = std::max<std::size_t>(512, (bytes + 511) / 512 * 512);
     const std::lock_guard lock(mutex_);
@@ -99,24 +100,25 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   std::set<std::pair<std::size_t, std::byte*>> free_;  // by size, then address
 };
 
-/// Small spans that kernels read: positions, rows, segments. They go to the device through pinned memory,
-/// so that no call waits for a copy; equal spans, as each layer of a pass has them, go once. Whoever
-/// waits for the stream calls `begin_pass`; so the spans of equal passes have equal places.
+/// Small spans that kernels read: positions, rows, segments. They reach the device through pinned
+/// memory, so that no call waits for a copy; equal spans, such as those of the layers of a pass,
+/// are copied once. Callers that wait for the stream call `begin_pass`, so that the spans of equal
+/// passes get equal addresses.
 class Staging {
  public:
   Staging(Stream& stream, std::shared_ptr<MemoryPool> pinned, std::shared_ptr<MemoryPool> device)
       : stream_(stream), pinned_(std::move(pinned)), device_(std::move(device)) {}
 
-  /// The device has read all that was handed over.
+  /// The device has read everything staged so far.
   void begin_pass() {
     used_ = 0;
     pieces_.clear();
   }
 
-  /// The spans on the device, valid for kernels that are started before the next call.
+  /// The spans on the device, valid for kernels that are launched before the next call.
   template <class... T>
   std::tuple<const T*...> operator()(std::span<const T>... spans) {
-    make_room((padded(spans.size_bytes()) + ... + 0));
+    reserve((padded(spans.size_bytes()) + ... + 0));
     return {put(spans)...};
   }
 
@@ -124,14 +126,14 @@ class Staging {
   struct Piece {
     std::size_t begin, bytes;
   };
-  /// Spans that grow, as lists of keys do from token to token, seldom change their size here.
+  /// Rounds up, so that a list of keys, which grows from token to token, rarely changes its size.
   static std::size_t padded(std::size_t bytes) {
     const std::size_t step = bytes <= 256 ? 256 : 4096;
     return (bytes + step - 1) / step * step;
   }
 
-  /// Where there is no more, it begins again, when the device has read all that was there.
-  void make_room(std::size_t bytes) {
+  /// If the buffer is full, waits until the device has read it, and starts again at its beginning.
+  void reserve(std::size_t bytes) {
     if (used_ + bytes <= capacity_) return;
     stream_.wait();
     begin_pass();
@@ -147,10 +149,10 @@ class Staging {
                   "equal values have equal bytes");
     const std::size_t bytes = values.size_bytes();
     if (bytes == 0) return nullptr;
-    return reinterpret_cast<const T*>(on_device_.get() + place_of(values.data(), bytes));
+    return reinterpret_cast<const T*>(on_device_.get() + offset_of(values.data(), bytes));
   }
 
-  std::size_t place_of(const void* from, std::size_t bytes) {
+  std::size_t offset_of(const void* from, std::size_t bytes) {
     const std::size_t begin = pieces_.size() < remembered ? 0 : pieces_.size() - remembered;
     for (std::size_t i = begin; i < pieces_.size(); ++i)
       if (pieces_[i].bytes == bytes &&
@@ -164,7 +166,7 @@ class Staging {
     return piece.begin;
   }
 
-  static constexpr std::size_t remembered = 16;  // pieces that are compared with new ones
+  static constexpr std::size_t remembered = 16;  // pieces that a new one is compared with
 
   Stream& stream_;
   std::shared_ptr<MemoryPool> pinned_, device_;
@@ -173,34 +175,34 @@ class Staging {
   std::vector<Piece> pieces_;
 };
 
-/// Copies of any size to the device. They pass through two pinned buffers: while one is on its way,
-/// the other is filled, which for a mapped weight means reading the file.
+/// Copies of any size to the device. They pass through two pinned buffers: while one is being
+/// transferred, the other is filled, which for a mapped weight means reading the file.
 class Uploader {
  public:
   Uploader(Stream& stream, const std::shared_ptr<MemoryPool>& pinned) : stream_(stream) {
     for (Buffer& buffer : buffers_) {
       buffer.memory = pinned->get(chunk);
-      check(cudaEventCreateWithFlags(&buffer.gone, cudaEventDisableTiming), "creating an event");
+      check(cudaEventCreateWithFlags(&buffer.read, cudaEventDisableTiming), "creating an event");
     }
   }
   Uploader(const Uploader&) = delete;
   Uploader& operator=(const Uploader&) = delete;
   ~Uploader() {
-    for (const Buffer& buffer : buffers_) (void)cudaEventDestroy(buffer.gone);
+    for (const Buffer& buffer : buffers_) (void)cudaEventDestroy(buffer.read);
   }
 
-  /// Returns when `from` has been read; the copy itself is in the order of the stream.
+  /// Returns when `from` has been read; the copy itself follows the order of the stream.
   void operator()(std::byte* to, const std::byte* from, std::size_t bytes) {
     const cudaStream_t stream = stream_.native();
-    for (std::size_t at = 0; at < bytes; at += chunk) {
+    for (std::size_t offset = 0; offset < bytes; offset += chunk) {
       Buffer& buffer = buffers_[next_];
       next_ = 1 - next_;
-      const std::size_t part = std::min(chunk, bytes - at);
-      if (buffer.used) check(cudaEventSynchronize(buffer.gone), "copying to the device");
-      std::memcpy(buffer.memory.get(), from + at, part);
-      check(cudaMemcpyAsync(to + at, buffer.memory.get(), part, cudaMemcpyHostToDevice, stream),
+      const std::size_t part = std::min(chunk, bytes - offset);
+      if (buffer.used) check(cudaEventSynchronize(buffer.read), "copying to the device");
+      std::memcpy(buffer.memory.get(), from + offset, part);
+      check(cudaMemcpyAsync(to + offset, buffer.memory.get(), part, cudaMemcpyHostToDevice, stream),
             "copying to the device");
-      check(cudaEventRecord(buffer.gone, stream), "recording an event");
+      check(cudaEventRecord(buffer.read, stream), "recording an event");
       buffer.used = true;
     }
   }
@@ -208,7 +210,7 @@ class Uploader {
  private:
   struct Buffer {
     std::shared_ptr<std::byte> memory;
-    cudaEvent_t gone = nullptr;  // when the device has read it
+    cudaEvent_t read = nullptr;  // reached when the device has read `memory`
     bool used = false;
   };
   static constexpr std::size_t chunk = std::size_t{16} << 20;

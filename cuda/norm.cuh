@@ -1,11 +1,11 @@
-// Normalisation over the last dimension.
+// Normalization over the last dimension.
 //
 //   rms_norm     x / sqrt(mean(x^2) + eps) * weight                              IdeficsRMSNorm
 //   layer_norm   (x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias     torch.nn.LayerNorm
 //
-// Bound: the bytes of x and out. One block owns a row, x and out f32 [M,D]: thread t of 256 takes the
-// quads of four values t, t + 256, …, each value in turn into one sum; then a tree over the lanes of
-// each warp and one over the warps. The row is read again from the nearest cache for the result.
+// Bound: the bytes of x and out, f32 [M,D]. A block owns a row: thread t of 256 adds the values of
+// quads t, t + 256, … to one sum, value by value; a tree over the lanes of each warp and one over
+// the warps follow. For the result the row is read again, from the L1 cache.
 #pragma once
 
 #include "quad.cuh"
@@ -14,7 +14,7 @@ namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int norm_threads = 256;
 
-/// x += residual (where there is one), out = rms_norm(x).
+/// x += residual (unless it is null), out = rms_norm(x).
 template <class W>
 __global__ void __launch_bounds__(norm_threads)
     rms_norm_kernel(float* out, float* x, const float* residual, const W* weight, std::int64_t d,
@@ -69,8 +69,8 @@ __global__ void __launch_bounds__(norm_threads)
   }
 }
 
-/// out [M,D] = rms_norm(x [M,D]); with `residual` [M,D], x += residual first. May work in place
-/// where there is no residual. All pointers are to device memory; weight [D] of any float type.
+/// out [M,D] = rms_norm(x [M,D]); with `residual` [M,D], x += residual first. May work in place if
+/// there is no residual. All pointers are to device memory; weight [D] may have any float type.
 inline void rms_norm(Stream& stream, float* out, float* x, const float* residual,
                      DeviceFloats weight, std::int64_t m, std::int64_t d, float eps) {
   if (m == 0) return;
@@ -82,7 +82,7 @@ inline void rms_norm(Stream& stream, float* out, float* x, const float* residual
   });
 }
 
-/// out [M,D] = layer_norm(x [M,D]); weight, bias [D] of any float type. May work in place.
+/// out [M,D] = layer_norm(x [M,D]); weight and bias [D] may have any float type. May work in place.
 inline void layer_norm(Stream& stream, float* out, const float* x, DeviceFloats weight,
                        DeviceFloats bias, std::int64_t m, std::int64_t d, float eps) {
   if (m == 0) return;

@@ -1,11 +1,11 @@
-// Cutting pictures into patches: what a convolution with kernel = stride = patch reads
-// (IdeficsVisionEmbeddings). The linear layer behind it is then that convolution.
+// Cuts pictures into patches, which a convolution with kernel = stride = patch reads
+// (IdeficsVisionEmbeddings). The linear layer that follows completes the convolution.
 //
-//   out[n * P + row * columns + column] = pixels[n, :, row * patch + (0..patch-1),
+//   out[i * P + row * columns + column] = pixels[i, :, row * patch + (0..patch-1),
 //                                                       column * patch + (0..patch-1)]
 //
-// Bound: the bytes of pixels and out. A block owns a patch and writes it from front to back; lines of
-// neighbouring patches share sectors of memory, which the second level cache holds.
+// Bound: the bytes of pixels and out. A block owns a patch and writes it sequentially; pixel rows
+// of neighbouring patches share memory sectors, which stay in the L2 cache.
 #pragma once
 
 #include "quad.cuh"
@@ -31,8 +31,7 @@ __global__ void unfold_patches_kernel(T* out, const T* pixels, int channels, int
   }
 }
 
-/// out [N*P, C*patch*patch] from pixels [N,C,height,width]; a remainder at the right and lower edge
-/// is dropped.
+/// out [I*P, C*patch*patch] from pixels [I,C,Y,X], without a remainder at the right and lower edge.
 inline void unfold_patches(Stream& stream, float* out, const float* pixels, std::int64_t pictures,
                            std::int64_t channels, std::int64_t height, std::int64_t width,
                            std::int64_t patch) {

@@ -1,5 +1,5 @@
-// Values of any float type, four at a time, and sums over lanes in a fixed order: what most kernels
-// share.
+// Basics that most kernels share: access to values of any float type, four at a time, and sums over
+// lanes in a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Values in device memory whose type is known at run time; `data` is null where there are none.
+/// Values in device memory of a type known at run time; `data` is null if there are none.
 struct DeviceFloats {
   const void* data = nullptr;
   DType dtype = DType::f32;
@@ -25,7 +25,7 @@ __device__ inline float float_at(DeviceFloats values, std::int64_t i) {
   return to_float(static_cast<const bf16_t*>(values.data)[i]);
 }
 
-/// Calls function(typed pointer). Throws `dtype_mismatch` for types that are no floats.
+/// Calls function(typed pointer). Throws `dtype_mismatch` for types other than floats.
 template <class Function>
 void with_float_type(DeviceFloats values, const Function& function) {
   switch (values.dtype) {
@@ -38,7 +38,7 @@ void with_float_type(DeviceFloats values, const Function& function) {
   }
 }
 
-/// Whether rows of this width that begin at `base` can be read four values at a time.
+/// Whether rows of this width, the first at `base`, can be read four values at a time.
 template <class T>
 bool in_quads(const T* base, std::int64_t width) {
   return width % 4 == 0 && reinterpret_cast<std::uintptr_t>(base) % (4 * sizeof(T)) == 0;
@@ -68,7 +68,7 @@ __device__ inline void load_quad(float (&v)[4], const Half* p, std::int64_t left
   }
 }
 
-/// p[0..3] = v, as far as `left` allows.
+/// p[0..3] = v, but only the first `left` values.
 __device__ inline void store_quad(float* p, const float (&v)[4], std::int64_t left, bool quads) {
   if (quads && left > 0) {
     store_vector(p, make_float4(v[0], v[1], v[2], v[3]));
@@ -78,8 +78,7 @@ __device__ inline void store_quad(float* p, const float (&v)[4], std::int64_t le
   }
 }
 
-/// The sum over `width` neighbouring lanes, in each of them: l + (l + width/2), and so on down to
-/// 0 + 1.
+/// The sum over `width` neighbouring lanes, in each of them: l + (l + width/2) first, 0 + 1 last.
 template <int width = 32>
 __device__ inline float lane_sum(float x) {
   for (int mask = width / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(all_lanes, x, mask);
@@ -92,18 +91,18 @@ __device__ inline float lane_max(float x) {
   return x;
 }
 
-/// The sum over a block of `warps` full warps, in each of its threads: the tree over lanes in each
-/// warp, then one over the warps, a power of two. `of_warp` is shared, [warps].
+/// The sum over a block of `warps` full warps, in each of its threads: a tree over the lanes of
+/// each warp, then one over the warps. `warps` is a power of two; `of_warp` is shared, [warps].
 template <int warps>
 __device__ inline float block_sum(float x, float* of_warp) {
   x = lane_sum(x);
-  __syncthreads();  // what an earlier sum left may still be read
+  __syncthreads();  // other threads may still be reading an earlier sum
   if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
   __syncthreads();
   return lane_sum<warps>(of_warp[threadIdx.x % warps]);
 }
 
-/// The largest value in a block, in each of its threads.
+/// The maximum over a block, in each of its threads.
 template <int warps>
 __device__ inline float block_max(float x, float* of_warp) {
   x = lane_max(x);
@@ -113,9 +112,9 @@ __device__ inline float block_max(float x, float* of_warp) {
   return lane_max<warps>(of_warp[threadIdx.x % warps]);
 }
 
-/// The sums of count values over `width` lanes, with the order of lane_sum. At each level a lane
-/// keeps half of the values and gives the other half away, so lane l ends with the sums of
-/// v[l * count/width + i] in v[i], after count rather than count * log2(width) shuffles.
+/// The sums of `count` values over `width` lanes, in the order of lane_sum. At each level a lane
+/// keeps half of its values and passes the other half on, so that lane l ends up with the sums of
+/// v[l * count/width + i] in v[i], after about count shuffles instead of count * log2(width).
 template <int width, int count>
 __device__ inline void scatter_sums(float* v) {
   if constexpr (width > 1) {

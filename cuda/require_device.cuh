@@ -1,11 +1,12 @@
-// Whether there is a GPU that the kernels run on; if not, why not.
+// Checks that there is a GPU that can run the kernels, and reports why not.
 #pragma once
 
 #include "status.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-inline constexpr int oldest_architecture = 80;  // cp.async, ldmatrix and mma of bf16 begin there
+/// The first architecture with cp.async, ldmatrix and the bf16 mma.
+inline constexpr int oldest_architecture = 80;
 
 /// 13010 is "13.1".
 inline std::string version_text(int version) {
@@ -19,12 +20,12 @@ inline std::string version_text(int version) {
         .limit = static_cast<std::uint64_t>(needed)});
 }
 
-/// Throws `device_unavailable` unless the device can run what this was compiled with: `any_kernel` of it.
-/// It is current afterwards.
+/// Throws `device_unavailable` unless the device can run the kernels of this build, of which
+/// `any_kernel` is one. Leaves the device current.
 template <class Kernel>
 void require_device(Kernel* any_kernel, int device = 0) {
   int driver = 0, toolkit = 0, devices = 0;
-  check(cudaRuntimeGetVersion(&toolkit), "asking for its version");
+  check(cudaRuntimeGetVersion(&toolkit), "querying the runtime version");
   const cudaError_t status = cudaGetDeviceCount(&devices);
   (void)cudaGetLastError();
   (void)cudaDriverGetVersion(&driver);
@@ -40,11 +41,11 @@ void require_device(Kernel* any_kernel, int device = 0) {
               device + 1);
 
   int major = 0, minor = 0;
-  check(cudaSetDevice(device), "choosing the device");
+  check(cudaSetDevice(device), "selecting the device");
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-        "asking for its age");
+        "querying its compute capability");
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
-        "asking for its age");
+        "querying its compute capability");
   const int architecture = 10 * major + minor;
   const std::string name =
       "the GPU has compute capability " + std::to_string(major) + "." + std::to_string(minor);

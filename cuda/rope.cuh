@@ -3,8 +3,8 @@
 //
 //   a' = a cos[p] - b sin[p],   b' = b cos[p] + a sin[p],   p the position of the row.
 //
-// Bound: the bytes of x, f32 [M,H,E]. A thread rotates one pair; a block of 256 threads stays within
-// a row, whose position it reads once.
+// Bound: the bytes of x, f32 [M,H,E]. A thread rotates one pair; a block of 256 threads stays
+// within one row, so it reads one position.
 #pragma once
 
 #include "quad.cuh"
@@ -28,8 +28,8 @@ __global__ void rope_kernel(X* x, DeviceFloats cosines, DeviceFloats sines,
   *b = fmaf(old_b, c, old_a * s);
 }
 
-/// Rotates x [M,H,E] in place; cos, sin [P,E/2] of any float type, positions [M] on the device, each
-/// checked by whoever calls to be below P.
+/// Rotates x [M,H,E] in place; cos, sin [T,E/2] of any float type; positions [M] in device memory,
+/// each of which the caller has checked to be below T.
 inline void rope(Stream& stream, float* x, DeviceFloats cosines, DeviceFloats sines,
                  const std::int32_t* positions, std::int64_t m, std::int64_t heads,
                  std::int64_t head_width) {

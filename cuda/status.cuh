@@ -1,4 +1,4 @@
-// What CUDA reports, as the library's own errors.
+// Turns CUDA status codes into the errors of the library.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,10 +8,11 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Throws `out_of_memory` or `device_unavailable` unless `status` is success; `doing` says at what.
+/// Throws `out_of_memory` or `device_unavailable` unless `status` is success; `doing` describes the
+/// operation that failed.
 inline void check(cudaError_t status, const char* doing) {
   if (status == cudaSuccess) return;
-  (void)cudaGetLastError();  // forgets it, so that the next call starts clean
+  (void)cudaGetLastError();  // clears it, so that the next call starts clean
   const auto code = status == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory
                                                         : ErrorCode::device_unavailable;
   fail(code,

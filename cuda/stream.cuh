@@ -1,19 +1,21 @@
-// The order in which all work of a backend is done; a pass that comes again runs as one CUDA graph.
+// The stream in which a backend does all its work; a pass that repeats the previous one runs as a
+// CUDA graph.
 //
-// A pass is what is asked for between two waits: for a model that decodes, a token. It has hundreds of
-// small kernels, and each costs the host a call and the device a pause. But it is what the last pass
-// was: the same kernels on the same memory. What differs (ids, positions, rows of keys) are bytes that
-// the kernels read. So the stream compares: as long as it is asked for what it was asked for last time,
-// it only counts, and at the end it starts the whole as one graph. At the first difference, what was
-// counted is started piece by piece, and so is the rest.
+// A pass is the work submitted between two waits: when a model decodes, one token. It consists of
+// hundreds of small kernels, and each costs the host a call and the device a pause. But a pass
+// usually equals the previous one: the same kernels on the same memory. What differs (ids,
+// positions, rows of keys) are bytes that the kernels read. So the stream compares: as long as the
+// submitted work equals that of the previous pass, it only counts it, and at the end it launches
+// all of it as one graph. At the first difference, it launches the counted work piece by piece, and
+// likewise the rest.
 //
-//   pass 1   a b c d   each started at once, and remembered
-//   pass 2   a b c d   counted; recorded as a graph, which is started
-//   pass 3   a b c d   counted; the graph is started
-//   pass 4   a b x     a and b counted; then a, b, x started; a b x remembered
+//   pass 1   a b c d   each launched at once, and remembered
+//   pass 2   a b c d   counted; recorded as a graph, which is launched
+//   pass 3   a b c d   counted; the graph is launched
+//   pass 4   a b x     a and b counted; then a, b, x launched; a b x remembered
 //
-// A graph is never started on memory that has gone elsewhere since: every pass names its memory again.
-// The model and the operations know nothing of this.
+// A graph never runs on memory that has been reassigned since: every pass names its memory again,
+// and the comparison includes the addresses. Models and operations are unaware of all this.
 #pragma once
 
 #include <vector>
@@ -23,28 +25,28 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// A stream of CUDA.
+/// A CUDA stream.
 class Stream {
  public:
   explicit Stream(Gpu gpu = {}) : gpu_(gpu) {
     gpu_.make_current();
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   }
-  /// Somebody else's, on which everything is started at once: for single kernels.
+  /// Wraps a stream of the caller, on which everything is launched immediately: for single kernels.
   explicit Stream(cudaStream_t native) : direct_(true), stream_(native) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
-  /// Waits for what is still to be done, since it reads and writes the memory that goes now.
+  /// Waits for the remaining work, because it uses memory that is about to be freed.
   ~Stream() {
     (void)cudaStreamSynchronize(stream_);
     forget_graph();
     if (!direct_) (void)cudaStreamDestroy(stream_);
   }
 
-  /// Asks for one more thing. It may start as late as `run` or `wait`.
+  /// Submits one more piece of work. It may be launched as late as `run` or `wait`.
   void add(const Work& work) {
     if (direct_) return work.start(stream_);
-    asked_ = true;
+    pending_ = true;
     if (follows_) {
       if (counted_ < pass_.size() && pass_[counted_]->equals(work)) {
         ++counted_;
@@ -57,15 +59,15 @@ class Stream {
     work.start(stream_);
   }
 
-  /// Ends a pass: all that was asked for is started. CUDA's own calls may follow with `native`.
+  /// Ends a pass: launches everything submitted. Calls to CUDA itself may follow on `native`.
   void run() {
-    if (!asked_) return;
+    if (!pending_) return;
     if (follows_ && counted_ < pass_.size()) leave_pass();
     if (follows_ && counted_ > 0) start_graph();
     follows_ = !pass_.empty() && pass_.size() < longest_pass;
     if (!follows_) pass_.clear();
     counted_ = 0;
-    asked_ = false;
+    pending_ = false;
   }
   cudaStream_t native() {
     run();
@@ -73,16 +75,16 @@ class Stream {
     return stream_;
   }
 
-  /// Ends a pass and returns when it is done. Throws what a kernel of it has reported.
+  /// Ends a pass and returns when its work is done. Throws errors that its kernels reported.
   void wait() {
     run();
     check(cudaStreamSynchronize(stream_), "running kernels");
   }
 
  private:
-  static constexpr std::size_t longest_pass = 16384;  // more is no step of a model, and not kept
+  static constexpr std::size_t longest_pass = 16384;  // longer ones are not model steps: not kept
 
-  /// This pass differs from the last one: what they have in common is started, the rest forgotten.
+  /// This pass differs from the previous one: launches their common part and forgets the rest.
   void leave_pass() {
     follows_ = false;
     forget_graph();
@@ -113,12 +115,12 @@ class Stream {
   Gpu gpu_;
   bool direct_ = false;
   cudaStream_t stream_ = nullptr;
-  std::vector<std::unique_ptr<Work>>
-      pass_;                         // this one where it does not follow the last, else the last
-  bool asked_ = false;               // whether anything was asked for in this one
-  bool follows_ = false;             // whether this pass has been the last one so far
-  std::size_t counted_ = 0;          // how much of it was asked for again
-  cudaGraphExec_t graph_ = nullptr;  // of the whole of pass_
+  /// The work of this pass; that of the previous one for as long as this pass follows it.
+  std::vector<std::unique_ptr<Work>> pass_;
+  bool pending_ = false;             // whether this pass has any work yet
+  bool follows_ = false;             // whether this pass equals the previous one so far
+  std::size_t counted_ = 0;          // how many pieces of pass_ have been submitted again
+  cudaGraphExec_t graph_ = nullptr;  // all of pass_
 };
 
 }}}  // namespace idefics::v0::cuda

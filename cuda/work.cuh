@@ -1,4 +1,4 @@
-// One thing that is asked of a stream: a kernel with its arguments, or a copy of staged bytes.
+// A piece of work for a stream: a kernel with its arguments, or a copy of staged bytes.
 #pragma once
 
 #include <memory>
@@ -9,8 +9,7 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Something to start in the order of a stream. Two of them are equal when they would do the same to
-/// the same memory.
+/// Work for a stream, done in order. Two pieces are equal if they do the same to the same memory.
 class Work {
  public:
   Work() = default;
@@ -22,8 +21,8 @@ class Work {
   virtual std::unique_ptr<Work> copy() const = 0;
 };
 
-/// Where and how wide a kernel runs. `shared_bytes` is the size of dynamic_shared, which may be above
-/// the 48 KiB that need no permission.
+/// The launch configuration of a kernel. `shared_bytes` is the size of dynamic_shared, which needs
+/// an opt-in above 48 KiB.
 struct Launch {
   dim3 grid, block;
   std::size_t shared_bytes = 0;
@@ -34,7 +33,7 @@ struct Launch {
   }
 };
 
-/// kernel(args…) as grid × block threads.
+/// kernel(args…) with grid × block threads.
 template <class... P>
 class KernelWork final : public Work {
  public:
@@ -59,7 +58,7 @@ class KernelWork final : public Work {
     if (launch_.shared_bytes > 48 * 1024)
       check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(launch_.shared_bytes)),
-            "asking for shared memory");
+            "reserving shared memory");
     cudaLaunchConfig_t config{};
     config.gridDim = launch_.grid;
     config.blockDim = launch_.block;
@@ -77,7 +76,7 @@ class KernelWork final : public Work {
   std::tuple<P...> args_;
 };
 
-/// Bytes from pinned memory of the host to the device.
+/// Copies bytes from pinned host memory to the device.
 class CopyWork final : public Work {
  public:
   CopyWork(std::byte* to, const std::byte* from, std::size_t bytes)

@@ -69,7 +69,7 @@ Tensor bf16_tiles(const Product& p) {
 
 /// wgmma with its best tile on a GPU of so many multiprocessors; x and the weights must suit it.
 Tensor bf16_wgmma(const Product& p, int processors) {
-  REQUIRE(cuda::Hopper{true, processors}.takes(p.weight.as<bf16_t>().data(), p.k()));
+  REQUIRE(cuda::Hopper{true, processors}.supports(p.weight.as<bf16_t>().data(), p.k()));
   return cuda_result({p.m(), p.n()}, [&](float* out) {
     Tensor rounded = rounded_rows(p);
     cuda::linear_bf16(at_once(), out, data(p.x), rounded.as_mutable<bf16_t>().data(),
