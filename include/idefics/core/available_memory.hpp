@@ -1,4 +1,4 @@
-// How much memory this process could still take, as the system tells it.
+// The memory that this process can still allocate, as reported by the system.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace idefics { inline namespace v0 {
 
-/// The files that tell; tests have their own.
+/// The files that report memory use; tests substitute their own.
 struct MemoryFiles {
   std::filesystem::path meminfo = "/proc/meminfo";
   std::filesystem::path membership = "/proc/self/cgroup";
@@ -22,7 +22,7 @@ struct MemoryFiles {
 
 namespace detail {
 
-/// The number behind `name` in a file of names and numbers.
+/// The number that follows `name` in a file of names and numbers.
 inline std::optional<std::uint64_t> number_behind(const std::filesystem::path& path,
                                                   const std::string& name) {
   std::ifstream file(path);
@@ -31,20 +31,21 @@ inline std::optional<std::uint64_t> number_behind(const std::filesystem::path& p
   return std::nullopt;
 }
 
-/// The number that a file consists of; nothing for "max".
+/// The number in a file that contains nothing else; nullopt for "max".
 inline std::optional<std::uint64_t> number_in(const std::filesystem::path& path) {
   std::ifstream file(path);
   std::uint64_t value = 0;
   return file >> value ? std::optional(value) : std::nullopt;
 }
 
-/// Names in the two versions of the interface.
+/// File and field names of a control group; versions 1 and 2 of the interface have different ones.
 struct GroupNames {
   const char *limit, *usage, *inactive, *active;
 };
 
-/// What the group in `folder` leaves. Pages of files that it counts as used can be taken back.
-inline std::optional<std::uint64_t> room_of_group(const std::filesystem::path& folder,
+/// Bytes left in the group at `folder`. The group counts pages of files as used; they are counted
+/// as free here, since the system can reclaim them.
+inline std::optional<std::uint64_t> left_in_group(const std::filesystem::path& folder,
                                                   const GroupNames& names) {
   const auto limit = number_in(folder / names.limit), usage = number_in(folder / names.usage);
   if (!limit || !usage) return std::nullopt;
@@ -55,22 +56,22 @@ inline std::optional<std::uint64_t> room_of_group(const std::filesystem::path& f
   return *limit - std::min(*limit, used);
 }
 
-/// The least that `root`/`path` and every group above it leave.
-inline std::uint64_t room_of_groups(const std::filesystem::path& root, std::filesystem::path path,
+/// The fewest bytes left in `root`/`path` and all groups above it.
+inline std::uint64_t left_in_branch(const std::filesystem::path& root, std::filesystem::path path,
                                     const GroupNames& names) {
-  std::uint64_t room = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t left = std::numeric_limits<std::uint64_t>::max();
   for (path = path.relative_path();; path = path.parent_path()) {
-    room = std::min(room, room_of_group(root / path, names).value_or(room));
-    if (path.empty()) return room;
+    left = std::min(left, left_in_group(root / path, names).value_or(left));
+    if (path.empty()) return left;
   }
 }
 
-/// The least that the control groups of this process leave, in either version of the interface.
-inline std::uint64_t room_of_all_groups(const MemoryFiles& files) {
-  static constexpr GroupNames first{"memory.limit_in_bytes", "memory.usage_in_bytes",
-                                    "total_inactive_file", "total_active_file"},
-      second{"memory.max", "memory.current", "inactive_file", "active_file"};
-  std::uint64_t room = std::numeric_limits<std::uint64_t>::max();
+/// The fewest bytes left in the control groups of this process, in either version of the interface.
+inline std::uint64_t left_in_all_groups(const MemoryFiles& files) {
+  static constexpr GroupNames v1{"memory.limit_in_bytes", "memory.usage_in_bytes",
+                                 "total_inactive_file", "total_active_file"},
+      v2{"memory.max", "memory.current", "inactive_file", "active_file"};
+  std::uint64_t left = std::numeric_limits<std::uint64_t>::max();
   std::ifstream membership(files.membership);
   for (std::string line; std::getline(membership, line);) {  // number:controllers:/path
     const auto one = line.find(':'), two = line.find(':', one + 1);
@@ -78,36 +79,36 @@ inline std::uint64_t room_of_all_groups(const MemoryFiles& files) {
     const std::string controllers = line.substr(one + 1, two - one - 1),
                       path = line.substr(two + 1);
     if (controllers.empty())
-      room = std::min(room, room_of_groups(files.groups, path, second));
+      left = std::min(left, left_in_branch(files.groups, path, v2));
     else if ((',' + controllers + ',').find(",memory,") != std::string::npos)
-      room = std::min(room, room_of_groups(files.groups / "memory", path, first));
+      left = std::min(left, left_in_branch(files.groups / "memory", path, v1));
   }
-  return room;
+  return left;
 }
 
 }  // namespace detail
 
-/// Bytes that could be taken without swapping: MemAvailable, or less where a control group limits this
-/// process. Pages of files, such as weights in a mapping, count as available: the system takes them
-/// back and reads them again. Nothing where the system does not say.
+/// Bytes that can be allocated without swapping: MemAvailable, or less if a control group limits
+/// this process. Pages of files, such as mapped weights, count as available: the system can reclaim
+/// them and read them again. nullopt if the system does not report it.
 inline std::optional<std::uint64_t> available_memory(const MemoryFiles& files = {}) {
   const auto kibibytes = detail::number_behind(files.meminfo, "MemAvailable:");
   if (!kibibytes) return std::nullopt;
-  return std::min(*kibibytes * 1024, detail::room_of_all_groups(files));
+  return std::min(*kibibytes * 1024, detail::left_in_all_groups(files));
 }
 
 namespace detail {
 
-/// To be asked before much is allocated, since a system that promises more than it has ends the process
-/// later. Throws `out_of_memory`, naming `field`, if `bytes` for `what` cannot be had.
+/// Checks that `bytes` for `what` are available. Call it before large allocations: a system that
+/// overcommits memory would kill the process later. Throws `out_of_memory`, naming `field`.
 inline void require_memory(Checked bytes, const std::string& what, const char* field,
                            const MemoryFiles& files = {}) {
-  const auto room = available_memory(files);
-  if (!room || bytes <= *room) return;
+  const auto available = available_memory(files);
+  if (!available || bytes <= *available) return;
   fail(ErrorCode::out_of_memory,
-       what + " need " + std::to_string(bytes.value()) + " bytes, and " + std::to_string(*room) +
-           " can be had",
-       {.field = field, .actual = bytes.value(), .limit = *room});
+       what + " need " + std::to_string(bytes.value()) + " bytes, but only " +
+           std::to_string(*available) + " are available",
+       {.field = field, .actual = bytes.value(), .limit = *available});
 }
 
 }  // namespace detail

@@ -1,4 +1,4 @@
-// Checked unsigned arithmetic: the only way sizes that come from a file are added or multiplied.
+// Checked unsigned arithmetic. Sizes read from a file are added and multiplied only through it.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace idefics { inline namespace v0 {
 class Checked {
  public:
   constexpr Checked() = default;
-  constexpr Checked(std::uint64_t value) : value_(value) {}  // implicit: sizes mix freely with it
+  constexpr Checked(std::uint64_t value) : value_(value) {}  // implicit, to mix with plain sizes
 
   constexpr std::uint64_t value() const noexcept { return value_; }
 
@@ -40,7 +40,7 @@ class Checked {
 
  private:
   [[noreturn]] static void overflow() {
-    fail(ErrorCode::arithmetic_overflow, "a size does not fit into 64 bits");
+    fail(ErrorCode::arithmetic_overflow, "a size does not fit in 64 bits");
   }
   std::uint64_t value_ = 0;
 };

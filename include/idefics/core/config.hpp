@@ -1,17 +1,20 @@
-// The library's version and the table of its configuration macros.
+// The library's version and its configuration macros.
 //
-//   IDEFICS_NO_OPENMP   run every loop on the calling thread, even where OpenMP is found
+//   IDEFICS_NO_OPENMP   run every loop on the calling thread, even if OpenMP is available
 //   IDEFICS_NO_LIBJPEG  decode JPEG with stb_image (pixels may differ from Pillow by a few levels)
+//   IDEFICS_NO_WEBP     refuse WebP pictures with a typed error
 //   IDEFICS_NO_CURL     refuse pictures from http and https URLs with a typed error
-//   IDEFICS_CUDA       set by the CMake target idefics::cuda: the program is linked with that backend
-//   IDEFICS_EXTERN_ENGINE, IDEFICS_DEFINE_ENGINE  for programs of many units, since the engine takes
-//                       long to compile: the first in all units declares kernels, tokenizer,
-//                       pictures, processor, model and plan, and includes no more than that takes;
-//                       the second, in one unit that includes <idefics/idefics.hpp>, has them
-//                       compiled there and nowhere else
+//   IDEFICS_CUDA        the program is linked with the CUDA backend; the CMake target idefics::cuda
+//                       sets it
+//   IDEFICS_EXTERN_ENGINE, IDEFICS_DEFINE_ENGINE
+//                       for programs of several translation units, since the engine is slow to
+//                       compile. Define the first in every unit: kernels, tokenizer, pictures,
+//                       processor, model and plan are then only declared, with no more includes
+//                       than that needs. Define the second in one unit that includes
+//                       <idefics/idefics.hpp>: they are compiled there and nowhere else.
 //
-// Everything lives in `idefics`, inside an inline namespace that names the ABI: two versions in one
-// program then link side by side instead of mixing silently.
+// Everything is in namespace `idefics`, inside an inline namespace that names the ABI, so that two
+// versions in one program link as separate symbols instead of mixing silently.
 #pragma once
 
 #define IDEFICS_VERSION_MAJOR 0

@@ -57,7 +57,7 @@ constexpr float to_f32(bf16_t x) noexcept {
   return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
 }
 
-/// Exact for every half, subnormals, infinities and NaNs included.
+/// Exact for every half, including subnormals, infinities and NaNs.
 constexpr float to_f32(f16_t x) noexcept {
   const std::uint32_t sign = static_cast<std::uint32_t>(x.bits & 0x8000u) << 16;
   const std::uint32_t magnitude = x.bits & 0x7fffu;
@@ -69,14 +69,14 @@ constexpr float to_f32(f16_t x) noexcept {
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
 }
 
-/// Round to nearest, ties to even; NaN stays NaN.
+/// Rounds to nearest, ties to even; NaN stays NaN.
 constexpr bf16_t to_bf16(float x) noexcept {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};
   return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
-/// Round to nearest, ties to even; beyond the range gives infinity; NaN stays NaN.
+/// Rounds to nearest, ties to even; values out of range become infinity; NaN stays NaN.
 constexpr f16_t to_f16(float x) noexcept {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
   const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
@@ -107,7 +107,7 @@ constexpr T from_f32(float x) noexcept {
 
 namespace detail {
 
-/// Whether elements of `dtype` are read and written as T.
+/// Whether elements of `dtype` are stored as T.
 template <class T>
 constexpr bool stores(DType dtype) noexcept;
 template <>

@@ -1,8 +1,7 @@
-// Errors as values a program can branch on: a stable code, a sentence, and where it happened.
+// Errors that a program can branch on: a stable code, a message, and the location of the fault.
 //
-// Every fault that input can cause (files, pictures, prompts, options) is thrown as `Error`.
-// The library itself never prints, never aborts and never exits. docs/errors.md has a paragraph per
-// code.
+// Every fault that input can cause (files, pictures, prompts, options) is thrown as `Error`. The
+// library itself never prints, aborts or exits. docs/errors.md explains every code.
 #pragma once
 
 #include <cstdint>
@@ -18,71 +17,71 @@ namespace idefics { inline namespace v0 {
 
 enum class ErrorCode {
   // files
-  file_not_found,          // the path does not exist, or is no regular file
+  file_not_found,          // the path does not exist, or is not a regular file
   io_failure,              // the system refused to open, map, read or write
-  truncated_file,          // the file ends before what its header promises
-  oversized_file,          // the file goes on behind what its header describes, or is above a limit
-  git_lfs_pointer,         // the text that stands for a large file which was never fetched
+  truncated_file,          // the file is shorter than its header requires
+  oversized_file,          // the file is longer than its header requires, or above a size limit
+  git_lfs_pointer,         // the placeholder of a large file that was never fetched
   invalid_json,            // not JSON, or beyond the limits of depth, size or number range
   invalid_safetensors,     // a header that breaks a rule of the format
-  invalid_torch_file,      // a zip archive or pickle that contradicts itself or the rules
-  unsupported_torch_file,  // one of another form: compressed, or from before torch 1.6
-  pickle_refused,          // a pickle that asks for more than weights need
-  duplicate_key,           // one name twice
-  unsupported_dtype,       // a dtype that is known to the format but not to the engine
+  invalid_torch_file,      // a zip archive or pickle that is inconsistent or breaks a rule
+  unsupported_torch_file,  // compressed, encrypted, big-endian, or older than torch 1.6
+  pickle_refused,          // a pickle that uses more than weights need
+  duplicate_key,           // a name that occurs twice
+  unsupported_dtype,       // a dtype that the format or the engine does not know
   // checkpoints
-  not_a_checkpoint,          // a directory without config.json or without weights
-  unsupported_architecture,  // config.json describes another model
+  not_a_checkpoint,          // a directory without config.json, weights or tokenizer files
+  unsupported_architecture,  // config.json describes another kind of model
   invalid_config,            // a field is missing, of the wrong type or out of range
-  missing_shard,             // the index names a file that is not there
+  missing_shard,             // the index names a file that does not exist
   index_mismatch,            // the index and the shards disagree
-  missing_tensor,            // the architecture needs a tensor that no file holds
-  shape_mismatch,            // a tensor has another shape than the configuration asks for
-  dtype_mismatch,            // a tensor has another dtype than its use allows
-  invalid_quant_state,       // the parts of a 4-bit tensor contradict each other or the rules
-  unsupported_quantization,  // weights quantized in a way that the engine does not read
-  unsupported_adapter,       // an adapter of another kind than plain LoRA
+  missing_tensor,            // the architecture needs a tensor that no file contains
+  shape_mismatch,            // the shape of a tensor is not the one that the configuration implies
+  dtype_mismatch,            // the dtype of a tensor is not allowed for its use
+  invalid_quant_state,       // the parts of a 4-bit tensor are inconsistent or break a rule
+  unsupported_quantization,  // weights quantized by a method that the engine does not read
+  unsupported_adapter,       // an adapter other than plain LoRA
   adapter_mismatch,          // an adapter for another model
   model_not_found,           // neither a directory nor a repository in the local cache
   // text
-  invalid_tokenizer,  // tokenizer files that contradict themselves or the rules
+  invalid_tokenizer,  // tokenizer files that are inconsistent, break a rule or are not supported
   invalid_utf8,       // text that is not UTF-8
   invalid_token_id,   // an id outside the vocabulary
   // pictures
-  invalid_image,         // damaged, truncated, or of no known format
+  invalid_image,         // damaged, truncated, or of an unknown format
   unsupported_image,     // a known format with an unsupported feature
   image_too_large,       // more pixels or bytes than the limits allow
   image_count_mismatch,  // pictures and <image> tokens of a prompt disagree
-  url_refused,           // a URL that may not be fetched: offline, private, of another scheme
+  url_refused,           // a URL that may not be fetched: offline, private, or another scheme
   fetch_failed,          // a URL that could not be fetched
   // prompts and generation
   empty_prompt,       // no token to start from
-  invalid_prompt,     // a prompt file that is not the documented JSON
+  invalid_prompt,     // a prompt file of another form, or messages that the chat template refuses
   context_overflow,   // prompt and new tokens exceed the limit
-  invalid_option,     // an option that is unknown, out of range or contradicts another
-  non_finite_logits,  // NaN or infinity where a token should be chosen
+  invalid_option,     // an option that is unknown, out of range or in conflict with another
+  non_finite_logits,  // NaN or infinity among the logits that a token is chosen from
   // resources
   out_of_memory,        // a size that cannot be allocated
   arithmetic_overflow,  // a size from a file that does not fit the machine
   device_unavailable,   // a device or backend that this build or machine lacks
   cancelled,            // stopped by the caller
-  invalid_argument,     // a call that breaks its documented preconditions
+  invalid_argument,     // a call that violates its documented preconditions
 };
 
 /// The stable name of a code, as printed by the command line: "missing_tensor".
 constexpr std::string_view name_of(ErrorCode code) noexcept;
 
-/// Where a fault sits. Empty members do not apply.
+/// The location of a fault. Empty members do not apply.
 struct ErrorContext {
   std::string file{};                     // path of the file at fault
   std::string tensor{};                   // tensor name
   std::string field{};                    // key path in a JSON file, or the name of an option
   std::optional<std::uint64_t> offset{};  // byte position in `file`
   std::optional<std::uint64_t> actual{};  // what was found
-  std::optional<std::uint64_t> limit{};   // what would have been allowed or was needed
+  std::optional<std::uint64_t> limit{};   // what is allowed or needed
 };
 
-/// The one exception type of the library.
+/// The library's only exception type.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message, ErrorContext context = {})
@@ -93,9 +92,9 @@ class Error : public std::runtime_error {
   const ErrorContext& context() const noexcept { return context_; }
 
  private:
-  /// Names from a file can be as long as the file: a message quotes their beginning.
-  static std::string clipped(const std::string& text, std::size_t most) {
-    return text.size() <= most ? text : text.substr(0, most) + "...";
+  /// A message quotes only the beginning of a name, which can be as long as the file it is from.
+  static std::string clipped(const std::string& text, std::size_t limit) {
+    return text.size() <= limit ? text : text.substr(0, limit) + "...";
   }
   static std::string describe(const std::string& message, const ErrorContext& where) {
     std::string text = clipped(message, 1000);
@@ -120,7 +119,7 @@ class Error : public std::runtime_error {
   throw Error(code, message, std::move(where));
 }
 
-/// Preconditions of calls made by programs: throws `invalid_argument`.
+/// Checks a precondition of a call. Throws `invalid_argument`.
 inline void require(bool condition, const char* message) {
   if (!condition) fail(ErrorCode::invalid_argument, message);
 }

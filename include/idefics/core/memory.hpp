@@ -1,5 +1,5 @@
-// Memory that kernels can rely on: 64-byte aligned, shared by its views, refused instead of
-// exhausted.
+// Memory for tensors and kernels: aligned to 64 bytes, shared by its views. A failed allocation is
+// an `Error`.
 #pragma once
 
 #include <sys/mman.h>
@@ -22,8 +22,8 @@ inline constexpr std::size_t cache_line = 64;
 
 namespace detail {
 
-/// Asks for large pages where whole ones lie in the range: they are cleared at once and found faster.
-/// Nothing beyond the range is taken for it.
+/// Requests huge pages for the part of the range that consists of whole ones: they are cleared in
+/// one step and translated faster. No memory outside the range is used for them.
 inline void prefer_large_pages(void* memory, std::size_t bytes) noexcept {
 #if defined(MADV_HUGEPAGE)
   constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
@@ -36,8 +36,9 @@ inline void prefer_large_pages(void* memory, std::size_t bytes) noexcept {
 #endif
 }
 
-/// Gives free memory back to the system when it goes: declared first in a function, after all else that the
-/// function had. An allocator keeps it otherwise, in pieces that may be too small for what comes later.
+/// Returns free memory to the system in its destructor. Declare it first in a function, so that all
+/// other locals are destroyed before it. Otherwise the allocator keeps the memory, in pieces that
+/// may be too small for later allocations.
 struct FreeMemoryReturned {
   FreeMemoryReturned() = default;
   FreeMemoryReturned(const FreeMemoryReturned&) = delete;

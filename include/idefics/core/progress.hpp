@@ -1,4 +1,5 @@
-// Progress of what takes long. The library is silent; whoever wants to see a bar gives a callback.
+// Progress of long operations. The library prints nothing; a program that shows progress passes a
+// callback.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +15,13 @@ struct Progress {
   std::int64_t done = 0, total = 0;
 };
 
-/// Called from the thread that works, with `done` from 0 or 1 up to `total`; a stage may end early.
+/// Called on the working thread, with `done` from 0 or 1 up to `total`; a stage may end early.
 /// Returning false stops the work with `cancelled`.
 using ProgressCallback = std::function<bool(const Progress&)>;
 
 namespace detail {
 
-/// Reports, if anybody listens.
+/// Calls the callback, if there is one. Throws `cancelled` if it returns false.
 inline void report(const ProgressCallback& callback, const Progress& progress) {
   if (callback && !callback(progress)) fail(ErrorCode::cancelled, "stopped by the caller");
 }

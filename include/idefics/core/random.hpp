@@ -1,7 +1,7 @@
-// Counter-based random numbers: a number is a function of a key and a counter, not of a state that
-// calls move on. So what a sequence draws does not depend on what stands beside it in a batch, nor
-// on who draws first. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
-// 1, 2, 3", SC 2011, figure 2 and table 2.
+// Counter-based random numbers: each is a function of a key and a counter, not of a state that
+// calls advance. The numbers that a sequence draws therefore depend neither on the other rows of
+// its batch nor on the order of the draws. Source: Salmon, Moraes, Dror, Shaw, "Parallel random
+// numbers: as easy as 1, 2, 3", SC 2011, figure 2 and table 2.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Philox4x32-10: four 32-bit numbers for a 128-bit counter under a 64-bit key.
+/// Philox4x32-10: four 32-bit numbers from a 128-bit counter and a 64-bit key.
 constexpr std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
                                                   std::array<std::uint32_t, 2> key) {
   constexpr std::uint64_t factor[2] = {0xD2511F53, 0xCD9E8D57};

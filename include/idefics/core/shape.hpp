@@ -51,7 +51,7 @@ class Shape {
     return std::ranges::equal(dims(), other.dims());
   }
 
-  /// "[2, 3, 224, 224]", the form that error messages use.
+  /// "[2, 3, 224, 224]", the form used in error messages.
   std::string to_string() const {
     std::string text = "[";
     for (auto d : dims()) text.append(text.size() > 1 ? ", " : "").append(std::to_string(d));

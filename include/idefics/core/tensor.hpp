@@ -1,5 +1,5 @@
-// A tensor is a dtype, a shape, and bytes that somebody owns. It has no arithmetic: operations are
-// the backend's (backend/backend.hpp). Copies are views: they share the bytes.
+// A tensor: a dtype, a shape and shared ownership of its bytes. It has no arithmetic: operations
+// belong to the backend (backend/backend.hpp). Copies are views that share the bytes.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,8 @@
 
 namespace idefics { inline namespace v0 {
 
-/// A dense row-major tensor. Weights may lie in a read-only file mapping at any alignment; the
-/// owner keeps the mapping alive for as long as a view exists.
+/// A dense row-major tensor. Weights may be views of a read-only file mapping, at any alignment;
+/// the owner keeps the mapping alive as long as a view exists.
 class Tensor {
  public:
   Tensor() = default;
@@ -40,7 +40,8 @@ class Tensor {
     return Tensor(dtype, shape, const_cast<std::byte*>(data), std::move(owner), false);
   }
 
-  /// Memory that `owner` keeps, to be written as well; of a device perhaps, which the host cannot read.
+  /// A writable view of memory that `owner` keeps alive; it may be device memory, which the host
+  /// cannot read.
   static Tensor over(DType dtype, Shape shape, std::byte* data, std::shared_ptr<const void> owner) {
     return Tensor(dtype, shape, data, std::move(owner), true);
   }
@@ -62,8 +63,8 @@ class Tensor {
   /// Elements as T; the dtype must match, and the bytes must be aligned for T.
   template <class T>
   std::span<const T> as() const {
-    require(detail::stores<T>(dtype_), "tensor accessed as another dtype");
-    require(reinterpret_cast<std::uintptr_t>(data_) % alignof(T) == 0, "tensor is not aligned");
+    require(detail::stores<T>(dtype_), "the tensor has another dtype");
+    require(reinterpret_cast<std::uintptr_t>(data_) % alignof(T) == 0, "the tensor is misaligned");
     return {reinterpret_cast<const T*>(data_), static_cast<std::size_t>(count())};
   }
   template <class T>
@@ -82,7 +83,7 @@ class Tensor {
   /// Rows [begin, end) of the outermost dimension, sharing the bytes.
   Tensor slice(std::int64_t begin, std::int64_t end) const {
     require(shape_.rank() > 0 && begin >= 0 && begin <= end && end <= shape_[0],
-            "slice outside the tensor");
+            "the slice is outside the tensor");
     std::array<std::int64_t, Shape::max_rank> dims{};
     std::ranges::copy(shape_.dims(), dims.begin());
     const std::int64_t row = shape_[0] == 0 ? 0 : count() / shape_[0];
@@ -116,7 +117,7 @@ inline float element_as_f32(const Tensor& t, std::int64_t i) {
     case DType::f32: return read(float{});
     case DType::f16: return read(f16_t{});
     case DType::bf16: return read(bf16_t{});
-    default: fail(ErrorCode::dtype_mismatch, "a float tensor is needed");
+    default: fail(ErrorCode::dtype_mismatch, "expected a float tensor");
   }
 }
 

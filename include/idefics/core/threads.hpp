@@ -1,5 +1,5 @@
-// Parallel loops over outputs. Work is divided by output element, never inside a sum, so the number
-// of threads cannot change a bit of any result.
+// Parallel loops over outputs. Work is divided by output element, never within a sum, so the number
+// of threads cannot change a single bit of a result.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Threads that parallel loops of this thread use from now on; 0 restores the default (all cores).
+/// Sets how many threads parallel loops of this thread use; 0 restores the default (all cores).
 inline void set_num_threads(int count) {
 #if IDEFICS_HAS_OPENMP
   static const int all = omp_get_max_threads();
@@ -47,8 +47,8 @@ void parallel_for(std::int64_t count, const Body& body) {
   for (std::int64_t i = 0; i < count; ++i) body(i);
 }
 
-/// Calls body(task, worker) for every task in [0, count). Tasks go one by one to whichever worker
-/// is free; `worker` is in [0, num_threads()) and names scratch that nobody else uses meanwhile.
+/// Calls body(task, worker) for every task in [0, count). Each task goes to the next free worker;
+/// `worker` is in [0, num_threads()) and identifies scratch that no other thread uses meanwhile.
 /// `body` must not throw.
 template <class Body>
 void parallel_tasks(std::int64_t count, const Body& body) {
@@ -62,14 +62,14 @@ void parallel_tasks(std::int64_t count, const Body& body) {
   for (std::int64_t i = 0; i < count; ++i) body(i, 0);
 }
 
-/// Calls body(begin, end) for ranges that cover [0, count), one per thread, none shorter than
-/// `grain` while there are several. `body` must not throw.
+/// Calls body(begin, end) for ranges that cover [0, count): at most one per thread, and each of at
+/// least `grain` if there are several. `body` must not throw.
 template <class Body>
 void parallel_ranges(std::int64_t count, std::int64_t grain, const Body& body) {
   if (count <= 0) return;
-  const std::int64_t most = count / (grain > 0 ? grain : 1);
+  const std::int64_t max_ranges = count / (grain > 0 ? grain : 1);
   const std::int64_t threads = num_threads();
-  const std::int64_t ranges = most < 1 ? 1 : (most < threads ? most : threads);
+  const std::int64_t ranges = max_ranges < 1 ? 1 : (max_ranges < threads ? max_ranges : threads);
   parallel_for(ranges, [&](std::int64_t i) { body(count * i / ranges, count * (i + 1) / ranges); });
 }
 
