@@ -1,6 +1,6 @@
 #!/bin/sh
-# The first command of the README: installs missing packages, builds the idefics executable, and captions
-# pictures that the embedded checkpoint never saw in training.
+# The first command of the README: installs missing packages, builds the idefics executable, and
+# captions pictures that the embedded checkpoint never saw in training.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 sh "$root/cmake/install-packages.sh"

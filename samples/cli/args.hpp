@@ -1,5 +1,4 @@
-// What every sub-command of the `idefics` executable shares: common options, output, and its own
-// faults.
+// Shared by the sub-commands of the `idefics` executable: common options, usage errors, output.
 #pragma once
 
 #include <cstdlib>
@@ -17,28 +16,28 @@
 
 namespace cli {
 
-/// A fault of usage: exit code 2.
+/// Wrong usage of the command line: exit code 2.
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// For options whose value cannot be empty: the parser would take an empty one for none.
+/// Rejects an empty value, which would otherwise be taken for a missing one.
 inline const CLI::Validator not_empty(
     [](const std::string& text) {
       return text.empty() ? std::string("the value is empty") : std::string();
     },
     "");
 
-/// cuda:0, cuda:1, …
+/// Accepts cuda:0, cuda:1, …
 inline const CLI::Validator numbered_gpu(
     [](const std::string& text) {
       const bool good = text.size() > 5 && text.starts_with("cuda:") &&
                         text.find_first_not_of("0123456789", 5) == text.npos;
-      return good ? std::string() : text + " is no cuda:N";
+      return good ? std::string() : text + " is not cuda:N";
     },
     "cuda:N");
 
-/// f32, bf16 or f16, or nothing.
+/// The dtype called f32, bf16 or f16; nullopt for any other name.
 inline std::optional<idefics::DType> dtype_named(const std::string& name) {
   for (const auto dtype : {idefics::DType::f32, idefics::DType::bf16, idefics::DType::f16})
     if (name == idefics::name_of(dtype)) return dtype;
@@ -52,19 +51,19 @@ struct CommonOptions {
   std::optional<std::uint64_t> seed, max_memory;
   bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
        allow_private_urls = false;
-  bool streaming = false;  // the answer is printed as it comes
+  bool streaming = false;  // print the answer as it is generated
 
   void add_to(CLI::App& app);
 
   idefics::ModelOptions model_options() const;
-  /// Fetches URLs as the flags allow.
+  /// Fetches URLs as --offline and --allow-private-urls permit.
   std::function<std::vector<std::byte>(const std::string&)> fetcher() const {
     return
         [options = idefics::FetchOptions{.allow_private = allow_private_urls, .offline = offline}](
             const std::string& url) { return idefics::fetch_url(url, options); };
   }
   idefics::Processor processor() const { return idefics::Processor::from_pretrained(model); }
-  /// Applies --threads and loads.
+  /// Applies --threads and loads the model.
   idefics::Model load() const {
     idefics::set_num_threads(threads);
     return idefics::Model::from_pretrained(model, model_options());
@@ -75,36 +74,36 @@ inline void CommonOptions::add_to(CLI::App& app) {
   const char* named = std::getenv("IDEFICS_MODEL");
   model = named != nullptr && *named != '\0' ? named : IDEFICS_TINY_MODEL;
   app.add_option("--model", model,
-                 "checkpoint directory, or org/name[@revision] in the local cache");
-  app.add_option("--dtype", dtype,
-                 "f32, bf16 or f16; unset: as the files hold the weights, f32 arithmetic")
+                 "checkpoint directory, or org/name[@revision] in the local Hugging Face cache");
+  app.add_option("--dtype", dtype, "dtype of the weights; default: as stored, with f32 arithmetic")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
   app.add_option("--device", device,
-                 "cpu, cuda, cuda:N, or auto: GPUs, then the CPU for what does not fit")
+                 "cpu, cuda, cuda:N, or auto: GPUs first, the CPU for what does not fit")
       ->check(CLI::IsMember({"cpu", "cuda", "auto"}) | numbered_gpu);
   app.add_option("--load-in-4bit", load_in_4bit,
-                 "quantize weights: nf4 or fp4 (if neither is named)")
+                 "quantize weights to 4 bits: nf4 or fp4 (the default type)")
       ->check(CLI::IsMember({"nf4", "fp4"}));
-  app.add_flag("--double-quant", double_quant, "quantize the quantization constants as well");
-  app.add_option("--adapter", adapter, "LoRA adapter in PEFT's layout: directory or repository");
+  app.add_flag("--double-quant", double_quant, "also quantize the quantization constants");
+  app.add_option("--adapter", adapter, "LoRA adapter in PEFT's layout: a directory or repository");
   app.add_option("--max-memory", max_memory,
-                 "bytes the model may take, such as 20GiB; unset: what the system has to spare")
+                 "memory limit for the model, such as 20GiB; default: what is available")
       ->transform(CLI::AsSizeValue(false));
-  app.add_option("--threads", threads, "threads; 0: all cores")->check(CLI::NonNegativeNumber);
-  app.add_option("--seed", seed, "seed of sampling");
+  app.add_option("--threads", threads, "number of threads; 0: all cores")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--seed", seed, "random seed for sampling");
   app.add_flag("--json", json, "print one JSON object");
-  app.add_flag("--quiet", quiet, "no progress on stderr");
-  app.add_flag("--offline", offline, "never use the network; so does HF_HUB_OFFLINE=1");
+  app.add_flag("--quiet", quiet, "show no progress on stderr");
+  app.add_flag("--offline", offline, "never use the network; same as HF_HUB_OFFLINE=1");
   app.add_flag("--allow-private-urls", allow_private_urls,
-               "fetch pictures from this machine and its network as well")
+               "also fetch pictures from loopback, private and link-local addresses")
       ->envname("IDEFICS_ALLOW_PRIVATE_URLS");
-  app.add_flag("--timings", timings, "report seconds by stage");
+  app.add_flag("--timings", timings, "report the seconds spent in each stage");
 }
 
 inline idefics::ModelOptions CommonOptions::model_options() const {
   using namespace idefics;
   if (double_quant && load_in_4bit.empty())
-    throw UsageError("--double-quant goes with --load-in-4bit");
+    throw UsageError("--double-quant requires --load-in-4bit");
   ModelOptions options{.progress = ProgressBar(!quiet && bars_are_wanted(), streaming)};
   options.quantization_config = {.load_in_4bit = !load_in_4bit.empty(),
                                  .bnb_4bit_use_double_quant = double_quant};
@@ -116,17 +115,17 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   return options;
 }
 
-/// Options of the processor that several commands take.
+/// Processor options shared by several commands.
 struct PromptOptions {
   std::string file, end_of_utterance;
   bool add_eos_token = false;
 
   void add_to(CLI::App& app) {
     app.add_option("--prompt-file", file,
-                   "JSON prompt: an array of items, or an array of such arrays");
-    app.add_flag("--add-eos-token", add_eos_token, "end every prompt with the eos token");
+                   "JSON file: a prompt, which is an array of items, or an array of prompts");
+    app.add_flag("--add-eos-token", add_eos_token, "append the eos token to every prompt");
     app.add_option("--add-end-of-utterance-token", end_of_utterance,
-                   "true or false; unset: if the tokenizer has it")
+                   "insert <end_of_utterance> between texts; default: if the tokenizer has it")
         ->check(CLI::IsMember({"true", "false"}));
   }
   idefics::ProcessorOptions options(const CommonOptions& common) const {
@@ -137,21 +136,21 @@ struct PromptOptions {
   }
 };
 
-/// The picture at a path or URL.
-inline idefics::PromptItem read_picture(const std::string& place) {
-  if (idefics::is_url(place) || idefics::is_data_url(place))
-    return idefics::PromptItem::image_url(place);
-  return idefics::Image::open(place);
+/// The picture at a path or URL; a URL is fetched later, by the processor.
+inline idefics::PromptItem read_picture(const std::string& location) {
+  if (idefics::is_url(location) || idefics::is_data_url(location))
+    return idefics::PromptItem::image_url(location);
+  return idefics::Image::open(location);
 }
 
-/// The same, fetched and decoded at once.
-inline idefics::Image load_picture(const std::string& place, const CommonOptions& common) {
-  if (idefics::is_url(place) || idefics::is_data_url(place))
-    return idefics::Image::decode(common.fetcher()(place), place.substr(0, 200));
-  return idefics::Image::open(place);
+/// The picture at a path or URL, fetched and decoded at once.
+inline idefics::Image load_picture(const std::string& location, const CommonOptions& common) {
+  if (idefics::is_url(location) || idefics::is_data_url(location))
+    return idefics::Image::decode(common.fetcher()(location), location.substr(0, 200));
+  return idefics::Image::open(location);
 }
 
-/// Writes to stdout; a full disk or a closed pipe is an error like any other.
+/// Writes to stdout. Throws `io_failure` if that fails, as on a full disk or a closed pipe.
 inline void write(const std::string& text) {
   clear_bar();
   std::cout << text << std::flush;

@@ -1,4 +1,4 @@
-// idefics chat: a conversation in the terminal, or, line by line, with another program.
+// idefics chat: a conversation in a terminal or, line by line, with another program.
 #include <unistd.h>
 
 #include <map>
@@ -14,14 +14,14 @@ namespace {
 
 using namespace idefics;
 
-constexpr const char* help = R"(Ask anything; answers appear as they are made.
+constexpr const char* help = R"(Ask a question; the answer is printed as it is generated. Commands:
   /image PATH   show a picture (a path or a URL) with the next question
   /reset        forget the conversation
-  /save FILE    write the conversation as JSON
-  /seed N       seed of sampling
-  /help         this text
-  /quit         leave, as does the end of input
-Ctrl-C stops an answer.)";
+  /save FILE    write the conversation to a JSON file
+  /seed N       set the random seed for sampling
+  /help         print this text
+  /quit         leave; so does the end of input
+Ctrl-C stops the current answer.)";
 
 struct Command {
   CommonOptions common;
@@ -33,19 +33,19 @@ class Session {
  public:
   Session(const Command& command, Chat& chat)
       : command_(command), chat_(chat), interactive_(::isatty(STDIN_FILENO) != 0) {
-    for (const auto& place : command.images) show(place);
+    for (const auto& location : command.images) show(location);
   }
 
   void run() {
-    note("/help lists the commands");
+    note("type a question, or /help for the commands");
     for (std::string line; running_ && read(line);) {
       if (!interactive_) {
-        take(line);
+        handle(line);
         continue;
       }
       try {
-        take(line);
-      } catch (const Error& error) {  // somebody is there who can try again
+        handle(line);
+      } catch (const Error& error) {  // the user can try again
         note("error: " + std::string(error.what()));
       }
     }
@@ -62,7 +62,7 @@ class Session {
     return static_cast<bool>(std::getline(std::cin, line));
   }
 
-  void take(const std::string& line) {
+  void handle(const std::string& line) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) return;
     if (!line.starts_with('/')) return ask(line);
     const auto space = line.find(' ');
@@ -85,17 +85,17 @@ class Session {
       chat_.config.seed = seed;
     } else {
       fail(ErrorCode::invalid_option,
-           "\"" + line.substr(0, 100) + "\" is no command; /help lists them");
+           "\"" + line.substr(0, 100) + "\" is not a valid command; /help lists them");
     }
   }
 
-  void show(const std::string& place) {
-    pictures_.push_back(load_picture(place, command_.common));
-    shown_.push_back(place);
+  void show(const std::string& location) {
+    pictures_.push_back(load_picture(location, command_.common));
+    shown_.push_back(location);
   }
 
   void ask(const std::string& text) {
-    const PatientWithInterrupts patient;
+    const DeferInterrupts deferred;
     const bool streamed = !command_.common.json;
     const std::size_t turn = chat_.messages().size();
     chat_.ask(text, pictures_, [streamed](const std::string& piece) {
@@ -109,7 +109,7 @@ class Session {
     forget_interrupt();
   }
 
-  /// The conversation in the form that chat templates take.
+  /// The conversation as JSON, in the layout that chat templates expect.
   Json messages() const {
     Json list = Json::array();
     for (std::size_t i = 0; i < chat_.messages().size(); ++i) {
@@ -133,18 +133,18 @@ class Session {
   const Command& command_;
   Chat& chat_;
   bool interactive_, running_ = true;
-  std::vector<Image> pictures_;                            // of the next question
-  std::vector<std::string> shown_;                         // and where they came from
-  std::map<std::size_t, std::vector<std::string>> names_;  // by message
+  std::vector<Image> pictures_;                            // shown with the next question
+  std::vector<std::string> shown_;                         // their paths or URLs
+  std::map<std::size_t, std::vector<std::string>> names_;  // the same, by message
 };
 
 void run(const Command& c) {
   const Processor processor = c.common.processor();
   Model model = c.common.load();
   GenerationConfig config = c.generation.config(c.common.seed);
-  const auto& of_model = model.generation_config();
-  if (!config.max_new_tokens && !config.max_length && !of_model.max_new_tokens &&
-      !of_model.max_length)
+  const auto& defaults = model.generation_config();
+  if (!config.max_new_tokens && !config.max_length && !defaults.max_new_tokens &&
+      !defaults.max_length)
     config.max_new_tokens = 256;
   Chat chat(model, processor, config);
   Session(c, chat).run();
@@ -155,8 +155,10 @@ void run(const Command& c) {
 void add_chat(CLI::App& app) {
   auto c = std::make_shared<Command>();
   c->common.streaming = true;
-  auto* command = app.add_subcommand("chat", "a conversation; /help in it lists its commands");
-  command->add_option("IMAGE", c->images, "pictures shown with the first question");
+  auto* command =
+      app.add_subcommand("chat", "hold a conversation about pictures; /help lists its commands");
+  command->add_option("IMAGE", c->images,
+                      "paths or URLs of pictures to show with the first question");
   c->common.add_to(*command);
   c->generation.add_to(*command);
   command->callback([c] { run(*c); });

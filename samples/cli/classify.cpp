@@ -1,4 +1,4 @@
-// idefics classify: which of some labels a picture has.
+// idefics classify: the label in a list that fits a picture best.
 #include <memory>
 
 #include <idefics/classify.hpp>
@@ -14,24 +14,25 @@ struct Command {
   CommonOptions common;
   std::string image;
   std::string list;
-  std::vector<std::string> labels;  // of the list
+  std::vector<std::string> labels;  // the words of `list`
   bool rank = false, normalize = false;
 };
 
-/// The label that greedy search gives when it may say nothing else; none if it is cut off.
+/// The label that greedy search generates when restricted to the labels; if it is cut short, the
+/// text is not one of them.
 std::string generated(Model& model, const Processor& processor, const Prompt& prompt,
                       const Command& c, const ProcessorOptions& options) {
   std::size_t longest = 0;
   for (const auto& label : c.labels) longest = std::max(longest, label.size());
   const GenerationConfig config{
-      .max_new_tokens = static_cast<std::int64_t>(longest) + 2,  // no token is shorter than a byte
+      .max_new_tokens = static_cast<std::int64_t>(longest) + 2,  // a token has at least one byte
       .eos_token_id = std::vector<std::int32_t>{processor.tokenizer().eos_id()},
       .prefix_allowed_tokens_fn = only_labels(processor, prompt, c.labels, options)};
   const auto output = model.generate(processor(prompt, options), config);
   return processor.batch_decode(output.new_tokens, {.skip_special_tokens = true}).at(0);
 }
 
-/// The words between commas, empty ones too.
+/// The words between commas, including empty ones.
 std::vector<std::string> split(const std::string& list) {
   std::vector<std::string> words(1);
   for (const char c : list) {
@@ -64,11 +65,12 @@ void run(const Command& c) {
 
 void add_classify(CLI::App& app) {
   auto c = std::make_shared<Command>();
-  auto* command = app.add_subcommand("classify", "choose one of some labels for a picture");
-  command->add_option("IMAGE", c->image, "path or URL")->required();
-  command->add_option("--labels", c->list, "the labels, separated by commas")->required();
-  command->add_flag("--rank", c->rank, "by log-likelihood instead of generation");
-  command->add_flag("--normalize", c->normalize, "log-likelihoods per token of the label");
+  auto* command = app.add_subcommand("classify", "choose the label that fits a picture best");
+  command->add_option("IMAGE", c->image, "path or URL of the picture")->required();
+  command->add_option("--labels", c->list, "labels, separated by commas")->required();
+  command->add_flag("--rank", c->rank, "choose by log-likelihood instead of generation");
+  command->add_flag("--normalize", c->normalize,
+                    "divide each log-likelihood by the label's number of tokens");
   c->common.add_to(*command);
   command->callback([c] {
     c->labels = split(c->list);

@@ -1,4 +1,4 @@
-// idefics caption, idefics generate.
+// idefics caption and idefics generate: text generated from pictures and text.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -25,11 +25,11 @@ struct Command {
   std::string image, text, assistant;
 };
 
-/// An ITEM of the command line: text, or @ and a path or URL.
+/// An ITEM argument: text, or @ followed by the path or URL of a picture.
 PromptItem read_item(const std::string& item) {
   if (!item.starts_with('@')) return PromptItem::text(item);
-  const std::string place = item.substr(1);
-  return read_picture(place);
+  const std::string location = item.substr(1);
+  return read_picture(location);
 }
 
 Json timings_json(const GenerationOutput& out, double load_s) {
@@ -47,7 +47,7 @@ Json timings_json(const GenerationOutput& out, double load_s) {
   return json;
 }
 
-/// Of each row and step the best 50 finite values of [S,R,V+A], highest first, ties by id.
+/// The 50 highest finite values of [G,R,V+A] by row and step, in descending order, ties by id.
 Json best_of_steps(const Tensor& all) {
   constexpr std::size_t shown = 50;
   const auto steps = all.dim(0), rows = all.dim(1);
@@ -55,7 +55,7 @@ Json best_of_steps(const Tensor& all) {
   Json by_row(static_cast<std::size_t>(rows), Json::array());
   for (std::int64_t i = 0; i < steps * rows; ++i) {
     const auto values = all.as<float>().subspan(static_cast<std::size_t>(i) * v, v);
-    std::vector<std::pair<float, std::int32_t>> best;  // negated, so that ascending order is right
+    std::vector<std::pair<float, std::int32_t>> best;  // (-value, id), for ascending order
     for (std::size_t id = 0; id < v; ++id)
       if (std::isfinite(values[id])) best.emplace_back(-values[id], static_cast<std::int32_t>(id));
     std::ranges::sort(best);
@@ -81,9 +81,9 @@ Json logprobs_json(const GenerationOutput& out) {
   return rows;
 }
 
-/// For each row and step the weights by layer, head and picture position, to six decimals.
+/// Attention weights by row, step, layer, head and picture position, to six decimals.
 Json attentions_json(const GenerationOutput& out) {
-  const Tensor& all = out.cross_attentions;  // [S,R,X,H,N*F]
+  const Tensor& all = out.cross_attentions;  // [G,R,layers,H,I*L], or I*S without a resampler
   const auto rounded = [](float x) { return std::round(1e6 * static_cast<double>(x)) / 1e6; };
   Json rows = Json::array();
   for (std::int64_t row = 0; row < all.dim(1); ++row) {
@@ -129,16 +129,17 @@ void print_output(const Command& c, const Processor& processor, const Generation
   if (c.common.timings) std::cerr << timings_json(out, load_s).dump() << '\n';
 }
 
-/// Generates until an end or Ctrl-C; with --stream the text appears meanwhile.
+/// Generates until an end or Ctrl-C; with --stream, prints the text as it is generated.
 GenerationOutput generate(const Command& c, Model& model, const Processor& processor,
                           const Inputs& inputs, const GenerationConfig& config, bool answer_only) {
-  const PatientWithInterrupts patient;
+  const DeferInterrupts deferred;
   if (!c.common.streaming)
     return model.generate(inputs, config, {}, [](auto) { return !interrupted(); });
   const GenerationConfig all = config.merged_over(model.generation_config());
   if (inputs.input_ids.dim(0) != 1 || all.num_beams.value_or(1) != 1 ||
       all.num_return_sequences.value_or(1) != 1)
-    fail(ErrorCode::invalid_option, "one row without beams can be streamed", {.field = "stream"});
+    fail(ErrorCode::invalid_option, "--stream requires a single row and no beam search",
+         {.field = "stream"});
   TextStreamer streamer(processor.tokenizer(), [](const std::string& piece) {
     write(piece);
     return !interrupted();
@@ -154,7 +155,7 @@ GenerationOutput generate(const Command& c, Model& model, const Processor& proce
 
 void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
   if (c.common.streaming && c.common.json)
-    throw UsageError("--stream prints text, --json an object: not both");
+    throw UsageError("--stream and --json cannot be combined");
   const auto begin = std::chrono::steady_clock::now();
   const Processor processor = c.common.processor();
   Model model = c.common.load();
@@ -165,7 +166,7 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   GenerationConfig config = c.generation.config(c.common.seed);
   if (assistant) config.assistant_model = &*assistant;
-  // The published generation configs leave this to the caller; plain `generate` equals them.
+  // Published generation configs leave these options to the caller; `generate` sets none of them.
   if (caption) config = answer_config(processor, std::move(config));
   if (!config.stop_strings.empty() || !model.generation_config().stop_strings.empty())
     config.token_texts = processor.tokenizer().token_texts();
@@ -178,7 +179,7 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
 
 void run_generate(const Command& c) {
   if (c.prompt.file.empty() == c.items.empty())
-    throw UsageError("generate takes items, or --prompt-file, and not both");
+    throw UsageError("generate requires either ITEM arguments or --prompt-file");
   std::vector<Prompt> batch;
   if (c.prompt.file.empty()) {
     batch.emplace_back();
@@ -198,25 +199,26 @@ void run_caption(const Command& c) {
 }  // namespace
 
 void add_generate(CLI::App& app) {
-  const char* assistant_help = "a checkpoint with the same vocabulary that drafts tokens";
+  const char* assistant_help = "draft model: a checkpoint with the same vocabulary";
   auto c = std::make_shared<Command>();
   auto* caption = app.add_subcommand("caption", "describe a picture, or continue a text about it");
-  caption->add_option("IMAGE", c->image)->required();
-  caption->add_option("--prompt", c->text, "a text to continue");
+  caption->add_option("IMAGE", c->image, "path or URL of the picture")->required();
+  caption->add_option("--prompt", c->text, "text to continue");
   c->common.add_to(*caption);
   c->generation.add_to(*caption);
   caption->add_option("--assistant-model", c->assistant, assistant_help);
-  caption->add_flag("--stream", c->common.streaming, "print the text as it comes");
+  caption->add_flag("--stream", c->common.streaming, "print the text as it is generated");
   caption->callback([c] { run_caption(*c); });
 
   c = std::make_shared<Command>();
-  auto* generate = app.add_subcommand("generate", "continue an interleaved prompt");
-  generate->add_option("ITEM", c->items, "text, or @path or @url for a picture");
+  auto* generate =
+      app.add_subcommand("generate", "continue a prompt of interleaved text and pictures");
+  generate->add_option("ITEM", c->items, "text, or @PATH or @URL of a picture");
   c->common.add_to(*generate);
   c->prompt.add_to(*generate);
   c->generation.add_to(*generate);
   generate->add_option("--assistant-model", c->assistant, assistant_help);
-  generate->add_flag("--stream", c->common.streaming, "print the text as it comes");
+  generate->add_flag("--stream", c->common.streaming, "print the text as it is generated");
   generate->callback([c] { run_generate(*c); });
 }
 

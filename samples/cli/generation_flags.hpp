@@ -1,4 +1,4 @@
-// Every generation option as a flag: transformers' name with dashes, lists and maps as JSON.
+// Every generation option as a flag: the name in transformers with dashes, lists and maps in JSON.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ class GenerationFlags {
  public:
   void add_to(CLI::App& app) {
     using namespace idefics;
-    app.add_option("--generation-config", file_, "a generation_config.json; flags win over it")
+    app.add_option("--generation-config", file_, "generation_config.json file; flags override it")
         ->check(not_empty);
     for_each_field([&](const FieldInfo& info, auto member) {
       using T = std::remove_cvref_t<decltype(GenerationConfig{}.*member)>;
@@ -26,7 +26,7 @@ class GenerationFlags {
     });
   }
 
-  /// The flags over the file; --seed is an option common to all commands.
+  /// The flags, merged over the file. `seed` is the value of --seed, an option of all commands.
   idefics::GenerationConfig config(std::optional<std::uint64_t> seed) const {
     using namespace idefics;
     Json given = Json::object();
@@ -54,7 +54,7 @@ class GenerationFlags {
     }
   }
 
-  /// A word that is not JSON is a text: `--early-stopping never`.
+  /// The value as JSON. A bare word is a string, as in `--early-stopping never`.
   static idefics::Json value_of(const std::string& name, const std::string& text) {
     const bool word =
         std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; });
@@ -62,7 +62,7 @@ class GenerationFlags {
     return idefics::parse_json(text, "--" + name);
   }
 
-  std::map<std::string, std::string> texts_;  // by option, empty where the flag is not given
+  std::map<std::string, std::string> texts_;  // values by option; empty if not given
   std::string file_;
 };
 

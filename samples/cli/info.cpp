@@ -1,5 +1,5 @@
-// idefics info: configuration, parameters, what the model will take in every form and whether this machine
-// has it, and tensors that are missing or unexpected. From headers alone.
+// idefics info: configuration, parameters, the memory plan for every weight format and whether this
+// machine can hold it, missing and unexpected tensors. Of weight files, only headers are read.
 #include <iomanip>
 #include <memory>
 #include <sstream>
@@ -22,7 +22,7 @@ struct Command {
   Workload work;
 };
 
-/// "yes", or "from disk" where the weights that are no file's fit but not the mapped ones beside them.
+/// "yes", "no", "unknown", or "from disk" if anonymous memory fits, but not mapped weights as well.
 std::string fits(const MemoryPlan& plan, std::optional<std::uint64_t> available) {
   if (!available) return "unknown";
   if (plan.total_bytes() <= *available) return "yes";
@@ -90,7 +90,7 @@ Json describe(const Command& command) {
   std::uint64_t parameters = 0;
   for (auto& form : weight_forms(dtype_named(command.common.dtype))) {
     if (adapter) form.options.adapter = &*adapter;
-    if (in_4bit && form.options.quantization_config.load_in_4bit) continue;  // it stays as it is
+    if (in_4bit && form.options.quantization_config.load_in_4bit) continue;  // already quantized
     const auto plan =
         plan_memory(config, table.requests(), &checkpoint, form.options, command.work);
     json["plan"][form.name] = plan_json(plan, available);
@@ -158,20 +158,20 @@ void print_table(const Json& json) {
 
 void add_info(CLI::App& app) {
   auto c = std::make_shared<Command>();
-  auto* info =
-      app.add_subcommand("info", "configuration, parameters, memory plan, missing tensors");
+  auto* info = app.add_subcommand(
+      "info", "print configuration, parameters, memory plan and missing tensors");
   c->common.add_to(*info);
   info->add_option("MODEL", c->common.model, "checkpoint directory or repository");
   const auto count = [&](const char* name, std::int64_t& value, const char* what) {
     info->add_option(name, value, what)->check(CLI::Range(1, 1 << 24));
   };
-  count("--context", c->work.context, "tokens of a sequence, prompt and answer");
-  count("--batch", c->work.batch, "prompts");
-  count("--num-beams", c->work.beams, "sequences of each prompt");
+  count("--context", c->work.context, "tokens per sequence, prompt and answer");
+  count("--batch", c->work.batch, "number of prompts");
+  count("--num-beams", c->work.beams, "beams per prompt");
   info->add_option("--max-new-tokens", c->work.new_tokens,
-                   "tokens of a sequence in the answer; unset: all may be")
+                   "new tokens per sequence; default: the value of --context")
       ->check(CLI::Range(1, 1 << 24));
-  count("--images", c->work.pictures, "pictures of all prompts together");
+  count("--images", c->work.pictures, "pictures in all prompts combined");
   info->callback([c] {
     set_num_threads(c->common.threads);
     c->work.threads = num_threads();

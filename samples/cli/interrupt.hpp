@@ -1,5 +1,6 @@
-// Ctrl-C: while an answer is being generated it stops after the current token, so that the text so
-// far can be printed; otherwise, and the second time, it ends the program at once. Exit 130 always.
+// Ctrl-C. During generation, the first one stops the answer after the current token, so that the
+// text so far can be printed; any other ends the program at once. Either way the exit code is 130,
+// except that an interactive chat continues after an interrupted answer.
 #pragma once
 
 #include <unistd.h>
@@ -9,15 +10,15 @@
 
 namespace cli {
 
-/// Ends the program with exit code 130, after whatever was printed.
+/// Thrown after the text so far has been printed: ends the program with exit code 130.
 struct Interrupted : std::runtime_error {
   Interrupted() : std::runtime_error("interrupted") {}
 };
 
 namespace state {
-inline volatile std::sig_atomic_t patient = 0, interrupts = 0;
+inline volatile std::sig_atomic_t deferred = 0, interrupts = 0;
 inline void on_interrupt(int) {
-  if (patient == 0 || interrupts != 0) _exit(130);
+  if (deferred == 0 || interrupts != 0) _exit(130);
   interrupts = 1;
 }
 }  // namespace state
@@ -26,13 +27,13 @@ inline void handle_interrupts() { std::signal(SIGINT, state::on_interrupt); }
 inline bool interrupted() { return state::interrupts != 0; }
 inline void forget_interrupt() { state::interrupts = 0; }
 
-/// While one of these lives, somebody looks at interrupted().
-class PatientWithInterrupts {
+/// While an instance exists, the first Ctrl-C only sets interrupted(), which the caller polls.
+class DeferInterrupts {
  public:
-  PatientWithInterrupts() { state::patient = 1; }
-  PatientWithInterrupts(const PatientWithInterrupts&) = delete;
-  PatientWithInterrupts& operator=(const PatientWithInterrupts&) = delete;
-  ~PatientWithInterrupts() { state::patient = 0; }
+  DeferInterrupts() { state::deferred = 1; }
+  DeferInterrupts(const DeferInterrupts&) = delete;
+  DeferInterrupts& operator=(const DeferInterrupts&) = delete;
+  ~DeferInterrupts() { state::deferred = 0; }
 };
 
 }  // namespace cli

@@ -8,18 +8,18 @@
 
 namespace {
 
-/// One line whatever the message holds.
+/// The message on one line: control characters become spaces.
 std::string one_line(std::string text) {
   std::ranges::replace_if(
       text, [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
   return text;
 }
 
-/// The parser takes words in brackets apart as lists. Behind such a word stands this, which no
-/// argument can contain, until the word has reached its option.
+/// The parser splits arguments in brackets into lists. To prevent it, this character, which no
+/// argument can contain, is appended to them until they reach their option.
 constexpr char no_list = '\0';
 
-/// The arguments, last first as the parser takes them. A --load-in-4bit without a type means fp4.
+/// The arguments in reverse, as the parser expects them. --load-in-4bit without a type means fp4.
 std::vector<std::string> arguments(int argc, char** argv) {
   std::vector<std::string> args(argv + 1, argv + argc);
   for (std::size_t i = 0; i < args.size(); ++i) {
@@ -31,7 +31,7 @@ std::vector<std::string> arguments(int argc, char** argv) {
   return args;
 }
 
-/// Every option of every command gets its words as they were typed.
+/// Makes every option of every command remove `no_list` from its arguments.
 void keep_brackets(CLI::App& app) {
   for (CLI::App* command : app.get_subcommands({}))
     for (CLI::Option* option : command->get_options())

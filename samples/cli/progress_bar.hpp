@@ -1,4 +1,4 @@
-// A bar on stderr for what takes longer than a moment; only where stderr is a terminal.
+// A progress bar on stderr for stages that take longer than 200 ms, if stderr is a terminal.
 #pragma once
 
 #include <unistd.h>
@@ -19,7 +19,7 @@ namespace state {
 inline bool bar_is_shown = false;
 }
 
-/// Takes the bar away; call before anything else is written to the terminal.
+/// Erases the bar; call it before writing anything else to the terminal.
 inline void clear_bar() {
   if (state::bar_is_shown) std::cerr << "\r\033[K" << std::flush;
   state::bar_is_shown = false;
@@ -31,8 +31,8 @@ inline bool bars_are_wanted() {
          (off == nullptr || std::string_view(off) != "1");
 }
 
-/// The callback that draws bars (or, if `wanted` is false, only lets Ctrl-C stop what it reports).
-/// Bars of generation are left out where the text itself is the progress.
+/// The progress callback: draws bars, unless `wanted` is false, and lets Ctrl-C stop every stage
+/// but generation. With `streaming`, generation has no bar: the text itself shows the progress.
 class ProgressBar {
  public:
   ProgressBar(bool wanted, bool streaming) : wanted_(wanted), streaming_(streaming) {}
@@ -40,7 +40,7 @@ class ProgressBar {
   bool operator()(const idefics::Progress& progress) {
     const bool generation = progress.stage == "generation";
     if (wanted_ && !(generation && streaming_)) show(progress);
-    return generation || !interrupted();  // a generation ends by itself, with its text
+    return generation || !interrupted();  // generation stops itself, to print its text
   }
 
  private:

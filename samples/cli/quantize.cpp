@@ -1,4 +1,4 @@
-// idefics quantize: a checkpoint in 4 bits, as transformers and bitsandbytes write it.
+// idefics quantize: writes a 4-bit checkpoint in the format of transformers and bitsandbytes.
 #include <memory>
 
 #include <idefics/io/hub_cache.hpp>
@@ -31,15 +31,15 @@ void run(const Command& c) {
 
 void add_quantize(CLI::App& app) {
   auto c = std::make_shared<Command>();
-  auto* quantize = app.add_subcommand("quantize", "write a checkpoint in 4 bits");
+  auto* quantize = app.add_subcommand("quantize", "write a 4-bit copy of a checkpoint");
   c->common.add_to(*quantize);
   quantize->add_option("MODEL", c->common.model, "checkpoint directory or repository")->required();
-  quantize->add_option("OUT", c->out, "the directory to write")->required();
-  quantize->add_option("--type", c->type, "nf4 or fp4")
+  quantize->add_option("OUT", c->out, "output directory")->required();
+  quantize->add_option("--type", c->type, "4-bit type: nf4 or fp4")
       ->required()
       ->check(CLI::IsMember({"nf4", "fp4"}));
   quantize
-      ->add_option("--compute-dtype", c->compute_dtype, "what config.json asks products to be in")
+      ->add_option("--compute-dtype", c->compute_dtype, "compute dtype to record in config.json")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
   quantize->callback([c] { run(*c); });
 }

@@ -1,4 +1,4 @@
-// idefics process, idefics logits: what goes into the model, and what comes out of one pass.
+// idefics process and idefics logits: write the inputs of the model, and the outputs of one pass.
 #include <memory>
 
 #include "cli/args.hpp"
@@ -39,15 +39,16 @@ void add(CLI::App& app, const char* name, const char* about, void (*run)(const C
   c->common.add_to(*command);
   c->prompt.add_to(*command);
   command->get_option("--prompt-file")->required();
-  command->add_option("-o,--output", c->out, "the .safetensors file to write")->required();
+  command->add_option("-o,--output", c->out, "safetensors file to write")->required();
   command->callback([c, run] { run(*c); });
 }
 
 }  // namespace
 
 void add_tensors(CLI::App& app) {
-  add(app, "process", "write the tensors that the processor makes of a prompt", run_process);
-  add(app, "logits", "write the logits of one forward pass", run_logits);
+  add(app, "process", "write the input tensors that the processor makes from a prompt",
+      run_process);
+  add(app, "logits", "write the logits and image hidden states of one forward pass", run_logits);
 }
 
 }  // namespace cli

@@ -1,4 +1,4 @@
-// idefics tokenize, idefics detokenize.
+// idefics tokenize and idefics detokenize: text to token ids and back.
 #include <memory>
 
 #include <idefics/io/hub_cache.hpp>
@@ -20,20 +20,21 @@ Tokenizer tokenizer_of(const Command& c) {
   return Tokenizer::from_pretrained(resolve_model(c.common.model));
 }
 
-/// Ids of a JSON array, "[1, 2]".
+/// Parses a JSON array of ids, such as "[1, 2]".
 std::vector<std::int32_t> read_ids(const std::string& text) {
   const Json json = parse_json(text, "ids");
   std::vector<std::int32_t> ids;
-  if (!json.is_array()) fail(ErrorCode::invalid_token_id, "ids are a JSON array of integers");
+  if (!json.is_array())
+    fail(ErrorCode::invalid_token_id, "ids must be a JSON array of non-negative integers");
   for (const Json& id : json) {
     if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX)
-      fail(ErrorCode::invalid_token_id, "ids are a JSON array of integers");
+      fail(ErrorCode::invalid_token_id, "ids must be non-negative 32-bit integers");
     ids.push_back(id.get<std::int32_t>());
   }
   return ids;
 }
 
-/// Calls `each` with the argument, or with every line of stdin.
+/// Calls `each` with the argument or, without one, with every line of stdin.
 template <class Each>
 void for_each_line(const Command& c, const Each& each) {
   if (c.argument) return each(*c.argument);
@@ -46,7 +47,8 @@ void run_tokenize(const Command& c) {
     std::string text = line;
     if (c.jsonl) {
       const Json json = parse_json(line, "line");
-      if (!json.is_string()) fail(ErrorCode::invalid_json, "a line is not a JSON string");
+      if (!json.is_string())
+        fail(ErrorCode::invalid_json, "with --jsonl, the text must be a JSON string");
       text = json.get<std::string>();
     }
     print(Json(tokenizer.encode(text, {.add_special_tokens = c.add_special_tokens})).dump());
@@ -66,19 +68,23 @@ void run_detokenize(const Command& c) {
 
 void add_tokens(CLI::App& app) {
   auto c = std::make_shared<Command>();
-  auto* tokenize = app.add_subcommand("tokenize", "token ids of a text, or of every line of stdin");
-  tokenize->add_option("TEXT", c->argument);
-  tokenize->add_flag("--add-special-tokens", c->add_special_tokens);
-  tokenize->add_flag("--jsonl", c->jsonl, "a JSON string per line");
+  auto* tokenize =
+      app.add_subcommand("tokenize", "print the token ids of a text, or of every line of stdin");
+  tokenize->add_option("TEXT", c->argument, "text to tokenize; default: every line of stdin");
+  tokenize->add_flag("--add-special-tokens", c->add_special_tokens,
+                     "add bos and eos as tokenizer_config.json says");
+  tokenize->add_flag("--jsonl", c->jsonl, "read each text as a JSON string");
   c->common.add_to(*tokenize);
   tokenize->callback([c] { run_tokenize(*c); });
 
   c = std::make_shared<Command>();
-  auto* detokenize =
-      app.add_subcommand("detokenize", "text of a JSON array of ids, or of every line of stdin");
-  detokenize->add_option("IDS", c->argument);
-  detokenize->add_flag("--skip-special-tokens", c->skip_special_tokens);
-  detokenize->add_flag("--jsonl", c->jsonl, "print a JSON string per line");
+  auto* detokenize = app.add_subcommand(
+      "detokenize", "print the text of a JSON array of ids, or of every line of stdin");
+  detokenize->add_option("IDS", c->argument,
+                         "JSON array of ids, such as [1, 2]; default: every line of stdin");
+  detokenize->add_flag("--skip-special-tokens", c->skip_special_tokens,
+                       "omit special tokens from the text");
+  detokenize->add_flag("--jsonl", c->jsonl, "print each text as a JSON string");
   c->common.add_to(*detokenize);
   detokenize->callback([c] { run_detokenize(*c); });
 }
