@@ -1,4 +1,4 @@
-# What the scripts of this folder begin with; sourced with the arguments EXECUTABLE SAMPLES.
+# Sourced by every script of this folder with the arguments EXECUTABLE SAMPLES.
 set -u
 idefics=$1 samples=$2
 scratch=$(mktemp -d)

@@ -1,25 +1,27 @@
 #!/bin/sh
-# Exit codes, one line on stderr, nothing on stdout after a fault; right answers on stdout otherwise.
+# The contract of the command line: the right answer on stdout or, after a fault, an exit code, one
+# line on stderr and an empty stdout.
 # usage: contract.sh EXECUTABLE SAMPLES
 . "$(dirname "$0")/common.sh"
 
-# fault CODE EXIT ARGS...: the command must fail with this code and exit status.
+# fault CODE EXIT ARGS...: the command must fail with this error code and exit status.
 fault() {
   code=$1 status=$2
   shift 2
   "$idefics" "$@" >"$scratch/out" 2>"$scratch/err"
   found=$?
-  [ "$found" -eq "$status" ] || complain "exit $found, not $status: $*"
+  [ "$found" -eq "$status" ] || complain "exit $found instead of $status: $*"
   [ ! -s "$scratch/out" ] || complain "stdout is not empty: $*"
   [ "$(wc -l <"$scratch/err")" -eq 1 ] || complain "stderr is not one line: $*"
-  grep -q "^idefics: error: $code: " "$scratch/err" || complain "no $code in $(cat "$scratch/err"): $*"
+  grep -q "^idefics: error: $code: " "$scratch/err" ||
+    complain "no $code on stderr: $*: $(cat "$scratch/err")"
 }
 
-# answer TEXT ARGS...: the command must print exactly this.
+# answer TEXT ARGS...: the command must print exactly TEXT.
 answer() {
   wanted=$1
   shift
-  [ "$("$idefics" "$@" 2>"$scratch/err")" = "$wanted" ] || complain "another answer than '$wanted': $*"
+  [ "$("$idefics" "$@" 2>"$scratch/err")" = "$wanted" ] || complain "the answer is not '$wanted': $*"
   [ ! -s "$scratch/err" ] || complain "stderr is not empty: $*"
 }
 
@@ -33,10 +35,12 @@ echo '["[a,b]", "", "x"]' >"$scratch/brackets.json"
 answer "$("$idefics" generate --prompt-file "$scratch/brackets.json" --suppress-tokens "[3]")" generate "[a,b]" "" x --suppress-tokens "[3]"
 cp "$picture" "$scratch/[a, b]"
 (cd "$scratch" && echo "What is this?" | "$idefics" chat "[a, b]" --quiet >out 2>err)
-[ "$(cat "$scratch/out")" = "a pink boat" ] || complain "a picture in brackets: $(cat "$scratch/out" "$scratch/err")"
+[ "$(cat "$scratch/out")" = "a pink boat" ] ||
+  complain "picture name in brackets: $(cat "$scratch/out" "$scratch/err")"
 
 "$idefics" caption "$picture" --json --output-attentions >"$scratch/out"
-grep -q '"cross_attentions":\[\[\[\[\[0\.[0-9]*,' "$scratch/out" || complain "no weights in $(cat "$scratch/out")"
+grep -q '"cross_attentions":\[\[\[\[\[0\.[0-9]*,' "$scratch/out" ||
+  complain "no attention weights: $(cat "$scratch/out")"
 
 answer "a pink boat" caption "data:image/png;base64,$(base64 -w0 "$picture")" --offline
 
@@ -90,4 +94,4 @@ fault invalid_option 1 classify "$picture" --labels ""
 fault device_unavailable 1 caption "$picture" --device cuda
 
 [ "$failures" -eq 0 ] || exit 1
-echo "all commands answered as the contract says"
+echo "all commands keep the contract"

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Bad files, pictures, tokens and prompts given to the executable: one line on stderr that has the code and
-# names what is at fault, nothing on stdout, exit 1; within two seconds of processor time and 4 GiB of addresses.
+# Bad files, pictures, tokens and prompts: the executable must exit with 1, print nothing on stdout
+# and one line on stderr that has the error code and names the fault, within 2 s of CPU time and 4
+# GiB of address space.
 # usage: faults.sh EXECUTABLE SAMPLES
 . "$(dirname "$0")/common.sh"
 
-# fault CODE NAMED ARGS...: the command must fail with this code, and its line must hold NAMED.
+# fault CODE NAMED ARGS...: the command must fail with error code CODE on a line that matches NAMED.
 fault() {
   code=$1 named=$2
   shift 2
@@ -14,18 +15,19 @@ fault() {
     exec timeout 60 "$idefics" "$@"
   ) >"$scratch/out" 2>"$scratch/err" </dev/null
   found=$?
-  [ "$found" -eq 1 ] || complain "exit $found, not 1: $*"
+  [ "$found" -eq 1 ] || complain "exit $found instead of 1: $*"
   [ ! -s "$scratch/out" ] || complain "stdout is not empty: $*"
   [ "$(wc -l <"$scratch/err")" -eq 1 ] || complain "stderr is not one line: $*"
-  [ "$(wc -c <"$scratch/err")" -lt 4096 ] || complain "the line is long: $*"
-  grep -q "^idefics: error: $code: .*$named" "$scratch/err" || complain "no $code naming $named in $(cat "$scratch/err"): $*"
+  [ "$(wc -c <"$scratch/err")" -lt 4096 ] || complain "the line on stderr is too long: $*"
+  grep -q "^idefics: error: $code: .*$named" "$scratch/err" ||
+    complain "no $code with '$named' on stderr: $*: $(cat "$scratch/err")"
 }
 
-# model NAME: a copy of the small checkpoint, to be broken.
+# model NAME: copies the embedded checkpoint to $scratch/NAME, to be damaged there.
 model() {
   mkdir "$scratch/$1" && cp "$samples/tiny/"*.json "$samples/tiny/tokenizer.model" "$samples/tiny/model.safetensors" "$scratch/$1"
 }
-# header JSON BYTES: a safetensors file on stdout.
+# header JSON BYTES: prints a safetensors file with this header and BYTES zeros of data.
 header() {
   size=${#1}
   printf "\\$(printf %o $((size % 256)))\\$(printf %o $((size / 256)))\\0\\0\\0\\0\\0\\0%s" "$1"
@@ -125,4 +127,4 @@ fault invalid_option "field: max_new_tokens" generate a --max-new-tokens 9999999
 fault non_finite_logits "field: logits" caption "$picture" --model "$scratch/nan"
 
 [ "$failures" -eq 0 ] || exit 1
-echo "every fault was told as it should be"
+echo "all faults are reported as they should be"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Weights in other forms, driven from the command line: adapters, and files of torch.save alone. The checkpoints are those of the
-# golden tests, which have no tokenizer of their own: one with single letters is put beside them.
+# Adapters, and checkpoints with torch.save files instead of safetensors, on the command line. They
+# are checkpoints of the golden tests, without a tokenizer, and are given one of single letters.
 # usage: forms.sh EXECUTABLE SAMPLES
 . "$(dirname "$0")/common.sh"
 data=$(dirname "$0")/../golden/data
 
-# tokenizer FOLDER: 101 pieces, and the two tokens of pictures.
+# tokenizer FOLDER: writes tokenizer files with 101 pieces and the two added tokens for pictures.
 tokenizer() {
   pieces='"<unk>": 0, "<s>": 1, "</s>": 2, "▁": 3'
   id=4
@@ -29,7 +29,7 @@ END
   sed 's/"image_size": 64/"image_size": 28/' "$samples/tiny/preprocessor_config.json" >"$1/preprocessor_config.json"
 }
 
-# checkpoint NAME SOURCE: a copy that can be written to, with a tokenizer.
+# checkpoint NAME SOURCE: makes a writable copy of a checkpoint and adds the tokenizer.
 checkpoint() {
   mkdir "$scratch/$1" && cp "$data/$2/"* "$scratch/$1" && tokenizer "$scratch/$1"
 }
@@ -39,7 +39,7 @@ checkpoint torch torch_files/interval_three
 checkpoint base models/published
 picture=$samples/pictures/pink-boat.png
 
-# run ARGS...: what the command prints; it must succeed and say nothing on stderr.
+# run ARGS...: prints the output of the command, which must succeed with an empty stderr.
 run() {
   "$idefics" "$@" 2>"$scratch/err" || complain "exit $?: $*: $(cat "$scratch/err")"
   [ ! -s "$scratch/err" ] || complain "stderr is not empty: $*"
@@ -48,27 +48,29 @@ run() {
 wanted=$(run generate hello "@$picture" --model "$scratch/plain" --max-new-tokens 8 --json)
 [ -n "$wanted" ] || complain "no answer"
 [ "$(run generate hello "@$picture" --model "$scratch/torch" --max-new-tokens 8 --json)" = "$wanted" ] ||
-  complain "pytorch_model.bin answers otherwise than model.safetensors"
+  complain "pytorch_model.bin and model.safetensors give different answers"
 [ "$(run caption "$picture" --model "$scratch/torch" --max-new-tokens 8)" = \
-  "$(run caption "$picture" --model "$scratch/plain" --max-new-tokens 8)" ] || complain "another caption"
+  "$(run caption "$picture" --model "$scratch/plain" --max-new-tokens 8)" ] ||
+  complain "pytorch_model.bin and model.safetensors give different captions"
 run info --model "$scratch/torch" >"$scratch/out"
 grep -q "missing tensors: 0" "$scratch/out" || complain "info of pytorch_model.bin: $(cat "$scratch/out")"
-run info "$scratch/torch" --json | grep -q '"file":"pytorch_model-00001-of-00005.bin"' || complain "info names no file of torch.save"
+run info "$scratch/torch" --json | grep -q '"file":"pytorch_model-00001-of-00005.bin"' ||
+  complain "info does not name the torch.save file of a tensor"
 
-# an adapter changes the answer, and not the second time it is asked
+# An adapter changes the scores, in the same way every time.
 scores() { run generate hello "@$picture" --model "$scratch/base" --max-new-tokens 4 --output-scores --json "$@"; }
 adapted=$(scores --adapter "$data/lora/plain")
 [ "$adapted" != "$(scores)" ] || complain "the adapter changes nothing"
-[ "$adapted" = "$(scores --adapter "$data/lora/plain")" ] || complain "an adapter gives two answers"
-[ "$(scores --adapter "$data/lora/patterns")" != "$adapted" ] || complain "two adapters give one answer"
+[ "$adapted" = "$(scores --adapter "$data/lora/plain")" ] || complain "an adapter gives different scores"
+[ "$(scores --adapter "$data/lora/patterns")" != "$adapted" ] || complain "two adapters give the same scores"
 scores --adapter "$data/lora/plain" --load-in-4bit nf4 >/dev/null
 "$idefics" caption "$picture" --adapter "$data/lora/plain" >"$scratch/out" 2>"$scratch/err"
 [ $? -eq 1 ] && grep -q "^idefics: error: adapter_mismatch: \|^idefics: error: shape_mismatch: " "$scratch/err" ||
-  complain "an adapter of another model: $(cat "$scratch/err")"
+  complain "adapter of another model: $(cat "$scratch/err")"
 
-# what an adapter adds is in the plan
+# The memory plan includes the adapter.
 bytes() { run info "$scratch/base" --json "$@" | tr ',' '\n' | grep '"anonymous_weight_bytes"'; }
-[ "$(bytes --adapter "$data/lora/plain")" != "$(bytes)" ] || complain "the plan knows of no adapter"
+[ "$(bytes --adapter "$data/lora/plain")" != "$(bytes)" ] || complain "the memory plan does not include the adapter"
 
 [ "$failures" -eq 0 ] || exit 1
-echo "adapters and files of torch.save are taken from the command line"
+echo "adapters and torch.save files work from the command line"
