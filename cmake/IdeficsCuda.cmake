@@ -1,10 +1,12 @@
-# idefics::cuda: the CUDA backend, compiled from cuda/cuda_backend.cu. Programs that link it find it behind
-# make_cuda_backend() and device "cuda"; without it those say that the build has none.
+# idefics::cuda: the CUDA backend, compiled from cuda/cuda_backend.cu. Programs that link it can use
+# make_cuda_backend() and device "cuda"; in others, these report that the build has no CUDA backend.
 #
-#   IDEFICS_CUDA=AUTO   where there are nvcc and an NVIDIA driver
-#   IDEFICS_CUDA=ON     or it is an error; CMAKE_CUDA_ARCHITECTURES: unset, of this machine's GPU, or all
-#                       that are supported where there is none
-#   IDEFICS_CUDA=OFF    never
+#   IDEFICS_CUDA=AUTO   built if there are nvcc and an NVIDIA driver
+#   IDEFICS_CUDA=ON     built, or configuration fails
+#   IDEFICS_CUDA=OFF    not built
+#
+# The default of CMAKE_CUDA_ARCHITECTURES is the GPU of this machine if it has an NVIDIA driver,
+# else all supported architectures.
 set(IDEFICS_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
 set_property(CACHE IDEFICS_CUDA PROPERTY STRINGS AUTO ON OFF)
 
@@ -36,6 +38,6 @@ add_library(idefics::cuda ALIAS idefics_cuda)
 set_target_properties(idefics_cuda PROPERTIES EXPORT_NAME cuda)
 target_compile_definitions(idefics_cuda PUBLIC IDEFICS_CUDA)
 target_link_libraries(idefics_cuda PUBLIC idefics_core CUDA::cudart_static)
-# Products and sums are fused where the source says fmaf, and nowhere else (docs/determinism.md). The standard is
-# said here, since CMake 3.25 does not know that CUDA 13 has it.
+# Products and sums are fused only where the source says fmaf (docs/determinism.md). The C++
+# standard is set by flag because CMake 3.25 does not know that CUDA 13 supports it.
 target_compile_options(idefics_cuda PRIVATE -std=c++20 -fmad=false)

@@ -1,5 +1,5 @@
-# Finds what the headers use. Shared by the build of this project and by the installed package, so that
-# both see the same libraries; every optional one that is missing narrows what is compiled, not whether.
+# Finds the libraries that the headers use. Shared by this project's build and the installed
+# package, so that both see the same ones. A missing optional library only narrows what is compiled.
 
 find_package(Eigen3 REQUIRED NO_MODULE)
 find_package(OpenMP QUIET COMPONENTS CXX)
@@ -17,7 +17,7 @@ mark_as_advanced(IDEFICS_STB_INCLUDE_DIR IDEFICS_SENTENCEPIECE_INCLUDE_DIR
                  IDEFICS_SENTENCEPIECE_LIBRARY IDEFICS_WEBP_INCLUDE_DIR IDEFICS_WEBP_LIBRARY
                  IDEFICS_WEBP_DEMUX_LIBRARY)
 
-# idefics_attach_dependencies(core full): links what was found to the two interface targets.
+# idefics_attach_dependencies(CORE FULL): links the libraries found to the two interface targets.
 function(idefics_attach_dependencies core full)
   target_link_libraries(${core} INTERFACE Eigen3::Eigen Threads::Threads)
   if(TARGET OpenMP::OpenMP_CXX)

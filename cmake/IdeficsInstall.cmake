@@ -1,4 +1,5 @@
-# install() and find_package(idefics): relocatable, same major version.
+# Installation and the package for find_package(idefics): relocatable, compatible within a major
+# version.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/idefics)

@@ -1,9 +1,9 @@
-# What this project's own programs (samples, tests, bench) share; never part of idefics::core.
+# Targets shared by this project's own programs (samples, tests, bench); not part of idefics::core.
 #
-#   idefics_warnings         flags
-#   idefics_engine           the engine, compiled once for all programs instead of once in each unit
-#   idefics_engine_for_tests  the same without idefics::cuda: tests compile the kernels for the CPU, under the names
-#                            that nvcc's have, and a program may hold one of the two
+#   idefics_warnings          warning flags
+#   idefics_engine            the engine, compiled once for all programs instead of once per unit
+#   idefics_engine_for_tests  the same without idefics::cuda: tests compile the CUDA kernels for the
+#                             CPU, under the names of those from nvcc, and cannot link both
 add_library(idefics_warnings INTERFACE)
 target_compile_options(idefics_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion

@@ -1,7 +1,7 @@
-# The two interface targets. They carry an include path, C++20 and libraries: no compiler flag leaks.
+# The two interface targets. They set an include path, C++20 and libraries, but no compiler flags.
 #
-#   idefics::core      core/, backend/ and nn/, that is tensors and layers: Eigen and OpenMP alone
-#   idefics::idefics   all of it: files, model, tokenizer, pictures, generation
+#   idefics::core      core/, backend/ and nn/, i.e. tensors and layers; needs only Eigen and OpenMP
+#   idefics::idefics   everything: also files, model, tokenizer, pictures and generation
 
 include(${CMAKE_CURRENT_LIST_DIR}/IdeficsDependencies.cmake)
 
@@ -17,8 +17,8 @@ add_library(idefics::idefics ALIAS idefics_idefics)
 set_target_properties(idefics_idefics PROPERTIES EXPORT_NAME idefics)
 target_link_libraries(idefics_idefics INTERFACE idefics_core)
 
-# Installed packages find the dependencies again on the user's machine (cmake/idefics-config.cmake.in),
-# so the exported targets carry them only within this build.
+# An installed package finds the dependencies again on the user's machine
+# (cmake/idefics-config.cmake.in), so the targets link them only within this build.
 add_library(idefics_dependencies_core INTERFACE)
 add_library(idefics_dependencies_full INTERFACE)
 idefics_attach_dependencies(idefics_dependencies_core idefics_dependencies_full)

@@ -1,3 +1,3 @@
-// The one unit of this project's own programs that compiles the engine (core/config.hpp says how).
+// The translation unit that compiles the engine for this project's own programs (core/config.hpp).
 #define IDEFICS_DEFINE_ENGINE
 #include <idefics/idefics.hpp>

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages of cmake/debian-packages.txt that are missing. Nothing to do: no root needed.
+# Installs the Debian packages of cmake/debian-packages.txt that are missing. Needs root only if
+# some are.
 set -eu
 list=$(dirname "$0")/debian-packages.txt
 missing=
@@ -10,7 +11,7 @@ done <"$list"
 echo "installing:$missing" >&2
 as_root=
 if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "not root, and no sudo: please install$missing" >&2; exit 1; }
+  command -v sudo >/dev/null || { echo "this needs root or sudo; please install$missing" >&2; exit 1; }
   as_root=sudo
 fi
 export DEBIAN_FRONTEND=noninteractive
