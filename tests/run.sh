@@ -1,5 +1,5 @@
 #!/bin/sh
-# The README's second command: installs what is missing, builds everything, and runs all tests.
+# The README's second command: installs missing packages, builds everything, and runs all tests.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 sh "$root/cmake/install-packages.sh"

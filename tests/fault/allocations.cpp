@@ -51,7 +51,7 @@ void fail_every_allocation(const char* what, const Load& load) {
 
 }  // namespace
 
-#ifndef IDEFICS_HEARS_MALLOC
+#ifndef IDEFICS_HOOKS_MALLOC
 
 TEST_CASE("files of a checkpoint: every failed allocation is an exception") {
   fail_every_allocation("safetensors",

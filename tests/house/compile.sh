@@ -1,9 +1,9 @@
 #!/bin/sh
-# What only a compiler can say about a tree.
+# Checks of a tree that need a compiler.
 #
 #   compile.sh headers  ROOT COMPILER FLAGS…   every header of ROOT/include compiles alone
-#   compile.sh macros   ROOT COMPILER FLAGS…   no header leaves a macro behind that is not IDEFICS_…
-#   compile.sh snippets ROOT COMPILER FLAGS…   every ```cpp block of README.md and docs/ is a program that compiles
+#   compile.sh macros   ROOT COMPILER FLAGS…   no header leaves a macro defined but IDEFICS_…
+#   compile.sh snippets ROOT COMPILER FLAGS…   every ```cpp block of README.md and docs/ compiles
 set -eu
 what=$1 root=$2
 shift 2
@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 
 headers() { (cd "$root/include" && find . -name '*.hpp' | sed 's|^\./||' | sort); }
 
-# Of the headers on stdin those that include nlohmann/json.hpp, however far away.
+# Prints the headers on stdin that include nlohmann/json.hpp, directly or indirectly.
 users_of_json() {
   (cd "$root/include" && xargs awk '
     /^#include </ { split($0, name, "[<>]"); from[++n] = FILENAME; to[n] = name[2] }
@@ -26,12 +26,12 @@ users_of_json() {
     }')
 }
 
-# Checks the syntax of each file named on stdin, on all cores; fails if one of them does not compile.
+# Checks the syntax of each file named on stdin, on all cores; fails if any does not compile.
 check_all() { xargs -P "$(nproc)" -I '{}' "$@" -fsyntax-only -x c++ '{}'; }
 
 case $what in
 headers)
-  # Most of the time would go into nlohmann/json.hpp: headers that lead to it find it precompiled.
+  # nlohmann/json.hpp would take most of the time: headers that include it find it precompiled.
   headers | users_of_json >"$work/users"
   [ ! -s "$work/users" ] || echo '#include <nlohmann/json.hpp>' >"$work/json.hpp"
   [ ! -s "$work/users" ] || "$@" -x c++-header "$work/json.hpp" -o "$work/json.hpp.gch"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# format.sh ROOT CLANG_FORMAT: every C++ file of a tree is as the formatter writes it (.clang-format).
-# (Not by --dry-run: version 14 complains of comments that it would replace by themselves.)
+# format.sh ROOT CLANG_FORMAT: checks that every C++ file of a tree is formatted (.clang-format).
+# Without --dry-run, since version 14 then reports comments that it would replace by themselves.
 set -eu
 cd "$1"
 find . \( -name .git -o -name 'build*' -o -path ./tests/house/planted \) -prune -o \

@@ -1,4 +1,4 @@
-// The rules of the house, each held to the repository and shown to notice a planted fault.
+// The rules of the house: each is checked on the repository, and shown to notice a planted fault.
 #include "house/includes.hpp"
 #include "house/manners.hpp"
 #include "house/pages.hpp"
@@ -31,7 +31,7 @@ const std::string architecture =
 
 }  // namespace
 
-TEST_CASE("includes: dependencies point up the list", "[includes]") {
+TEST_CASE("includes: each folder includes only what docs/architecture.md allows", "[includes]") {
   CHECK(include_direction(repository()) == Faults{});
 
   const auto verdict = [](const std::string& path, const std::string& text) {
@@ -61,13 +61,14 @@ TEST_CASE("sizes: files and functions stay short", "[sizes]") {
   const auto function = [](std::size_t lines) {
     return "void f(int x) {\n" + repeated("  if (x) { g('}'); }  // {\n", lines - 2) + "}\n";
   };
+  // above 80 lines, and more than a tenth of all functions above 40
   CHECK(function_sizes(Tree{{"a.cpp", "namespace n {\n" + function(81) + "}\n"}}) ==
-        Faults{"a.cpp:2: f has 81 lines", "a.cpp:2: f has 81 lines"});  // too long, and one of one
+        Faults{"a.cpp:2: f has 81 lines", "a.cpp:2: f has 81 lines"});
   CHECK(function_sizes(Tree{{"a.cpp", function(41) + repeated(function(2), 9)}}) == Faults{});
   CHECK(function_sizes(Tree{{"a.cpp", function(41) + repeated(function(2), 8)}}).size() == 1);
 }
 
-TEST_CASE("functions are found in C++ as it is written here", "[sizes]") {
+TEST_CASE("functions are found in C++ code of this project", "[sizes]") {
   const auto functions = functions_of(R"text(
 #define TWICE(x) { \
   x; x; }
@@ -103,12 +104,12 @@ TEST_CASE("cost: a stranger can read the model in one sitting", "[cost]") {
   };
   CHECK(cost(page, 4000, 998) == Faults{});
   CHECK(cost(page, 4001, 998) == Faults{page + ": 5001 lines to read, the budget is 5000"});
-  CHECK(cost(page, 100, 1999).size() == 1);  // the folder
+  CHECK(cost(page, 100, 1999).size() == 1);  // above the budget of the folder
   CHECK(cost(kernel, 1000, 598) == Faults{});
   CHECK(cost(kernel, 1000, 599).size() == 1);
   CHECK(reading_costs(Tree{{"cuda/a.cuh", "__global__" + repeated("\n", 1900)}}) == Faults{});
   CHECK(reading_costs(Tree{{"cuda/a.cuh", "__global__" + repeated("\n", 1901)}}).size() == 1);
-  CHECK(reading_costs(Tree{{"cuda/b.cuh", repeated("\n", 1901)}}) == Faults{});  // only starts some
+  CHECK(reading_costs(Tree{{"cuda/b.cuh", repeated("\n", 1901)}}) == Faults{});  // without a kernel
 }
 
 TEST_CASE("stems: an operation has one name everywhere", "[stems]") {
@@ -155,7 +156,7 @@ TEST_CASE("manners: the library neither prints nor ends the program", "[manners]
   }
 }
 
-TEST_CASE("tolerances: no parity test has its own", "[tolerances]") {
+TEST_CASE("tolerances: parity tests have none of their own", "[tolerances]") {
   CHECK(literal_tolerances(repository()) == Faults{});
 
   const auto verdict = [](const std::string& code) {
@@ -166,7 +167,7 @@ TEST_CASE("tolerances: no parity test has its own", "[tolerances]") {
   CHECK(verdict("CHECK(x == Approx(1));").size() == 1);
 }
 
-TEST_CASE("pages: what they name is there", "[pages]") {
+TEST_CASE("pages: the files that they name exist", "[pages]") {
   CHECK(dead_paths(repository()) == Faults{});
 
   const auto verdict = [](const std::string& page) {
@@ -179,7 +180,7 @@ TEST_CASE("pages: what they name is there", "[pages]") {
   CHECK(verdict("see `tests/c.cpp`.") == Faults{"docs/a.md:1: tests/c.cpp does not exist"});
 }
 
-TEST_CASE("pages: excerpts are what their source says", "[pages]") {
+TEST_CASE("pages: excerpts equal their source", "[pages]") {
   CHECK(wrong_excerpts(repository()) == Faults{});
 
   const auto verdict = [](const std::string& page) {
@@ -206,7 +207,7 @@ TEST_CASE("errors: each code has its paragraph", "[pages]") {
         Faults{"docs/errors.md: b is no ErrorCode"});
 }
 
-TEST_CASE("layers: each page has its parts", "[pages]") {
+TEST_CASE("layers: each page has all parts", "[pages]") {
   CHECK(layer_pages(repository()) == Faults{});
 
   const std::string page =

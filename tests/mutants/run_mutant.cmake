@@ -1,8 +1,8 @@
-# Mutants in two steps. With COPY: applies MUTANTS, one or more, to a copy of the headers. With PROGRAM, the
-# test that was built against that copy: fails unless an assertion fails that holds without the mutant. The
-# file format, by example:
+# Mutants in two steps. With COPY: applies MUTANTS, one or more, to a copy of the headers. With
+# PROGRAM, a test that was built against that copy: fails unless an assertion fails that holds
+# without the mutant. The file format, by example:
 #
-#   Queries see the key of the next token as well.
+#   A query does not see its own key.
 #   file: idefics/backend/cpu/attention.inl
 #   test: parity/attention.cpp
 #   cases: causal*
@@ -11,11 +11,12 @@
 #   by:
 #   s.query_end - (MUTANT ? 0 : 1) - query
 #
-# `cases` names test cases, in Catch2's notation; all lines behind `replace:` up to `by:` must stand in
-# the header exactly once. MUTANT is true while the program is asked for this mutant, in the environment
-# variable IDEFICS_MUTANT: one copy of the headers, one engine and one program for each test serve all
-# mutants that can be turned on while a program runs. One that cannot be, since its text is read by the
-# compiler alone, has no MUTANT: it gets a copy and a program of its own, and takes half a minute to build.
+# `cases` selects test cases, in Catch2's notation; the lines between `replace:` and `by:` must
+# occur in the header exactly once. MUTANT is true while the environment variable IDEFICS_MUTANT
+# names this mutant: one copy of the headers, one engine and one program for each test serve all
+# mutants that can be turned on at run time. A mutant of text that only the compiler reads cannot
+# be, and has no MUTANT: it gets a copy and a program of its own, which takes half a minute to
+# build.
 
 macro(read_mutant file)
   get_filename_component(name ${file} NAME_WE)
@@ -29,7 +30,7 @@ macro(read_mutant file)
   string(REPLACE "MUTANT" "::idefics_mutants::${name}" new "${CMAKE_MATCH_4}")
 endmacro()
 
-# In `result` whether the old text of a mutant stands in the file exactly once.
+# Sets `result` to whether the old text of a mutant occurs in the file exactly once.
 function(check_fresh path result)
   file(READ ${path} text)
   string(FIND "${text}" "${old}" first)
@@ -51,7 +52,7 @@ if(COPY)
     read_mutant(${file})
     check_fresh(${COPY}/${header} fresh)
     if(NOT fresh)
-      string(APPEND stale "stale mutant ${file}: its text is not exactly once in ${header}:\n${old}\n")
+      string(APPEND stale "stale mutant ${file}: its text does not occur exactly once in ${header}:\n${old}\n")
       continue()
     endif()
     file(READ ${COPY}/${header} text)

@@ -1,4 +1,4 @@
-// What tests of attention share: random queries, keys and values, and rows that a query may see.
+// Operands of attention tests: random queries, keys and values, and rows that a query may see.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ inline Operands random_operands(std::int64_t m, std::int64_t j, std::int64_t hea
           tensor({j, heads, width}, normals(j * heads * width, 3))};
 }
 
-/// `count` rows of a pool of `pool`, in no particular order.
+/// `count` rows of a pool of `pool` rows, in random order.
 inline Rows some_rows(std::int64_t count, std::int64_t pool, unsigned seed) {
   Rows rows(static_cast<std::size_t>(pool));
   std::iota(rows.begin(), rows.end(), 0);

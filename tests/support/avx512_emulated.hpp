@@ -1,6 +1,7 @@
-// The AVX-512 intrinsics that f32x16_avx512.inl uses, as loops over lanes, for CPUs that lack them.
-// Each says what Intel's manual says of the instruction. To be included once, inside a region with
-// AVX2, behind <immintrin.h>: from here on the names of the intrinsics mean these functions.
+// The AVX-512 intrinsics that f32x16_avx512.inl uses, as loops over lanes, for CPUs without
+// AVX-512. Each does what Intel's manual says of the instruction. To be included once, after
+// <immintrin.h> and inside a region with AVX2: from here on the names of the intrinsics refer to
+// these functions.
 #pragma once
 
 #include <cmath>
@@ -74,7 +75,7 @@ EMULATED i32x16 add_epi32(i32x16 a, i32x16 b) {
 EMULATED i32x16 sub_epi32(i32x16 a, i32x16 b) {
   return reinterpret_cast<i32x16>(reinterpret_cast<u32x16>(a) - reinterpret_cast<u32x16>(b));
 }
-/// The second operand unless the first is less (greater): also when one is NaN.
+/// The second operand unless the first is less (greater), also when one of them is NaN.
 EMULATED f32x16 min_ps(f32x16 a, f32x16 b) { return a < b ? a : b; }
 EMULATED f32x16 max_ps(f32x16 a, f32x16 b) { return a > b ? a : b; }
 EMULATED f32x16 fmadd_ps(f32x16 a, f32x16 b, f32x16 c) {
@@ -85,9 +86,9 @@ EMULATED float reduce_max_ps(f32x16 a) {
   for (int i = 1; i < 16; ++i) most = a[i] > most ? a[i] : most;
   return most;
 }
-/// Subnormal numbers count as zero, whatever the mode of the thread.
+/// Subnormal numbers become zero, whatever the mode of the thread.
 EMULATED float flushed(float x) { return std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
-/// Of each lane: c + the odd product, then + the even one, each fused and rounded to even.
+/// Per lane, c + the odd product, then + the even one, each fused and rounded to nearest even.
 EMULATED f32x16 dpbf16_ps(f32x16 c, i32x16 a, i32x16 b) {
   return each<f32x16>([=](int i) {
     const auto part = [i](i32x16 v, int odd) {
@@ -134,7 +135,7 @@ EMULATED f32x16 permutexvar_ps(i32x16 index, f32x16 table) {
 EMULATED i32x16 permutexvar_epi16(i32x16 index, i32x16 table) {
   return lookup<std::uint16_t>(index, table);
 }
-/// Bytes of each quarter by the bytes of its index.
+/// Looks up the bytes of each quarter by the bytes of its index.
 EMULATED i32x16 shuffle_epi8(i32x16 a, i32x16 index) {
   std::uint8_t at[64], from[64], to[64];
   std::memcpy(at, &index, 64);
@@ -151,7 +152,7 @@ EMULATED i32x16 set1_epi64(std::int64_t x) {
   return each<i32x16>([=](int i) { return static_cast<std::int32_t>(x >> (i % 2 * 32)); });
 }
 
-// widths
+// conversions
 EMULATED i32x16 cvtepu8_epi32(__m128i byte) {
   std::uint8_t bytes[16];
   std::memcpy(bytes, &byte, 16);

@@ -1,6 +1,6 @@
 // Every backend that the parity suite runs against: the reference itself, and the CPU backend once
-// for each instruction set of this machine; or, with IDEFICS_TEST_DEVICE=cuda in the environment, the
-// reference and the CUDA backend (tests/support/cuda_subject.cpp).
+// for each instruction set of this machine; or, with IDEFICS_TEST_DEVICE=cuda in the environment,
+// the reference and the CUDA backend (tests/support/cuda_subject.cpp).
 #pragma once
 
 #include <cstdlib>
@@ -16,14 +16,16 @@ namespace testing {
 struct Subject {
   std::string name;
   std::shared_ptr<idefics::Backend> backend;
-  bool fixed_order;  // sums in 16 lanes (docs/determinism.md): the same bits as every other such
-  std::function<void(int)> disturb{};  // changes the order of work in a way that may change no bit
+  // sums in 16 lanes (docs/determinism.md): the same bits as every other backend that does
+  bool fixed_order;
+  // changes the order of work in a way that must not change any bit
+  std::function<void(int)> disturb{};
 };
 
-/// The CUDA backend, in programs that are linked with it.
+/// The CUDA backend; only programs that link it define this.
 [[gnu::weak]] Subject cuda_subject();
 
-/// One object each for the whole program, so that scratch memory is reused between shapes.
+/// One backend of each kind for the whole program, so that scratch memory is reused between shapes.
 inline const std::vector<Subject>& subjects() {
   static const std::vector<Subject> all = [] {
     std::vector<Subject> found{{"reference", idefics::make_reference_backend(), false}};

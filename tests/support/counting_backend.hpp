@@ -1,4 +1,4 @@
-// A backend that hands every operation on to another one and counts the bytes that are moved.
+// A backend that forwards every operation to another one and counts the bytes that are moved.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
-// Every allocation of this program, counted, and refused on demand. To be included by one file of a
-// program: it replaces malloc, or, where AddressSanitizer has replaced it already, listens to it.
+// Counts every allocation of the program, and makes allocations fail on request. To be included by
+// one file of a program: it replaces malloc or, where AddressSanitizer has already replaced it,
+// installs hooks.
 #pragma once
 
 #include <malloc.h>
@@ -10,20 +11,20 @@
 #include <cstdint>
 
 #if defined(__SANITIZE_ADDRESS__)
-#define IDEFICS_HEARS_MALLOC
+#define IDEFICS_HOOKS_MALLOC
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define IDEFICS_HEARS_MALLOC
+#define IDEFICS_HOOKS_MALLOC
 #endif
 #endif
 
 namespace heap {
 
 inline std::atomic<std::int64_t> live{0}, peak{0}, count{0};  // bytes, bytes, calls
-inline std::atomic<std::int64_t> refuse_at{-1};  // the call from which on nothing is given
+inline std::atomic<std::int64_t> refuse_at{-1};               // the first call that fails
 inline std::atomic<bool> refuse_once{false};
 
-/// Whether this allocation is to fail.
+/// Counts a call; whether it must fail.
 inline bool refuses() {
   const std::int64_t call = count.fetch_add(1, std::memory_order_relaxed);
   const std::int64_t at = refuse_at.load(std::memory_order_relaxed);
@@ -37,7 +38,7 @@ inline void add(std::int64_t bytes) {
   }
 }
 
-/// The most bytes that were in use at once since this object was made, beyond those in use then.
+/// The most bytes in use at once since this object was made, beyond those in use at that time.
 class Peak {
  public:
   Peak() : before_(live.load()) { peak.store(before_); }
@@ -50,7 +51,7 @@ class Peak {
 
 }  // namespace heap
 
-#ifdef IDEFICS_HEARS_MALLOC
+#ifdef IDEFICS_HOOKS_MALLOC
 
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*,
                                                                            std::size_t),

@@ -1,5 +1,5 @@
-// What tests of CUDA kernels share: weights as kernels take them, and outputs between guards that are
-// the same in every lane order.
+// Helpers of CUDA kernel tests: weights in the form that kernels take, and outputs between guards,
+// which must be the same in every lane order.
 #pragma once
 
 #include <bit>
@@ -14,14 +14,15 @@ inline idefics::cuda::DeviceFloats floats(const idefics::Tensor& t) {
   return t ? idefics::cuda::DeviceFloats{t.raw(), t.dtype()} : idefics::cuda::DeviceFloats{};
 }
 
-/// On which kernels run at once.
+/// A stream whose kernels run at once.
 inline idefics::cuda::Stream& at_once() {
   static idefics::cuda::Stream stream(nullptr);
   return stream;
 }
 
-/// What run(out) writes, `offset` floats behind a multiple of 16 bytes and between two stretches that
-/// nobody may touch; the same bits in 16 lane orders. Without initial values `out` begins as NaN.
+/// What run(out) writes, where `out` begins `offset` floats after a multiple of 16 bytes, between
+/// guards that must not be touched. The bits must be the same in 16 lane orders. Without initial
+/// values, `out` begins as NaN.
 template <class Run>
 idefics::Tensor cuda_result(idefics::Shape shape, const Run& run, const Values& initial = {},
                             std::size_t offset = 0) {
@@ -50,7 +51,7 @@ idefics::Tensor cuda_result(idefics::Shape shape, const Run& run, const Values& 
   return tensor(shape, result);
 }
 
-/// The same values `offset` floats behind a multiple of 16 bytes.
+/// The same values, `offset` floats after a multiple of 16 bytes.
 inline idefics::Tensor moved(const idefics::Tensor& t, std::size_t offset) {
   const auto values = t.as<float>();
   return stored(idefics::DType::f32, t.shape(), Values(values.begin(), values.end()),

@@ -1,4 +1,4 @@
-// The CUDA backend on a GPU, for programs that are linked with idefics::cuda (bench/gpu/).
+// The CUDA backend on a GPU, for programs that link idefics::cuda (bench/gpu/).
 #include <idefics/backend/cuda_backend.hpp>
 
 #include "support/backends.hpp"
@@ -6,7 +6,7 @@
 namespace testing {
 
 Subject cuda_subject() {
-  // Nothing to disturb: blocks and warps take their own order, so that asking twice more is the test.
+  // nothing to disturb: blocks and warps run in an order of their own, so repetition is the test
   return {"cuda", idefics::make_cuda_backend(), false, [](int) {}};
 }
 

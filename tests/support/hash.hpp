@@ -1,4 +1,4 @@
-// 64-bit FNV-1a, the hash of the recorded goldens.
+// 64-bit FNV-1a, the hash of recorded golden data.
 #pragma once
 
 #include <cstddef>

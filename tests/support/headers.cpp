@@ -1,1 +1,1 @@
-// Nothing but the precompiled headers that all tests share (tests/CMakeLists.txt).
+// Only the precompiled headers that all tests share (tests/CMakeLists.txt).

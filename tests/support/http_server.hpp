@@ -19,13 +19,13 @@
 
 namespace testing {
 
-/// What the server sends: the parts in order, waiting `pause` before each but the first.
+/// What the server sends: the parts in order, with `pause` before each but the first.
 struct Reply {
   std::vector<std::string> parts;
   std::chrono::milliseconds pause{0};
 };
 
-/// A whole HTTP answer: status line, headers (each ended by CRLF), and a body with its length.
+/// A complete HTTP answer: status line, headers (each ending with CRLF), body and its length.
 inline Reply answer(const std::string& status, const std::string& body,
                     const std::string& headers = "") {
   return {.parts = {"HTTP/1.1 " + status + "\r\nConnection: close\r\nContent-Length: " +
@@ -34,8 +34,8 @@ inline Reply answer(const std::string& status, const std::string& body,
 
 class HttpServer {
  public:
-  /// `handler` takes the request's target ("/path", or a whole URL when asked as a proxy) and its
-  /// head, and gives the reply.
+  /// `handler` gets the request's target ("/path", or a full URL when used as a proxy) and its
+  /// head, and returns the reply.
   using Handler = std::function<Reply(const std::string& target, const std::string& head)>;
 
   explicit HttpServer(Handler handler) : handler_(std::move(handler)) {

@@ -1,4 +1,4 @@
-// A device that computes on the CPU and has memory of its own: what was never brought there is NaN.
+// A device that computes on the CPU and has memory of its own, which is NaN until it is written.
 #pragma once
 
 #include <cstring>
@@ -12,7 +12,7 @@ class OwnMemory final : public CountingBackend {
  public:
   using CountingBackend::CountingBackend;
 
-  std::size_t used() const { return *used_; }  // bytes that tensors lie in
+  std::size_t used() const { return *used_; }  // bytes of its tensors
   std::size_t written_bytes = 0, downloaded_bytes = 0;
 
   Tensor empty(idefics::DType dtype, idefics::Shape shape) override {

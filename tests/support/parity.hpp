@@ -1,5 +1,5 @@
-// What every parity test does: run an operation on each backend, compare with the expected values,
-// and demand the same bits from every number of threads and every instruction set.
+// Common to all parity tests: run an operation on each backend, compare the result with the
+// expected values, and require the same bits for every number of threads and every instruction set.
 #pragma once
 
 #include <bit>
@@ -17,7 +17,7 @@ namespace testing {
 inline constexpr idefics::DType weight_dtypes[] = {idefics::DType::f32, idefics::DType::f16,
                                                    idefics::DType::bf16};
 
-/// Where two f32 tensors differ in a bit; empty if nowhere.
+/// Describes the first element in which two f32 tensors differ in a bit; empty if none does.
 inline std::string different_bits(const idefics::Tensor& actual, const idefics::Tensor& expected) {
   const auto a = actual.as<float>(), b = expected.as<float>();
   if (a.size() != b.size()) return "sizes differ";
@@ -31,7 +31,7 @@ inline std::string different_bits(const idefics::Tensor& actual, const idefics::
   return "";
 }
 
-/// Where |actual - expected| is above bound(i) or not a number; empty if nowhere.
+/// Describes the first element whose |actual - expected| is above bound(i), or NaN; empty if none.
 template <class Bound>
 std::string beyond(const idefics::Tensor& actual, const idefics::Tensor& expected,
                    const Bound& bound) {
@@ -50,8 +50,8 @@ std::string beyond(const idefics::Tensor& actual, const idefics::Tensor& expecte
   return "";
 }
 
-/// An output on the device between two stretches of NaN that nobody may touch. Without initial
-/// values the output itself is NaN, so that an element nobody writes is noticed.
+/// An output on the device between two guards of NaN, which must not be touched. Without initial
+/// values the output itself is NaN, so that an element that is not written is noticed.
 class Output {
  public:
   Output(idefics::Backend& backend, idefics::Shape shape, const Values& initial = {})
@@ -62,7 +62,7 @@ class Output {
     all_ = backend.upload(tensor({static_cast<std::int64_t>(all.size())}, all));
   }
 
-  /// What the operation writes to.
+  /// The tensor that the operation writes.
   idefics::Tensor tensor_on_device() const {
     return all_.slice(guard, all_.count() - guard).reshape(shape_);
   }
@@ -82,7 +82,7 @@ class Output {
   }
 
  private:
-  static constexpr std::int64_t guard = 35;  // more than two vectors, and no multiple of one
+  static constexpr std::int64_t guard = 35;  // more than two vectors, and not a multiple of one
   static float sentinel() { return std::bit_cast<float>(0x7fc0deadu); }
 
   idefics::Backend& backend_;
@@ -90,7 +90,7 @@ class Output {
   idefics::Tensor all_;
 };
 
-/// Remembers the bytes of inputs; unchanged() tells whether they are still the same.
+/// Remembers the bytes of inputs; unchanged() is true while they are the same.
 class Untouched {
  public:
   explicit Untouched(std::vector<idefics::Tensor> inputs) : inputs_(std::move(inputs)) {
@@ -107,7 +107,7 @@ class Untouched {
   std::vector<std::vector<std::byte>> before_;
 };
 
-/// The code of the error that `call` throws, "nothing" if it throws none.
+/// The code of the error that `call` throws, or "nothing".
 template <class Call>
 std::string error_of(const Call& call) {
   try {
@@ -118,8 +118,9 @@ std::string error_of(const Call& call) {
   return "nothing";
 }
 
-/// Calls check(result) with what `operation` (a function of a Backend&, giving a host tensor) makes
-/// on every backend. Every thread count and every backend of fixed order must give the same bits.
+/// Calls check(result) with the result of `operation` (a function of a Backend& that returns a host
+/// tensor) on every backend. All backends of fixed order must give the same bits, with every number
+/// of threads; others must give the same bits in every order of work.
 template <class Operation, class Check>
 void on_every_backend(const Operation& operation, const Check& check) {
   std::optional<idefics::Tensor> first;
@@ -149,7 +150,7 @@ void on_every_backend(const Operation& operation, const Check& check) {
   }
 }
 
-/// The operation gives exactly `expected` everywhere.
+/// Checks that the operation gives exactly `expected` on every backend.
 template <class Operation>
 void exactly(const Operation& operation, const idefics::Tensor& expected) {
   on_every_backend(operation, [&](const idefics::Tensor& result) {
@@ -157,7 +158,8 @@ void exactly(const Operation& operation, const idefics::Tensor& expected) {
   });
 }
 
-/// The operation gives what the reference gives, within bound(i) at element i.
+/// Checks that the operation gives the reference's result on every backend, within bound(i) at
+/// element i.
 template <class Operation, class Bound>
 void like_the_reference(const Operation& operation, const Bound& bound) {
   const idefics::Tensor expected = operation(*subjects().front().backend);

@@ -14,8 +14,8 @@ namespace testing {
 /// One row of a batch, without padding.
 struct RandomPrompt {
   std::vector<std::int64_t> ids;
-  std::vector<std::vector<float>> pictures;  // each [3,S,S]
-  std::vector<std::int64_t> seen;            // picture that each token sees, or -1
+  std::vector<std::vector<float>> pictures;  // each [3,Y,X]
+  std::vector<std::int64_t> seen;            // the picture that each token sees, or -1
 };
 
 inline RandomPrompt random_prompt(std::mt19937& random, const idefics::Config& config,
@@ -42,7 +42,7 @@ inline RandomPrompt random_prompt(std::mt19937& random, const idefics::Config& c
   return prompt;
 }
 
-/// The rows as one padded batch, with `extra` further columns of padding on each side as asked.
+/// The rows as one batch, padded on the left or on the right, with `extra` more columns of padding.
 inline idefics::Inputs batch_of(const std::vector<RandomPrompt>& rows,
                                 const idefics::Config& config, bool pad_left,
                                 std::int64_t extra = 0) {

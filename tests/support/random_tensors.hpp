@@ -1,4 +1,5 @@
-// Tensors for tests: integers whose sums are exact, normal values, and weights at odd addresses.
+// Tensors for tests: integers whose sums are exact, normally distributed values, and weights at
+// unaligned addresses.
 #pragma once
 
 #include <cstring>
@@ -11,7 +12,7 @@ namespace testing {
 
 using Values = std::vector<float>;
 
-/// Whole numbers from -limit to limit: sums of their products are exact in every order.
+/// Integers from -limit to limit: sums of their products are exact in every order.
 inline Values integers(std::int64_t count, int limit, unsigned seed) {
   std::mt19937 random(seed);
   std::uniform_int_distribution<int> pick(-limit, limit);
@@ -28,7 +29,7 @@ inline Values normals(std::int64_t count, unsigned seed, float scale = 1.0f) {
   return values;
 }
 
-/// The values rounded to `dtype`, `offset` bytes behind a cache line: as weights lie in a file.
+/// The values rounded to `dtype`, `offset` bytes after a cache line, as weights are in a file.
 inline idefics::Tensor stored(idefics::DType dtype, idefics::Shape shape, const Values& values,
                               std::size_t offset = 0) {
   using namespace idefics;

@@ -1,4 +1,4 @@
-// A directory for one test, empty at first and gone at its end.
+// A directory for one test, initially empty and removed at its end.
 #pragma once
 
 #include <cstdlib>
@@ -27,7 +27,7 @@ class TempDir {
 
   const std::filesystem::path& path() const { return path_; }
 
-  /// Writes a file into the directory and gives its path.
+  /// Writes a file into the directory and returns its path.
   std::filesystem::path write(const std::string& name, std::string_view content) const {
     idefics::AtomicFile file(path_ / name);
     file.write(content);

@@ -1,5 +1,5 @@
-// Files that tests use where they exist, but that are not part of the project: the folder that
-// IDEFICS_TEST_DATA names, or shared/data beside the checkout.
+// Files that tests use if they exist, but that are not part of the project: in the folder that
+// IDEFICS_TEST_DATA names, or in shared/data next to the checkout.
 #pragma once
 
 #include <cstdlib>
@@ -7,7 +7,7 @@
 
 namespace testing {
 
-/// Empty if there is no such folder.
+/// Empty if the folder does not exist.
 inline std::filesystem::path test_data() {
   const char* named = std::getenv("IDEFICS_TEST_DATA");
   const std::filesystem::path source = IDEFICS_SOURCE_DIR;

@@ -1,4 +1,4 @@
-// How far an f32 result may lie from the exact one: the one place where tests take a bound from.
+// How far an f32 result may be from the exact one: the bounds of all tests.
 #pragma once
 
 #include <cmath>
@@ -8,10 +8,11 @@
 
 namespace testing {
 
-/// A sum of `terms` products whose absolute values add up to `magnitude`, each step rounded to f32.
-/// Rounding errors of a sum grow with the square root of its length (Higham and Mary 2019), with a
-/// factor of 4 for certainty; 8 more for an exponential, a root and a division around it. In the
-/// bf16 order every product and partial sum below the smallest normal number may become zero.
+/// The bound of a sum of `terms` products whose absolute values add up to `magnitude`, with each
+/// step rounded to f32. Rounding errors of a sum grow with the square root of its length (Higham
+/// and Mary 2019), here with a safety factor of 4; 8 more cover an exponential, a root and a
+/// division around the sum. In the bf16 order every product and partial sum below the smallest
+/// normal number may become zero.
 inline double tolerance(std::int64_t terms, double magnitude,
                         idefics::Compute compute = idefics::Compute::f32) {
   const double count = static_cast<double>(terms);

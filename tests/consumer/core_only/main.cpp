@@ -1,4 +1,4 @@
-// Tensors, layers and both backends, and no other library than Eigen and OpenMP.
+// Tensors, layers and both backends, with no library but Eigen and OpenMP.
 #include <algorithm>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
@@ -7,7 +7,7 @@
 
 #if defined(INCLUDE_NLOHMANN_JSON_HPP_) || defined(STBI_VERSION) || defined(JPEG_LIB_VERSION) || \
     defined(SENTENCEPIECE_PROCESSOR_H_) || defined(WEBP_DECODER_ABI_VERSION)
-#error "idefics::core has reached for a library of the rest"
+#error "idefics::core includes a library of another component"
 #endif
 
 using namespace idefics;

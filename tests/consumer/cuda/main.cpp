@@ -1,4 +1,5 @@
-// A program that asks an installed idefics::cuda for its backend: it gets one, or the reason why not.
+// A program that requests the backend of an installed idefics::cuda and gets it, or the reason why
+// not.
 #include <idefics/backend/cuda_backend.hpp>
 
 #include <cstdio>

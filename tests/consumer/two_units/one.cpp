@@ -1,4 +1,4 @@
-// Both units include everything, twice; the linker must find nothing twice.
+// Both units include every header twice; the linker must find no duplicate symbol.
 #include "all_headers.hpp"
 
 std::vector<std::vector<std::int32_t>> answer(const char* model, const idefics::Inputs& inputs);

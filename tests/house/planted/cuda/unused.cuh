@@ -1,4 +1,4 @@
-// A kernel that nvcc warns of.
+// A planted fault: a kernel that nvcc warns about.
 #pragma once
 
 __global__ void unused_variable() { int never_read; }
