@@ -1,6 +1,6 @@
-// Which network addresses are the public internet. Whoever fetches URLs for others must not reach
-// what only this machine can reach: itself, its neighbours, the metadata service of its cloud.
-// Source: IANA's special-purpose address registries (RFC 6890).
+// Which network addresses belong to the public internet. A program that fetches URLs for others
+// must not reach what only this machine can reach: itself, its neighbours, the metadata service of
+// its cloud. Source: IANA's special-purpose address registries (RFC 6890).
 #pragma once
 
 #include <netdb.h>
@@ -17,7 +17,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// An IPv4 or IPv6 address with its port, as sockets give it.
+/// An IPv4 or IPv6 address with its port: the bytes of a sockaddr.
 using SocketAddress = std::vector<std::byte>;
 
 constexpr bool is_public_ipv4(std::uint32_t address) {
@@ -28,7 +28,7 @@ constexpr bool is_public_ipv4(std::uint32_t address) {
   constexpr std::array<Block, 15> reserved{{
       {0x00000000, 8},   // this network
       {0x0a000000, 8},   // private
-      {0x64400000, 10},  // shared by a provider's customers
+      {0x64400000, 10},  // shared by the customers of a provider
       {0x7f000000, 8},   // loopback
       {0xa9fe0000, 16},  // link-local, and the metadata service of clouds
       {0xac100000, 12},  // private
@@ -47,7 +47,7 @@ constexpr bool is_public_ipv4(std::uint32_t address) {
   return true;
 }
 
-/// Only 2000::/3 is the public internet; some of it, and some forms outside, stand for IPv4.
+/// Only 2000::/3 is public. An address that embeds an IPv4 address is as public as that one.
 constexpr bool is_public_ipv6(const std::array<std::uint8_t, 16>& a) {
   auto ipv4_at = [&a](std::size_t i) {
     return std::uint32_t{a[i]} << 24 | std::uint32_t{a[i + 1]} << 16 |
@@ -68,7 +68,7 @@ constexpr bool is_public_ipv6(const std::array<std::uint8_t, 16>& a) {
   return a[0] >> 5 == 1;                                     // 2000::/3
 }
 
-/// Whether an address is one of the public internet. Families other than IPv4 and IPv6 are not.
+/// Whether an address is public. Families other than IPv4 and IPv6 are not.
 inline bool is_public(const sockaddr& address, std::size_t bytes) {
   if (address.sa_family == AF_INET && bytes >= sizeof(sockaddr_in)) {
     sockaddr_in ipv4{};
@@ -93,7 +93,7 @@ inline std::string to_string(const sockaddr& address, std::size_t bytes) {
   return failed != 0 ? "an unknown address" : text.data();
 }
 
-/// All addresses of a host name, or of an address written out; none where it cannot be resolved.
+/// All addresses of a host name or numeric address; empty if it cannot be resolved.
 inline std::vector<SocketAddress> resolve(const std::string& host, const std::string& port) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
@@ -101,9 +101,9 @@ inline std::vector<SocketAddress> resolve(const std::string& host, const std::st
   addrinfo* list = nullptr;
   std::vector<SocketAddress> found;
   if (::getaddrinfo(host.c_str(), port.c_str(), &hints, &list) != 0) return found;
-  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
-    const auto* bytes = reinterpret_cast<const std::byte*>(one->ai_addr);
-    found.emplace_back(bytes, bytes + one->ai_addrlen);
+  for (const addrinfo* info = list; info != nullptr; info = info->ai_next) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(info->ai_addr);
+    found.emplace_back(bytes, bytes + info->ai_addrlen);
   }
   ::freeaddrinfo(list);
   return found;

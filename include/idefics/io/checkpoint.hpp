@@ -1,6 +1,6 @@
-// A checkpoint directory: config.json beside model.safetensors, or beside an index and its shards; or
-// the same of pytorch_model.bin, if there is nothing else, as transformers chooses. All headers are
-// validated, and held against the index, before any weight can be asked for.
+// A checkpoint directory: config.json with model.safetensors, or with an index and its shards.
+// Without either, the same for pytorch_model.bin, as in transformers. All headers are validated and
+// checked against the index before any weight can be read.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-/// The `weight_map` of model.safetensors.index.json: which shard holds which tensor; `extension` is
-/// that of shards. Throws `invalid_json`, `duplicate_key`, or `index_mismatch` for names that are not
-/// plain file names.
+/// The `weight_map` of model.safetensors.index.json, from tensor to shard; `extension` is the file
+/// extension of shards. Throws `invalid_json`, `duplicate_key`, or `index_mismatch` if the map is
+/// missing or a shard is not a plain file name.
 inline std::map<std::string, std::string> parse_index(std::string_view text,
                                                       const std::string& file,
                                                       std::string_view extension = ".safetensors") {
@@ -36,7 +36,7 @@ inline std::map<std::string, std::string> parse_index(std::string_view text,
                        name.find('\0') == std::string::npos && name.ends_with(extension);
     if (!plain)
       fail(ErrorCode::index_mismatch,
-           "the index names a shard that is no plain " + std::string(extension) + " file name",
+           "the index names a shard that is not a plain " + std::string(extension) + " file name",
            {.file = file, .tensor = tensor.substr(0, 200)});
     shard_of.emplace(tensor, name);
   }
@@ -45,7 +45,7 @@ inline std::map<std::string, std::string> parse_index(std::string_view text,
 
 }  // namespace detail
 
-/// The names under which weights are stored, the preferred ones first.
+/// File names of weights, in order of preference.
 struct WeightFiles {
   const char *name, *index, *extension;
 };
@@ -55,13 +55,13 @@ inline constexpr WeightFiles weight_files[] = {
 
 class Checkpoint {
  public:
-  /// Throws `file_not_found`, `not_a_checkpoint`, `missing_shard`, `index_mismatch` and whatever a
-  /// header can cause.
+  /// Throws `file_not_found`, `not_a_checkpoint`, `missing_shard`, `index_mismatch`, or any error
+  /// of a header.
   static Checkpoint open(const std::filesystem::path& directory) {
     Checkpoint checkpoint;
     checkpoint.directory_ = directory;
     if (!std::filesystem::is_directory(directory))
-      fail(ErrorCode::file_not_found, "there is no such directory", {.file = directory.string()});
+      fail(ErrorCode::file_not_found, "the directory does not exist", {.file = directory.string()});
     if (!std::filesystem::exists(directory / "config.json"))
       fail(ErrorCode::not_a_checkpoint, "the directory has no config.json",
            {.file = directory.string()});
@@ -76,35 +76,36 @@ class Checkpoint {
       }
     }
     fail(ErrorCode::not_a_checkpoint,
-         "the directory holds no model.safetensors, no pytorch_model.bin and no index of shards",
+         "the directory has no model.safetensors, pytorch_model.bin or index of shards",
          {.file = directory.string()});
   }
 
   const std::filesystem::path& directory() const { return directory_; }
 
   const TensorInfo* find(std::string_view name) const {
-    const auto it = place_.find(name);
-    return it == place_.end() ? nullptr : files_[it->second].find(name);
+    const auto it = file_index_.find(name);
+    return it == file_index_.end() ? nullptr : files_[it->second].find(name);
   }
   /// A view into the mapping. Throws `missing_tensor` or `unsupported_dtype`.
-  Tensor tensor(std::string_view name) const { return holder(name).tensor(name); }
+  Tensor tensor(std::string_view name) const { return file_with(name).tensor(name); }
   /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`.
-  Tensor bytes(std::string_view name) const { return holder(name).bytes(name); }
-  /// Asks for a tensor to be read from the disk, and does not wait for it.
-  void prefetch(std::string_view name) const { holder(name).prefetch(name); }
-  /// Gives back the memory that reading a tensor took; it is read from the file again when asked for.
-  void release(std::string_view name) const { holder(name).release(name); }
-  /// The same for everything in all files: the next who asks finds what is in the system's cache there.
+  Tensor bytes(std::string_view name) const { return file_with(name).bytes(name); }
+  /// Starts reading a tensor from disk, without waiting for it.
+  void prefetch(std::string_view name) const { file_with(name).prefetch(name); }
+  /// Releases the memory of a tensor that was read; the next access reads it from the file again.
+  void release(std::string_view name) const { file_with(name).release(name); }
+  /// Releases the memory of all files; later accesses find in the system's cache what is still
+  /// there.
   void release() const {
     for (const TensorFile& file : files_) file.release();
   }
   std::filesystem::path file_of(std::string_view name) const {
-    const auto it = place_.find(name);
-    return it == place_.end() ? directory_ : files_[it->second].path();
+    const auto it = file_index_.find(name);
+    return it == file_index_.end() ? directory_ : files_[it->second].path();
   }
   std::vector<const TensorInfo*> tensors() const {
     std::vector<const TensorInfo*> all;
-    for (const auto& [name, file] : place_) all.push_back(files_[file].find(name));
+    for (const auto& [name, file] : file_index_) all.push_back(files_[file].find(name));
     return all;
   }
   std::uint64_t total_bytes() const {
@@ -114,10 +115,10 @@ class Checkpoint {
   }
 
  private:
-  const TensorFile& holder(std::string_view name) const {
-    const auto it = place_.find(name);
-    if (it == place_.end())
-      fail(ErrorCode::missing_tensor, "no file of the checkpoint holds this tensor",
+  const TensorFile& file_with(std::string_view name) const {
+    const auto it = file_index_.find(name);
+    if (it == file_index_.end())
+      fail(ErrorCode::missing_tensor, "no file of the checkpoint contains this tensor",
            {.file = directory_.string(), .tensor = std::string(name)});
     return files_[it->second];
   }
@@ -127,10 +128,10 @@ class Checkpoint {
     else
       files_.push_back(SafetensorsFile::open(path));
     for (const TensorInfo& tensor : files_.back().tensors()) {
-      const auto [it, fresh] = place_.emplace(tensor.name, files_.size() - 1);
-      if (!fresh)
+      const auto [it, inserted] = file_index_.emplace(tensor.name, files_.size() - 1);
+      if (!inserted)
         fail(ErrorCode::index_mismatch,
-             "two shards hold this tensor: " + files_[it->second].path().filename().string() +
+             "two shards contain this tensor: " + files_[it->second].path().filename().string() +
                  " and " + path.filename().string(),
              {.file = path.string(), .tensor = tensor.name});
     }
@@ -139,23 +140,23 @@ class Checkpoint {
   void open_shards(const std::filesystem::path& index, const char* extension) {
     const auto shard_of =
         detail::parse_index(detail::read_text_file(index, 64u << 20), index.string(), extension);
-    std::map<std::string, std::string> shards;  // name of a shard, and one tensor that needs it
+    std::map<std::string, std::string> shards;  // shard -> one of its tensors
     for (const auto& [tensor, shard] : shard_of) shards.emplace(shard, tensor);
     for (const auto& [shard, tensor] : shards)
       if (!std::filesystem::exists(directory_ / shard))
-        fail(ErrorCode::missing_shard, "the index names a shard that is not there: " + shard,
+        fail(ErrorCode::missing_shard, "the index names a shard that does not exist: " + shard,
              {.file = index.string(), .tensor = tensor});
     for (const auto& [shard, tensor] : shards) add_file(directory_ / shard);
     for (const auto& [tensor, shard] : shard_of)
       if (file_of(tensor).filename() != shard)
         fail(ErrorCode::index_mismatch,
-             "the index places this tensor in " + shard + ", which does not hold it",
+             "the index places this tensor in " + shard + ", which does not contain it",
              {.file = index.string(), .tensor = tensor});
   }
 
   std::filesystem::path directory_;
   std::vector<TensorFile> files_;
-  std::map<std::string, std::size_t, std::less<>> place_;
+  std::map<std::string, std::size_t, std::less<>> file_index_;
 };
 
 }}  // namespace idefics::v0

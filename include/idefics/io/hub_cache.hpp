@@ -1,5 +1,4 @@
-// Where a model lives: a directory, or a repository in the local Hugging Face cache. Never the
-// network.
+// Finds a model: a directory, or a repository in the local Hugging Face cache, never the network.
 //
 //   <root>/models--ORG--NAME/refs/REVISION        a commit id
 //   <root>/models--ORG--NAME/snapshots/COMMIT/…   the files
@@ -17,7 +16,7 @@
 
 namespace idefics { inline namespace v0 {
 
-/// How environment variables are looked up; tests give their own. An unset variable is "".
+/// Looks up an environment variable; tests pass their own function. An unset variable is "".
 using Environment = std::function<std::string(const char*)>;
 
 inline std::string process_environment(const char* name) {
@@ -25,7 +24,7 @@ inline std::string process_environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-/// The root of the cache, by the rules of huggingface_hub.
+/// The root of the cache, according to the rules of huggingface_hub.
 inline std::filesystem::path hub_cache_root(const Environment& environment = process_environment) {
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
     if (const auto value = environment(name); !value.empty()) return value;
@@ -38,8 +37,8 @@ inline std::filesystem::path hub_cache_root(const Environment& environment = pro
 
 namespace detail {
 
-/// One part of a repository id or revision: what the hub allows, and nothing that could leave the
-/// cache.
+/// Whether `name` can be a part of a repository id or a revision: the hub allows its characters,
+/// and it cannot lead out of the cache.
 inline bool is_plain_name(std::string_view name) {
   const bool characters = std::ranges::all_of(name, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
@@ -49,7 +48,7 @@ inline bool is_plain_name(std::string_view name) {
          name.size() <= 96;
 }
 
-/// Shards that an incomplete snapshot's index names and that are not there.
+/// The shards that the index of a snapshot names and that do not exist, separated by commas.
 inline std::string missing_shards(const std::filesystem::path& snapshot) {
   const auto* kind = std::ranges::find_if(weight_files, [&](const WeightFiles& files) {
     return std::filesystem::exists(snapshot / files.name) ||
@@ -88,9 +87,9 @@ inline std::filesystem::path find_snapshot(const std::filesystem::path& reposito
 
 }  // namespace detail
 
-/// The directory of a model: an existing directory as it is, else `org/name[@revision]` in the
-/// cache. Throws `model_not_found`, or `missing_shard` for a snapshot that is incomplete, with the
-/// command that would fetch it.
+/// The directory of a model: the argument itself if it exists, else `org/name[@revision]` in the
+/// cache. Throws `model_not_found`, or `missing_shard` for an incomplete snapshot; the messages
+/// contain the command that fetches it.
 inline std::filesystem::path resolve_model(std::string_view directory_or_repo,
                                            const Environment& environment = process_environment) {
   const std::string model(directory_or_repo);
@@ -112,7 +111,7 @@ inline std::filesystem::path resolve_model(std::string_view directory_or_repo,
   const auto repository = hub_cache_root(environment) / ("models--" + org + "--" + name);
   if (!std::filesystem::is_directory(repository))
     fail(ErrorCode::model_not_found,
-         "\"" + model + "\" is not a directory and not in the cache; " + download,
+         "\"" + model + "\" is neither a directory nor in the cache; " + download,
          {.file = repository.string()});
   const auto snapshot = detail::find_snapshot(repository, revision, model, download);
   if (const std::string missing = detail::missing_shards(snapshot); !missing.empty())

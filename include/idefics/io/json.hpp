@@ -1,5 +1,5 @@
-// JSON with limits: bounded depth and size, no name twice, strict UTF-8, nothing behind the end.
-// nlohmann/json parses; its SAX interface lets us refuse before anything is built.
+// JSON with limits: bounded depth and size, no duplicate names, strict UTF-8, nothing after the
+// end. nlohmann/json parses; its SAX interface lets us refuse input before anything is built.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ using Json = nlohmann::json;
 
 struct JsonLimits {
   std::uint64_t bytes = 16u << 20;  // of the file
-  int depth = 16;                   // of arrays and objects within each other
+  int depth = 16;                   // of nested arrays and objects
 };
 
 namespace detail {
 
-/// The parser's own sentence without its prefix, and short: it may quote the whole input.
+/// Fails with the parser's message, without its prefix and cut short: it may quote the whole input.
 [[noreturn]] inline void fail_json(const nlohmann::json::exception& error, const std::string& file,
                                    std::size_t position) {
   std::string text = error.what();
@@ -55,7 +55,7 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
     if (open_.back()->contains(name))
-      fail(ErrorCode::duplicate_key, "the name \"" + name.substr(0, 200) + "\" stands twice",
+      fail(ErrorCode::duplicate_key, "duplicate name \"" + name.substr(0, 200) + "\"",
            {.file = file_, .field = name.substr(0, 200)});
     key_ = std::move(name);
     return true;
@@ -86,7 +86,7 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   }
   bool open(Json&& container) {
     if (std::ssize(open_) >= limits_.depth)
-      fail(ErrorCode::invalid_json, "arrays and objects lie too deep within each other",
+      fail(ErrorCode::invalid_json, "arrays and objects are nested too deeply",
            {.file = file_, .limit = static_cast<std::uint64_t>(limits_.depth)});
     open_.push_back(place(std::move(container)));
     return true;
@@ -119,7 +119,7 @@ inline Json read_json_file(const std::filesystem::path& path, const JsonLimits& 
 IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view file,
                                       const JsonLimits& limits) {
   if (text.size() > limits.bytes)
-    fail(ErrorCode::oversized_file, "the JSON text is larger than its kind may be",
+    fail(ErrorCode::oversized_file, "the JSON text is too large",
          {.file = std::string(file), .actual = text.size(), .limit = limits.bytes});
   detail::BoundedJson handler(file, limits);
   if (!Json::sax_parse(text.begin(), text.end(), &handler))

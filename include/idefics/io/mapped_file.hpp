@@ -1,4 +1,4 @@
-// Files: read-only mappings, bounded reading, and writing that never leaves half a file behind.
+// Files: read-only mappings, bounded reads, and writes that never leave a partial file.
 #pragma once
 
 #include <fcntl.h>
@@ -34,7 +34,7 @@ class Descriptor {
     if (value_ >= 0) ::close(value_);
   }
   int get() const noexcept { return value_; }
-  /// Closes now and says whether the system reported an error (a full disk may show only here).
+  /// Closes now; returns false if the system reports an error (a full disk may only show here).
   bool close() noexcept { return ::close(std::exchange(value_, -1)) == 0; }
 
  private:
@@ -48,25 +48,24 @@ class Descriptor {
   fail(code, std::string(what) + ": " + std::strerror(error), {.file = path.string()});
 }
 
-/// Opens for reading. What is no regular file is opened without waiting for its other end, so that
-/// it can be refused.
+/// Opens for reading. With O_NONBLOCK a pipe opens without waiting for its writer, and is refused.
 inline int open_to_read(const std::filesystem::path& path) {
   return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }
 
-/// The size of an open file, which must be a regular one.
+/// The size of an open file. Throws `file_not_found` unless it is a regular file, or `io_failure`.
 inline std::uint64_t regular_size(const Descriptor& file, const std::filesystem::path& path) {
   if (file.get() < 0) fail_errno(path, "cannot open the file");
   struct stat status = {};
   if (::fstat(file.get(), &status) != 0) fail_errno(path, "cannot read the size of the file");
   if (!S_ISREG(status.st_mode))
-    fail(ErrorCode::file_not_found, "this is not a regular file", {.file = path.string()});
+    fail(ErrorCode::file_not_found, "not a regular file", {.file = path.string()});
   return static_cast<std::uint64_t>(status.st_size);
 }
 
 }  // namespace detail
 
-/// A whole file mapped read-only. Tensors that lie in it keep it alive.
+/// A whole file mapped read-only. Tensors that are views of it keep it alive.
 class MappedFile {
  public:
   /// Throws `file_not_found` or `io_failure`. An empty file maps to no bytes.
@@ -91,17 +90,18 @@ class MappedFile {
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   const std::filesystem::path& path() const noexcept { return path_; }
 
-  /// Asks for [begin, end) to be read from the disk, and does not wait for it.
+  /// Starts reading [begin, end) from disk, without waiting for it.
   void prefetch(std::uint64_t begin, std::uint64_t end) const noexcept {
-    constexpr std::uint64_t piece = 128 << 10;  // Linux cuts requests to the device's read-ahead
+    // Linux cuts longer requests to the device's read-ahead.
+    constexpr std::uint64_t piece = 128 << 10;
     const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     for (std::uint64_t at = begin / page * page; at < end; at += piece)
       ::madvise(const_cast<std::byte*>(data_) + at,
                 static_cast<std::size_t>(std::min(piece, end - at)), MADV_WILLNEED);
   }
 
-  /// Gives back the memory of all pages that lie within [begin, end): they are read from the file
-  /// again when somebody touches them.
+  /// Releases the memory of all whole pages in [begin, end); the next access reads them from the
+  /// file again.
   void release(std::uint64_t begin, std::uint64_t end) const noexcept {
     const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     const std::uint64_t first = (begin + page - 1) / page * page, last = end / page * page;
@@ -121,47 +121,48 @@ class MappedFile {
 
 namespace detail {
 
-/// A pointer file of Git LFS: the text that stands for a large file which was never fetched.
+/// Whether a file is a Git LFS pointer: the placeholder of a large file that was never fetched.
 inline bool is_git_lfs_pointer(std::span<const std::byte> bytes) {
   constexpr std::string_view start = "version https://git-lfs";
   return bytes.size() >= start.size() && std::memcmp(bytes.data(), start.data(), start.size()) == 0;
 }
 
-/// The whole of a file, read and not mapped: nobody else's writing can change it afterwards. Throws
-/// `too_large` above `limit` bytes, before anything is read; `file_not_found`, `io_failure`.
+/// The contents of a file, read instead of mapped, so that later writes to the file cannot change
+/// them. Throws `too_large` above `limit` bytes, before anything is read; `file_not_found`,
+/// `io_failure`.
 inline std::string read_file(const std::filesystem::path& path, std::uint64_t limit,
                              ErrorCode too_large = ErrorCode::oversized_file) {
   const detail::Descriptor file(detail::open_to_read(path));
   const std::uint64_t size = detail::regular_size(file, path);
   if (size > limit)
-    fail(too_large, "the file is larger than its kind may be",
+    fail(too_large, "the file is too large",
          {.file = path.string(), .actual = size, .limit = limit});
   std::string content(Checked(size).size(), '\0');
-  std::size_t have = 0;
-  while (have < content.size()) {
-    const auto got = ::read(file.get(), content.data() + have, content.size() - have);
+  std::size_t filled = 0;
+  while (filled < content.size()) {
+    const auto got = ::read(file.get(), content.data() + filled, content.size() - filled);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) detail::fail_errno(path, "cannot read the file");
-    if (got == 0) break;  // it has become shorter in the meantime
-    have += static_cast<std::size_t>(got);
+    if (got == 0) break;  // the file was truncated meanwhile
+    filled += static_cast<std::size_t>(got);
   }
-  content.resize(have);
+  content.resize(filled);
   return content;
 }
 
-/// The whole of a file as text. Throws what read_file throws, and `git_lfs_pointer`.
+/// The contents of a text file. Throws what read_file throws, and `git_lfs_pointer`.
 inline std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
   std::string text = read_file(path, limit);
   if (is_git_lfs_pointer(std::as_bytes(std::span(text))))
-    fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the file it stands for",
+    fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the file itself",
          {.file = path.string()});
   return text;
 }
 
 }  // namespace detail
 
-/// Writes a file under a temporary name and renames it when every byte is on its way: nothing half
-/// written ever has the final name.
+/// Writes a file under a temporary name; commit() renames it after the last byte, so that a partial
+/// file never has the final name.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path)
@@ -189,7 +190,7 @@ class AtomicFile {
   void commit() {
     if (!file_.close()) detail::fail_errno(path_, "cannot write the file");
     if (::rename(temporary_.c_str(), path_.c_str()) != 0)
-      detail::fail_errno(path_, "cannot name the file");
+      detail::fail_errno(path_, "cannot rename the file");
     committed_ = true;
   }
 

@@ -1,6 +1,6 @@
-// A pickle, read as data. Pickle is a program for a stack machine; the few instructions that a table
-// of weights needs are carried out here, on values that stand for what Python would have built. The
-// names that may be called are a list, and calling one only notes what it was called with: nothing is
+// Reads a pickle as data. A pickle is a program for a stack machine. The few instructions that a
+// dict of weights needs are executed here, on values that represent the objects Python would build.
+// Only the names of a fixed list can be called, and a call merely records its arguments: nothing is
 // looked up, imported or run. Every other instruction and every other name is refused.
 //
 // Sources: CPython's pickletools (the instructions), torch/_utils.py (what the names mean).
@@ -22,23 +22,23 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Something that Python would have built.
+/// Represents an object that Python would build.
 struct PickleValue {
   enum class Kind : std::uint8_t {
     none,
     boolean,
     integer,
-    real,  // its value is not kept
+    real,  // the value is not kept
     text,
-    name,     // one of the list, `number` its place there
-    tuple,    // `number` is its place in Pickle::sequences, of the following kinds too
-    dict,     // keys and values in turn
-    storage,  // a persistent id: what names the bytes of a tensor
+    name,     // `number` is its index in pickle_names
+    tuple,    // `number` is its index in Pickle::sequences, also for the kinds below
+    dict,     // keys and values alternate
+    storage,  // a persistent id: identifies the bytes of a tensor
     tensor,   // the arguments of torch._utils._rebuild_tensor_v2
   };
   Kind kind = Kind::none;
   std::int64_t number = 0;
-  std::string_view text{};  // lies in the pickle itself
+  std::string_view text{};  // points into the pickle
 };
 
 struct Pickle {
@@ -50,7 +50,7 @@ struct Pickle {
   }
 };
 
-/// What may stand in a pickle of weights.
+/// A name that a pickle of weights may contain.
 struct PickleName {
   std::string_view module, name;
   enum class Use { make_dict, make_tensor, make_parameter, storage } use;
@@ -74,20 +74,20 @@ inline constexpr PickleName pickle_names[] = {
     {"torch", "BoolStorage", PickleName::Use::storage, "BOOL"},
 };
 
-inline constexpr std::size_t max_pickle_values = 1 << 20;  // a tensor takes thirty
+inline constexpr std::size_t max_pickle_values = 1 << 20;  // a tensor needs thirty
 
 class Unpickler {
  public:
   using Kind = PickleValue::Kind;
 
-  /// `begin`: where the pickle lies in the file that `where` names.
+  /// `begin`: the offset of the pickle in the file that `where` names.
   Unpickler(std::string_view pickle, ErrorContext where, std::uint64_t begin)
       : pickle_(pickle), where_(std::move(where)), begin_(begin) {}
 
   Pickle read() {
     for (char op = '\0'; op != '.'; op = step()) continue;
     if (stack_.size() != 1 || !marks_.empty()) refuse("the pickle does not end with one value");
-    if (at_ != pickle_.size()) refuse("there are bytes behind the end of the pickle");
+    if (at_ != pickle_.size()) refuse("there are bytes after the end of the pickle");
     result_.root = stack_.back();
     return std::move(result_);
   }
@@ -125,7 +125,7 @@ class Unpickler {
     return text;
   }
 
-  // the stack; what lies below the last mark is out of reach
+  // the stack; values below the last mark cannot be popped
 
   void count() {
     if (++count_ > max_pickle_values)
@@ -136,7 +136,7 @@ class Unpickler {
     stack_.push_back(value);
   }
   PickleValue pop() {
-    if (stack_.size() <= floor()) refuse("a value is wanted, and there is none");
+    if (stack_.size() <= floor()) refuse("an instruction needs more values than the stack has");
     const PickleValue value = stack_.back();
     stack_.pop_back();
     return value;
@@ -149,14 +149,15 @@ class Unpickler {
   std::size_t floor() const { return marks_.empty() ? 0 : marks_.back(); }
 
   std::vector<PickleValue> pop_last(std::size_t count) {
-    if (stack_.size() - floor() < count) refuse("a value is wanted, and there is none");
+    if (stack_.size() - floor() < count)
+      refuse("an instruction needs more values than the stack has");
     const auto first = stack_.end() - static_cast<std::ptrdiff_t>(count);
     std::vector<PickleValue> values(first, stack_.end());
     stack_.erase(first, stack_.end());
     return values;
   }
   std::vector<PickleValue> pop_to_mark() {
-    if (marks_.empty()) refuse("a mark is wanted, and there is none");
+    if (marks_.empty()) refuse("an instruction needs a mark, and the stack has none");
     std::vector<PickleValue> values = pop_last(stack_.size() - floor());
     marks_.pop_back();
     return values;
@@ -174,9 +175,10 @@ class Unpickler {
   char step() {
     op_at_ = at_;
     const char op = take(1)[0];
-    if (!constant(op) && !container(op) && !memory(op) && !call(op) && op != '.') {
+    if (!constant(op) && !container(op) && !memo(op) && !call(op) && op != '.') {
       char text[64];
-      std::snprintf(text, sizeof text, "instruction 0x%02x is not one that weights need",
+      std::snprintf(text, sizeof text,
+                    "the pickle uses instruction 0x%02x, which weights do not need",
                     static_cast<unsigned>(static_cast<unsigned char>(op)));
       refuse(text, ErrorCode::pickle_refused);
     }
@@ -226,8 +228,8 @@ class Unpickler {
     stack_.push_back(dict);
   }
 
-  /// What was built once can be named again.
-  bool memory(char op) {
+  /// The memo: a value that was stored in it can be pushed again.
+  bool memo(char op) {
     switch (op) {
       case 'q': remember(unsigned_number(1)); return true;
       case 'r': remember(unsigned_number(4)); return true;
@@ -236,15 +238,15 @@ class Unpickler {
       default: return false;
     }
   }
-  void remember(std::uint64_t place) {
+  void remember(std::uint64_t key) {
     const PickleValue value = pop();
     stack_.push_back(value);
     count();
-    memo_[place] = value;
+    memo_[key] = value;
   }
-  void recall(std::uint64_t place) {
-    const auto found = memo_.find(place);
-    if (found == memo_.end()) refuse("a value is named that was not built");
+  void recall(std::uint64_t key) {
+    const auto found = memo_.find(key);
+    if (found == memo_.end()) refuse("the memo has no such value");
     push(found->second);
   }
 
@@ -262,8 +264,8 @@ class Unpickler {
     const auto* found = std::ranges::find_if(
         pickle_names, [&](const PickleName& n) { return n.module == module && n.name == name; });
     if (found == std::end(pickle_names))
-      refuse("the pickle asks for " + printable(module) + "." + printable(name) +
-                 ", which weights do not need; nothing was run",
+      refuse("the pickle uses " + printable(module) + "." + printable(name) +
+                 ", which weights do not need; nothing was executed",
              ErrorCode::pickle_refused);
     return found - pickle_names;
   }
@@ -280,17 +282,17 @@ class Unpickler {
     const auto& given = result_.items(arguments);
     switch (pickle_names[name.number].use) {
       case PickleName::Use::make_dict:
-        if (!given.empty()) refuse("a dict is made with arguments");
+        if (!given.empty()) refuse("a dict is constructed with arguments");
         return push_sequence(Kind::dict, {});
       case PickleName::Use::make_tensor: return push({Kind::tensor, arguments.number});
       case PickleName::Use::make_parameter:
-        if (given.empty() || given[0].kind != Kind::tensor) refuse("a parameter holds no tensor");
+        if (given.empty() || given[0].kind != Kind::tensor)
+          refuse("a parameter does not contain a tensor");
         return push(given[0]);
-      case PickleName::Use::storage:
-        refuse("the type of a storage is called", ErrorCode::pickle_refused);
+      case PickleName::Use::storage: refuse("a storage type is called", ErrorCode::pickle_refused);
     }
   }
-  /// Attributes of a dict: the versions of modules, which say nothing about weights.
+  /// Drops the attributes of a dict: versions of modules, which do not affect weights.
   void build() {
     pop(Kind::dict, "the attributes of a dict");
     stack_.push_back(pop(Kind::dict, "a dict"));
@@ -306,9 +308,10 @@ class Unpickler {
   Pickle result_;
 };
 
-/// Reads a pickle of weights, which lies at `begin` in the file that `where` names, and must outlive
-/// the result. Throws `pickle_refused` for an instruction or a name that weights do not need, and
-/// `invalid_torch_file` for a pickle that contradicts itself or builds more than a million values.
+/// Reads a pickle of weights, which begins at offset `begin` of the file that `where` names and
+/// must outlive the result. Throws `pickle_refused` for an instruction or a name that weights do
+/// not need, and `invalid_torch_file` for a pickle that is inconsistent or builds more than a
+/// million values.
 inline Pickle parse_pickle(std::string_view pickle, const ErrorContext& where,
                            std::uint64_t begin) {
   return Unpickler(pickle, where, begin).read();

@@ -1,4 +1,4 @@
-// Tensors that will be read one after the other come from the disk before their turn.
+// Prefetches tensors from disk before they are read, given the order in which they will be read.
 #pragma once
 
 #include <cstdint>
@@ -20,25 +20,25 @@ class ReadAhead {
     for (std::size_t i = 0; i < names_.size(); ++i) {
       const TensorInfo* info = checkpoint.find(names_[i]);
       ends_.push_back(end += info == nullptr ? 0 : info->end - info->begin);
-      place_.emplace(names_[i], i);
+      index_.emplace(names_[i], i);
     }
   }
 
-  /// The turn of `name` has come: asks for what will be read next, so that the disk works meanwhile.
+  /// Call when `name` is about to be read: prefetches the tensors after it, to keep the disk busy.
   void reach(const std::string& name) {
-    constexpr std::uint64_t window = 256 << 20;  // bytes that may lie ahead
-    const auto place = place_.find(name);
-    if (place == place_.end()) return;
-    const std::uint64_t limit = ends_[place->second] + window;
-    for (; next_ < names_.size() && (next_ <= place->second || ends_[next_] <= limit); ++next_)
+    constexpr std::uint64_t window = 256 << 20;  // bytes to prefetch ahead
+    const auto position = index_.find(name);
+    if (position == index_.end()) return;
+    const std::uint64_t limit = ends_[position->second] + window;
+    for (; next_ < names_.size() && (next_ <= position->second || ends_[next_] <= limit); ++next_)
       checkpoint_->prefetch(names_[next_]);
   }
 
  private:
   const Checkpoint* checkpoint_;
   std::vector<std::string> names_;
-  std::vector<std::uint64_t> ends_;  // of each in the sequence of all bytes
-  std::map<std::string, std::size_t> place_;
+  std::vector<std::uint64_t> ends_;  // of names_, in bytes from the beginning of the first
+  std::map<std::string, std::size_t> index_;
   std::size_t next_ = 0;
 };
 

@@ -1,5 +1,5 @@
-// safetensors: eight bytes of length, a JSON header, then the bytes of all tensors without a gap.
-// The whole header is validated (safetensors_header.hpp) before any tensor is handed out.
+// safetensors: eight bytes of length, a JSON header, then the bytes of all tensors without gaps.
+// The whole header is validated (safetensors_header.hpp) before any tensor can be read.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@
 
 namespace idefics { inline namespace v0 {
 
-/// A file in this format. Throws what parse_safetensors_header throws when it is opened.
+/// An open safetensors file; open() throws what parse_safetensors_header throws.
 class SafetensorsFile : public TensorFile {
  public:
   static SafetensorsFile open(const std::filesystem::path& path) {
@@ -40,7 +40,7 @@ struct NamedTensor {
 
 namespace detail {
 
-/// "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}, as the reference writer orders it.
+/// "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}, ordered as by the reference writer.
 inline std::string header_entry(const NamedTensor& item, std::uint64_t begin) {
   const auto* format =
       std::ranges::find(format_dtypes, std::optional(item.tensor.dtype()), &FormatDType::dtype);
@@ -52,8 +52,9 @@ inline std::string header_entry(const NamedTensor& item, std::uint64_t begin) {
 
 }  // namespace detail
 
-/// Writes a file as the reference writer does: wide dtypes first, then by name; header padded to
-/// eight bytes; complete or not there at all. Throws `io_failure` or `duplicate_key`.
+/// Writes a file as the reference writer does: sorted by descending width of dtype, then by name;
+/// the header padded to a multiple of eight bytes. The file appears complete or not at all. Throws
+/// `io_failure` or `duplicate_key`.
 inline void write_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
   std::ranges::sort(tensors, [](const NamedTensor& a, const NamedTensor& b) {
@@ -66,7 +67,7 @@ inline void write_safetensors(const std::filesystem::path& path, std::vector<Nam
   std::uint64_t at = 0;
   for (const NamedTensor& item : tensors) {
     if (!names.insert(item.name).second)
-      fail(ErrorCode::duplicate_key, "two tensors have one name",
+      fail(ErrorCode::duplicate_key, "duplicate tensor name",
            {.file = path.string(), .tensor = item.name});
     if (text.size() > 1) text += ',';
     text += detail::header_entry(item, at);

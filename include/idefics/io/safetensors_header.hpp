@@ -1,7 +1,7 @@
-// The header of a safetensors file: a JSON object of names, each with dtype, shape and byte range.
-// It is read event by event and refused at the first rule it breaks, so that a hostile header of
-// the largest size the format allows costs a bounded time, and memory in proportion to valid
-// entries alone. docs/errors.md lists the faults.
+// The header of a safetensors file: a JSON object from tensor names to dtype, shape and byte range.
+// It is parsed event by event and refused at the first rule that it breaks. A hostile header of the
+// largest size that the format allows therefore costs bounded time, and memory in proportion to its
+// valid entries only. docs/errors.md lists the errors.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@
 namespace idefics { inline namespace v0 {
 
 struct SafetensorsHeader {
-  std::vector<TensorInfo> tensors;  // in the order of their bytes
+  std::vector<TensorInfo> tensors;  // in file order
   std::map<std::string, std::string> metadata;
 };
 
@@ -43,7 +43,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
 
   bool null() override { unexpected(); }
   bool boolean(bool) override { unexpected(); }
-  bool number_integer(number_integer_t) override { unexpected(); }  // a negative one
+  bool number_integer(number_integer_t) override { unexpected(); }  // negative
   bool number_unsigned(number_unsigned_t value) override { return add_integer(value); }
   bool number_float(number_float_t, const string_t&) override { unexpected(); }
   bool binary(binary_t&) override { unexpected(); }
@@ -107,11 +107,11 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
       fail(ErrorCode::invalid_safetensors, "metadata must map names to strings",
            {.file = file_, .field = metadata_key_});
     if (place_ == Place::list)
-      refuse(ErrorCode::invalid_safetensors, "a size is not an unsigned integer up to 2^48",
+      refuse(ErrorCode::invalid_safetensors, "a size must be an unsigned integer up to 2^48",
              max_integer);
     refuse(ErrorCode::invalid_safetensors,
-           place_ == Place::entry ? "dtype is a string, shape a list, data_offsets a pair"
-                                  : "an entry holds exactly dtype, shape and data_offsets");
+           place_ == Place::entry ? "dtype must be a string, shape a list and data_offsets a pair"
+                                  : "an entry must have exactly dtype, shape and data_offsets");
   }
 
   void start_entry() {
@@ -120,7 +120,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
     const bool metadata = tensor_ == "__metadata__";
     place_ = metadata ? Place::metadata : Place::entry;
     if (metadata && std::exchange(has_metadata_, true))
-      refuse(ErrorCode::duplicate_key, "there is metadata twice");
+      refuse(ErrorCode::duplicate_key, "duplicate __metadata__");
     entry_ = TensorInfo{.name = tensor_, .dtype_name = {}, .dtype = {}, .dims = {}};
     seen_ = 0, bits_ = 0;
     offsets_.clear();
@@ -130,9 +130,9 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
     const auto* known = std::ranges::find(names, std::string_view(name));
     if (known == std::end(names))
       refuse(ErrorCode::invalid_safetensors,
-             "an entry holds exactly dtype, shape and data_offsets");
+             "an entry must have exactly dtype, shape and data_offsets");
     const auto index = static_cast<unsigned>(known - names);
-    if ((seen_ >> index & 1u) != 0) refuse(ErrorCode::duplicate_key, name + " stands twice");
+    if ((seen_ >> index & 1u) != 0) refuse(ErrorCode::duplicate_key, name + " is given twice");
     seen_ |= 1u << index;
     field_ = static_cast<Field>(index);
   }
@@ -140,13 +140,13 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
     if (header_.metadata.size() == max_entries)
       refuse(ErrorCode::invalid_safetensors, "the metadata has too many entries", max_entries);
     if (!header_.metadata.emplace(metadata_key_, value).second)
-      fail(ErrorCode::duplicate_key, "a name of the metadata stands twice",
+      fail(ErrorCode::duplicate_key, "duplicate name in __metadata__",
            {.file = file_, .field = metadata_key_});
   }
   void set_dtype(const std::string& name) {
     const auto* known = std::ranges::find(format_dtypes, name, &FormatDType::name);
     if (known == std::end(format_dtypes))
-      refuse(ErrorCode::unsupported_dtype, "dtype \"" + name.substr(0, 64) + "\" is not known");
+      refuse(ErrorCode::unsupported_dtype, "unknown dtype \"" + name.substr(0, 64) + "\"");
     entry_.dtype_name = name;
     entry_.dtype = known->dtype;
     bits_ = known->bits;
@@ -155,7 +155,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
     if (place_ != Place::list || value > max_integer) unexpected();
     if (field_ == Field::data_offsets) {
       if (offsets_.size() == 2)
-        refuse(ErrorCode::invalid_safetensors, "data_offsets holds more than two numbers", 2);
+        refuse(ErrorCode::invalid_safetensors, "data_offsets has more than two numbers", 2);
       offsets_.push_back(value + data_begin_);
     } else {
       if (entry_.dims.size() == max_rank)
@@ -170,20 +170,20 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
     try {
       for (const std::int64_t dim : entry_.dims) bits = bits * static_cast<std::uint64_t>(dim);
     } catch (const Error& error) {
-      refuse(error.code(), "its shape needs more than 2^64 bits");
+      refuse(error.code(), "the shape needs more than 2^64 bits");
     }
     return bits.value();
   }
   void end_entry() {
     if (seen_ != 7 || offsets_.size() != 2)
       refuse(ErrorCode::invalid_safetensors,
-             seen_ != 7 ? "an entry holds exactly dtype, shape and data_offsets"
-                        : "data_offsets is a pair");
+             seen_ != 7 ? "an entry must have exactly dtype, shape and data_offsets"
+                        : "data_offsets must be a pair");
     entry_.begin = offsets_[0], entry_.end = offsets_[1];
     const std::uint64_t bits = bits_of_entry();
     if (entry_.end < entry_.begin || bits % 8 != 0 || bits / 8 != entry_.end - entry_.begin)
-      refuse(ErrorCode::invalid_safetensors, "its shape needs " + std::to_string(bits / 8) +
-                                                 " bytes and its offsets span another number");
+      refuse(ErrorCode::invalid_safetensors, "the shape needs " + std::to_string(bits / 8) +
+                                                 " bytes, but data_offsets span another number");
     header_.tensors.push_back(std::move(entry_));
   }
 
@@ -191,25 +191,26 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
     std::vector<std::string_view> names;
     for (const TensorInfo& tensor : header_.tensors) names.push_back(tensor.name);
     std::ranges::sort(names);
-    if (const auto twice = std::ranges::adjacent_find(names); twice != names.end())
-      fail(ErrorCode::duplicate_key, "two tensors have one name",
-           {.file = file_, .tensor = std::string(*twice)});
+    if (const auto duplicate = std::ranges::adjacent_find(names); duplicate != names.end())
+      fail(ErrorCode::duplicate_key, "duplicate tensor name",
+           {.file = file_, .tensor = std::string(*duplicate)});
   }
 
   const std::string& file_;
   std::uint64_t data_begin_;
   SafetensorsHeader header_;
   Place place_ = Place::outside;
-  std::string tensor_, metadata_key_;  // the entry, or name in the metadata, that is being read
+  std::string tensor_, metadata_key_;  // the names being read
   bool has_metadata_ = false;
   TensorInfo entry_;
   Field field_ = Field::dtype;
-  unsigned seen_ = 0;       // fields of the entry, a bit each
+  unsigned seen_ = 0;       // fields of the entry, one bit each
   std::uint64_t bits_ = 0;  // of one element
   std::vector<std::uint64_t> offsets_;
 };
 
-/// Tensors must follow each other without a gap or an overlap and end where the file ends.
+/// Sorts the tensors by offset. They must be adjacent, without gaps or overlaps, and end where the
+/// file ends.
 inline void check_coverage(std::vector<TensorInfo>& tensors, const std::string& file,
                            std::uint64_t data_begin, std::uint64_t file_size) {
   std::ranges::sort(tensors, [](const TensorInfo& a, const TensorInfo& b) {
@@ -219,8 +220,8 @@ inline void check_coverage(std::vector<TensorInfo>& tensors, const std::string& 
   for (const TensorInfo& tensor : tensors) {
     if (tensor.begin != at)
       fail(ErrorCode::invalid_safetensors,
-           tensor.begin < at ? "its bytes overlap another tensor's"
-                             : "there is a gap before its bytes",
+           tensor.begin < at ? "the bytes overlap another tensor's"
+                             : "there is a gap before the bytes",
            {.file = file, .tensor = tensor.name, .offset = tensor.begin, .limit = at});
     at = tensor.end;
     if (at > file_size)
@@ -228,7 +229,7 @@ inline void check_coverage(std::vector<TensorInfo>& tensors, const std::string& 
            {.file = file, .tensor = tensor.name, .actual = file_size, .limit = at});
   }
   if (at != file_size)
-    fail(ErrorCode::oversized_file, "there are bytes behind the last tensor",
+    fail(ErrorCode::oversized_file, "there are bytes after the last tensor",
          {.file = file, .offset = at, .actual = file_size, .limit = at});
 }
 
@@ -238,7 +239,7 @@ inline void check_coverage(std::vector<TensorInfo>& tensors, const std::string& 
 inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes,
                                                   const std::string& file) {
   if (is_git_lfs_pointer(bytes))
-    fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the weights it stands for",
+    fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the weights themselves",
          {.file = file});
   if (bytes.size() < 8)
     fail(ErrorCode::truncated_file, "the file is too short for a header",
@@ -248,7 +249,7 @@ inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> byt
                 "the format is little-endian, and so is this reader");
   std::memcpy(&length, bytes.data(), 8);
   if (length > detail::max_header_bytes)
-    fail(ErrorCode::invalid_safetensors, "the header claims to be larger than the format allows",
+    fail(ErrorCode::invalid_safetensors, "the header is larger than the format allows",
          {.file = file, .actual = length, .limit = detail::max_header_bytes});
   if (length > bytes.size() - 8)
     fail(ErrorCode::truncated_file, "the file ends within its header",
@@ -257,10 +258,10 @@ inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> byt
   if (!text.starts_with('{'))
     fail(ErrorCode::invalid_safetensors, "the header does not begin with a brace",
          {.file = file, .offset = 8});
-  text.remove_suffix(text.size() - 1 -
-                     text.find_last_not_of(' '));  // the only padding that is allowed
+  // Spaces are the only padding that is allowed.
+  text.remove_suffix(text.size() - 1 - text.find_last_not_of(' '));
   if (!text.ends_with('}'))
-    fail(ErrorCode::invalid_safetensors, "the header does not end with a brace and spaces",
+    fail(ErrorCode::invalid_safetensors, "the header does not end with a brace and optional spaces",
          {.file = file, .offset = 7 + text.size()});
 
   const std::uint64_t data_begin = 8 + length;

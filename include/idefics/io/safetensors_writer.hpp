@@ -1,6 +1,6 @@
-// A safetensors file written tensor by tensor, so that only one of them is in memory. Places follow
-// from dtypes and shapes, which are told beforehand; tensors whose length shows only when they are made
-// (JSON texts) stand last, and the header, written at the end into room that was left, knows them.
+// Writes a safetensors file tensor by tensor, so that only one of them is in memory. Offsets follow
+// from dtypes and shapes, which are declared in advance. Tensors of a length that is known only
+// once they are made (JSON texts) come last. The header is written at the end, into reserved space.
 #pragma once
 
 #include <algorithm>
@@ -23,13 +23,14 @@ struct TensorForm {
 
 class SafetensorsWriter {
  public:
-  /// `forms`: every tensor but the texts, each of `texts` u8 of up to `text_limit` bytes. Throws
-  /// `io_failure`.
+  /// `forms`: all tensors except the texts. `texts`: names of u8 tensors of up to `text_limit`
+  /// bytes each. Throws `io_failure`.
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorForm> forms,
                     const std::vector<std::string>& texts, std::int64_t text_limit)
       : path_(path), file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)) {
     if (file_.get() < 0) detail::fail_errno(path_, "cannot create the file");
-    std::ranges::sort(forms, [](const TensorForm& a, const TensorForm& b) {  // aligned without gaps
+    // wide dtypes first: every tensor is aligned, without gaps
+    std::ranges::sort(forms, [](const TensorForm& a, const TensorForm& b) {
       const auto x = size_of(a.dtype), y = size_of(b.dtype);
       return x != y ? x > y : a.name < b.name;
     });
@@ -41,17 +42,17 @@ class SafetensorsWriter {
     places_.resize(forms.size());
   }
 
-  /// Writes a tensor of a form that was told, or the next text.
+  /// Writes a declared tensor, or the next text.
   void put(const NamedTensor& item) {
     const auto known = index_.find(item.name);
-    require(known != index_.end(), "a tensor that was not announced");
+    require(known != index_.end(), "the tensor was not declared");
     if (known->second >= places_.size()) {
       index_[item.name] = places_.size();
       add({item.name, DType::u8, item.tensor.shape()});
     }
     const Place& place = places_[index_[item.name]];
     require(place.form.dtype == item.tensor.dtype() && place.form.shape == item.tensor.shape(),
-            "a tensor of another form than announced");
+            "the tensor differs from its declared dtype or shape");
     write(8 + header_bytes_ + place.begin, item.tensor.raw(), item.tensor.bytes());
   }
 

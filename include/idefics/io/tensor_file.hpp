@@ -1,5 +1,5 @@
-// A file of named tensors, whatever its format: its list of tensors, and views into its mapping. The
-// formats differ in how that list is read: safetensors_header.hpp, torch_file.hpp.
+// A file of named tensors in any format: the list of its tensors, and views of its mapping. Formats
+// differ in how the list is read: safetensors_header.hpp, torch_file.hpp.
 #pragma once
 
 #include <algorithm>
@@ -22,14 +22,14 @@
 
 namespace idefics { inline namespace v0 {
 
-/// One tensor of a file. `dtype` is empty for dtypes that the format knows and the engine does not
-/// use.
+/// One tensor of a file. `dtype` is empty for dtypes that the format knows but the engine does not
+/// support.
 struct TensorInfo {
   std::string name;
   std::string dtype_name;  // as safetensors spells it: "BF16"
   std::optional<DType> dtype;
   std::vector<std::int64_t> dims;
-  std::uint64_t begin = 0, end = 0;     // bytes from the start of the file
+  std::uint64_t begin = 0, end = 0;     // byte range in the file
   std::vector<std::int64_t> strides{};  // in elements; empty: row-major without gaps
 };
 
@@ -69,7 +69,7 @@ inline constexpr FormatDType format_dtypes[] = {
 inline constexpr std::uint64_t max_integer = std::uint64_t{1} << 48;
 inline constexpr std::size_t max_entries = 1 << 18, max_rank = 64;  // far above any real file
 
-/// A dense copy of elements that lie `strides` apart, the first of them at `from`.
+/// A dense copy of elements that are `strides` apart, beginning at `from`.
 inline Tensor gathered(DType dtype, const Shape& shape, std::span<const std::int64_t> strides,
                        const std::byte* from) {
   Tensor out = Tensor::empty(dtype, shape);
@@ -79,7 +79,7 @@ inline Tensor gathered(DType dtype, const Shape& shape, std::span<const std::int
   std::int64_t offset = 0;
   for (std::int64_t left = shape.count(); left > 0; --left, to += size) {
     std::memcpy(to, from + static_cast<std::size_t>(offset) * size, size);
-    for (int d = shape.rank() - 1; d >= 0; --d) {  // the next index, the last dimension first
+    for (int d = shape.rank() - 1; d >= 0; --d) {  // next index, innermost dimension first
       const auto i = static_cast<std::size_t>(d);
       offset += strides[i];
       if (++at[i] < shape[d]) break;
@@ -101,7 +101,7 @@ class TensorFile {
   }
 
   std::span<const TensorInfo> tensors() const { return tensors_; }
-  /// What a safetensors file says about itself.
+  /// The __metadata__ of a safetensors file.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::filesystem::path& path() const { return mapping_->path(); }
 
@@ -110,7 +110,7 @@ class TensorFile {
     return it == index_.end() ? nullptr : &tensors_[it->second];
   }
 
-  /// A view into the mapping, at whatever alignment; a copy of what does not lie row-major. Throws
+  /// A view of the mapping, at any alignment; a copy if the elements are not row-major. Throws
   /// `missing_tensor`, `unsupported_dtype`, or `shape_mismatch` for more than five dimensions.
   Tensor tensor(std::string_view name) const {
     const TensorInfo& info = require_info(name);
@@ -125,7 +125,7 @@ class TensorFile {
     return Tensor::view_of(*info.dtype, shape, first, mapping_);
   }
   /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`, and what `tensor`
-  /// throws where the bytes do not lie row-major.
+  /// throws if the elements are not row-major.
   Tensor bytes(std::string_view name) const {
     const TensorInfo& info = require_info(name);
     if (info.strides.empty())
@@ -135,22 +135,22 @@ class TensorFile {
     return Tensor::view_of(DType::u8, {static_cast<std::int64_t>(copy->bytes())}, copy->raw(),
                            copy);
   }
-  /// Asks for a tensor to be read from the disk, and does not wait for it.
+  /// Starts reading a tensor from disk, if the file contains it, without waiting.
   void prefetch(std::string_view name) const {
     if (const TensorInfo* info = find(name)) mapping_->prefetch(info->begin, info->end);
   }
-  /// Gives back the memory that reading a tensor took, if the file holds it.
+  /// Releases the memory of a tensor that was read, if the file contains it.
   void release(std::string_view name) const {
     if (const TensorInfo* info = find(name)) mapping_->release(info->begin, info->end);
   }
-  /// The same for everything in the file.
+  /// Releases the memory of the whole file.
   void release() const { mapping_->release(0, mapping_->bytes().size()); }
 
  private:
   const TensorInfo& require_info(std::string_view name) const {
     const TensorInfo* info = find(name);
     if (info == nullptr)
-      fail(ErrorCode::missing_tensor, "the file holds no tensor of this name",
+      fail(ErrorCode::missing_tensor, "the file contains no tensor of this name",
            {.file = path().string(), .tensor = std::string(name)});
     return *info;
   }

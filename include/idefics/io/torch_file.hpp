@@ -1,10 +1,10 @@
-// pytorch_model.bin: what torch.save writes of a dict of tensors. A zip archive of one folder:
+// pytorch_model.bin: a dict of tensors as torch.save writes it, a zip archive with one folder:
 //
 //   X/data.pkl      a pickle: name -> (storage, offset, size, stride)
-//   X/data/0, 1, …  the bytes of the storages, which tensors may share, or see in another order
+//   X/data/0, 1, …  the bytes of the storages, which tensors may share, or view with other strides
 //   X/byteorder     "little"
 //
-// Storages are used where they lie. Source: torch/serialization.py (2.11.0).
+// Storages are used in place. Source: torch/serialization.py (2.11.0).
 #pragma once
 
 #include <algorithm>
@@ -26,26 +26,26 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-inline constexpr std::uint64_t max_pickle_bytes = 16 << 20;  // a thousand tensors take 250 KB
+inline constexpr std::uint64_t max_pickle_bytes = 16 << 20;  // a thousand tensors need 250 KB
 
 class TorchReader {
  public:
   TorchReader(std::span<const std::byte> bytes, const std::string& file)
       : bytes_(bytes), file_(file) {}
 
-  /// In the order of their names in the pickle.
+  /// The tensors, in the order of the pickle.
   std::vector<TensorInfo> tensors() {
     check_kind();
     std::string pickle_name;
     for (detail::ZipEntry& entry : parse_zip(bytes_, file_)) {
       const auto slash = entry.name.find('/');
       if (slash != std::string::npos && entry.name.substr(slash) == "/data.pkl") {
-        if (!pickle_name.empty()) refuse("there are two pickles", {.field = entry.name});
+        if (!pickle_name.empty()) refuse("the archive has two pickles", {.field = entry.name});
         pickle_name = entry.name, folder_ = entry.name.substr(0, slash + 1);
       }
-      const auto [it, fresh] = entries_.emplace(entry.name, entry);
-      if (!fresh)
-        fail(ErrorCode::duplicate_key, "two entries have one name",
+      const auto [it, inserted] = entries_.emplace(entry.name, entry);
+      if (!inserted)
+        fail(ErrorCode::duplicate_key, "duplicate entry name",
              {.file = file_, .field = entry.name});
     }
     if (pickle_name.empty()) refuse("the archive has no data.pkl", {.field = "data.pkl"});
@@ -53,7 +53,7 @@ class TorchReader {
     const detail::ZipEntry& entry = entries_.at(pickle_name);
     const std::string_view text = content(entry);
     if (text.size() > max_pickle_bytes)
-      fail(ErrorCode::oversized_file, "the pickle is larger than weights need",
+      fail(ErrorCode::oversized_file, "the pickle is too large",
            {.file = file_, .field = entry.name, .actual = text.size(), .limit = max_pickle_bytes});
     pickle_ = parse_pickle(text, {.file = file_, .field = entry.name}, entry.begin);
     return read_root();
@@ -71,7 +71,7 @@ class TorchReader {
     where.file = file_;
     fail(ErrorCode::invalid_torch_file, why, where);
   }
-  /// About the tensor that is being read.
+  /// Refuses the tensor that is being read.
   [[noreturn]] void refuse_tensor(const std::string& why, const std::string& field = {},
                                   std::optional<std::uint64_t> actual = {},
                                   std::optional<std::uint64_t> limit = {}) const {
@@ -83,49 +83,50 @@ class TorchReader {
             static_cast<std::size_t>(entry.end - entry.begin)};
   }
 
-  /// Refuses by name what goes by the same file name and is no archive.
+  /// Refuses other kinds of file that occur under this file name, each with its own message.
   void check_kind() const {
     if (is_git_lfs_pointer(bytes_))
-      fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the weights it stands for",
+      fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the weights themselves",
            {.file = file_});
     const std::string_view all(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
     if (all.starts_with("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8P\x19."))
       fail(ErrorCode::unsupported_torch_file,
-           "the file has the form that torch wrote before version 1.6: load it with torch and save "
-           "it "
-           "again, or as safetensors",
+           "the file has the format of torch before 1.6: load it with torch and save it again, "
+           "or as safetensors",
            {.file = file_});
     if (bytes_.size() < 4)
       fail(ErrorCode::truncated_file, "the file is too short for an archive",
            {.file = file_, .actual = bytes_.size(), .limit = 22});
-    if (!all.starts_with("PK")) refuse("this is not an archive that torch wrote", {.offset = 0});
+    if (!all.starts_with("PK"))
+      refuse("the file is not an archive written by torch.save", {.offset = 0});
   }
   void check_byte_order() const {
     const auto order = entries_.find(folder_ + "byteorder");
     if (order != entries_.end() && content(order->second) != "little")
-      fail(ErrorCode::unsupported_torch_file, "the bytes of numbers are not in little-endian order",
+      fail(ErrorCode::unsupported_torch_file, "numbers are not stored in little-endian order",
            {.file = file_, .field = order->first});
   }
 
   std::vector<TensorInfo> read_root() {
-    if (pickle_.root.kind != Kind::dict) refuse("the pickle is no dict of tensors");
+    if (pickle_.root.kind != Kind::dict) refuse("the pickle is not a dict of tensors");
     const auto& items = pickle_.items(pickle_.root);
     if (items.size() / 2 > max_entries)
       refuse("the dict has too many tensors", {.actual = items.size() / 2, .limit = max_entries});
     std::vector<TensorInfo> tensors;
     for (std::size_t i = 0; i < items.size(); i += 2) {
       if (items[i].kind != Kind::text || !is_name(items[i].text))
-        refuse("a name is no text of printable ASCII characters");
+        refuse("a name is not a string of printable ASCII characters");
       tensor_ = items[i].text;
-      if (items[i + 1].kind != Kind::tensor) refuse_tensor("the value of this name is no tensor");
+      if (items[i + 1].kind != Kind::tensor)
+        refuse_tensor("the value of this name is not a tensor");
       tensors.push_back(read_tensor(pickle_.items(items[i + 1])));
     }
     std::vector<std::string_view> names;
     for (const TensorInfo& tensor : tensors) names.push_back(tensor.name);
     std::ranges::sort(names);
-    if (const auto twice = std::ranges::adjacent_find(names); twice != names.end())
-      fail(ErrorCode::duplicate_key, "two tensors have one name",
-           {.file = file_, .tensor = std::string(*twice)});
+    if (const auto duplicate = std::ranges::adjacent_find(names); duplicate != names.end())
+      fail(ErrorCode::duplicate_key, "duplicate tensor name",
+           {.file = file_, .tensor = std::string(*duplicate)});
     return tensors;
   }
   static bool is_name(std::string_view text) {
@@ -135,7 +136,7 @@ class TorchReader {
   /// (storage, offset, size, stride, …): torch._utils._rebuild_tensor.
   TensorInfo read_tensor(const std::vector<detail::PickleValue>& arguments) const {
     if (arguments.size() < 4 || arguments[0].kind != Kind::storage)
-      refuse_tensor("a tensor is made of a storage, an offset, a size and a stride");
+      refuse_tensor("a tensor needs a storage, an offset, a size and a stride");
     const Storage storage = read_storage(pickle_.items(arguments[0]));
     const std::uint64_t offset = size_of_value(arguments[1], "storage_offset");
     TensorInfo info{.name = tensor_,
@@ -144,8 +145,8 @@ class TorchReader {
                     .dims = sizes(arguments[2], "size")};
     info.strides = sizes(arguments[3], "stride");
     if (info.dims.size() != info.strides.size())
-      refuse_tensor("there is not one stride to each dimension", "stride", info.strides.size(),
-                    info.dims.size());
+      refuse_tensor("the number of strides is not the number of dimensions", "stride",
+                    info.strides.size(), info.dims.size());
     const std::uint64_t used = elements_between(info, storage);
     if (used > 0 && (offset > storage.count || used > storage.count - offset))
       refuse_tensor("the tensor reaches beyond its storage", "size", offset + used, storage.count);
@@ -156,20 +157,20 @@ class TorchReader {
     return info;
   }
 
-  /// ("storage", its type, its key, where it was, elements): Pickler.persistent_id of torch.save.
+  /// ("storage", type, key, location, element count): Pickler.persistent_id of torch.save.
   Storage read_storage(const std::vector<detail::PickleValue>& id) const {
     const bool typed = id.size() == 5 && id[0].kind == Kind::text && id[0].text == "storage" &&
                        id[1].kind == Kind::name && id[2].kind == Kind::text;
     const std::string_view dtype = typed ? pickle_names[id[1].number].dtype : "";
-    if (dtype.empty()) refuse_tensor("its storage has no type and key");
+    if (dtype.empty()) refuse_tensor("the storage has no type and key");
     const auto* known = std::ranges::find(format_dtypes, dtype, &FormatDType::name);
     const std::uint64_t count = size_of_value(id[4], "numel");
     const auto entry = entries_.find(folder_ + "data/" + std::string(id[2].text));
     if (entry == entries_.end())
-      refuse_tensor("the archive does not hold its storage", printable_key(id[2].text));
+      refuse_tensor("the archive does not contain the storage", printable_key(id[2].text));
     const std::uint64_t bytes = entry->second.end - entry->second.begin;
     if (bytes != count * (known->bits / 8))
-      refuse_tensor("its storage has another size than the pickle says", entry->first, bytes,
+      refuse_tensor("the size of the storage is not the one in the pickle", entry->first, bytes,
                     count * (known->bits / 8));
     return {known, entry->second.begin, count};
   }
@@ -194,8 +195,9 @@ class TorchReader {
     return values;
   }
 
-  /// From the first element of a tensor to behind its last, none if it has none. No tensor has more
-  /// elements than its storage: a stride of zero would let a few bytes claim any size.
+  /// The number of storage elements from the first to the last of a tensor; 0 if it is empty. A
+  /// tensor may not have more elements than its storage: a stride of zero would let a few bytes
+  /// claim any size.
   std::uint64_t elements_between(const TensorInfo& info, const Storage& storage) const {
     if (std::ranges::find(info.dims, 0) != info.dims.end()) return 0;
     std::uint64_t count = 1, last = 0;
@@ -211,7 +213,7 @@ class TorchReader {
     }
     return last + 1;
   }
-  /// Whether the elements lie row-major and without gaps.
+  /// Whether the elements are row-major without gaps.
   static bool is_dense(const TensorInfo& info) {
     if (std::ranges::find(info.dims, 0) != info.dims.end()) return true;
     std::int64_t expected = 1;
@@ -227,18 +229,18 @@ class TorchReader {
   std::map<std::string, detail::ZipEntry, std::less<>> entries_;
   std::string folder_;  // "pytorch_model/"
   detail::Pickle pickle_;
-  std::string tensor_;  // the one that is being read
+  std::string tensor_;  // being read
 };
 
-/// The tensors of a file that torch.save wrote; `file` is named in errors. Nothing in it is run.
-/// Throws `invalid_torch_file`, `unsupported_torch_file`, `pickle_refused`, `truncated_file`,
-/// `oversized_file`, `duplicate_key` or `git_lfs_pointer`.
+/// The tensors of a file written by torch.save; `file` is named in errors. Nothing in it is
+/// executed. Throws `invalid_torch_file`, `unsupported_torch_file`, `pickle_refused`,
+/// `truncated_file`, `oversized_file`, `duplicate_key` or `git_lfs_pointer`.
 inline std::vector<TensorInfo> parse_torch_file(std::span<const std::byte> bytes,
                                                 const std::string& file) {
   return TorchReader(bytes, file).tensors();
 }
 
-/// A file of this form. Throws what parse_torch_file throws.
+/// Opens such a file. Throws what parse_torch_file throws.
 inline TensorFile open_torch_file(const std::filesystem::path& path) {
   auto mapping = MappedFile::open(path);
   auto tensors = parse_torch_file(mapping->bytes(), path.string());

@@ -1,6 +1,6 @@
-// The bytes behind a URL: http and https through libcurl, data: without it. Nothing else is fetched,
-// nothing on a private network unless it is allowed, never more than the limits, and never when
-// offline. Every hop of a chain of redirects is held to the same rules.
+// Fetches the bytes of a URL: http and https through libcurl, data: without it. No other scheme is
+// fetched, nothing on a private network unless allowed, never more than the limits, and nothing
+// when offline. Every redirect is subject to the same rules.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@
 
 namespace idefics { inline namespace v0 {
 
-/// A string that names a picture on the web: no space, a scheme and a host, as Python's urlparse
-/// tells, which passes over control characters in front, and over tabs and line ends anywhere.
+/// Whether a string names a picture on the web: no space, and a scheme and a host according to
+/// Python's urlparse, which ignores leading control characters, and tabs and line ends anywhere.
 inline bool is_url(std::string_view text) {
   if (text.find(' ') != std::string_view::npos) return false;
   std::string url;
@@ -45,15 +45,15 @@ inline bool is_url(std::string_view text) {
 
 struct FetchOptions {
   std::uint64_t max_bytes = 64u << 20;        // of the body
-  std::chrono::milliseconds timeout{30'000};  // of the whole, redirects included
+  std::chrono::milliseconds timeout{30'000};  // in total, including redirects
   int max_redirects = 8;
   bool allow_private = false;  // loopback, private, link-local and other special addresses
   bool offline = false;        // also set by HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE
   std::string proxy{};         // unset: http_proxy, https_proxy, all_proxy and no_proxy, as in curl
-  std::string user_agent =
-      "idefics/" IDEFICS_VERSION " (libcurl)";  // some sites refuse a nameless one
-  /// Called now and then with the bytes received and, if known, of the whole (else 0); returning
-  /// false stops with `cancelled`.
+  /// Some sites refuse requests without one.
+  std::string user_agent = "idefics/" IDEFICS_VERSION " (libcurl)";
+  /// Called periodically with the bytes received and the total, 0 if unknown; returning false stops
+  /// with `cancelled`.
   std::function<bool(std::uint64_t received, std::uint64_t total)> on_progress{};
 };
 
@@ -64,7 +64,7 @@ inline std::string variable(const std::string& name) {
   return value == nullptr ? "" : value;
 }
 
-/// HF_HUB_OFFLINE as huggingface_hub reads it.
+/// Whether the environment asks for offline mode, by the rules of huggingface_hub.
 inline bool offline_by_environment() {
   for (const char* name : {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}) {
     std::string value = variable(name);
@@ -78,10 +78,10 @@ inline bool offline_by_environment() {
 
 #ifndef IDEFICS_NO_CURL
 
-/// The parts of a URL that matter here.
+/// The parts of a URL that are needed here.
 struct UrlParts {
   std::string scheme, host, port;
-  std::string shown;  // for messages: without user and password, and short
+  std::string shown;  // for messages: without user and password, cut short
 };
 
 inline UrlParts split_url(const std::string& url, unsigned flags = CURLU_NON_SUPPORT_SCHEME) {
@@ -93,12 +93,12 @@ inline UrlParts split_url(const std::string& url, unsigned flags = CURLU_NON_SUP
     curl_free(text);
     return result;
   };
-  if (!parsed) fail(ErrorCode::out_of_memory, "no memory for a URL");
+  if (!parsed) fail(ErrorCode::out_of_memory, "cannot allocate a URL");
   if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), flags) != CURLUE_OK)
     fail(ErrorCode::url_refused, "this is not a URL");
   UrlParts parts{.scheme = part(CURLUPART_SCHEME),
                  .host = part(CURLUPART_HOST),
-                 .port = part(CURLUPART_PORT),  // empty: the scheme's own
+                 .port = part(CURLUPART_PORT),  // empty: the scheme's default
                  .shown = {}};
   if (parts.host.starts_with('[')) parts.host = parts.host.substr(1, parts.host.size() - 2);
   curl_url_set(parsed.get(), CURLUPART_USER, nullptr, 0);
@@ -107,12 +107,12 @@ inline UrlParts split_url(const std::string& url, unsigned flags = CURLU_NON_SUP
   return parts;
 }
 
-/// One fetch: a handle of libcurl, and what its callbacks need.
+/// One fetch: a libcurl handle and the state of its callbacks.
 class Fetch {
  public:
   explicit Fetch(const FetchOptions& options)
       : options_(options), curl_(make(), curl_easy_cleanup) {
-    if (!curl_) fail(ErrorCode::out_of_memory, "libcurl has no memory");
+    if (!curl_) fail(ErrorCode::out_of_memory, "cannot initialize libcurl");
   }
 
   std::vector<std::byte> operator()(std::string url) {
@@ -132,7 +132,7 @@ class Fetch {
     return ready == CURLE_OK ? curl_easy_init() : nullptr;
   }
 
-  /// Fetches one URL into `body_` and gives the URL that it redirects to, if it does.
+  /// Fetches one URL into `body_`; returns the URL that it redirects to, or "".
   std::string get(const std::string& url, std::chrono::steady_clock::time_point deadline) {
     at_ = split_url(url);
     if (at_.scheme != "http" && at_.scheme != "https")
@@ -141,7 +141,7 @@ class Fetch {
     body_.clear();
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) fail_late();
+    if (left.count() <= 0) fail_timeout();
     check_proxy();
     configure(url, left.count());
     std::array<char, CURL_ERROR_SIZE> why{};
@@ -177,8 +177,8 @@ class Fetch {
     set(CURLOPT_XFERINFODATA, this);
   }
 
-  /// A proxy looks names up itself, so they are looked up and judged here as well; and it may be
-  /// private, being the user's own choice.
+  /// A proxy resolves host names itself, so they are resolved and checked here as well. The address
+  /// of the proxy may be private, since the user chose it.
   void check_proxy() {
     std::string proxy = options_.proxy;
     for (const std::string& name : {at_.scheme + "_proxy", std::string("HTTPS_PROXY"),
@@ -188,7 +188,7 @@ class Fetch {
     if (proxy.empty()) return;
     const UrlParts parts = split_url(proxy, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME);
     proxy_ = resolve(parts.host, parts.port.empty() ? "1080" : parts.port);
-    // by number: names of ports need a file that bare systems lack
+    // numeric, since service names need a file that minimal systems lack
     const std::string port = at_.scheme == "https" ? "443" : "80";
     for (const SocketAddress& address : resolve(at_.host, at_.port.empty() ? port : at_.port))
       if (!allowed(*reinterpret_cast<const sockaddr*>(address.data()), address.size()))
@@ -208,19 +208,19 @@ class Fetch {
     });
   }
 
-  /// Called with the very address that is about to be connected to, so no name can change between
-  /// the check and the use.
+  /// Called with the very address that is about to be connected to, so that a name cannot resolve
+  /// differently between check and use.
   static curl_socket_t on_socket(void* self, curlsocktype, curl_sockaddr* peer) {
     auto& fetch = *static_cast<Fetch*>(self);
     if (!fetch.is_proxy(*peer) && !fetch.allowed(peer->addr, peer->addrlen)) return CURL_SOCKET_BAD;
     return ::socket(peer->family, peer->socktype | SOCK_CLOEXEC, peer->protocol);
   }
 
-  static std::size_t on_body(char* data, std::size_t one, std::size_t count, void* self) {
+  static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* self) {
     auto& fetch = *static_cast<Fetch*>(self);
-    const std::size_t bytes = one * count;
+    const std::size_t bytes = size * count;
     if (bytes > fetch.options_.max_bytes - fetch.body_.size())
-      return 0;  // ends as CURLE_WRITE_ERROR
+      return 0;  // fails with CURLE_WRITE_ERROR
     const auto* first = reinterpret_cast<const std::byte*>(data);
     fetch.body_.insert(fetch.body_.end(), first, first + bytes);
     return bytes;
@@ -238,9 +238,10 @@ class Fetch {
   void check(CURLcode code, const char* why) const {
     switch (code) {
       case CURLE_OK: return;
-      case CURLE_OPERATION_TIMEDOUT: fail_late();
+      case CURLE_OPERATION_TIMEDOUT: fail_timeout();
       case CURLE_HTTP_RETURNED_ERROR: fail_status();
-      case CURLE_ABORTED_BY_CALLBACK: fail(ErrorCode::cancelled, "stopped", {.file = at_.shown});
+      case CURLE_ABORTED_BY_CALLBACK:
+        fail(ErrorCode::cancelled, "stopped by the caller", {.file = at_.shown});
       case CURLE_FILESIZE_EXCEEDED:
       case CURLE_WRITE_ERROR:
         fail(ErrorCode::fetch_failed, "the file is too large",
@@ -265,8 +266,8 @@ class Fetch {
          "the server answered with HTTP status " + std::to_string(status()),
          {.file = at_.shown, .actual = static_cast<std::uint64_t>(status())});
   }
-  [[noreturn]] void fail_late() const {
-    fail(ErrorCode::fetch_failed, "the server was too slow (milliseconds)",
+  [[noreturn]] void fail_timeout() const {
+    fail(ErrorCode::fetch_failed, "the server timed out (limit in milliseconds)",
          {.file = at_.shown, .limit = static_cast<std::uint64_t>(options_.timeout.count())});
   }
   [[noreturn]] void fail_private() const {
@@ -290,14 +291,14 @@ class Fetch {
 
 }  // namespace detail
 
-/// The bytes behind an http, https or data: URL. Throws `url_refused` where it may not be fetched,
-/// `fetch_failed` with the HTTP status or the limit where that fails, `cancelled`.
+/// The bytes of an http, https or data: URL. Throws `url_refused` if it may not be fetched,
+/// `fetch_failed` with the HTTP status or the limit if that fails, `cancelled`.
 inline std::vector<std::byte> fetch_url(const std::string& url, const FetchOptions& options = {}) {
   if (is_data_url(url)) return decode_data_url(url, options.max_bytes);
   if (options.offline || detail::offline_by_environment())
     fail(ErrorCode::url_refused, "offline: nothing is fetched", {.file = url.substr(0, 200)});
 #ifdef IDEFICS_NO_CURL
-  fail(ErrorCode::url_refused, "this build has no libcurl: only data: URLs are read",
+  fail(ErrorCode::url_refused, "this build has no libcurl: only data: URLs can be read",
        {.file = url.substr(0, 200)});
 #else
   return detail::Fetch(options)(url);

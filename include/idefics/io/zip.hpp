@@ -1,6 +1,6 @@
-// The directory of a zip archive whose entries are stored, not compressed, so that they can be used
-// where they lie: what torch.save writes. Sizes and places are believed from the central directory
-// at the end alone, in its 64-bit form where there is one; entries lie apart, inside the file.
+// The directory of a zip archive as torch.save writes it: entries are stored, not compressed, and
+// can be used in place. Sizes and offsets are taken only from the central directory at the end, in
+// its 64-bit form if there is one. Entries must be inside the file and must not overlap.
 //
 //   {local header, name, extra, bytes}…  {directory entry}…  [zip64 end, locator]  end
 //
@@ -25,7 +25,7 @@ namespace idefics { inline namespace v0 { namespace detail {
 
 struct ZipEntry {
   std::string name;
-  std::uint64_t begin = 0, end = 0;  // of its bytes, from the start of the file
+  std::uint64_t begin = 0, end = 0;  // byte range in the file
 };
 
 inline constexpr std::uint64_t max_zip_entries = 1 << 18;  // far above any real file
@@ -35,7 +35,7 @@ class ZipReader {
   ZipReader(std::span<const std::byte> bytes, const std::string& file)
       : bytes_(bytes), file_(file) {}
 
-  /// In the order of their bytes.
+  /// The entries, in file order.
   std::vector<ZipEntry> entries() {
     const Directory directory = find_directory();
     if (directory.entries > max_zip_entries)
@@ -43,8 +43,8 @@ class ZipReader {
     std::uint64_t at = directory.begin;
     for (std::uint64_t i = 0; i < directory.entries; ++i) at = read_entry(at);
     if (at - directory.begin != directory.size)
-      refuse("the directory has another size than its entries", {}, at);
-    check_apart(directory.begin);
+      refuse("the size of the directory is not that of its entries", {}, at);
+    check_overlap(directory.begin);
     std::vector<ZipEntry> entries;
     entries.reserve(places_.size());
     for (Place& place : places_) entries.push_back(std::move(place.entry));
@@ -56,7 +56,7 @@ class ZipReader {
     std::uint64_t entries, size, begin;
   };
   struct Place {
-    std::uint64_t header;  // where the local header lies
+    std::uint64_t header;  // offset of the local header
     ZipEntry entry;
   };
 
@@ -88,7 +88,7 @@ class ZipReader {
     if (text(at, 4) != signature) refuse(what, {}, at);
   }
 
-  /// The end record lies at the end of the file, before a comment of at most 64 KiB.
+  /// The end record is at the end of the file, followed only by a comment of at most 64 KiB.
   Directory find_directory() const {
     const std::uint64_t size = bytes_.size(), tail = std::min<std::uint64_t>(size, 22 + 0xffff);
     const auto found = text(size - tail, tail).rfind("PK\5\6");
@@ -98,33 +98,33 @@ class ZipReader {
            {.file = file_, .actual = size});
     if (at >= 20 && text(at - 20, 4) == "PK\6\7") {
       const std::uint64_t wide = u64(at - 12);
-      expect(wide, "PK\6\6", "the 64-bit end of the archive is not where its locator says");
+      expect(wide, "PK\6\6", "the 64-bit end record is not where its locator says");
       return {u64(wide + 32), u64(wide + 40), u64(wide + 48)};
     }
     return {u16(at + 10), u32(at + 12), u32(at + 16)};
   }
 
-  /// Reads the entry of the directory at `at`; where the next one lies.
+  /// Reads the directory entry at `at`; returns the offset of the next.
   std::uint64_t read_entry(std::uint64_t at) {
-    expect(at, "PK\1\2", "an entry of the directory does not begin as one");
+    expect(at, "PK\1\2", "a directory entry does not begin with its signature");
     const std::uint64_t name_size = u16(at + 28), extra_size = u16(at + 30);
     std::string name(text(at + 46, name_size));
     if (std::ranges::any_of(name, [](char c) { return c >= '\0' && c < ' '; }))
-      refuse("the name of an entry holds control characters", {}, at);
+      refuse("the name of an entry contains control characters", {}, at);
     const std::uint64_t flags = u16(at + 8), method = u16(at + 10);
     if ((flags & 1u) != 0)
       refuse("the entry is encrypted", name, at, {}, ErrorCode::unsupported_torch_file);
     if (method != 0)
-      refuse("the entry is compressed, and only stored ones can be used where they lie", name, at,
-             {}, ErrorCode::unsupported_torch_file);
+      refuse("the entry is compressed; only stored entries are supported", name, at, {},
+             ErrorCode::unsupported_torch_file);
     std::uint64_t size = u32(at + 24), stored = u32(at + 20), header = u32(at + 42);
     widen(text(at + 46 + name_size, extra_size), name, {&size, &stored, &header});
-    if (size != stored) refuse("a stored entry has two sizes", name, at);
+    if (size != stored) refuse("the stored and uncompressed sizes of the entry differ", name, at);
     places_.push_back(located(std::move(name), header, size));
     return at + 46 + name_size + extra_size + u16(at + 32);
   }
 
-  /// Fields that are all ones stand in the extra field with 64 bits, in this order.
+  /// Fields that are all ones have 64-bit values in the extra field, in this order.
   void widen(std::string_view extra, const std::string& name,
              std::initializer_list<std::uint64_t*> fields) const {
     std::string_view wide;
@@ -138,18 +138,18 @@ class ZipReader {
     }
     for (std::uint64_t* field : fields) {
       if (*field != 0xffffffff) continue;
-      if (wide.size() < 8) refuse("a size of 64 bits is missing", name);
+      if (wide.size() < 8) refuse("a 64-bit size or offset is missing", name);
       std::memcpy(field, wide.data(), 8);
       wide.remove_prefix(8);
     }
   }
 
-  /// Where the bytes of an entry lie: behind its local header, whose name must be the same.
+  /// Finds the bytes of an entry, which follow its local header; the name there must be the same.
   Place located(std::string name, std::uint64_t header, std::uint64_t size) const {
     expect(header, "PK\3\4", "an entry is not where the directory says");
     const std::uint64_t name_size = u16(header + 26);
     if (text(header + 30, name_size) != name)
-      refuse("the directory gives the entry another name", name, header);
+      refuse("the directory has another name for the entry", name, header);
     const std::uint64_t begin = header + 30 + name_size + u16(header + 28);
     if (begin > bytes_.size() || size > bytes_.size() - begin)
       fail(ErrorCode::truncated_file, "the file ends before the entry's bytes do",
@@ -157,13 +157,13 @@ class ZipReader {
     return {header, {std::move(name), begin, begin + size}};
   }
 
-  void check_apart(std::uint64_t directory) {
+  void check_overlap(std::uint64_t directory) {
     std::ranges::sort(places_, {}, &Place::header);
     for (std::size_t i = 0; i < places_.size(); ++i) {
       const std::uint64_t limit = i + 1 < places_.size() ? places_[i + 1].header : directory;
       const ZipEntry& entry = places_[i].entry;
       if (entry.end > limit)
-        refuse("the entry's bytes overlap what follows", entry.name, entry.begin, limit);
+        refuse("the bytes of the entry overlap what follows", entry.name, entry.begin, limit);
     }
   }
 
@@ -172,9 +172,8 @@ class ZipReader {
   std::vector<Place> places_;
 };
 
-/// The entries of an archive, in the order of their bytes; `file` is named in errors. Throws
-/// `truncated_file`, `invalid_torch_file`, or `unsupported_torch_file` for entries that are compressed
-/// or encrypted.
+/// The entries of an archive, in file order; `file` is named in errors. Throws `truncated_file`,
+/// `invalid_torch_file`, or `unsupported_torch_file` for entries that are compressed or encrypted.
 inline std::vector<ZipEntry> parse_zip(std::span<const std::byte> bytes, const std::string& file) {
   return ZipReader(bytes, file).entries();
 }
