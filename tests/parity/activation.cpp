@@ -54,8 +54,8 @@ Values values_of(const Tensor& t) {
   return {values.begin(), values.end()};
 }
 
-/// What is added up behind act(x): 1 + erf and its like are absolute, laplace has a shift of its
-/// own.
+/// The magnitude of the terms of act(x): sums such as 1 + erf have an absolute error, and laplace
+/// has a shift of its own.
 double magnitude(Activation act, double x) {
   return std::abs(x) + std::abs(reference::activate(act, x)) +
          (act == Activation::laplace ? 1.0 : 0.0);
@@ -117,17 +117,17 @@ TEST_CASE("activations saturate without overflow") {
     const Tensor x = tensor({static_cast<std::int64_t>(ends.size())}, ends);
     const Activation function = act;
     like_the_reference(activation(x, act), [&](std::int64_t i) {
-      // A product of a large x and a probability that is zero in f32 is zero.
-      const double at = reference::value(x, i);
+      // A large x times a probability that is zero in f32 is zero.
+      const double input = reference::value(x, i);
       return tolerance(
-          1, at < -1.0 && function != Activation::leaky_relu && function != Activation::identity
+          1, input < -1.0 && function != Activation::leaky_relu && function != Activation::identity
                  ? 1.0
-                 : magnitude(function, at));
+                 : magnitude(function, input));
     });
   }
 }
 
-TEST_CASE("a value that is no number stays none") {
+TEST_CASE("NaN stays NaN, and changes no other value") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const auto& [act, name] : activations) {
     INFO(name);
@@ -155,7 +155,7 @@ TEST_CASE("a gated activation is act(gate) times up") {
     }
 }
 
-TEST_CASE("whole numbers pass relu and the product exactly") {
+TEST_CASE("integers pass relu and the product exactly") {
   for (const std::int64_t width : lengths) {
     const Values g = integers(width, 30, 1), u = integers(width, 30, 2);
     Values expected;

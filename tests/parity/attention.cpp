@@ -1,4 +1,4 @@
-// Attention: which keys a query sees, the softmax, and that no grouping of queries changes a bit.
+// Attention: which keys a query sees, the softmax, and the same bits for every grouping of queries.
 #include <algorithm>
 #include <numeric>
 
@@ -27,7 +27,7 @@ auto attention(const Operands& o, const std::vector<AttentionSegment>& segments,
   };
 }
 
-/// The weights of some queries, with room for `keys` keys.
+/// The weights of some queries, with space for `keys` keys.
 auto attention_weights(const Operands& o, const std::vector<AttentionSegment>& segments,
                        const Rows& queries, std::int64_t keys, float scale) {
   return [=](Backend& backend) {
@@ -46,7 +46,7 @@ float largest(const Tensor& t) {
   return most;
 }
 
-/// A score is wrong by rounding of E products, and an exponential amplifies that by its own size.
+/// A score has the rounding error of E products, which the exponential amplifies by its size.
 double bound(const Operands& o, std::int64_t keys, float scale) {
   const auto width = static_cast<double>(o.q.dim(2));
   const double score = static_cast<double>(std::abs(scale)) * width *
@@ -56,7 +56,7 @@ double bound(const Operands& o, std::int64_t keys, float scale) {
 
 }  // namespace
 
-TEST_CASE("attention gives the reference's mixtures within rounding") {
+TEST_CASE("attention is the reference's within rounding") {
   struct Sizes {
     std::int64_t queries, keys, heads, width;
   };
@@ -66,7 +66,7 @@ TEST_CASE("attention gives the reference's mixtures within rounding") {
                          {2, 12, 1, 130}};
   for (const Sizes& s : sizes)
     for (const bool causal : {false, true}) {
-      INFO("M=" << s.queries << " keys=" << s.keys << " H=" << s.heads << " E=" << s.width
+      INFO("M=" << s.queries << " J=" << s.keys << " H=" << s.heads << " E=" << s.width
                 << (causal ? " causal" : ""));
       const Operands o = random_operands(s.queries, s.keys + 3, s.heads, s.width);
       const Rows rows = some_rows(s.keys, s.keys + 3, 5);
@@ -77,10 +77,10 @@ TEST_CASE("attention gives the reference's mixtures within rounding") {
     }
 }
 
-TEST_CASE("keys of equal score are averaged exactly") {
+TEST_CASE("values of keys with equal scores are averaged exactly") {
   for (const std::int64_t keys : {1, 2, 4, 16, 32, 64}) {
     for (const std::int64_t width : {1, 16, 35}) {
-      INFO("keys=" << keys << " E=" << width);
+      INFO("J=" << keys << " E=" << width);
       const std::int64_t heads = 2, pool = keys + 2;
       const Values v = integers(pool * heads * width, 100, 4);
       const Operands o{tensor({1, heads, width}, Values(static_cast<std::size_t>(heads * width))),
@@ -109,8 +109,8 @@ TEST_CASE("the scale multiplies the scores, and the softmax is that of the worke
   });
 }
 
-TEST_CASE("causal queries see the keys up to their own, and the first may see none") {
-  // A query of weight 1000 finds exactly the last key it may see: keys are 0, 1, 2, …
+TEST_CASE("causal queries see the keys up to their own, and the first queries may see none") {
+  // A query of 1000 selects exactly the last key that it may see: keys are 0, 1, 2, …
   const std::int64_t keys = 21;
   for (const std::int64_t queries : {1, 2, 5, 20, 21, 24}) {
     INFO(queries << " queries");
@@ -141,7 +141,7 @@ TEST_CASE("a query without keys gives zeros") {
   });
 }
 
-TEST_CASE("scores far apart neither overflow nor give anything but the largest") {
+TEST_CASE("scores far apart do not overflow, and give the value of the largest") {
   for (const float size : {1e4f, 1e18f}) {
     const Operands o{tensor({1, 1, 1}, {size}), tensor({3, 1, 1}, {-size, size, 0.5f * size}),
                      tensor({3, 1, 1}, {3.0f, 5.0f, 7.0f})};
@@ -172,7 +172,7 @@ TEST_CASE("reading a prompt at once, in parts or token by token gives the same b
   }
 }
 
-TEST_CASE("segments do not know of each other, nor where in the pool their keys lie") {
+TEST_CASE("a segment gives the same bits in any batch, and with its keys anywhere in the pool") {
   const Operands o = random_operands(12, 60, 3, 20);
   const Rows a = some_rows(20, 60, 1), b = some_rows(33, 60, 2);
   const std::vector<AttentionSegment> batch{{0, 5, a, true}, {5, 11, b}, {11, 12, a}};
@@ -180,7 +180,7 @@ TEST_CASE("segments do not know of each other, nor where in the pool their keys 
     INFO("backend " << subject.name);
     const Tensor together = attention(o, batch, 0.3f)(*subject.backend);
     for (AttentionSegment s : batch) {
-      // The keys of this segment alone, gathered into a pool of their own.
+      // the keys of this segment only, gathered into a pool of their own
       const auto count = static_cast<std::int64_t>(s.key_rows.size());
       const auto gathered = [&](const Tensor& pool) {
         const Tensor rows = subject.backend->empty(DType::f32, {count, 3, 20});
@@ -196,10 +196,10 @@ TEST_CASE("segments do not know of each other, nor where in the pool their keys 
   }
 }
 
-TEST_CASE("weights are the reference's within rounding, and zero behind the last visible key") {
+TEST_CASE("weights are the reference's within rounding, and zero after the last visible key") {
   for (const std::int64_t keys : {1, 5, 16, 33, 65}) {
     for (const std::int64_t width : {1, 16, 35}) {
-      INFO("keys=" << keys << " E=" << width);
+      INFO("J=" << keys << " E=" << width);
       const Operands o = random_operands(6, keys + 3, 2, width);
       const Rows rows = some_rows(keys, keys + 3, 5), queries{5, 0, 3};
       const float scale = 1.0f / std::sqrt(static_cast<float>(width));
@@ -226,8 +226,8 @@ TEST_CASE("weights are the reference's within rounding, and zero behind the last
   }
 }
 
-TEST_CASE("weights are those that attention mixes with") {
-  // values that are unit vectors show the weights themselves
+TEST_CASE("weights are those that attention applies to the values") {
+  // with unit vectors as values, the outputs are the weights themselves
   const std::int64_t keys = 19;
   const Operands o = random_operands(3, keys, 1, keys);
   Values unit(static_cast<std::size_t>(keys * keys));
@@ -243,7 +243,7 @@ TEST_CASE("weights are those that attention mixes with") {
   }
 }
 
-TEST_CASE("attention refuses shapes, queries and keys that do not exist") {
+TEST_CASE("attention refuses shapes that do not fit, and queries and keys out of range") {
   const Operands o = random_operands(2, 3, 1, 4);
   const Rows good = first_rows(3), bad{0, 3}, negative{-1};
   for (const Subject& subject : subjects()) {
@@ -259,9 +259,9 @@ TEST_CASE("attention refuses shapes, queries and keys that do not exist") {
     CHECK(call(o, {{0, 3, good}}) == "invalid_argument");
     CHECK(call(o, {{2, 1, good}}) == "invalid_argument");
     const auto weigh = [&](const std::vector<AttentionSegment>& segments, const Rows& queries,
-                           std::int64_t room) {
+                           std::int64_t keys) {
       return error_of(
-          [&] { (void)attention_weights(o, segments, queries, room, 1.0f)(*subject.backend); });
+          [&] { (void)attention_weights(o, segments, queries, keys, 1.0f)(*subject.backend); });
     };
     CHECK(weigh({{0, 2, good}}, {1, 0}, 3) == "nothing");
     CHECK(weigh({{0, 2, good}}, {1, 0}, 2) == "shape_mismatch");

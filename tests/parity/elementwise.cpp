@@ -1,4 +1,4 @@
-// Residual sums, gates, and moving rows.
+// Residual sums, gates, and scattering and gathering of rows.
 #include "support/parity.hpp"
 
 using namespace idefics;
@@ -36,7 +36,7 @@ auto gated_add(const Tensor& x, const Tensor& y, const Tensor& alpha) {
 
 }  // namespace
 
-TEST_CASE("sums of two tensors are rounded once, rows and biases alike") {
+TEST_CASE("sums of two tensors, and of a tensor and a bias, are rounded once") {
   for (const std::int64_t width : widths) {
     INFO("D=" << width);
     const Values x = normals(3 * width, 1), y = normals(3 * width, 2);
@@ -77,7 +77,7 @@ TEST_CASE("a bias may be stored in any dtype at any address") {
   }
 }
 
-TEST_CASE("a gate of zero is closed, a saturated one open, exactly") {
+TEST_CASE("a gate of zero is exactly closed, a saturated one exactly open") {
   for (const std::int64_t width : widths) {
     INFO("D=" << width);
     const Values x = integers(2 * width, 1000, 1), y = integers(2 * width, 1000, 2);
@@ -110,7 +110,7 @@ TEST_CASE("gates are tanh(alpha), within rounding") {
     }
 }
 
-TEST_CASE("scattered rows arrive, the others stay; gathering them gives them back") {
+TEST_CASE("scattering writes the given rows only, and gathering reads them back") {
   for (const std::int64_t width : widths) {
     INFO("D=" << width);
     const Rows rows{5, 0, 6, 2};
@@ -136,7 +136,7 @@ TEST_CASE("scattered rows arrive, the others stay; gathering them gives them bac
   }
 }
 
-TEST_CASE("rows may be matrices: heads by width") {
+TEST_CASE("a row may be a matrix of heads by width") {
   const Tensor x = tensor({3, 2, 5}, normals(30, 1));
   const Rows twice{2, 0, 2, 1};
   Values expected;
@@ -150,7 +150,7 @@ TEST_CASE("rows may be matrices: heads by width") {
   exactly(gather, tensor({4, 2, 5}, expected));
 }
 
-TEST_CASE("elementwise operations refuse what does not fit") {
+TEST_CASE("elementwise operations refuse shapes and rows that do not fit") {
   for (const Subject& subject : subjects()) {
     const auto zeros = [&](Shape shape) {
       return subject.backend->upload(Tensor::zeros(DType::f32, shape));

@@ -19,7 +19,7 @@ auto embedding(const Ids& ids, const Tensor& table, const Tensor& additional) {
   };
 }
 
-/// The exact values of rows of two tables, one behind the other.
+/// The exact values of rows of two concatenated tables.
 Tensor rows_of(const Ids& ids, const Tensor& table, const Tensor& additional) {
   const std::int64_t width = table.dim(1), first = table.dim(0);
   Values values;
@@ -32,7 +32,7 @@ Tensor rows_of(const Ids& ids, const Tensor& table, const Tensor& additional) {
 
 }  // namespace
 
-TEST_CASE("each id takes its row, additional ids from the second table") {
+TEST_CASE("each id reads its row, additional ids that of the second table") {
   const Ids ids{10, 0, 6, 7, 9, 6, 8};
   std::size_t offset = 0;
   for (const std::int64_t width : {1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 5000})
@@ -46,13 +46,13 @@ TEST_CASE("each id takes its row, additional ids from the second table") {
       }
 }
 
-TEST_CASE("one table is enough") {
+TEST_CASE("the second table is optional") {
   const Tensor table = stored(DType::bf16, {5, 20}, normals(100, 1), 1);
   const Ids ids{4, 4, 0, 2};
   exactly(embedding(ids, table, {}), rows_of(ids, table, {}));
 }
 
-TEST_CASE("subnormal values of every dtype survive") {
+TEST_CASE("subnormal values of every dtype are kept") {
   const Values tiny{0x1p-149f, -0x1p-130f, 0x1p-24f, -0x1p-15f, 0.0f};
   for (const DType dtype : weight_dtypes) {
     INFO(name_of(dtype));

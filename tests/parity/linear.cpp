@@ -1,4 +1,4 @@
-// Linear layers: exact sums, tolerated sums, and the two orders of addition bit for bit.
+// Linear layers: exact sums, sums within rounding, and the two orders of summation bit for bit.
 #include <array>
 #include <limits>
 
@@ -32,7 +32,7 @@ Operands operands(const Case& c, const Values& x, const Values& weight, const Va
           c.bias ? stored(c.dtype, {c.n}, bias, c.offset) : Tensor()};
 }
 
-/// The operation as a function of the backend; also sees to it that the inputs stay as they are.
+/// The operation as a function of the backend, which also checks that the inputs are unchanged.
 auto linear(const Case& c, const Operands& o) {
   return [=](Backend& backend) {
     const Untouched inputs({o.x, o.weight, o.bias});
@@ -44,10 +44,10 @@ auto linear(const Case& c, const Operands& o) {
   };
 }
 
-/// Outputs of three matrices on the same x, which are then added to other sums: in one go, or as
-/// single products and sums.
+/// The outputs of three matrices with the same x, followed by sums to which these products are
+/// added: computed as a group and by fused addition, or as single products and sums.
 std::vector<Tensor> several(Backend& backend, const Case& c, const std::vector<Operands>& parts,
-                            bool in_one_go) {
+                            bool grouped) {
   const Tensor x = backend.upload(parts[0].x);
   std::vector<Output> outs, sums;
   std::vector<LinearWeight> weights;
@@ -61,12 +61,12 @@ std::vector<Tensor> several(Backend& backend, const Case& c, const std::vector<O
     tasks.push_back({outs.back().tensor_on_device(), &weights.back(),
                      o.bias ? backend.upload(o.bias) : Tensor(), c.compute});
   }
-  if (in_one_go) backend.linear_group(tasks, x);
+  if (grouped) backend.linear_group(tasks, x);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     const auto& [out, weight, bias, compute] = tasks[i];
     const Tensor sum = sums[i].tensor_on_device();
-    if (!in_one_go) backend.linear(out, x, *weight, bias, compute);
-    if (in_one_go)
+    if (!grouped) backend.linear(out, x, *weight, bias, compute);
+    if (grouped)
       backend.linear_add(sum, x, *weight, bias, compute, backend.empty(DType::f32, out.shape()));
     else
       backend.add(sum, sum, out);
@@ -77,7 +77,7 @@ std::vector<Tensor> several(Backend& backend, const Case& c, const std::vector<O
   return values;
 }
 
-/// Every length up to three vectors, rows around the tiles, and shapes that need several blocks.
+/// Lengths around multiples of a vector, rows around the tile sizes, and shapes of several blocks.
 std::vector<Case> shapes() {
   std::vector<Case> cases;
   for (std::int64_t k : {1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 97})
@@ -121,13 +121,13 @@ double sum_of_sizes(const Operands& o, std::int64_t m, std::int64_t n) {
   return sum;
 }
 
-/// Subnormal numbers are zero to the bf16 order, on the way in and on the way out.
+/// The bf16 order flushes subnormal numbers to zero, in operands and in results.
 float flushed(float x, bool flush) {
   return flush && std::abs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x;
 }
 
-/// The two orders of docs/determinism.md, one lane at a time: f32 takes k = 16 i + l, bf16 the pair
-/// k = 32 i + 2 l and its neighbour, odd first. Lanes are added as a tree: 16, 8, 4, 2, 1.
+/// The two orders of docs/determinism.md, lane by lane: lane l of f32 takes k = 16 i + l, and that
+/// of bf16 the pair k = 32 i + 2 l and k + 1, odd first. Lanes are added as a tree: 16, 8, 4, 2, 1.
 float dot_in_order(Values x, Values w, Compute compute) {
   const bool pairs = compute == Compute::bf16;
   const std::size_t padded = (x.size() + 31) / 32 * 32;
@@ -176,7 +176,7 @@ void check_order(const Case& c, const Operands& o) {
 
 }  // namespace
 
-TEST_CASE("sums of whole numbers are exact") {
+TEST_CASE("sums of integers are exact") {
   for_each_case([](const Case& c) {
     const Values x = integers(c.m * c.k, 7, 1), w = integers(c.n * c.k, 7, 2);
     const Values bias = integers(c.n, 9, 3);
@@ -202,7 +202,7 @@ TEST_CASE("real numbers give the reference's sums within rounding") {
   });
 }
 
-TEST_CASE("products in a group, and those that are added to a sum, have the bits of single ones") {
+TEST_CASE("products of a group, and products added to a sum, have the bits of single operations") {
   for (const std::int64_t m : {1, 5, 9, 20})
     for (const Compute compute : {Compute::f32, Compute::bf16})
       for (const DType last : {DType::bf16, DType::f16}) {
@@ -214,10 +214,10 @@ TEST_CASE("products in a group, and those that are added to a sum, have the bits
                                           real_operands(other, 6)};
         for (const Subject& subject : subjects()) {
           INFO("backend " << subject.name << ", " << c << ", last " << name_of(last));
-          const auto one_by_one = several(*subject.backend, c, parts, false);
-          const auto in_one_go = several(*subject.backend, c, parts, true);
-          for (std::size_t i = 0; i < one_by_one.size(); ++i)
-            CHECK(different_bits(in_one_go[i], one_by_one[i]) == "");
+          const auto single = several(*subject.backend, c, parts, false);
+          const auto grouped = several(*subject.backend, c, parts, true);
+          for (std::size_t i = 0; i < single.size(); ++i)
+            CHECK(different_bits(grouped[i], single[i]) == "");
         }
       }
 }
@@ -232,7 +232,7 @@ TEST_CASE("the bf16 order reads and writes subnormal numbers as zero") {
       const Case c{
           .m = m, .n = 5, .k = 75, .dtype = dtype, .compute = Compute::bf16, .bias = false};
       INFO(c);
-      // Products around the smallest normal number, inputs around it, and ordinary ones.
+      // products around the smallest normal number, inputs around it, and ordinary inputs
       for (const auto& [x_scale, w_scale] :
            {std::pair{0x1p-63f, 0x1p-63f}, {0x1p-126f, 1.0f}, {0x1p-127f, 0x1p10f}, {1.0f, 1.0f}})
         check_order(
@@ -269,7 +269,7 @@ TEST_CASE("a row gives the same bits alone and in any batch") {
     }
 }
 
-TEST_CASE("a row that is not finite leaves the others alone") {
+TEST_CASE("a row with NaN does not change other rows") {
   for (const Compute compute : {Compute::f32, Compute::bf16})
     for (const std::int64_t m : {3, 8}) {
       const Case c{.m = m, .n = 4, .k = 19, .compute = compute};

@@ -47,7 +47,7 @@ auto norm_in_place(const Operands& o) {
   };
 }
 
-/// Sizes of what is added up behind element i of the result.
+/// The magnitude of the terms of element i of the result.
 double magnitude(const Operands& o, std::int64_t i) {
   const std::int64_t d = o.weight.count();
   const Eigen::VectorXd row = reference::read(o.x, i / d * d, d);
@@ -79,7 +79,7 @@ TEST_CASE("norms are the reference's within rounding") {
   });
 }
 
-TEST_CASE("rows of a known norm come out exactly") {
+TEST_CASE("rows of a known norm are normalized exactly") {
   // Entries of +2 and -2 have mean square 4 and, in equal number, mean 0 and variance 4.
   for (const bool layer : {false, true})
     for (const std::int64_t d : {2, 16, 30, 48, 50}) {
@@ -112,7 +112,7 @@ TEST_CASE("rows of zeros stay finite") {
   exactly(norm(o), tensor({2, 33}, Values(66)));
 }
 
-TEST_CASE("norms work in place, and a row does not know its batch") {
+TEST_CASE("norms work in place, and a row gives the same bits in any batch") {
   for_each_case([](bool layer, std::int64_t d, DType dtype) {
     const Operands o = random_operands(9, d, dtype, layer, 0.0f);
     for (const Subject& subject : subjects()) {

@@ -1,4 +1,4 @@
-// Cutting pictures into patches: every pixel carries its own number, so its place can be read.
+// Cutting pictures into patches: each pixel's value is its index, which shows where it came from.
 #include "support/parity.hpp"
 
 using namespace idefics;
@@ -24,7 +24,7 @@ Tensor numbered(std::int64_t n, std::int64_t c, std::int64_t height, std::int64_
 
 }  // namespace
 
-TEST_CASE("patches come row by row, each as channels of lines") {
+TEST_CASE("patches come row by row, each as channels of lines of pixels") {
   struct Sizes {
     std::int64_t pictures, channels, height, width, patch;
   };

@@ -1,4 +1,4 @@
-// Rotary positions in the half-split form.
+// Rotary position embedding in the half-split form.
 #include "support/parity.hpp"
 
 using namespace idefics;
@@ -29,7 +29,7 @@ TEST_CASE("a quarter turn swaps the halves of each head, exactly") {
     const std::int64_t m = 3, heads = 2, count = m * heads * 2 * half;
     const auto h = static_cast<std::size_t>(half);
     const Values x = integers(count, 1000, 1);
-    // Position 0 keeps, position 1 turns by a quarter, position 2 by a half.
+    // Position 0 does not rotate, position 1 rotates by a quarter turn, position 2 by a half.
     Values cos(3 * h), sin(3 * h), expected(x);
     for (std::size_t i = 0; i < h; ++i) {
       cos[i] = 1.0f;
@@ -64,17 +64,17 @@ TEST_CASE("rotations are the reference's within rounding") {
       const Positions positions{8, 0, 3, 3, 5};
       like_the_reference(rope(x, cos, sin, positions), [&](std::int64_t i) {
         const std::int64_t column = i % half, row = i / (heads * width);
-        const std::int64_t at = positions[static_cast<std::size_t>(row)] * half + column;
+        const std::int64_t entry = positions[static_cast<std::size_t>(row)] * half + column;
         const std::int64_t first = i / width * width + column;
         return tolerance(
             2,
             (std::abs(reference::value(x, first)) + std::abs(reference::value(x, first + half))) *
-                (std::abs(reference::value(cos, at)) + std::abs(reference::value(sin, at))));
+                (std::abs(reference::value(cos, entry)) + std::abs(reference::value(sin, entry))));
       });
     }
 }
 
-TEST_CASE("a rotated row does not know its batch") {
+TEST_CASE("a rotated row gives the same bits in any batch") {
   const std::int64_t half = 24;
   const Tensor x = tensor({7, 2, 2 * half}, normals(7 * 4 * half, 1));
   const Tensor cos = tensor({7, half}, normals(7 * half, 2));
