@@ -1,4 +1,4 @@
-"""What the checkpoint can do, measured from pictures through the processor and `generate`, as anyone would use it."""
+"""Measures what a checkpoint can do, through the processor and `generate`, as a user would."""
 
 import json
 import random
@@ -11,13 +11,13 @@ from pool import HELD_OUT, picture_of
 from talk import ASKERS, CLASSIFY, NUMBERS, STORY, VQA, ask, ask_colour, ask_count, ask_what, ask_where, caption, story
 from world import KINDS, draw, sample_scene
 
-UNSEEN = HELD_OUT + 1_000_000          # the evaluation's seeds
-SHOWN = HELD_OUT + 2_000_000           # the sample pictures'
-PICTURES = (2, 10, 22, 47, 21)         # seeds, counted from SHOWN, chosen for their looks and for right answers
+UNSEEN = HELD_OUT + 1_000_000          # first seed of the evaluation
+SHOWN = HELD_OUT + 2_000_000           # first seed of the sample pictures
+PICTURES = (2, 10, 22, 47, 21)         # added to SHOWN; chosen for good looks and right answers
 
 
 class Speaker:
-    """A checkpoint that completes prompts greedily."""
+    """Completes prompts greedily with a checkpoint."""
 
     def __init__(self, folder, dtype=torch.float32):
         self.model = IdeficsForVisionText2Text.from_pretrained(folder, dtype=dtype).eval()
@@ -25,7 +25,7 @@ class Speaker:
 
     @torch.no_grad()
     def __call__(self, prompts, chat=False, batch=50):
-        """The texts that follow the prompts; `chat` leaves <end_of_utterance> to the prompts."""
+        """The completions of the prompts. With `chat`, the prompts contain <end_of_utterance>."""
         replies = []
         for start in range(0, len(prompts), batch):
             options = dict(add_end_of_utterance_token=False) if chat else {}
@@ -50,7 +50,7 @@ def next_turn(prompt, reply, question):
 
 
 def examples_prompt(shown, picture):
-    """`shown`: pictures with their captions."""
+    """`shown` is a list of pictures with their captions."""
     told = [item for image, words in shown for item in ("User:", image, f"Describe this image.\nAssistant: {words}\n")]
     return [*told, "User:", picture, "Describe this image.\nAssistant:"]
 
@@ -75,7 +75,7 @@ class Exam:
         return said
 
     def _print(self, name, right, total, wrong):
-        example = f"   e.g. {wrong[0][0]!r}, said {wrong[0][1]!r}" if wrong else ""
+        example = f"   e.g. expected {wrong[0][0]!r}, got {wrong[0][1]!r}" if wrong else ""
         print(f"{name:34} {right / max(1, total):7.1%}  ({right}/{total}){example}", flush=True)
 
     def captions(self):
@@ -97,7 +97,7 @@ class Exam:
             self.grade(f"question: {sort}", [question_prompt(p, q) for p, (q, _) in asked], [answer for _, (_, answer) in asked])
 
     def chat(self):
-        """Both turns count: the second is asked after the first reply, whatever that was."""
+        """Grades both turns. The second question follows the first reply, right or wrong."""
         rng = random.Random("chat")
         prompts, truths = [chat_prompt(p, "What is this?") for p in self.pictures], [caption(s) for s in self.scenes]
         first = self.grade("chat, first turn", prompts, truths, chat=True)
@@ -127,7 +127,7 @@ def evaluate(folder, count=500, dtypes=(torch.float32, torch.bfloat16)):
 # ---- the sample pictures ----
 
 def write_pictures(folder, out):
-    """Pictures and what is true of them; says so if the checkpoint does not agree."""
+    """Writes the sample pictures and the right answers; reports whether the checkpoint is right."""
     out, speaker, expected = Path(out), Speaker(folder), []
     out.mkdir(parents=True, exist_ok=True)
     for seed in PICTURES:

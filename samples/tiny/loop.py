@@ -1,4 +1,4 @@
-"""A training loop that can be stopped at any time and goes on where it was."""
+"""A training loop that can be stopped at any time and resumes where it was."""
 
 import math
 import time
@@ -10,7 +10,7 @@ import ranks
 
 
 def schedule(step, steps):
-    """Linear warm-up, then half a cosine down to a fiftieth."""
+    """Factor of the learning rate: linear warm-up, then cosine decay to 1/50."""
     warmup = min(200, steps // 10)
     if step < warmup:
         return (step + 1) / warmup
@@ -19,9 +19,9 @@ def schedule(step, steps):
 
 
 class Loop:
-    """Trains the parameters of `modules` for `steps` steps on `loss_of(number)`, a new number each time.
+    """Trains `modules` for `steps` steps on `loss_of(number)`.
 
-    The state is saved to `path` once a minute.
+    Each step of each process has a number of its own. The state is saved to `path` once a minute.
     """
 
     def __init__(self, path, modules, rate, steps):

@@ -1,4 +1,4 @@
-"""The model's shape, and a start that suits so small a one."""
+"""The configuration of the model, and an initialization that suits so small a one."""
 
 import math
 
@@ -12,7 +12,7 @@ WIDTH = 128
 
 
 def configuration(vocab_size):
-    """Everything the published checkpoints have, at a thousandth of the size."""
+    """Every component of the published checkpoints, at a thousandth of the size."""
     return IdeficsConfig(
         vocab_size=vocab_size, additional_vocab_size=3, hidden_size=WIDTH, intermediate_size=352,
         num_hidden_layers=4, num_attention_heads=4, hidden_act="silu", max_position_embeddings=512, max_sequence_length=512,
@@ -28,7 +28,11 @@ def configuration(vocab_size):
 
 
 def new_model(vocab_size, seed=0):
-    """A fresh model. Linear layers start at variance 1 / inputs: 0.02, the reference's, is far too little at this width."""
+    """A newly initialized model.
+
+    Linear layers start with variance 1 / inputs: 0.02, as in transformers, is far too small at this
+    width.
+    """
     torch.manual_seed(seed)
     model = IdeficsForVisionText2Text(configuration(vocab_size))
     for module in model.modules():
@@ -37,14 +41,18 @@ def new_model(vocab_size, seed=0):
     embeddings = model.model.vision_model.embeddings
     nn.init.normal_(embeddings.patch_embedding.weight, std=(3 * PATCH_SIZE ** 2) ** -0.5)
     embeddings.position_embedding.weight.data[1:] = _plane_waves(GRID, WIDTH)
-    for block in model.model.gated_cross_attn_layers:     # open gates: nothing here has to be preserved
+    # Open gates: there is no pretrained language model to protect.
+    for block in model.model.gated_cross_attn_layers:
         block.alpha_cross_attn.data.fill_(1.0)
         block.alpha_dense.data.fill_(1.0)
     return model
 
 
 def _plane_waves(grid, width):
-    """Sines and cosines of column and row: neighbours start out alike, so that attention finds them at once."""
+    """Sines and cosines of column and row.
+
+    Neighbours are similar from the start, so that attention finds them at once.
+    """
     frequencies = torch.exp(torch.linspace(math.log(math.pi / grid / 2), math.log(math.pi / 2), width // 4))
     angles = torch.arange(grid).unsqueeze(1) * frequencies
     waves = torch.cat([angles.sin(), angles.cos()], dim=1)

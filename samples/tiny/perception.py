@@ -1,8 +1,8 @@
-"""The first stage: eyes before speech.
+"""The first stages: vision before language.
 
-The tower learns to say, of every patch, whose box it lies in: kind, colour and role of that thing, and
-where in the thing it is. The resampler's first
-three latents learn to hold the first, second and third thing of the caption. The heads that ask for this are thrown away.
+For every patch, the tower learns in which thing's box it is: the kind, colour and role of that
+thing, and the position of the patch within it. The first three latents of the resampler learn to
+represent the first, second and third thing of the caption. The heads that teach this are discarded.
 """
 
 import torch
@@ -17,7 +17,7 @@ CLASSES = (len(KINDS) + 1, len(COLOURS) + 1, len(ROLES) + 1)
 
 
 class Questions(nn.Module):
-    """Linear readings of the patches and of the first latents."""
+    """Linear heads on the patches and on the first latents."""
 
     def __init__(self):
         super().__init__()
@@ -37,7 +37,7 @@ class Questions(nn.Module):
 
     @torch.no_grad()
     def score(self, latents, slot_labels):
-        """Share of the things whose kind, colour, role is read right, and of the scenes that are right altogether."""
+        """Fractions of things with the right kind, colour, role, and of scenes with all right."""
         seen = self.slots(latents[:, :SLOTS]).split(CLASSES, dim=-1)
         right = torch.stack([s.argmax(-1) for s in seen], dim=-1) == slot_labels
         real = slot_labels[..., 0] < len(KINDS)
@@ -45,7 +45,7 @@ class Questions(nn.Module):
 
 
 def _balanced(logits, labels):
-    """Cross entropy in which the empty patches, which are most, weigh a quarter."""
+    """Cross entropy in which empty patches, which are the majority, have a weight of 1/4."""
     nothing = logits.shape[-1] - 1
     weights = torch.where(labels == nothing, 0.25, 1.0).flatten()
     losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
@@ -53,6 +53,6 @@ def _balanced(logits, labels):
 
 
 def see(model, images):
-    """Patches [b, 65, width] and latents [b, 8, width], as the model's own forward pass makes them."""
+    """Patches [I,65,Dv] and latents [I,8,Dv] of pictures, as in the forward pass of the model."""
     patches = model.model.vision_model(pixel_values=images).last_hidden_state
     return patches, model.model.perceiver_resampler(patches)

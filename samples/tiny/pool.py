@@ -1,4 +1,4 @@
-"""A pool of drawn scenes as tensors: the pictures as the processor sees them, and what is where in them."""
+"""A pool of drawn scenes as tensors: pictures as the processor resizes them, and their labels."""
 
 import multiprocessing
 import random
@@ -11,13 +11,13 @@ from world import COLOURS, KINDS, ROLES, draw, sample_scene
 
 IMAGE_SIZE, PATCH_SIZE, SLOTS = 64, 8, 3
 GRID = IMAGE_SIZE // PATCH_SIZE
-HELD_OUT = 10_000_000          # seeds from here on are never trained on
+HELD_OUT = 10_000_000          # training uses no seed from here on
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 
 
 def picture_of(scene, seed):
-    """A picture of one of the sizes that people have, for the processor to shrink."""
+    """A picture of the scene in one of several usual sizes, for the processor to shrink."""
     return draw(scene, random.Random(f"size {seed}").choice((160, 192, 256, 256, 320)))
 
 
@@ -40,8 +40,12 @@ def _row(seed):
 
 
 class Pool:
-    """`pixels` uint8 [n, 3, 64, 64]; `things` [n, 3, kind colour role]; `owners` [n, patches]: whose box a patch is in;
-    `frames` [n, patches, 3]: how far the patch is from that thing's centre, and how large the thing is (in patches)."""
+    """Tensors of scenes, by index.
+
+    `pixels` uint8 [I,3,64,64]; `things` [I,3,3]: kind, colour and role of up to three things;
+    `owners` [I,P]: the thing in whose box a patch is; `frames` [I,P,3]: the offset of the patch
+    from the centre of that thing, and the size of the thing, in patches.
+    """
 
     def __init__(self, first_seed, count):
         self.seeds = range(first_seed, first_seed + count)
@@ -53,18 +57,18 @@ class Pool:
         return len(self.seeds)
 
     def images(self, chosen):
-        """Normalised pixels of the chosen scenes."""
+        """Normalized pixels of the chosen scenes."""
         return (self.pixels[chosen].float() / 255 - MEAN) / STD
 
     def only(self, kinds, colours):
-        """The scenes in which nothing is of any other kind or colour."""
+        """Indices of the scenes that have only things of these kinds and colours."""
         allowed = [torch.tensor([name in names for name in all_names] + [True])
                    for names, all_names in ((kinds, KINDS), (colours, COLOURS))]
         good = [allowed[i][self.things[..., i]].all(1) for i in (0, 1)]
         return (good[0] & good[1]).nonzero().squeeze(1)
 
     def labels(self, chosen):
-        """Classes of slots [b, 3, 3] and patches [b, patches, 3] (the last class of each is `nothing`); frames."""
+        """Classes of slots [I,3,3] and patches [I,P,3], the last class being `nothing`; frames."""
         nothing = torch.tensor([len(KINDS), len(COLOURS), len(ROLES)]).expand(len(chosen), 1, 3)
         slots = self.things[chosen]
         with_nothing = torch.cat([slots, nothing], dim=1)

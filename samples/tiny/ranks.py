@@ -1,7 +1,8 @@
-"""Several processes that train one model: each has its own lessons, all take the same steps.
+"""Data-parallel training: each process has its own lessons, and all take the same steps.
 
-Start them with `torchrun --nproc-per-node N train.py …`. On a busy machine processes of one thread each get on far better
-than one process of several threads. A single process needs none of this, and notices none of it.
+Start the processes with `torchrun --nproc-per-node N train.py …`. On a busy machine, processes with
+one thread each are far faster than one process with several threads. In a single process, these
+functions have no effect.
 """
 
 import os
@@ -23,7 +24,7 @@ def wait():
 
 
 def average_gradients(parameters):
-    """Replaces the gradients by their mean over the processes."""
+    """Replaces each gradient by its mean over the processes."""
     if RANKS == 1:
         return
     for p in parameters:
@@ -36,7 +37,7 @@ def average_gradients(parameters):
 
 
 def join_rows(rows):
-    """The rows of all processes, in the order of their ranks; all bring equally many."""
+    """The rows of all processes in the order of ranks; each must pass the same number of rows."""
     if RANKS == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(RANKS)]

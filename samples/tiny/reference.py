@@ -1,8 +1,9 @@
-"""Which thing does a word mean? A dense question for the language side, as `perception` asks them of the eyes.
+"""Dense labels for the language side, like those of `perception`: the thing that a word means.
 
-At every word for a kind or a colour, the hidden state behind the first decoder layer shall tell kind, colour and role of the
-one thing in the picture that it fits, or that there is none. Words that fit several things are left out. Found by
-themselves, these references take many times as long.
+At every word for a kind or a colour, the hidden state after the first decoder layer learns to
+represent the kind, colour and role of the only thing in the picture that the word fits, or that
+there is none. Words that fit several things are skipped. Without these labels, the references take
+many times as long to learn.
 """
 
 import torch
@@ -27,7 +28,7 @@ class References(nn.Module):
         self.state = output[0] if isinstance(output, tuple) else output
 
     def labels(self, ids, sight, things):
-        """Classes of the meant things [b, tokens, 3], -100 where no word means one; `things` [b, images, 3, 3]."""
+        """Classes of the things meant [B,T,3], -100 where no word means one; `things` [B,I,3,3]."""
         seen = things.gather(1, sight.argmax(-1)[..., None, None].expand(-1, -1, *things.shape[2:]))
         labels = torch.full((*ids.shape, 3), -100)
         nothing = torch.tensor(CLASSES) - 1

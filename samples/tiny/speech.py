@@ -1,4 +1,4 @@
-"""The later stages: lessons as tensors, from cached latents at first and from pixels at the end."""
+"""The later stages: lessons as tensors, with cached latents at first and with pixels at the end."""
 
 import random
 import re
@@ -10,7 +10,7 @@ from world import sample_scene
 
 
 def strip_marks(text):
-    """The text without marks, and the stretches between SAY and END."""
+    """The text without marks, and the spans between SAY and END."""
     plain, spans, start = "", [], None
     for piece in re.split(f"([{SAY}{END}])", text):
         if piece == SAY:
@@ -23,7 +23,7 @@ def strip_marks(text):
 
 
 class School:
-    """Batches of lessons about the first scenes of a pool."""
+    """Batches of lessons about the first `count` scenes of a pool."""
 
     def __init__(self, tokenizer, pool, count):
         self.tokenizer = tokenizer
@@ -33,7 +33,7 @@ class School:
         self.alone = [scene for scene in self.scenes if len(scene.things) == 1]
 
     def batch(self, seed, room):
-        """Lessons of like length, as many as fit in `room` characters with padding: short ones in greater number."""
+        """Lessons of similar length: as many as fit in `room` characters, padding included."""
         rng = random.Random(f"batch {seed}")
         drawn = [lesson(lambda r, alone: r.choice(self.alone if alone else self.scenes), rng) for _ in range(200)]
         drawn.sort(key=lambda pair: len(pair[0]))
@@ -59,14 +59,14 @@ class School:
         return dict(input_ids=ids, attention_mask=mask, labels=labels, image_attention_mask=self._sight(ids, mask, scenes)), scenes
 
     def _sight(self, ids, mask, scenes):
-        """One-hot: each token sees the latest picture before it."""
+        """The image attention mask, one-hot: each token sees the latest picture before it."""
         latest = (ids == self.image_token).cumsum(1) - 1
         slots = max(1, max(map(len, scenes)))
         return ((latest.unsqueeze(-1) == torch.arange(slots)) & (mask == 1).unsqueeze(-1)).long()
 
 
 def gather(rows, scenes):
-    """Values of the chosen scenes [b, slots, ...], zero where a prompt has fewer pictures."""
+    """Values of the chosen scenes [B,I,...], zero where a prompt has fewer pictures."""
     slots = max(1, max(map(len, scenes)))
     out = torch.zeros(len(scenes), slots, *rows.shape[1:], dtype=rows.dtype)
     for i, chosen in enumerate(scenes):

@@ -1,7 +1,8 @@
 """What is said about scenes: captions, questions with their answers, and the prompts around them.
 
-A prompt is the list of items that `IdeficsProcessor` takes, with a `Scene` where a picture goes. `lay_out` turns it into
-the processor's text. In training prompts, what the model shall learn to say stands between SAY and END.
+A prompt is a list of items as for `IdeficsProcessor`, with a `Scene` in place of each picture.
+`lay_out` turns it into the text that the processor makes of it. In training prompts, the text that
+the model learns to generate is between SAY and END.
 """
 
 import random
@@ -104,7 +105,7 @@ ASKERS = {"what": ask_what, "which colour": ask_colour, "where": ask_where, "how
 
 
 def ask(scene, rng, sort=None):
-    """A question about the scene and its answer."""
+    """A question about the scene and its answer; None if there is no question of this sort."""
     while True:
         found = ASKERS[sort or rng.choices(tuple(ASKERS), weights=(3, 4, 4, 0.5, 3))[0]](scene, rng)
         if found or sort:
@@ -156,7 +157,7 @@ def tell_story(scenes, rng):
 
 
 def tell_examples(scenes, rng):
-    """Captions of the first pictures show how the last one is wanted: plain, or as a sentence."""
+    """Captions of the first pictures show the form of the last: plain, or a sentence."""
     form = rng.choice(("{}", "An image of {}."))
     said = [SAY + " " + form.format(caption(s)) for s in scenes]
     ends = [END + "\n"] * (len(scenes) - 1) + [EOS + END]
@@ -168,7 +169,7 @@ def tell_examples(scenes, rng):
 
 
 def tell_chat(scenes, rng):
-    """Up to four turns; a later turn may bring a new picture."""
+    """Up to four turns; a later turn may show a new picture."""
     items, turns, shown = [], rng.randint(1, 4), 0
     for turn in range(turns):
         new = turn == 0 or (turn > 0 and shown + 1 < len(scenes) and rng.random() < 0.25)
@@ -191,13 +192,16 @@ def tell_small_talk(scenes, rng):
     return [f"User: {question}{UTTERANCE}", f"\nAssistant:{SAY} {answer}{UTTERANCE}{EOS}{END}"]
 
 
-# Questions weigh most: to find the thing that a question means is what takes longest to learn.
+# Questions weigh most: to find the thing that a question is about takes longest to learn.
 TELLERS = {tell_caption: 1, tell_continuation: 1, tell_answer: 12, tell_category: 0.5, tell_story: 0.7, tell_examples: 0.7,
            tell_chat: 4, tell_small_talk: 0.2}
 
 
 def lesson(scene_of, rng):
-    """The text of one training prompt, and the scenes it shows; `scene_of(rng, alone)` draws a scene from the pool."""
+    """The text of one training prompt, and the scenes it shows.
+
+    `scene_of(rng, alone)` draws a scene from the pool, with a single thing if `alone`.
+    """
     teller = rng.choices(tuple(TELLERS), weights=TELLERS.values())[0]
     count = {tell_examples: rng.randint(2, 4), tell_chat: 2, tell_small_talk: 0}.get(teller, 1)
     scenes = [scene_of(rng, teller is tell_category) for _ in range(count)]

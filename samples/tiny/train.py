@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
-"""Trains the embedded checkpoint from nothing, or measures one.
+"""Trains the embedded checkpoint from scratch, or measures a checkpoint.
 
-    train.py --work SCRATCH --out FOLDER      vocabulary and the stages; stop it at any time, start it again, it goes on
-    train.py --evaluate FOLDER                accuracies on 500 held-out scenes
-    train.py --pictures FOLDER --out FOLDER   the sample pictures, with what the checkpoint must say about them
+    train.py --work SCRATCH --out FOLDER      train; if stopped, the same command resumes
+    train.py --evaluate FOLDER                print accuracies on 500 held-out scenes
+    train.py --pictures FOLDER --out FOLDER   write the sample pictures and the right answers
 
-Stages: 1 first sights (tower and resampler, from dense labels, few kinds and colours), 2 perception (the same, of
-everything), 3 speech (the language side, from cached latents), 4 reference (the same, and what each word means), 5 together
-(everything, from pixels; left out by default); written in bfloat16.
-`torchrun --nproc-per-node 2 train.py ...` shares the stages among processes. Everything is seeded; the machine's
-arithmetic is not.
+Training makes the vocabulary and runs the stages:
+
+    1 first sights   vision tower and resampler, from dense labels, with few kinds and colours
+    2 perception     the same, with all kinds and colours
+    3 speech         the language side, from cached latents
+    4 reference      the same, also with labels for what each word means
+    5 together       everything, from pixels; skipped by default
+
+The checkpoint is written in bfloat16. `torchrun --nproc-per-node 2 train.py ...` divides the stages
+among processes. Everything is seeded, but results depend on the machine's arithmetic.
 """
 
 import argparse
@@ -30,13 +35,13 @@ from reference import References
 from speech import School, gather
 from vocabulary import save_processor
 
-SCENES, HEARD = 60_000, 6_000          # scenes drawn; scenes of which speech is learnt at first
+SCENES, HEARD = 60_000, 6_000          # scenes drawn; scenes of stages 3 and 4
 SIMPLE_KINDS = ("circle", "square", "triangle", "star", "heart", "moon", "tree", "house", "fish", "cat")
 SIMPLE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 
 
 def pool_of(path, first_seed, count):
-    """The drawn pool, kept on disk between runs."""
+    """A pool of drawn scenes, kept on disk between runs."""
     if not path.exists():
         torch.save(Pool(first_seed, count), path)
     return torch.load(path, weights_only=False)
@@ -67,7 +72,7 @@ class Training:
         return seen[1], self.questions.loss(*seen, self.pool.labels(scenes))
 
     def speech_loss(self, batch, latents):
-        """Over the tokens to be said. The model's own loss does not know of the added tokens."""
+        """Cross entropy of the tokens to generate. The model's own loss lacks the added tokens."""
         labels = batch.pop("labels")[:, 1:]
         logits = self.model(**batch, perceiver_embeddings=latents, use_cache=False).logits[:, :-1]
         return cross_entropy(logits[labels >= 0], labels[labels >= 0])
@@ -77,12 +82,12 @@ class Training:
         return torch.cat([see(self.model, pool.images(part))[1] for part in scenes.split(250)])
 
     def seen(self):
-        """How much of the held-out scenes the first latents hold: kinds, colours, roles, whole scenes."""
+        """What the first latents hold of held-out scenes: kinds, colours, roles, whole scenes."""
         scores = self.questions.score(self.latents_of(self.held_out, torch.arange(500)), self.held_out.labels(torch.arange(500))[0])
         return "kind {:.3f} colour {:.3f} role {:.3f} scene {:.3f}".format(*scores)
 
     def first_sights(self, steps):
-        """Scenes of the plainest things only: with few kinds and colours the tower finds its way quickly."""
+        """Only the plainest scenes: with few kinds and colours, the tower learns quickly."""
         simple = self.pool.only(SIMPLE_KINDS, SIMPLE_COLOURS)
         draw = lambda step: self.perception_loss(simple[draw_batch(step, 96, len(simple), 0)])[1]
         Loop(self.work / "first_sights.pt", self.eyes, 1.5e-3, steps).run(draw, self.seen, 100)
@@ -105,7 +110,7 @@ class Training:
         Loop(self.work / "speech.pt", self.mouth, 2e-3, steps).run(loss_of, every=50)
 
     def refer(self, steps):
-        """Speech goes on, with the question of what each word means."""
+        """Continues speech, with labels for what each word means."""
         mine = torch.arange(HEARD).chunk(ranks.RANKS)[ranks.RANK]
         latents, school = ranks.join_rows(self.latents_of(self.pool, mine)), School(self.tokenizer, self.pool, HEARD)
         references = References(self.model, self.tokenizer)
@@ -118,7 +123,7 @@ class Training:
         Loop(self.work / "reference.pt", [*self.mouth, references], 1.5e-3, steps).run(loss_of, every=50)
 
     def together(self, steps):
-        """The whole model from pixels; the dense questions go on, so that the eyes do not forget."""
+        """The whole model, from pixels; dense labels keep the vision side from forgetting."""
         for module in self.eyes:
             module.requires_grad_(True)
         school = School(self.tokenizer, self.pool, SCENES)
@@ -139,7 +144,7 @@ class Training:
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--work", default="build/tiny", help="scratch: pools and the state of each stage")
+    options.add_argument("--work", default="build/tiny", help="scratch folder for the pools and the state of each stage")
     options.add_argument("--out", default="build/tiny/checkpoint")
     options.add_argument("--evaluate", metavar="FOLDER")
     options.add_argument("--pictures", metavar="FOLDER")

@@ -1,4 +1,4 @@
-"""The vocabulary: a SentencePiece model of what is said here, and the tokenizer and processor files around it."""
+"""The vocabulary: a SentencePiece model of the prompts, and the tokenizer and processor files."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from world import sample_scene
 
 VOCABULARY = 640
 ADDED = ("<fake_token_around_image>", "<image>", "<end_of_utterance>")
-# A little plain English, so that words from outside of this world do not fall apart into letters altogether.
+# A little plain English, so that words from outside this world are not split into single letters.
 ENGLISH = """The quick brown fox jumps over the lazy dog. This is a photo of people in the street of a city. What are they
 doing and where are they going? Describe the picture in detail, please. Write a short story about the animals in the garden.
 Who is that? When was this building built? A kitten is playing with a ball on the grass in front of the house. Yes, I think
@@ -22,11 +22,12 @@ that it could be true, but I do not know which one it would be. How are you toda
 
 
 def corpus(prompts=6000, seed=1):
-    """What training prompts say, with some English and every printable character."""
+    """The texts of training prompts, with some English and every printable ASCII character."""
     rng = random.Random(seed)
     for number in range(prompts):
         text = lesson(lambda rng, alone: sample_scene(number, 1 if alone else None), rng)[0]
-        text = text.replace(SAY, "").replace(END, "").replace("\n", "/")       # a word after "/" has no space before it
+        # "/" in place of newlines: as after a newline, the next word has no space before it.
+        text = text.replace(SAY, "").replace(END, "").replace("\n", "/")
         for token in (*ADDED, "</s>"):
             text = text.replace(token, "\n")
         yield from (part for part in text.split("\n") if part)
@@ -36,7 +37,7 @@ def corpus(prompts=6000, seed=1):
 
 
 def train_sentencepiece(path):
-    """A model of the LLaMA kind: BPE with byte fallback, text taken as it is, a space put in front."""
+    """A model like LLaMA's: BPE with byte fallback, no normalization, a space prepended."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=corpus(), model_writer=written, model_type="bpe", vocab_size=VOCABULARY, byte_fallback=True,
@@ -47,7 +48,7 @@ def train_sentencepiece(path):
 
 
 def save_processor(folder):
-    """All files but the model's, in the layout of the published checkpoints."""
+    """Writes all files except the model's, in the layout of the published checkpoints."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     train_sentencepiece(folder / "tokenizer.model")
@@ -61,7 +62,10 @@ def save_processor(folder):
 
 
 def _settle(folder):
-    """Drops what only this version of transformers writes; `add_prefix_space: null` would even change the tokens."""
+    """Removes what only this version of transformers writes.
+
+    `add_prefix_space: null` would even change the tokens.
+    """
     (folder / "added_tokens.json").unlink(missing_ok=True)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text())

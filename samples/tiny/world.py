@@ -1,8 +1,9 @@
 """The little world of the embedded checkpoint: one to three coloured things on a pale background.
 
-A scene is data (`Scene`), drawn from a seed; `draw` turns it into a picture of any size. Two things stand `left of` or
-`above` one another along the axis on which they are further apart, and never near the diagonal; three things stand in a
-row, so that one is on the left, one in the middle and one on the right. Things never overlap.
+A scene is data (`Scene`), made from a seed; `draw` turns it into a picture of any size. Two things
+are `left of` or `above` one another along the axis on which they are further apart, and never near
+the diagonal; three things are in a row: on the left, in the middle and on the right. Things never
+overlap.
 """
 
 import math
@@ -20,7 +21,7 @@ KINDS = ("circle", "square", "triangle", "star", "heart", "moon", "sun", "tree",
 BACKGROUNDS = ((255, 255, 255), (255, 248, 232), (226, 240, 252), (230, 247, 234), (240, 234, 250), (238, 238, 238))
 SKY, MEADOW = (222, 239, 253), (206, 235, 200)
 
-# What a thing is to its scene: where it is when alone, its place in a pair, its place in a row of three.
+# The role of a thing in its scene: its position if alone, else its place in a pair or row of three.
 ROLES = ("alone: middle", "alone: left", "alone: right", "alone: top", "alone: bottom",
          "left of", "right of", "above", "below", "left", "middle", "right")
 RELATIONS = {"left of": "right of", "above": "below"}
@@ -47,14 +48,14 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things in the order in which a caption names them; `roles` says what each is to the scene."""
+    """Things in the order in which a caption names them, and the role of each."""
     things: tuple
     roles: tuple
-    backdrop: tuple      # colours above and below, and where they meet; None is everywhere: a gradient
+    backdrop: tuple      # upper and lower colour, and the height where they meet; None: a gradient
 
 
 def sample_scene(seed, count=None):
-    """The scene of a seed: the same on every machine."""
+    """The scene of a seed, the same on every machine."""
     rng = random.Random(f"scene {seed}")
     count = count or rng.choices((1, 2, 3), weights=(30, 45, 25))[0]
     while True:
@@ -143,7 +144,7 @@ def _backdrop(colours, side):
 
 
 class _Brush:
-    """Draws in the thing's own coordinates: (-1, -1) is its upper left corner, (1, 1) its lower right one."""
+    """Draws in the thing's own coordinates, from (-1, -1), upper left, to (1, 1), lower right."""
 
     def __init__(self, pen, thing, side):
         self.pen, self.half = pen, thing.size * side / 2
