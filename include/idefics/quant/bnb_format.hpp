@@ -1,13 +1,13 @@
-// 4-bit tensors as bitsandbytes stores them in safetensors files. Beside the codes of X stand
+// The tensors that bitsandbytes stores in a safetensors file for a 4-bit tensor X.
 //
 //   X                                     [bytes / storage, 1]  codes: u8, or another dtype's bytes
 //   X.absmax                              [blocks]              f32; u8 when doubly quantized
-//   X.quant_map                           [16]                  f32, what each code stands for
+//   X.quant_map                           [16]                  f32, the value of each code
 //   X.nested_absmax, X.nested_quant_map   [blocks / 256], [256] f32, when doubly quantized
 //   X.quant_state.bitsandbytes__TYPE      [length]              u8: the JSON of BnbState
 //
-// Source: bitsandbytes 0.50.2, QuantState.as_dict(packed=True) and from_dict. What is read is believed
-// only as far as it agrees with itself, with the codebooks and with the block sizes that exist.
+// Source: bitsandbytes 0.50.2, QuantState.as_dict(packed=True) and from_dict. Tensors are accepted
+// only if they agree with each other, with the codebooks and with the supported block sizes.
 #pragma once
 
 #include <charconv>
@@ -24,11 +24,11 @@
 
 namespace idefics { inline namespace v0 {
 
-/// What the JSON of a quant state says.
+/// The contents of the JSON of a quant state.
 struct BnbState {
   QuantType type = QuantType::fp4;
   std::int64_t blocksize = 64;
-  DType dtype = DType::f16;  // of the matrix before it was quantized
+  DType dtype = DType::f16;  // of the tensor before quantization
   Shape shape{0};
   std::optional<float> nested_offset{};  // when doubly quantized
 };
@@ -38,7 +38,7 @@ namespace detail {
 inline constexpr std::string_view bnb_state_prefix = ".quant_state.bitsandbytes__";
 inline constexpr std::size_t max_bnb_json = 4096;
 
-/// torch's names of the dtypes that weights have.
+/// torch's names of the dtypes of weights.
 inline constexpr std::pair<std::string_view, DType> torch_dtypes[] = {
     {"float32", DType::f32}, {"float16", DType::f16}, {"bfloat16", DType::bf16}};
 
@@ -48,7 +48,7 @@ constexpr std::string_view torch_name_of(DType dtype) {
   return "";
 }
 
-/// As Python prints a float: the shortest digits that give it back, an exponent outside 1e-4..1e16.
+/// Formats a float as Python does: shortest digits that round-trip, an exponent outside 1e-4..1e16.
 inline std::string python_float(double value) {
   char text[32];
   const double size = std::abs(value);
@@ -59,21 +59,21 @@ inline std::string python_float(double value) {
   return digits;
 }
 
-/// Reads one JSON; every refusal names file, tensor and key.
+/// Reads the JSON of a quant state; every error names file, tensor and key.
 class BnbStateReader {
  public:
   BnbStateReader(std::string_view text, const ErrorContext& where) : where_(where) {
     if (text.size() > max_bnb_json)
-      refuse("quant_state", "the JSON is longer than a quant state's", text.size(), max_bnb_json);
+      refuse("quant_state", "the JSON is too long for a quant state", text.size(), max_bnb_json);
     try {
       json_ = parse_json(text, where.file, {.bytes = max_bnb_json, .depth = 4});
     } catch (const Error& error) {
       ErrorContext all = error.context();
       all.tensor = where.tensor;
       all.field = "quant_state";
-      fail(error.code(), "the quant state is not the JSON it should be", all);
+      fail(error.code(), "the quant state is not valid JSON", all);
     }
-    if (!json_.is_object()) refuse("quant_state", "the JSON is no object");
+    if (!json_.is_object()) refuse("quant_state", "the JSON is not an object");
   }
 
   bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
@@ -96,7 +96,7 @@ class BnbStateReader {
     const std::string name = text(key);
     for (const auto& [known, dtype] : torch_dtypes)
       if (known == name) return dtype;
-    refuse(key, "is none of float32, float16 and bfloat16");
+    refuse(key, "must be float32, float16 or bfloat16");
   }
   Shape shape(const char* key) const {
     if (!has(key) || !json_[key].is_array()) refuse(key, "must be a list of sizes");
@@ -110,7 +110,7 @@ class BnbStateReader {
     } catch (const Error& error) {
       ErrorContext all = where_;
       all.field = key;
-      fail(error.code(), "the shape is larger than 64 bits can count", all);
+      fail(error.code(), "the number of elements does not fit in 64 bits", all);
     }
     return shape;
   }
@@ -134,12 +134,13 @@ class BnbStateReader {
   Json json_;
 };
 
-/// The JSON of a quant state whose tensor's name ends in `type`; file and tensor of `where` are named
-/// in errors. Throws `invalid_quant_state`, `invalid_json`, `duplicate_key`, `arithmetic_overflow`.
+/// Parses the JSON of a quant state; `type` is the end of the name of its tensor, and errors name
+/// the file and tensor of `where`. Throws `invalid_quant_state`, `invalid_json`, `duplicate_key`,
+/// `arithmetic_overflow`.
 inline BnbState parse_bnb_state(std::string_view text, QuantType type, const ErrorContext& where) {
   const BnbStateReader json(text, where);
   if (json.text("quant_type") != name_of(type))
-    json.refuse("quant_type", "the JSON and the name of its tensor disagree about the type");
+    json.refuse("quant_type", "the JSON and the name of its tensor have different types");
   BnbState state{.type = type,
                  .blocksize = json.integer("blocksize"),
                  .dtype = json.dtype("dtype"),
@@ -147,13 +148,13 @@ inline BnbState parse_bnb_state(std::string_view text, QuantType type, const Err
   if (!is_blocksize(state.blocksize))
     json.refuse("blocksize", "a block size is a power of two from 32 to 4096",
                 static_cast<std::uint64_t>(state.blocksize), max_blocksize);
-  if (state.shape.count() == 0) json.refuse("shape", "the tensor has no values");
+  if (state.shape.count() == 0) json.refuse("shape", "the tensor is empty");
   if (!json.has("nested_offset") && !json.has("nested_blocksize")) return state;
   if (const auto size = json.integer("nested_blocksize"); size != NestedConstants::blocksize)
-    json.refuse("nested_blocksize", "nested blocks have 256 constants",
+    json.refuse("nested_blocksize", "nested blocks must have 256 constants",
                 static_cast<std::uint64_t>(size), NestedConstants::blocksize);
   if (json.dtype("nested_dtype") != DType::f32)
-    json.refuse("nested_dtype", "nested constants are float32");
+    json.refuse("nested_dtype", "nested constants must be float32");
   state.nested_offset = json.number("nested_offset");
   return state;
 }
@@ -171,21 +172,21 @@ inline std::string bnb_state_json(const QuantizedTensor& q) {
   return text + "}";
 }
 
-/// The names that may stand beside a 4-bit tensor.
+/// The names of tensors that can accompany a 4-bit tensor.
 inline std::vector<std::string> bnb_companions(const std::string& name) {
   const std::string state = name + std::string(bnb_state_prefix);
   return {name + ".absmax",           name + ".quant_map", name + ".nested_absmax",
           name + ".nested_quant_map", state + "nf4",       state + "fp4"};
 }
 
-/// Whether the tensor `name` of a checkpoint is in 4 bits: something of a quant state stands beside it.
+/// Whether the tensor `name` of a checkpoint is in 4 bits: a part of a quant state accompanies it.
 inline bool is_bnb(const Checkpoint& checkpoint, const std::string& name) {
-  for (const std::string& beside : bnb_companions(name))
-    if (checkpoint.find(beside) != nullptr) return true;
+  for (const std::string& companion : bnb_companions(name))
+    if (checkpoint.find(companion) != nullptr) return true;
   return false;
 }
 
-/// Reads the parts of one tensor and holds them against its state.
+/// Reads the parts of one tensor and checks them against its state.
 class BnbReader {
  public:
   BnbReader(const Checkpoint& checkpoint, const std::string& name)
@@ -199,9 +200,9 @@ class BnbReader {
                       .shape = state.shape};
     q.codes = codes((q.count() + 1) / 2);
     check_table("quant_map", part("quant_map", DType::f32, 16), codebook(q.type));
-    for (const char* beside : {"nested_absmax", "nested_quant_map"})
-      if (!state.nested_offset && checkpoint_.find(name_ + "." + beside) != nullptr)
-        refuse(beside, "there are nested constants, of which the JSON says nothing");
+    for (const char* companion : {"nested_absmax", "nested_quant_map"})
+      if (!state.nested_offset && checkpoint_.find(name_ + "." + companion) != nullptr)
+        refuse(companion, "there are nested constants that the JSON does not mention");
     q.absmax = part("absmax", state.nested_offset ? DType::u8 : DType::f32, q.blocks());
     if (state.nested_offset) {
       q.nested.offset = *state.nested_offset;
@@ -229,43 +230,43 @@ class BnbReader {
     const bool nf4 = checkpoint_.find(prefix + "nf4") != nullptr;
     const bool fp4 = checkpoint_.find(prefix + "fp4") != nullptr;
     if (nf4 == fp4) refuse("quant_state", nf4 ? "there are two quant states" : "is missing");
-    const std::string place = prefix + (nf4 ? "nf4" : "fp4");
-    const Tensor bytes = checkpoint_.bytes(place);
+    const std::string state = prefix + (nf4 ? "nf4" : "fp4");
+    const Tensor bytes = checkpoint_.bytes(state);
     const std::string text(reinterpret_cast<const char*>(bytes.raw()),
                            std::min<std::size_t>(bytes.bytes(), max_bnb_json + 1));
     return parse_bnb_state(text, nf4 ? QuantType::nf4 : QuantType::fp4,
-                           {.file = checkpoint_.file_of(place).string(), .tensor = name_});
+                           {.file = checkpoint_.file_of(state).string(), .tensor = name_});
   }
 
-  /// u8 [bytes], whatever dtype they are stored as.
+  /// u8 [bytes], for any dtype that they are stored as.
   Tensor codes(std::int64_t bytes) const {
     static constexpr std::string_view storages[] = {"U8", "I8", "F16", "BF16", "F32", "F64"};
     const TensorInfo* info = checkpoint_.find(name_);
     if (std::ranges::find(storages, info->dtype_name) == std::end(storages))
-      refuse("quant_storage", "codes are not stored as " + info->dtype_name);
+      refuse("quant_storage", "codes cannot be stored as " + info->dtype_name);
     Tensor all = checkpoint_.bytes(name_);
     if (all.count() != bytes)
-      refuse("shape", "two values take a byte, and the codes take another number of them",
+      refuse("shape", "the codes must have one byte for every two values",
              static_cast<std::uint64_t>(all.count()), static_cast<std::uint64_t>(bytes));
     if (info->dims.size() != 2 || info->dims[1] != 1)
-      refuse("weight", "codes lie in one column [n, 1]");
+      refuse("weight", "the codes must have the shape [n, 1]");
     return all;
   }
 
-  /// The tensor beside the codes, [count].
-  Tensor part(const std::string& beside, DType dtype, std::int64_t count) const {
-    const std::string place = name_ + "." + beside;
-    const TensorInfo* info = checkpoint_.find(place);
-    if (info == nullptr) refuse(beside, "is missing");
+  /// The tensor X.`companion`, [count].
+  Tensor part(const std::string& companion, DType dtype, std::int64_t count) const {
+    const std::string full_name = name_ + "." + companion;
+    const TensorInfo* info = checkpoint_.find(full_name);
+    if (info == nullptr) refuse(companion, "is missing");
     if (info->dtype != dtype)
-      refuse(beside, "its dtype is " + info->dtype_name + ", not " + std::string(name_of(dtype)));
+      refuse(companion, "has dtype " + info->dtype_name + ", not " + std::string(name_of(dtype)));
     if (info->dims != std::vector<std::int64_t>{count})
-      refuse(beside, "its shape is not that of the blocks", info->dims.empty() ? 0 : info->dims[0],
-             static_cast<std::uint64_t>(count));
-    return checkpoint_.tensor(place);
+      refuse(companion, "must be one-dimensional and of the expected size",
+             info->dims.empty() ? 0 : info->dims[0], static_cast<std::uint64_t>(count));
+    return checkpoint_.tensor(full_name);
   }
 
-  /// A copy at an alignment that f32 needs.
+  /// A copy with the alignment that f32 needs.
   static Tensor owned(const Tensor& view) {
     Tensor copy = Tensor::empty(view.dtype(), view.shape());
     std::memcpy(copy.raw_mutable(), view.raw(), view.bytes());
@@ -277,7 +278,7 @@ class BnbReader {
     for (std::size_t i = 0; i < n; ++i) {
       const float value = element_as_f32(stored, static_cast<std::int64_t>(i));
       if (!(std::abs(value - table[i]) <= 1e-6f))
-        refuse(field, "its values are not those of the type", i, n);
+        refuse(field, "the values are not those of the type", i, n);
     }
   }
 
@@ -285,7 +286,7 @@ class BnbReader {
   const std::string& name_;
 };
 
-/// The 4-bit tensor `name` (with ".weight"); codes and constants stay in the mapping. Throws
+/// The 4-bit tensor `name` (including ".weight"); codes and absmax stay in the mapping. Throws
 /// `invalid_quant_state` and what parse_bnb_state throws, naming file, tensor and field.
 inline QuantizedTensor read_bnb(const Checkpoint& checkpoint, const std::string& name) {
   return BnbReader(checkpoint, name).read();

@@ -1,10 +1,11 @@
-// Double quantization: the absmax of 4-bit blocks in 8 bits, in blocks of 256 of their own.
+// Double quantization: the absmax of 4-bit blocks, quantized to 8 bits in blocks of 256.
 //
 //   offset = mean of all absmax                 code = about the nearest of dynamic_map() to
 //   absmax = map[code] * nested + offset               (absmax - offset) / nested
 //
-// Source: bitsandbytes 0.50.2, quantize_blockwise on the CPU, equalled bit for bit. Its kernel rounds
-// to one of 65,536 even steps first and takes the nearest entry to that step, so zero has code 131.
+// Source: bitsandbytes 0.50.2, quantize_blockwise on the CPU, reproduced bit for bit. Its kernel
+// first rounds to one of 65,536 even steps and then takes the entry nearest to that step, so zero
+// has code 131.
 #pragma once
 
 #include <algorithm>
@@ -23,9 +24,10 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-/// The sum of `x` as torch takes it on one thread with registers of eight f32: four accumulators take
-/// registers in turn, and pass what they hold to slower ones, level by level, when a step is full. The
-/// last bit of a mean depends on this order; other machines and thread counts give torch others.
+/// The sum of `x` in the order of torch on one thread with registers of eight f32: registers are
+/// added to four accumulators in turn, which are added to those of the next level after every full
+/// step, and so on. The last bit of a mean depends on this order; on other machines or with other
+/// thread counts torch has other orders.
 inline float torch_sum(std::span<const float> x) {
   using Eight = std::array<float, 8>;
   const auto add = [](Eight& to, const Eight& from) {
@@ -37,7 +39,8 @@ inline float torch_sum(std::span<const float> x) {
     std::copy_n(x.data() + 8 * i, 8, eight.begin());
     return eight;
   };
-  const int log = rows < 2 ? 0 : static_cast<int>(std::bit_width(rows - 1));  // of rows, rounded up
+  // log2 of rows, rounded up
+  const int log = rows < 2 ? 0 : static_cast<int>(std::bit_width(rows - 1));
   const int power = std::max(4, log / 4);
   const std::size_t step = std::size_t{1} << power;
   Eight sums[4][4] = {};  // [level][accumulator]
@@ -64,9 +67,9 @@ inline float torch_sum(std::span<const float> x) {
 
 inline constexpr std::size_t nearest_steps = 65536;
 
-/// For each of 65,536 even steps from -1 to 1, the code of the nearest entry of the map; the lower of
-/// two that are equally near. A function, not a lambda where the table is initialized: compilers would
-/// evaluate that one at compile time, in every unit.
+/// For each of 65,536 even steps from -1 to 1, the code of the nearest entry of the map, the lower
+/// one on a tie. A function, because compilers would evaluate a lambda in the initializer of the
+/// table at compile time, in every translation unit.
 inline std::vector<std::uint8_t> make_nearest_of_step() {
   std::vector<std::uint8_t> nearest(nearest_steps);
   std::size_t code = 0;
@@ -86,12 +89,12 @@ inline const std::vector<std::uint8_t>& nearest_of_step() {
   return table;
 }
 
-/// a * b rounded to f32, whatever is added to it: no compiler fuses a product that is cast.
+/// a * b rounded to f32 before anything is added: compilers do not fuse a product that is cast.
 inline float rounded_product(float a, float b) {
   return static_cast<float>(static_cast<double>(a) * static_cast<double>(b));
 }
 
-/// The 8-bit code of a value that is divided by its block's largest magnitude already. NaN: 0.
+/// The 8-bit code of a value already divided by the largest magnitude of its block; 0 for NaN.
 inline std::uint8_t dynamic_code(float v) {
   const float step = rounded_product(v + 1.0f, 32767.5f) + 0.5f;
   return step >= 0 ? nearest_of_step()[static_cast<std::size_t>(std::min(step, 65535.0f))]
@@ -100,7 +103,7 @@ inline std::uint8_t dynamic_code(float v) {
 
 }  // namespace detail
 
-/// What turns the 8-bit constants of a tensor back into absmax.
+/// The data that turns the 8-bit constants of a tensor back into absmax.
 struct NestedConstants {
   static constexpr std::int64_t blocksize = 256;
 
@@ -108,7 +111,7 @@ struct NestedConstants {
   Tensor map;     // f32 [256]
   float offset = 0;
 
-  /// The codes of `values`, written to `codes`, and what expands them again.
+  /// Writes the codes of `values` to `codes`; returns the constants that expand them again.
   static NestedConstants quantize(std::span<const float> values, std::span<std::uint8_t> codes) {
     const auto size = static_cast<std::size_t>(blocksize), count = values.size();
     NestedConstants nested;
@@ -126,14 +129,14 @@ struct NestedConstants {
         codes[i] = largest == 0 ? std::uint8_t{0}
                                 : detail::dynamic_code((values[i] - nested.offset) / largest);
     };
-    constexpr std::int64_t fewest = 64;  // blocks that are worth another thread
-    parallel_ranges(nested.absmax.count(), fewest, [&](std::int64_t begin, std::int64_t end) {
+    constexpr std::int64_t min_blocks = 64;  // that are worth another thread
+    parallel_ranges(nested.absmax.count(), min_blocks, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t b = begin; b < end; ++b) one_block(static_cast<std::size_t>(b) * size);
     });
     return nested;
   }
 
-  /// The constants from number `begin` on, whose codes begin at codes[0].
+  /// The constants from index `begin`; codes[0] is the code of constant 0.
   void expand(const std::uint8_t* codes, std::int64_t begin, std::span<float> out) const {
     for (std::size_t i = 0; i < out.size(); ++i) {
       const std::int64_t at = begin + static_cast<std::int64_t>(i);
