@@ -1,4 +1,5 @@
-// Conversations: the prompts they make, what they remember, and that pictures are encoded once.
+// Conversations: the prompts that they build, what they remember, and that pictures are encoded
+// once.
 #include <idefics/chat.hpp>
 
 #include "support/catch.hpp"
@@ -12,7 +13,7 @@ const std::string samples = std::string(IDEFICS_SOURCE_DIR) + "/samples/";
 
 Image picture(const char* name) { return Image::open(samples + "pictures/" + name); }
 
-/// Texts of a prompt, with # for pictures.
+/// The texts of a prompt in brackets, and # for each picture.
 std::string described(const Prompt& prompt) {
   std::string text;
   for (const PromptItem& item : prompt)
@@ -28,7 +29,7 @@ struct Scene {
 
 }  // namespace
 
-TEST_CASE("turns make the prompts that instruct checkpoints learnt") {
+TEST_CASE("turns become the prompts that instruct checkpoints were trained with") {
   Scene scene;
   const Image dot = Image::from_pixels(1, 1, 1, std::vector<std::uint8_t>{0});
   const auto& tokenizer = scene.processor.tokenizer();
@@ -65,7 +66,7 @@ TEST_CASE("a chat answers, remembers and forgets") {
   CHECK(scene.model.cached_pictures() == 2);
 }
 
-TEST_CASE("what was read is not read again, and answers keep their bits") {
+TEST_CASE("a chat reads no token twice, and its answers keep their bits") {
   Scene scene;
   scene.chat.ask("What is this?", {picture("blue-cat-and-pink-fish.png")});
   const std::int64_t first = scene.chat.output().timings.prefill_tokens;
@@ -76,13 +77,13 @@ TEST_CASE("what was read is not read again, and answers keep their bits") {
                   scene.processor.tokenizer()),
       {.add_end_of_utterance_token = false});
   CHECK(first > 10);
-  CHECK(second < all.input_ids.dim(1) - first);  // the first question and its answer were read
+  CHECK(second < all.input_ids.dim(1) - first);  // the first question and its answer are cached
   const auto alone = scene.model.generate(all, scene.chat.config);
   CHECK(alone.sequences == scene.chat.output().sequences);
   CHECK(alone.timings.prefill_tokens == all.input_ids.dim(1));
 }
 
-TEST_CASE("a past is used as far as tokens and pictures are the same") {
+TEST_CASE("a past is used as far as its tokens and pictures are the same") {
   Scene scene;
   PastKeyValues past;
   const auto ask = [&scene, &past](const char* name, const char* text) {
@@ -100,14 +101,14 @@ TEST_CASE("a past is used as far as tokens and pictures are the same") {
   const auto all = ask("pink-boat.png", question);
   CHECK(all > 10);
   CHECK(ask("pink-boat.png", other) >= all);
-  // the same tokens about another picture: only what stands before the picture is the same
+  // the same tokens about another picture: only those before the picture are the same
   const auto before = ask("blue-cat-and-pink-fish.png", question);
   CHECK(before > 0);
   CHECK(before < 6);
   CHECK(ask("blue-cat-and-pink-fish.png", question) == all);
 }
 
-TEST_CASE("a chat template must name every picture, and a text may name none itself") {
+TEST_CASE("a chat template must place every picture") {
   const testing::TempDir directory;
   for (const char* file : {"tokenizer.json", "special_tokens_map.json"})
     std::filesystem::copy_file(samples + "tiny/" + file, directory.path() / file);
@@ -138,7 +139,7 @@ TEST_CASE("a chat template must name every picture, and a text may name none its
   }
 }
 
-TEST_CASE("a failed question is not remembered, a cut answer is") {
+TEST_CASE("a failed question is not remembered, an interrupted answer is") {
   Scene scene;
   scene.chat.config.max_new_tokens = 0;
   CHECK_THROWS_AS(scene.chat.ask("What is this?"), Error);

@@ -1,4 +1,5 @@
-// Classification: ranks agree with log-probabilities taken by hand, and constrained answers are labels.
+// Classification: ranks agree with log-probabilities computed by hand, and constrained answers are
+// labels.
 #include <idefics/classify.hpp>
 #include <idefics/generation/logits/warpers.hpp>
 
@@ -28,7 +29,7 @@ struct Scene {
 
 }  // namespace
 
-TEST_CASE("labels are ranked by their log-likelihood behind the prompt") {
+TEST_CASE("labels are ranked by their log-likelihood after the prompt") {
   Scene scene;
   const Ranking ranking = rank_labels(scene.model, scene.processor, scene.prompt, scene.labels);
   CHECK(scene.labels[ranking.best] == "boat");
@@ -51,7 +52,7 @@ TEST_CASE("labels are ranked by their log-likelihood behind the prompt") {
   REQUIRE(tokens.size() > 1);
   CHECK(ranking.scores[3] == Approx(static_cast<double>(sum)).epsilon(1e-9));
 
-  // and bit for bit that of prompt and label read together
+  // and bit for bit the score of prompt and label read together
   double together = 0;
   for (std::size_t t = ids.size() - tokens.size(); t < ids.size(); ++t) {
     const auto width = static_cast<std::size_t>(logits.dim(2));
@@ -73,7 +74,7 @@ TEST_CASE("the prompt is read once, however many labels there are") {
                                          if (p.stage == "prefill") read += p.total;
                                          return true;
                                        }});
-  std::vector<std::string> many = scene.labels;  // more than are read in one pass
+  std::vector<std::string> many = scene.labels;  // more than one pass reads
   for (int i = 0; i < 30; ++i) many.push_back("red star " + std::to_string(i));
   const Ranking all = rank_labels(scene.model, scene.processor, scene.prompt, many);
   CHECK(read == scene.processor(scene.prompt).input_ids.dim(1));
@@ -83,7 +84,7 @@ TEST_CASE("the prompt is read once, however many labels there are") {
   }
 }
 
-TEST_CASE("a constraint leaves nothing but labels and an end") {
+TEST_CASE("a constraint allows only labels and an end token") {
   Scene scene;
   const auto allowed = only_labels(scene.processor, scene.prompt, scene.labels);
   const Inputs in = scene.processor(scene.prompt);
@@ -97,7 +98,7 @@ TEST_CASE("a constraint leaves nothing but labels and an end") {
   CHECK(allowed(0, so_far) == std::vector<std::int32_t>{scene.processor.tokenizer().eos_id()});
 }
 
-TEST_CASE("labels that are none are refused") {
+TEST_CASE("invalid labels are refused") {
   Scene scene;
   CHECK(scene.refusal({}) == "labels");
   CHECK(scene.refusal({"cat", ""}) == "labels");

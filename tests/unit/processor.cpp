@@ -1,4 +1,4 @@
-// Pictures of a prompt, wherever they come from: pixels, a file, a URL, a data: URL.
+// Pictures of a prompt from every source: pixels, a file, a URL, a data: URL.
 #include <cstring>
 
 #include <idefics/processor.hpp>
@@ -22,7 +22,7 @@ testing::Reply site(const std::string& target, const std::string&) {
   return testing::answer("200 OK", "<html>not a picture</html>");
 }
 
-/// Options under which the test's own server may be asked.
+/// Options that permit requests to the test's own server.
 ProcessorOptions local() {
   for (const char* name :
        {"http_proxy", "all_proxy", "ALL_PROXY", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"})
@@ -69,7 +69,7 @@ TEST_CASE("one picture gives the same tensors from a file, pixels, a URL, bytes 
   }
 }
 
-TEST_CASE("what is no URL, or is said to be text, stays text") {
+TEST_CASE("strings that are not URLs, or are marked as text, stay text") {
   const testing::HttpServer server(site);
   const auto processor = Processor::from_pretrained((samples / "tiny").string());
   const std::string url = server.root() + "/boat.png";
@@ -79,7 +79,7 @@ TEST_CASE("what is no URL, or is said to be text, stays text") {
   CHECK(server.requests() == 0);
 }
 
-TEST_CASE("URLs that lead to no picture are typed errors; loopback is refused by default") {
+TEST_CASE("URLs without a picture are typed errors, and loopback is refused by default") {
   const testing::HttpServer server(site);
   const auto processor = Processor::from_pretrained((samples / "tiny").string());
   CHECK(refusal(processor, {server.root() + "/page"}, local()) == "invalid_image");

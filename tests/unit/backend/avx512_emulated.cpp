@@ -1,6 +1,7 @@
 // The AVX-512 kernels without AVX-512: their intrinsics become loops (support/avx512_emulated.hpp),
-// and the sweeps of isa_bits.cpp and convert.cpp hold them against the scalar kernels, bit for bit.
-// "avx2" stands for the kernels of AVX-512 alone here, "avx512" for those with `vdpbf16ps`.
+// and the sweeps of isa_bits.cpp, isa_bits_4bit.cpp and convert.cpp compare them with the scalar
+// kernels, bit for bit. Here "avx2" means the kernels with AVX-512 only, and "avx512" those with
+// `vdpbf16ps`.
 #ifndef IDEFICS_EXTERN_ENGINE
 #define IDEFICS_EXTERN_ENGINE  // this program brings its own kernels_for
 #endif
@@ -26,7 +27,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::plain {
 }}}
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 #include "support/avx512_emulated.hpp"
-#define __asm__(...) static_cast<void>(0)  // pinned to registers that are not there
+#define __asm__(...) static_cast<void>(0)  // names registers that are not used here
 namespace idefics { inline namespace v0 { namespace detail::cpu::emulated {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
@@ -51,7 +52,7 @@ IDEFICS_CPU_REGION_END
 
 namespace idefics { inline namespace v0 { namespace detail::cpu {
 
-/// This program's kernels, in the place of the library's.
+/// This program's kernels, which replace the library's.
 KernelTable kernels_for(Isa isa, bool) {
   if (isa == Isa::scalar) return plain::table;
   KernelTable table = emulated::table;
@@ -68,7 +69,7 @@ namespace {
 
 std::vector<idefics::Isa> emulated_isas() {
   using enum idefics::Isa;
-  if (!idefics::detail::cpu::has(avx2)) return {scalar};  // the loops are compiled for it
+  if (!idefics::detail::cpu::has(avx2)) return {scalar};  // the loops are compiled for AVX2
   return {scalar, avx2, avx512};
 }
 

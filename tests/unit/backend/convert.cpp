@@ -26,7 +26,7 @@ std::uint16_t expected(float x, DType dtype) {
 
 }  // namespace
 
-TEST_CASE("f32 is rounded to sixteen bits with the same bits on every instruction set") {
+TEST_CASE("f32 is rounded to 16 bits in the same way on every instruction set") {
   const std::vector<float> values = patterns();
   std::vector<std::uint16_t> right(values.size()), found(values.size());
   for (const DType dtype : {DType::bf16, DType::f16}) {
@@ -36,12 +36,12 @@ TEST_CASE("f32 is rounded to sixteen bits with the same bits on every instructio
       detail::cpu::kernels_for(isa).narrow(reinterpret_cast<std::byte*>(found.data()), dtype,
                                            reinterpret_cast<const std::byte*>(values.data()),
                                            static_cast<std::int64_t>(values.size()));
-      CHECK((found == right));  // in brackets: nobody wants to read the values
+      CHECK((found == right));  // in parentheses, so that the values are not printed
     }
   }
 }
 
-TEST_CASE("tensors are converted at any length and alignment, and nothing around them is touched") {
+TEST_CASE("tensors are converted at any length and alignment") {
   std::vector<float> values;
   for (int i = 0; i < 70000; ++i) values.push_back(static_cast<float>(i % 977) * 1.01f - 300.0f);
   for (const std::int64_t count : {1, 15, 16, 17, 33, 1023, 70000})

@@ -1,4 +1,4 @@
-// The promise of docs/determinism.md on the CPU: the bits of a result do not depend on the
+// The promise of docs/determinism.md for the CPU: the bits of a result do not depend on the
 // instruction set, on the number of threads, on how many rows share the work, or on how a prompt is
 // split.
 #include <cmath>
@@ -14,7 +14,7 @@ using namespace idefics;
 
 namespace {
 
-/// Values around zero, a pure function of the seed (splitmix64), some of them subnormal or tiny.
+/// Values around zero, determined by the seed (splitmix64); some of them are subnormal or tiny.
 Tensor random(DType dtype, Shape shape, std::uint64_t seed) {
   Tensor t = Tensor::empty(dtype, shape);
   for (std::size_t i = 0; i < static_cast<std::size_t>(t.count()); ++i) {
@@ -39,7 +39,8 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 
 using Operation = std::function<Tensor(Backend&)>;
 
-/// Runs `operation` everywhere and compares with scalar code on one thread.
+/// Runs `operation` on every instruction set and number of threads, and compares with scalar code
+/// on one thread.
 void require_same_everywhere(const Operation& operation) {
   set_num_threads(1);
   const Tensor expected = operation(*make_cpu_backend(Isa::scalar));
@@ -106,7 +107,7 @@ TEST_CASE("every row of a product equals the product of that row alone") {
         }
 }
 
-TEST_CASE("weights may lie at any address") {
+TEST_CASE("weights may be stored at any address") {
   const auto backend = make_cpu_backend();
   const Tensor x = random(DType::f32, {1, 70}, 6), weight = random(DType::bf16, {9, 70}, 7);
   std::vector<std::byte> bytes(weight.bytes() + 64);
@@ -120,7 +121,7 @@ TEST_CASE("weights may lie at any address") {
 }
 
 TEST_CASE("the bf16 order is two fused multiply-adds per pair, odd first, without subnormals") {
-  // One lane alone: the sum over k = 0, 1 of a row whose other products are zero.
+  // A single lane: the sum over k = 0, 1 of a row whose other products are zero.
   const auto backend = make_cpu_backend();
   Tensor x = Tensor::zeros(DType::f32, {1, 32}), weight = Tensor::zeros(DType::bf16, {1, 32});
   const float values[4] = {1.0f + 0x1p-7f, -(1.0f + 0x1p-6f), 1.0f + 0x1p-5f, 1.0f + 0x1p-4f};
@@ -147,7 +148,7 @@ TEST_CASE("attention has the same bits everywhere") {
     }
 }
 
-TEST_CASE("a causal prompt gives the same bits whole, in pieces and token by token") {
+TEST_CASE("a causal prompt gives the same bits at once, in pieces and token by token") {
   const auto backend = make_cpu_backend();
   const std::int64_t tokens = 41;
   const Tensor q = random(DType::f32, {tokens, 2, 24}, 11),
@@ -163,7 +164,7 @@ TEST_CASE("a causal prompt gives the same bits whole, in pieces and token by tok
     }
 }
 
-TEST_CASE("attention does not depend on where keys lie, only on their order") {
+TEST_CASE("attention depends on the order of keys, not on where they are stored") {
   const auto backend = make_cpu_backend();
   const Tensor q = random(DType::f32, {3, 2, 16}, 14), k = random(DType::f32, {20, 2, 16}, 15),
                v = random(DType::f32, {20, 2, 16}, 16);
@@ -258,7 +259,7 @@ TEST_CASE("exp, tanh and erf stay within their documented errors, with the same 
   }
 }
 
-TEST_CASE("exp, tanh and erf keep NaN and take infinities to their limits") {
+TEST_CASE("exp, tanh and erf keep NaN and map infinities to their limits") {
   const float inf = std::numeric_limits<float>::infinity();
   const float x[3] = {std::numeric_limits<float>::quiet_NaN(), inf, -inf};
   const float limits[3][2] = {{inf, 0}, {1, -1}, {1, -1}};

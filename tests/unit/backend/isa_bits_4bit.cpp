@@ -1,5 +1,5 @@
-// 4-bit weights: the same bits from every instruction set, thread count and number of rows; in f32 those
-// of the dequantized matrix, in the bf16 order those that docs/determinism.md spells out.
+// 4-bit weights: the same bits for every instruction set, number of threads and number of rows; in
+// f32 those of the dequantized matrix, in the bf16 order those that docs/determinism.md defines.
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -21,8 +21,9 @@ struct Case {
   float scale = 0.1f;
 };
 
-/// Whole blocks per row, small, short and long; an odd number of 64 values, in small and in long blocks; blocks that run
-/// over the ends of rows, of even and odd width; blocks of several rows; constants that are made of subnormal numbers.
+/// Rows of full blocks, small, short and long; rows with an odd number of 64-value groups, in small
+/// and in long blocks; blocks that span the ends of rows, of even and odd width; blocks of several
+/// rows; constants that are made of subnormal numbers.
 std::vector<Case> cases() {
   std::vector<Case> all;
   const auto nf4 = QuantType::nf4, fp4 = QuantType::fp4;
@@ -61,8 +62,8 @@ bool equal(const Tensor& a, const Tensor& b) {
 
 float flushed(float x) { return std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
 
-/// What lane l of one chunk adds: the pairs of its eight values, upper one first, then scaled by the absmax
-/// of their block; or of their second block, where they lie in two and `second` asks for it.
+/// What lane l of one chunk adds to `total`: the pairs of its eight values, upper one first, scaled
+/// by the absmax of their block. Where the values span two blocks, `second` selects the second one.
 float lane_total(const float* x, const QuantizedTensor& q, std::int64_t row, std::int64_t at,
                  bool second, float total) {
   const std::int64_t k = q.shape[1], first = row * k;
@@ -167,7 +168,7 @@ TEST_CASE("every instruction set quantizes and dequantizes to the same bits") {
     }
 }
 
-TEST_CASE("the reference multiplies 4-bit weights as their definition says") {
+TEST_CASE("4-bit products are the reference's within 1e-5") {
   for (const auto& c : four_bit::cases()) {
     const LinearWeight packed = four_bit::quantized(c);
     const Tensor x = testing::tensor({3, c.k}, testing::normals(3 * c.k, 7));

@@ -1,4 +1,4 @@
-// Which device has the newest bytes of a block, against a table with a version for each byte.
+// Which device has the newest bytes of a block, checked against a version number for each byte.
 #include <array>
 #include <random>
 
@@ -10,7 +10,7 @@ using namespace idefics;
 
 namespace {
 
-/// A block of 64 bytes on three devices; every write is a new version of what it covers.
+/// A block of 64 bytes on three devices; every write is a new version of the bytes that it covers.
 struct Versions {
   std::array<std::array<int, 64>, 3> on{};
   std::array<int, 64> newest{};
@@ -18,7 +18,8 @@ struct Versions {
 
 }  // namespace
 
-TEST_CASE("what a device needs of a block is brought from where it was written last, once") {
+TEST_CASE(
+    "the bytes that a device needs of a block are copied once, from where they were written last") {
   Holders holders(64);
   Versions versions;
   std::mt19937 draw(7);
@@ -33,8 +34,8 @@ TEST_CASE("what a device needs of a block is brought from where it was written l
     const auto copy = [&](std::size_t from_byte, std::size_t to_byte, std::size_t from) {
       REQUIRE((begin <= from_byte && from_byte < to_byte && to_byte <= end && from != device));
       for (std::size_t i = from_byte; i < to_byte; ++i) {
-        REQUIRE(versions.on[from][i] == versions.newest[i]);    // never an old copy
-        REQUIRE(versions.on[device][i] != versions.newest[i]);  // never what is there already
+        REQUIRE(versions.on[from][i] == versions.newest[i]);    // never an outdated copy
+        REQUIRE(versions.on[device][i] != versions.newest[i]);  // never what is already there
         versions.on[device][i] = versions.newest[i];
       }
     };
@@ -43,7 +44,7 @@ TEST_CASE("what a device needs of a block is brought from where it was written l
   }
 }
 
-TEST_CASE("an address tells its block until the last tensor over it is gone") {
+TEST_CASE("an address identifies its block until the last tensor in it is destroyed") {
   const auto memory = std::make_shared<PlacedMemory>();
   Tensor first = memory->make(DType::f32, {4, 3}, 2, 0);
   const Tensor second = memory->make(DType::u8, {0}, 2, 1);

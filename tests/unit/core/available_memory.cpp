@@ -1,4 +1,4 @@
-// What the system has to spare, from files that a test wrote, and from this machine's own.
+// Available memory, from files that a test writes and from those of this machine.
 #include <idefics/core/available_memory.hpp>
 
 #include "support/catch.hpp"
@@ -8,7 +8,7 @@ using namespace idefics;
 
 namespace {
 
-/// Files of a system with 8 GiB to spare, and a process in the group `membership` says.
+/// Files of a system with 8 GiB available, and of a process in the group that `membership` names.
 struct System {
   testing::TempDir directory;
   MemoryFiles files;
@@ -30,7 +30,7 @@ constexpr std::uint64_t gib = std::uint64_t{1} << 30;
 
 }  // namespace
 
-TEST_CASE("without control groups MemAvailable is what can be had") {
+TEST_CASE("without control groups MemAvailable is the available memory") {
   CHECK(available_memory(System("").files) == 8 * gib);
   CHECK(available_memory(System("0::/not/there\n").files) == 8 * gib);
   const System none("");
@@ -38,7 +38,7 @@ TEST_CASE("without control groups MemAvailable is what can be had") {
   CHECK(available_memory(none.files) == std::nullopt);
 }
 
-TEST_CASE("a control group limits, and pages of files do not count as used") {
+TEST_CASE("a control group is a limit, and pages of files do not count as used") {
   const System second("0::/outer/inner\n");
   second.group("outer", "memory.max", "6442450944", "memory.current", "3221225472",
                "anon 1\ninactive_file 1073741824\nactive_file 1073741824\n");
@@ -53,7 +53,7 @@ TEST_CASE("a control group limits, and pages of files do not count as used") {
   CHECK(available_memory(first.files) == 0u);
 }
 
-TEST_CASE("more than can be had is refused with both numbers") {
+TEST_CASE("more than the available memory is refused with both numbers") {
   const System eight("");
   detail::require_memory(8 * gib, "pictures", "pixel_values", eight.files);
   try {
@@ -67,8 +67,8 @@ TEST_CASE("more than can be had is refused with both numbers") {
   }
 }
 
-TEST_CASE("this machine tells") {
-  const auto room = available_memory();
-  REQUIRE(room);
-  CHECK(*room > 0);
+TEST_CASE("this machine reports its available memory") {
+  const auto bytes = available_memory();
+  REQUIRE(bytes);
+  CHECK(*bytes > 0);
 }

@@ -1,4 +1,4 @@
-// The header rules of safetensors, one case each, and what other readers once let through.
+// The header rules of safetensors, one case each, and faults that other readers once accepted.
 #include <idefics/io/safetensors.hpp>
 
 #include "support/catch.hpp"
@@ -6,7 +6,7 @@
 
 namespace {
 
-/// A file of a header and `data` bytes of zeros.
+/// A file with a header and `data` zero bytes.
 std::string file_of(const std::string& header, std::size_t data) {
   const std::uint64_t length = header.size();
   std::string file(reinterpret_cast<const char*>(&length), sizeof length);
@@ -61,7 +61,7 @@ TEST_CASE("sizes and offsets that contradict each other are refused") {
             4) == "invalid_safetensors");
 }
 
-TEST_CASE("texts that are no header are refused") {
+TEST_CASE("texts that are not a header are refused") {
   CHECK(verdict(std::string("short")) == "truncated_file");
   CHECK(verdict(std::string(8, '\xff')) == "invalid_safetensors");
   CHECK(verdict(" {}", 0) == "invalid_safetensors");
@@ -74,7 +74,7 @@ TEST_CASE("texts that are no header are refused") {
   CHECK(verdict(std::string("version https://git-lfs.github.com/spec/v1\n")) == "git_lfs_pointer");
 }
 
-TEST_CASE("what is written is read back, and no truncation of it is accepted") {
+TEST_CASE("a written file is read back, and no truncation of it is accepted") {
   const testing::TempDir directory;
   const auto path = directory.path() / "t.safetensors";
   auto values = idefics::Tensor::empty(idefics::DType::f32, {2, 3});

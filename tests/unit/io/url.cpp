@@ -26,7 +26,7 @@ std::string outcome(const std::string& url, const FetchOptions& options,
   }
 }
 
-/// No proxy of the machine that runs the tests may stand between the test and its own server.
+/// Options for the test's own server; no proxy of this machine may come between them.
 FetchOptions local() {
   for (const char* name : {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
                            "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"})
@@ -59,7 +59,7 @@ Reply site(const std::string& target, const std::string& head) {
 
 }  // namespace
 
-TEST_CASE("a file is fetched, through redirects, under our name") {
+TEST_CASE("a file is fetched, through redirects, with our user agent") {
   const HttpServer server(site);
   CHECK(outcome(server.root() + "/picture", local()) == "pixels");
   CHECK(outcome(server.root() + "/empty", local()) == "");
@@ -71,7 +71,7 @@ TEST_CASE("a file is fetched, through redirects, under our name") {
   CHECK(outcome("http://user:secret@" + server.root().substr(7) + "/picture", local()) == "pixels");
 }
 
-TEST_CASE("redirects end: loops, chains above the limit, and answers without a goal") {
+TEST_CASE("redirects end at loops, chains above the limit, and answers without a target") {
   const HttpServer server(site);
   auto options = local();
   ErrorContext where;
@@ -98,7 +98,7 @@ TEST_CASE("private addresses are refused before a byte is sent, however they are
   CHECK(server.requests() == 0);
 }
 
-TEST_CASE("a redirect is judged like the URL it came from") {
+TEST_CASE("a redirect is checked like the URL that it came from") {
   const HttpServer server(site);
   auto options = local();  // the first hop goes through a proxy, which may be private
   options.allow_private = false;
@@ -118,7 +118,7 @@ TEST_CASE("a redirect is judged like the URL it came from") {
   CHECK(bouncing.requests() == 1);
 }
 
-TEST_CASE("which addresses are public") {
+TEST_CASE("addresses are classified as public or private") {
   auto judge = [](const std::string& host) {
     const auto found = detail::resolve(host, "80");
     REQUIRE(found.size() == 1);
@@ -172,7 +172,7 @@ TEST_CASE("which addresses are public") {
   }
 }
 
-TEST_CASE("limits: size with and without a length, and time") {
+TEST_CASE("the size is limited with and without a length, and so is the time") {
   const HttpServer server(site);
   auto options = local();
   options.max_bytes = 999;
@@ -191,7 +191,7 @@ TEST_CASE("limits: size with and without a length, and time") {
   CHECK(where.limit == 250u);
 }
 
-TEST_CASE("answers that are no picture's: status, a cut body, noise, nobody there") {
+TEST_CASE("error statuses, truncated bodies, noise and absent servers are errors") {
   const HttpServer server(site);
   ErrorContext where;
   CHECK(outcome(server.root() + "/none", local(), &where) == "fetch_failed");
@@ -226,14 +226,14 @@ TEST_CASE("only http, https and data: are fetched, and nothing when offline") {
   }
 }
 
-TEST_CASE("whoever is told of progress can stop a fetch") {
+TEST_CASE("a progress callback can stop a fetch") {
   const HttpServer server(site);
   auto options = local();
   options.on_progress = [](std::uint64_t, std::uint64_t) { return false; };
   CHECK(outcome(server.root() + "/picture", options) == "cancelled");
 }
 
-TEST_CASE("data: URLs, in base64 and percent form") {
+TEST_CASE("data: URLs are decoded, in base64 and percent form") {
   const FetchOptions options{.max_bytes = 8, .offline = true};
   CHECK(outcome("data:image/png;base64,cGl4ZWxz", options) == "pixels");
   CHECK(outcome("data:;base64,cA==", options) == "p");

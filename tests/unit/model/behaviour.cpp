@@ -1,5 +1,5 @@
 // What must hold for any weights: a cached step equals the uncached pass, pictures matter, tokens
-// before the first picture do not know of it, and the cache of pictures changes no bit.
+// before the first picture do not depend on it, and the cache of pictures changes no bit.
 #include <cstring>
 
 #include <idefics/generation/logits/sampler.hpp>
@@ -19,7 +19,7 @@ std::span<const float> logits_at(const ForwardOutput& output, std::int64_t row,
   return output.logits.as<float>().subspan(at * width, width);
 }
 
-/// A prompt of `tokens` tokens whose picture is seen from token `first` on.
+/// A prompt of `tokens` tokens that see a picture from token `first` on.
 testing::RandomPrompt prompt_with_picture(const Config& config, std::int64_t tokens,
                                           std::int64_t first, unsigned seed) {
   std::mt19937 random(seed);
@@ -68,9 +68,9 @@ TEST_CASE("swapping the picture changes the logits that see it and no others") {
   }
 }
 
-TEST_CASE("a text-only prompt does not depend on the pixels that stand for no picture") {
+TEST_CASE("a text-only prompt does not depend on the pixels of a picture that no token sees") {
   auto model = golden::load(golden::model_names().front(), {.dtype = DType::f32});
-  auto prompt = prompt_with_picture(model.config(), 4, 4, 3);  // seen by nobody
+  auto prompt = prompt_with_picture(model.config(), 4, 4, 3);  // no token sees it
   const auto with = model.forward(testing::batch_of({prompt}, model.config(), true));
   prompt.pictures.clear();
   const auto without = model.forward(testing::batch_of({prompt}, model.config(), true));
@@ -93,7 +93,7 @@ TEST_CASE("pictures are encoded once, by content, and evicted when there are too
   CHECK(std::memcmp(before.logits.raw(), after.logits.raw(), before.logits.bytes()) == 0);
 }
 
-TEST_CASE("more pictures than the cache holds still fit one batch") {
+TEST_CASE("a batch may have more pictures than the cache holds") {
   const auto name = golden::model_names().front();
   auto small = golden::load(name, {.dtype = DType::f32, .image_cache_size = 1});
   auto large = golden::load(name, {.dtype = DType::f32});

@@ -1,4 +1,4 @@
-// Configurations: nested, flat, with defaults left out, and every way to be wrong.
+// Configurations: nested, flat, with defaults omitted, and with every kind of error.
 #include <idefics/model/config.hpp>
 
 #include "support/catch.hpp"
@@ -9,7 +9,7 @@ namespace {
 
 Config read(const char* text) { return Config::from_json(Json::parse(text), "config.json"); }
 
-/// The error that a configuration causes: its code and the key it names.
+/// The error that a configuration causes: its code and the key that it names.
 std::pair<std::string, std::string> refusal(const char* text) {
   try {
     read(text);
@@ -21,7 +21,7 @@ std::pair<std::string, std::string> refusal(const char* text) {
 
 }  // namespace
 
-TEST_CASE("keys that are left out have transformers' defaults") {
+TEST_CASE("omitted keys have transformers' defaults") {
   const Config c = read(R"({"model_type": "idefics"})");
   CHECK(c.vocab_size == 32000);
   CHECK(c.additional_vocab_size == 0);
@@ -46,7 +46,7 @@ TEST_CASE("the nested layout is read, with either name of the tower's width") {
   CHECK(c.vision.embed_dim == 1280);
   CHECK(c.vision.hidden_act == Activation::quick_gelu);
   CHECK(c.perceiver.depth == 2);
-  CHECK(c.use_resampler);  // the top-level key alone decides
+  CHECK(c.use_resampler);  // only the top-level key decides
   CHECK(c.vector_gates);
 }
 
@@ -71,7 +71,7 @@ TEST_CASE("end tokens are one id, a list, or none") {
   CHECK_FALSE(read(R"({"model_type": "idefics", "pad_token_id": null})").pad_token_id.has_value());
 }
 
-TEST_CASE("what cannot work is refused, naming the key") {
+TEST_CASE("invalid configurations are refused, naming the key") {
   using Refusal = std::pair<std::string, std::string>;
   const std::string bad = "invalid_config";
   CHECK(refusal(R"({})").first == "unsupported_architecture");
@@ -103,7 +103,7 @@ TEST_CASE("what cannot work is refused, naming the key") {
         Refusal{bad, "use_resampler"});
 }
 
-TEST_CASE("every activation of transformers without parameters has a name here") {
+TEST_CASE("every activation of transformers without parameters is known") {
   for (const char* name : {"gelu",
                            "gelu_10",
                            "gelu_fast",

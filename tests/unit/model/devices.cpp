@@ -1,5 +1,5 @@
-// Models whose parts lie on several devices: the bits of the whole model on the CPU, every weight and cache
-// where the map says, and nothing moved that need not be.
+// Models split over several devices: the bits of the unsplit model on the CPU, every weight and
+// cache where the map says, and no unnecessary transfers.
 #include <cstring>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
@@ -15,7 +15,7 @@ using namespace idefics;
 
 namespace {
 
-/// Two devices beside the CPU, and the backend that splits a model between the three.
+/// Two devices in addition to the CPU, and the backend that splits a model over the three.
 struct Machine {
   std::shared_ptr<testing::OwnMemory> first =
                                           std::make_shared<testing::OwnMemory>(make_cpu_backend()),
@@ -31,7 +31,7 @@ struct Machine {
 };
 constexpr std::size_t a = 0, b = 1, cpu = 2;
 
-/// Towers and layers in turns; the longest prefix counts.
+/// Towers and layers alternate between the devices; the longest prefix decides.
 SplitBackend::Map in_turns() {
   return {{"", a},
           {"vision_model", b},
@@ -60,16 +60,16 @@ bool same_bits(const Tensor& x, const Tensor& y) {
 }  // namespace
 
 TEST_CASE(
-    "logits and latents of split models have the bits of whole ones, for every architecture") {
+    "logits and latents of split models have the bits of unsplit ones in every architecture") {
   for (const auto& name : golden::model_names())
     for (const auto& map : {in_turns(), in_order()}) {
       INFO(name);
       const Machine machine(map);
-      auto whole = golden::load(name, {.device_map = "cpu"});
+      auto unsplit = golden::load(name, {.device_map = "cpu"});
       auto split = golden::load(name, {.prefill_chunk = 5, .backend = machine.split});
       for (const auto& one : golden::forward_cases(name)) {
-        const ForwardOptions options = golden::options_for(whole.config(), one.inputs);
-        const auto expected = whole.forward(one.inputs, options);
+        const ForwardOptions options = golden::options_for(unsplit.config(), one.inputs);
+        const auto expected = unsplit.forward(one.inputs, options);
         const auto found = split.forward(one.inputs, options);
         CHECK(same_bits(found.logits, expected.logits));
         CHECK(same_bits(found.image_hidden_states, expected.image_hidden_states));
@@ -77,7 +77,7 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("split models generate what whole ones do, in every mode and format") {
+TEST_CASE("split models generate what unsplit ones do, in every mode and format") {
   const auto one = golden::forward_cases("published").front();
   std::vector<GenerationConfig> modes(5);
   modes[0] = {.max_new_tokens = 8};
@@ -93,11 +93,11 @@ TEST_CASE("split models generate what whole ones do, in every mode and format") 
       const Machine machine(in_turns());
       ModelOptions options{.dtype = dtype, .device_map = "cpu"};
       options.quantization_config.load_in_4bit = four_bits;
-      auto whole = golden::load("published", options);
+      auto unsplit = golden::load("published", options);
       options.backend = machine.split;
       auto split = golden::load("published", options);
       for (const GenerationConfig& mode : modes) {
-        const auto expected = whole.generate(one.inputs, mode);
+        const auto expected = unsplit.generate(one.inputs, mode);
         const auto found = split.generate(one.inputs, mode);
         CHECK(found.new_tokens == expected.new_tokens);
         if (mode.output_attentions) {
@@ -108,21 +108,21 @@ TEST_CASE("split models generate what whole ones do, in every mode and format") 
     }
 }
 
-TEST_CASE("a conversation on several devices reads what it has read before once") {
+TEST_CASE("a conversation on several devices keeps its tokens when it continues from a past") {
   const auto one = golden::forward_cases("published").front();
   const Machine machine(in_turns());
-  auto whole = golden::load("published", {.device_map = "cpu"});
+  auto unsplit = golden::load("published", {.device_map = "cpu"});
   auto split = golden::load("published", {.backend = machine.split});
   const Inputs prompt = one.inputs;
   PastKeyValues past;
   for (int turn = 0; turn < 2; ++turn) {
-    const auto expected = whole.generate(prompt, {.max_new_tokens = 5});
+    const auto expected = unsplit.generate(prompt, {.max_new_tokens = 5});
     CHECK(split.generate(prompt, {.max_new_tokens = 5}, {.past_key_values = &past}).new_tokens ==
           expected.new_tokens);
   }
 }
 
-TEST_CASE("each device holds its own weights and caches, and gives all of it back") {
+TEST_CASE("each device holds its own weights and caches, and releases all of them") {
   const Machine machine(in_order());
   {
     WeightTable table;
@@ -148,7 +148,7 @@ TEST_CASE("each device holds its own weights and caches, and gives all of it bac
   CHECK(machine.second->used() == 0);
 }
 
-TEST_CASE("a step moves the hidden state where its map changes devices, and nothing else") {
+TEST_CASE("a step moves only the hidden state, where the map changes devices") {
   const auto one = golden::forward_cases("no_resampler").front();
   Inputs alone = one.inputs;
   for (Tensor* t :
@@ -190,7 +190,7 @@ TEST_CASE("a device map that does not fit the model or the machine is refused by
   CHECK(fault({{"", "cpu"}, {"lm_head", "cuda:1"}}) == "device_unavailable device");
 }
 
-TEST_CASE("on one device there is no split") {
+TEST_CASE("a model on one device is not split") {
   const auto model = golden::load("published");
   CHECK(dynamic_cast<SplitBackend*>(&model.backend()) == nullptr);
   CHECK(model.hf_device_map().size() == 1);

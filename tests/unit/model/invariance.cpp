@@ -1,5 +1,5 @@
-// A row's logits are the same bits whatever stands beside it, however it is padded, on however many
-// threads, in whatever chunks its prompt is read, and with whichever instruction set.
+// A row's logits have the same bits whatever the other rows of its batch are, however it is padded,
+// and for every number of threads, chunk size of the prefill, and instruction set.
 #include <cstring>
 #include <map>
 
@@ -13,7 +13,7 @@ using namespace idefics;
 
 namespace {
 
-/// Logits of the tokens of one row, padding dropped.
+/// Logits of the tokens of one row, without padding.
 std::vector<float> row_logits(const Inputs& in, const Tensor& logits, std::int64_t row) {
   const auto mask = in.attention_mask.as<std::int64_t>();
   const auto values = logits.as<float>();
@@ -29,7 +29,8 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-/// Models of one checkpoint that must agree: every instruction set, several ways to read a prompt.
+/// Models of one checkpoint that must agree: every instruction set, and several chunk sizes of the
+/// prefill.
 std::vector<Model> variants(const std::string& name, DType dtype) {
   std::vector<Model> models;
   for (const Isa isa : available_isas())
@@ -50,8 +51,8 @@ void check_random_plans(const std::string& name, DType dtype, int plans, unsigne
     for (std::size_t i = 0, n = 1 + pick(3); i < n; ++i)
       rows.push_back(testing::random_prompt(random, models.front().config(), 6, 2));
     set_num_threads(1);
-    const std::size_t asked = pick(rows.size());
-    const Inputs alone = testing::batch_of({rows[asked]}, models.front().config(), true);
+    const std::size_t chosen = pick(rows.size());
+    const Inputs alone = testing::batch_of({rows[chosen]}, models.front().config(), true);
     const auto expected = row_logits(alone, models.front().forward(alone).logits, 0);
 
     set_num_threads(1 + static_cast<int>(pick(3)));
@@ -60,7 +61,7 @@ void check_random_plans(const std::string& name, DType dtype, int plans, unsigne
     Model& model = models[pick(models.size())];
     INFO(name << " plan " << plan << " seed " << seed);
     REQUIRE(same_bits(expected, row_logits(batch, model.forward(batch).logits,
-                                           static_cast<std::int64_t>(asked))));
+                                           static_cast<std::int64_t>(chosen))));
   }
   set_num_threads(0);
 }

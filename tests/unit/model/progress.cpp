@@ -1,4 +1,5 @@
-// Progress is told stage by stage, and whoever says no stops the work and leaves nothing half done.
+// Progress is reported stage by stage; a callback that returns false stops the work and leaves
+// nothing half done.
 #include <idefics/processor.hpp>
 
 #include <map>
@@ -50,7 +51,7 @@ TEST_CASE("every stage counts up to its total") {
   CHECK(stages["generation"].last == std::ssize(output.new_tokens[0]));
 }
 
-TEST_CASE("a caller that says no stops any stage, and the next call is right") {
+TEST_CASE("a callback that returns false stops any stage, and the next call is right") {
   const auto processor = Processor::from_pretrained(samples + "tiny");
   const Inputs inputs = question(processor);
   std::string stop;
