@@ -1,4 +1,4 @@
-// The CUDA kernels of activations, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA activation kernels, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/activation.cuh"
 
 #include <idefics/backend/reference/activation.hpp>
@@ -16,18 +16,18 @@ constexpr Activation activations[] = {
     Activation::quick_gelu, Activation::mish,    Activation::laplace,   Activation::sigmoid,
     Activation::tanh,       Activation::identity};
 
-/// The kernel's result on pointers `offset` floats behind multiples of 16 bytes, the same in 16 orders.
+/// The result for pointers `offset` floats past a multiple of 16 bytes, equal in 16 lane orders.
 Values run(const Values& x, const Values* up, Activation act, std::size_t offset) {
   return cuda_on_cpu::with_lane_orders(16, [&] {
     const auto count = static_cast<std::int64_t>(x.size());
-    const auto behind = [&](const Values& values) {
+    const auto shifted = [&](const Values& values) {
       Tensor t = Tensor::empty(DType::f32, {count + static_cast<std::int64_t>(offset)});
       std::ranges::copy(values,
                         t.as_mutable<float>().begin() + static_cast<std::ptrdiff_t>(offset));
       return t;
     };
-    const Tensor from = behind(x), other = behind(up == nullptr ? x : *up);
-    Tensor out = behind(x);
+    const Tensor from = shifted(x), other = shifted(up == nullptr ? x : *up);
+    Tensor out = shifted(x);
     cuda::gated_activation(at_once(), out.as_mutable<float>().data() + offset,
                            from.as<float>().data() + offset,
                            up == nullptr ? nullptr : other.as<float>().data() + offset, count, act);

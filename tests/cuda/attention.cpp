@@ -1,4 +1,4 @@
-// The CUDA kernels of attention, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA attention kernels, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/attention.cuh"
 
 #include <idefics/backend/reference/attention.hpp>
@@ -32,7 +32,7 @@ cuda::AttentionOperands operands(const Operands& h, const Rows& lists) {
           scale};
 }
 
-/// `most` queries of a tile; 1 takes the kernels of decoding.
+/// `most`: queries per tile; 1 selects the decode kernels.
 Tensor attend(const Operands& h, const Segments& segments, std::int64_t most,
               std::size_t offset = 0) {
   const Rows lists = lists_of(segments);
@@ -53,7 +53,7 @@ Tensor attend(const Operands& h, const Segments& segments, std::int64_t most,
       {}, offset);
 }
 
-/// A score is wrong by rounding of E products, and an exponential amplifies that by its own size.
+/// Rounding of E products perturbs a score; the exponential amplifies this by the score's size.
 double bound(const Operands& h, std::int64_t keys) {
   const auto largest = [](const Tensor& t) {
     double most = 0.0;
@@ -88,7 +88,7 @@ TEST_CASE("CUDA attention is the reference's within rounding, for prompts and si
     }
 }
 
-TEST_CASE("CUDA attention of heads that are too wide for tiles goes query by query") {
+TEST_CASE("CUDA attention of heads that are too wide for tiles runs query by query") {
   CHECK(cuda::attention_tile_queries(128) == 32);
   CHECK(cuda::attention_tile_queries(129) == 1);
   const Operands h = random_operands(2, 70, 1, 130);
@@ -99,21 +99,21 @@ TEST_CASE("CUDA attention of heads that are too wide for tiles goes query by que
   CHECK(beyond(attend(h, segments, 1), expected, [&](std::int64_t) { return bound(h, 70); }) == "");
 }
 
-TEST_CASE("CUDA attention: a prompt may be cut anywhere, and the batch changes no bit") {
+TEST_CASE("CUDA attention: a prompt may be cut anywhere, and the batch changes no bits") {
   const std::int64_t queries = 37, keys = 70;
   const Operands h = random_operands(queries, keys, 2, 24);
   const Rows rows = some_rows(keys, keys, 7);
   const std::span<const std::int32_t> all(rows);
-  const Tensor whole = attend(h, {{0, queries, all, true}}, cuda::attention_queries);
+  const Tensor uncut = attend(h, {{0, queries, all, true}}, cuda::attention_queries);
   for (const std::int64_t cut : {1, 20, 36}) {
     INFO("cut at " << cut);
     const auto early = all.first(static_cast<std::size_t>(keys - (queries - cut)));
     const Segments parts{{0, cut, early, true}, {cut, queries, all, true}};
-    CHECK(different_bits(attend(h, parts, cuda::attention_queries), whole) == "");
+    CHECK(different_bits(attend(h, parts, cuda::attention_queries), uncut) == "");
   }
   for (const std::size_t offset : {1u, 2u})
     CHECK(different_bits(attend(h, {{0, queries, all, true}}, cuda::attention_queries, offset),
-                         whole) == "");
+                         uncut) == "");
 }
 
 TEST_CASE("CUDA attention: no key gives zeros, keys of equal score are averaged exactly") {
@@ -140,15 +140,15 @@ TEST_CASE("CUDA attention_weights are the reference's within rounding") {
   const Rows first = some_rows(70, 150, 8), second = some_rows(3, 150, 9);
   const Segments segments{{0, 4, first, true}, {4, 6, second, false}};
   const Rows queries{5, 0, 3};
-  const std::int64_t room = 75;
-  Tensor expected = Tensor::empty(DType::f32, {3, 2, room});
+  const std::int64_t columns = 75;
+  Tensor expected = Tensor::empty(DType::f32, {3, 2, columns});
   reference::attention_weights(expected, h.q, h.k, segments, queries, scale);
   const Rows lists = lists_of(segments);
   const auto tiles = cuda::attention_tiles(segments, 1);
   std::vector<cuda::AttentionTile> chosen;
   for (const std::int32_t query : queries) chosen.push_back(tiles[static_cast<std::size_t>(query)]);
-  const Tensor result = cuda_result({3, 2, room}, [&](float* out) {
-    cuda::attention_weights(at_once(), out, operands(h, lists), chosen.data(), 3, room);
+  const Tensor result = cuda_result({3, 2, columns}, [&](float* out) {
+    cuda::attention_weights(at_once(), out, operands(h, lists), chosen.data(), 3, columns);
   });
   Operands ones = h;
   ones.v = tensor({1}, {1.0f});

@@ -1,19 +1,19 @@
 #!/bin/sh
-# compile.sh ROOT NVCC FLAGS…: nvcc compiles every file of ROOT/cuda, and kernels of bench/, for the architectures in FLAGS, without
-# a warning, and no kernel of decoding (gemv) or attention keeps in memory what it has no register for; of
-# others it says so. Exits 77 where there is no nvcc.
+# compile.sh ROOT NVCC FLAGS…: nvcc compiles every file of ROOT/cuda, and kernels of bench/, for the
+# architectures in FLAGS. Fails on any warning, and if a kernel of decoding (gemv) or attention
+# spills registers; spills of other kernels are reported. Exits with 77 if there is no nvcc.
 set -eu
 root=$1 nvcc=$2
 shift 2
 if [ ! -x "$nvcc" ]; then
-  echo "skipped: there is no nvcc, so no CUDA kernel was compiled"
+  echo "skipped: no nvcc, so no CUDA kernel was compiled"
   exit 77
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 (cd "$root" && { find cuda bench/ladder -name '*.cuh' -o -name '*.cu' && ls bench/gpu/bandwidth.cuh; } 2>/dev/null || true) | sort | sed 's|.*|#include "&"|' >"$work/all.cu"
-# -fmad=false: products and sums are fused where the source says fmaf, and nowhere else.
+# -fmad=false: products and sums are fused only where the source says fmaf.
 "$nvcc" -std=c++20 -O3 -fmad=false -D IDEFICS_CUDA -I "$root/include" -I "$root" "$@" --threads 2 -Werror all-warnings \
   -Xcompiler -Wall,-Wextra -Xptxas -v -c "$work/all.cu" -o "$work/all.o" >"$work/log" 2>&1 || {
   grep -v 'ptxas info\|bytes stack frame' "$work/log"

@@ -1,5 +1,5 @@
-// Models on several pretended GPUs and the CPU: the ids of the CPU alone, what each GPU holds, and what
-// device_map says. This program is a build with CUDA: the engine is compiled in it once more.
+// Models on several simulated GPUs and the CPU: the ids of the CPU alone, the memory used on each
+// GPU, and the resulting device maps. As a build with CUDA, this program compiles the engine again.
 #define IDEFICS_CUDA 1
 #include <idefics/idefics.hpp>
 
@@ -10,16 +10,16 @@
 
 using namespace idefics;
 using cuda_on_cpu::has;
-using cuda_on_cpu::pretended;
+using cuda_on_cpu::simulated;
 
 namespace {
 
-/// Three GPUs with nothing in them, until the end of a test.
+/// Three empty GPUs until the end of a test.
 struct Gpus {
-  cuda_on_cpu::Pretended before = pretended;
-  Gpus() { pretended.devices = 3; }
-  ~Gpus() { pretended = before; }
-  std::size_t used(std::size_t gpu) const { return pretended.used[gpu]; }
+  cuda_on_cpu::Simulated before = simulated;
+  Gpus() { simulated.devices = 3; }
+  ~Gpus() { simulated = before; }
+  std::size_t used(std::size_t gpu) const { return simulated.used[gpu]; }
 };
 
 using Modules = DeviceMap::Modules;
@@ -28,7 +28,7 @@ const Modules in_turns{
     {"layers.1", "cuda:1"}, {"model.layers.2", "cpu"},  {"gated_cross_attn_layers.1", "cuda:1"},
     {"lm_head", "cpu"}};
 
-/// Without the modules that a model does not have.
+/// Drops the modules that the model does not have.
 Modules fitting(Modules modules, const Config& config) {
   if (!config.use_resampler) modules.erase("model.perceiver_resampler");
   if (config.tie_word_embeddings) modules.erase("lm_head");
@@ -37,7 +37,7 @@ Modules fitting(Modules modules, const Config& config) {
   return modules;
 }
 
-/// What the plan of "auto" is about.
+/// The plan that "auto" is based on.
 struct Planned {
   std::uint64_t scratch = 0, modules = 0, largest = 0;
   explicit Planned(const std::string& name) {
@@ -72,13 +72,13 @@ TEST_CASE("two GPUs and the CPU give the CPU's greedy ids, for every recorded ar
   for (const auto& name : golden::model_names()) {
     INFO(name);
     const auto one = golden::forward_cases(name).front();
-    auto whole = golden::load(name, {.device_map = "cpu"});
-    const ForwardOptions options = golden::options_for(whole.config(), one.inputs);
+    auto on_cpu = golden::load(name, {.device_map = "cpu"});
+    const ForwardOptions options = golden::options_for(on_cpu.config(), one.inputs);
     const GenerationConfig config{.max_new_tokens = 5};
-    auto split = golden::load(name, {.device_map = fitting(in_turns, whole.config())});
+    auto split = golden::load(name, {.device_map = fitting(in_turns, on_cpu.config())});
     REQUIRE(split.backend().name() == "cuda:0+cuda:1+cpu");
     CHECK(split.generate(one.inputs, config, options).new_tokens ==
-          whole.generate(one.inputs, config, options).new_tokens);
+          on_cpu.generate(one.inputs, config, options).new_tokens);
     CHECK(gpus.used(2) == 0);
   }
 }
@@ -98,7 +98,7 @@ TEST_CASE("beams and 4 bits on two GPUs and the CPU give the CPU's ids") {
   }
 }
 
-TEST_CASE("a GPU is chosen by its number, and holds all of the model") {
+TEST_CASE("a GPU is selected by its number, and holds the whole model") {
   const Gpus gpus;
   const auto one = golden::forward_cases("published").front();
   const GenerationConfig config{.max_new_tokens = 3};
@@ -118,13 +118,12 @@ TEST_CASE("a GPU is chosen by its number, and holds all of the model") {
             "device_unavailable: there is no NVIDIA GPU 3, counted from 0"));
 }
 
-TEST_CASE(
-    "auto takes the first GPU if there is room for all, else goes on to the next and the CPU") {
+TEST_CASE("auto uses the first GPU if everything fits, and otherwise also the next and the CPU") {
   const Gpus gpus;
   const Planned plan("published");
   CHECK(golden::load("published").hf_device_map() == Modules{{"", "cuda:0"}});
 
-  // room for half of the modules on each of three GPUs: two are enough
+  // half of the modules fit on each of three GPUs: two are enough
   auto model =
       golden::load("published", {.max_memory = plan.scratch + plan.modules / 2 + plan.largest});
   CHECK(model.backend().name() == "cuda:0+cuda:1+cpu");
@@ -145,15 +144,15 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("what the memory of all GPUs has no room for is on the CPU, and gives the CPU's ids") {
+TEST_CASE("modules that do not fit on any GPU are on the CPU, and the ids are the CPU's") {
   const Gpus gpus;
   const Planned plan("published");
   const auto one = golden::forward_cases("published").front();
   const GenerationConfig config{.max_new_tokens = 3};
   const auto expected =
       golden::load("published", {.device_map = "cpu"}).generate(one.inputs, config).new_tokens;
-  pretended.devices = 1;
-  pretended.memory =
+  simulated.devices = 1;
+  simulated.memory =
       (plan.scratch + plan.modules / 2 + plan.largest + (std::uint64_t{64} << 20)) / 15 * 16;
   auto model = golden::load("published");
   CHECK(model.backend().name() == "cuda:0+cpu");
@@ -162,8 +161,8 @@ TEST_CASE("what the memory of all GPUs has no room for is on the CPU, and gives 
   CHECK(model.generate(one.inputs, config).new_tokens == expected);
   CHECK(gpus.used(0) > 0);
 
-  pretended.memory = gpus.before.memory;
+  simulated.memory = gpus.before.memory;
   const std::string fault = fault_of("published", {.max_memory = plan.scratch});
-  CHECK(has(fault, "out_of_memory: no device has room for "));
+  CHECK(has(fault, "out_of_memory: no device has enough memory for "));
   CHECK(has(fault, "[field: device_map]"));
 }

@@ -1,4 +1,4 @@
-// The CUDA kernels of sums and rows, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA kernels for sums and rows, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/elementwise.cuh"
 
 #include <idefics/backend/reference/elementwise.hpp>

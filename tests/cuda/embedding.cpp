@@ -1,4 +1,4 @@
-// The CUDA kernel of the embedding, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA embedding kernel, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/embedding.cuh"
 
 #include <idefics/backend/reference/embedding.hpp>

@@ -1,4 +1,4 @@
-// Matrices that multiply the same x in one launch: the bits of single products.
+// Matrices that multiply the same x in one launch give the bits of single products.
 #include "cuda/linear.cuh"
 #include "cuda/linear_4bit_gemm.cuh"
 
@@ -13,9 +13,10 @@ using namespace testing;
 
 namespace {
 
-constexpr std::int64_t k = 192, heights[] = {35, 16, 5};  // of the matrices: N
+constexpr std::int64_t k = 192, heights[] = {35, 16, 5};  // N of each matrix
 
-/// What three matrices give alone, x rounded before, and what they give together, x rounded late.
+/// Compares three matrices multiplied one by one, x rounded beforehand, and in one launch, x
+/// rounded when loaded.
 template <class Matrix, class Run>
 void check_group(std::int64_t m, const std::array<Matrix, 3>& weights, const Run& run) {
   const std::int64_t rows = heights[0] + heights[1] + heights[2];
@@ -49,7 +50,7 @@ void check_group(std::int64_t m, const std::array<Matrix, 3>& weights, const Run
 
 }  // namespace
 
-TEST_CASE("plain matrices in one launch have the bits that they have alone") {
+TEST_CASE("plain matrices in one launch have the bits of single products") {
   std::array<Tensor, 3> tensors;
   std::array<const bf16_t*, 3> weights;
   for (std::size_t i = 0; i < 3; ++i) {
@@ -63,7 +64,7 @@ TEST_CASE("plain matrices in one launch have the bits that they have alone") {
     });
 }
 
-TEST_CASE("4-bit matrices in one launch have the bits that they have alone") {
+TEST_CASE("4-bit matrices in one launch have the bits of single products") {
   std::array<QuantizedTensor, 3> quantized;
   std::array<cuda::FourBitMatrix, 3> weights;
   const Codebook table = codebook(QuantType::nf4);

@@ -1,4 +1,5 @@
-// Whole models on the CUDA backend, run by tests/support/cuda_on_cpu/: the ids that the CPU backend gives.
+// Whole models on the CUDA backend, run by tests/support/cuda_on_cpu/, give the ids of the CPU
+// backend.
 #include <cuda_runtime.h>
 
 #include <idefics/idefics.hpp>
@@ -18,7 +19,7 @@ std::shared_ptr<Backend> cuda_backend() {
   return backend;
 }
 
-/// New ids of each row, by a model that is loaded with these options.
+/// The new ids of each row, from a model loaded with these options.
 std::vector<std::vector<std::int32_t>> ids(const std::filesystem::path& checkpoint,
                                            ModelOptions options, const Inputs& inputs,
                                            const GenerationConfig& config) {
@@ -47,7 +48,7 @@ TEST_CASE("the embedded checkpoint captions a picture on the CUDA backend, in ev
     }
 }
 
-TEST_CASE("from the third token on, a step is one graph of the CUDA backend") {
+TEST_CASE("from the third token on, each step of the CUDA backend is one graph") {
   const std::string name = golden::model_names().front();
   const Inputs inputs = golden::forward_cases(name).front().inputs;
   auto model =

@@ -1,4 +1,4 @@
-// The rungs of bench/ladder, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the rungs of bench/ladder, run on the CPU by tests/support/cuda_on_cpu/.
 #include "bench/ladder/ladder.cuh"
 
 #include "support/cuda_kernels.hpp"
@@ -27,7 +27,7 @@ TEST_CASE("every rung of the ladder is exact on whole numbers") {
     CHECK(different_bits(out, expected) == "");
     CHECK(different_bits(run(1), out) == "");
   }
-  float first = 0;  // of the first rung itself
+  float first = 0;  // verifies the first rung itself
   for (int i = 0; i < k; ++i) first += detail::element_as_f32(x, i) * detail::element_as_f32(w, i);
   CHECK(expected.as<float>()[0] == first);
 }

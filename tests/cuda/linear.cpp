@@ -1,4 +1,4 @@
-// The CUDA kernels of linear layers, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA kernels for linear layers, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/find_hopper.hpp"
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
@@ -23,7 +23,7 @@ struct Product {
   }
 };
 
-/// `make(count, seed)` gives the values; the weights lie `offset` elements behind a cache line.
+/// `make(count, seed)` returns the values; the weights start `offset` elements after a cache line.
 template <class Make>
 Product product(std::int64_t m, std::int64_t n, std::int64_t k, DType dtype, const Make& make,
                 std::size_t offset = 0, bool ends = true) {
@@ -67,7 +67,8 @@ Tensor bf16_tiles(const Product& p) {
   });
 }
 
-/// wgmma with its best tile on a GPU of so many multiprocessors; x and the weights must suit it.
+/// wgmma with its best tile on a GPU of `processors` multiprocessors; x and the weights must suit
+/// it.
 Tensor bf16_wgmma(const Product& p, int processors) {
   REQUIRE(cuda::Hopper{true, processors}.supports(p.weight.as<bf16_t>().data(), p.k()));
   return cuda_result({p.m(), p.n()}, [&](float* out) {
@@ -99,11 +100,11 @@ Tensor expected(const Product& p, Compute compute) {
   return out;
 }
 
-/// How far element i may lie from the exact value.
+/// How far element i may be from the exact value.
 double bound(const Product& p, Compute compute, std::int64_t i) {
   const std::int64_t m = i / p.n(), n = i % p.n();
-  const Eigen::VectorXd x = reference::factors(p.x, m, p.k(), compute);
-  const Eigen::VectorXd w = reference::factors(p.weight, n, p.k(), compute);
+  const Eigen::VectorXd x = reference::plain_row(p.x, m, p.k(), compute);
+  const Eigen::VectorXd w = reference::plain_row(p.weight, n, p.k(), compute);
   const double ends =
       p.bias ? std::abs(reference::value(p.bias, n)) + std::abs(reference::value(p.residual, i))
              : 0.0;
@@ -150,7 +151,7 @@ TEST_CASE("CUDA linear in the bf16 order is the reference's within rounding") {
       }
 }
 
-TEST_CASE("CUDA linear in the bf16 order does not notice how rows are grouped, nor its tiles") {
+TEST_CASE("CUDA linear in the bf16 order does not depend on how rows are grouped, nor on tiles") {
   for (const std::int64_t k : {72, 600}) {
     const Product p = product(20, 35, k, DType::bf16, some_normals);
     const Tensor all = bf16_order(p);
@@ -162,7 +163,7 @@ TEST_CASE("CUDA linear in the bf16 order does not notice how rows are grouped, n
   }
 }
 
-TEST_CASE("CUDA linear in the f32 order does not notice how rows are grouped") {
+TEST_CASE("CUDA linear in the f32 order does not depend on how rows are grouped") {
   const Product p = product(12, 35, 70, DType::f16, some_normals);
   const Tensor all = f32_order(p);
   for (const std::int64_t most : {1, 2, 5})
@@ -188,7 +189,7 @@ TEST_CASE("CUDA linear by wgmma is the reference's within rounding, in the bits 
   }
 }
 
-TEST_CASE("CUDA linear by wgmma does not notice its tiles") {
+TEST_CASE("CUDA linear by wgmma does not depend on its tiles") {
   const Product p = product(257, 130, 648, DType::bf16, some_normals);
   const Tensor out = wgmma_tiles<136>(p);
   CHECK(different_bits(wgmma_tiles<64>(p), out) == "");
@@ -198,12 +199,12 @@ TEST_CASE("CUDA linear by wgmma does not notice its tiles") {
     CHECK(different_bits(bf16_order(p.rows(row, row + 1)), out.slice(row, row + 1)) == "");
 }
 
-TEST_CASE("wgmma is used where it gives the bits of mma.sync, and on Hopper alone") {
-  auto& device = cuda_on_cpu::pretended;
+TEST_CASE("wgmma is used only on Hopper, and only if it gives the bits of mma.sync") {
+  auto& device = cuda_on_cpu::simulated;
   const auto before = device;
   CHECK(cuda::find_hopper().wgmma);
   CHECK(cuda::find_hopper().processors == device.processors);
-  device.wgmma_adds_otherwise = true;
+  device.wgmma_rounds_differently = true;
   CHECK_FALSE(cuda::find_hopper().wgmma);
   device = before;
   for (const int major : {8, 10}) {
@@ -213,11 +214,11 @@ TEST_CASE("wgmma is used where it gives the bits of mma.sync, and on Hopper alon
   }
 }
 
-TEST_CASE("the tile of wgmma fits the rows") {
+TEST_CASE("the tile of wgmma suits the number of rows") {
   const auto clocks = [](int tile_m, std::int64_t m, std::int64_t n) {
     return cuda::wgmma_clocks(tile_m, m, n, 132);
   };
-  CHECK(clocks(136, 257, 5120) < clocks(192, 257, 5120));     // 2 x 136 is 257, nearly
-  CHECK(clocks(192, 2048, 12288) < clocks(64, 2048, 12288));  // every load used more often
+  CHECK(clocks(136, 257, 5120) < clocks(192, 257, 5120));     // 2 x 136 is just over 257
+  CHECK(clocks(192, 2048, 12288) < clocks(64, 2048, 12288));  // each loaded byte is used more often
   CHECK(clocks(64, 60, 4096) < clocks(192, 60, 4096));
 }

@@ -1,4 +1,5 @@
-// The CUDA kernels of linear layers with 4-bit weights, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA kernels for linear layers with 4-bit weights, run on the CPU by
+// tests/support/cuda_on_cpu/.
 #include "cuda/linear_4bit.cuh"
 
 #include "cuda/linear_4bit_gemm.cuh"
@@ -19,7 +20,7 @@ namespace {
 struct Product {
   Tensor x;           // [M,K]
   QuantizedTensor w;  // [N,K]
-  Codebook table;     // what its codes stand for
+  Codebook table;     // the values of its codes
   Tensor bias{};      // [N] or empty
   Tensor residual{};  // [M,N] or empty
 
@@ -35,7 +36,7 @@ struct Product {
   }
 };
 
-/// Pointers into the tensors of a product, which lie at multiples of 16 as the device's do.
+/// Pointers into the tensors of a product, which are aligned to 16 bytes like those of the device.
 cuda::FourBitMatrix matrix(const Product& p) {
   cuda::FourBitMatrix m;
   m.codes = reinterpret_cast<const std::uint8_t*>(p.w.codes.raw());
@@ -58,8 +59,8 @@ Product random_product(std::int64_t m, std::int64_t n, std::int64_t k, const Qua
   return p;
 }
 
-/// Codes of whole numbers, scaled by whole numbers.
-Product whole_product(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t blocksize) {
+/// Codes for integers, scaled by integers.
+Product integer_product(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t blocksize) {
   Product p = random_product(m, n, k, {.blocksize = blocksize});
   p.x = tensor({m, k}, integers(m * k, 4, 3));
   for (std::size_t i = 0; i < 16; ++i) p.table[i] = static_cast<float>(i) - 8.0f;
@@ -108,10 +109,10 @@ Tensor exact(const Product& p) {
   return out;
 }
 
-/// How far element i may lie from the exact value.
+/// How far element i may be from the exact value.
 double bound(const Product& p, std::int64_t i) {
   const LinearWeight weight{{}, p.w};
-  const Eigen::VectorXd x = reference::factors(p.x, i / p.n(), p.k(), Compute::bf16);
+  const Eigen::VectorXd x = reference::plain_row(p.x, i / p.n(), p.k(), Compute::bf16);
   const Eigen::VectorXd w = reference::weight_row(weight, i % p.n(), Compute::bf16);
   return tolerance(p.k(), x.cwiseAbs().dot(w.cwiseAbs()), Compute::bf16);
 }
@@ -138,7 +139,7 @@ TEST_CASE("CUDA linear_4bit is exact on whole numbers, with bias and residual") 
     for (const std::int64_t k : {96, 128, 50, 640})
       for (const std::int64_t m : {1, 12, 20}) {
         INFO("block " << blocksize << " K " << k << " M " << m);
-        const Product p = whole_product(m, 18, k, blocksize);
+        const Product p = integer_product(m, 18, k, blocksize);
         CHECK(different_bits(bf16_order(p), exact(p)) == "");
         if (m < 20) CHECK(different_bits(f32_order(p), exact(p)) == "");
       }
@@ -155,7 +156,7 @@ TEST_CASE("CUDA linear_4bit in the bf16 order is the reference's within rounding
       }
 }
 
-TEST_CASE("CUDA linear_4bit in the bf16 order does not notice how rows are grouped") {
+TEST_CASE("CUDA linear_4bit in the bf16 order does not depend on how rows are grouped") {
   for (const std::int64_t blocksize : {32, 64, 128})
     for (const std::int64_t k : {384, 70}) {
       INFO("block " << blocksize << " K " << k);

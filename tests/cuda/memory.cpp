@@ -1,4 +1,5 @@
-// Memory of the device and the ways to it, on a pretended device whose stream works when it is waited for.
+// Tests of device memory and of transfers to it, on a simulated device: a stream runs when the host
+// waits for it.
 #include "cuda/memory.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/require_device.cuh"
@@ -6,11 +7,11 @@
 
 using namespace idefics;
 using namespace idefics::cuda;
-using cuda_on_cpu::pretended;
+using cuda_on_cpu::simulated;
 
 namespace {
 
-/// What the library says, and with which code.
+/// The message and the code of the error that call() throws, or "nothing".
 template <class Call>
 std::string error_of(const Call& call) {
   try {
@@ -31,7 +32,7 @@ struct Machine {
   NativeStream native;
   std::shared_ptr<MemoryPool> device = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
   std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
-  Stream stream{native.stream};  // ends before the memory that its work is on
+  Stream stream{native.stream};  // destroyed before the memory that its work uses
 };
 std::shared_ptr<MemoryPool> device = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
 std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
@@ -41,17 +42,17 @@ __global__ void copy_ints(std::int32_t* out, const std::int32_t* x, int count) {
 }
 __global__ void nothing() {}
 
-std::string device_error(const cuda_on_cpu::Pretended& found) {
-  const auto before = pretended;
-  pretended = found;
+std::string device_error(const cuda_on_cpu::Simulated& found) {
+  const auto before = simulated;
+  simulated = found;
   const std::string error = error_of([] { require_device(nothing); });
-  pretended = before;
+  simulated = before;
   return error;
 }
 
 }  // namespace
 
-TEST_CASE("freed blocks are handed out again, to those who ask for about as much") {
+TEST_CASE("freed blocks are reused for requests of about their size") {
   Machine m;
   auto first = m.device->get(1000);
   const std::byte* place = first.get();
@@ -63,23 +64,23 @@ TEST_CASE("freed blocks are handed out again, to those who ask for about as much
   CHECK(m.device->get(100).get() != place);
 }
 
-TEST_CASE("memory that is not there is refused with what was needed and found") {
+TEST_CASE("a lack of memory is reported with the bytes needed and found") {
   Machine m;
-  const auto before = pretended;
-  pretended.memory = pretended.used[0] + 4096;
-  { m.device->get(2048); }                // stays in the pool
-  CHECK(m.device->get(4096) != nullptr);  // which gives it back for this
+  const auto before = simulated;
+  simulated.memory = simulated.used[0] + 4096;
+  { m.device->get(2048); }                // remains in the pool
+  CHECK(m.device->get(4096) != nullptr);  // which releases it for this
   CHECK(error_of([&] { m.device->get(8192); }) ==
-        "out_of_memory: the CUDA device has 4096 of its " + std::to_string(pretended.memory) +
+        "out_of_memory: the CUDA device has 4096 of its " + std::to_string(simulated.memory) +
             " bytes left, and a tensor needs 8192 bytes [field: device] [found: 8192] [limit: "
             "4096]");
-  pretended.memory = before.memory;
+  simulated.memory = before.memory;
 }
 
-TEST_CASE("spans reach kernels in the order in which they were handed over") {
+TEST_CASE("spans reach kernels in the order in which they were staged") {
   Machine m;
   Staging staging(m.stream, m.pinned, m.device);
-  const int rounds = 70, count = 10000;  // beyond the ring of 1 MiB, twice
+  const int rounds = 70, count = 10000;  // fills the ring of 1 MiB more than twice
   std::vector<std::vector<std::int32_t>> results(rounds, std::vector<std::int32_t>(count + 1));
   for (int round = 0; round < rounds; ++round) {
     std::vector<std::int32_t> values(count, round);
@@ -110,7 +111,7 @@ TEST_CASE("equal spans are sent once") {
   CHECK(m.stream.native()->work.size() == 2);
 }
 
-TEST_CASE("uploads of any size arrive, and may be overwritten once they were asked for") {
+TEST_CASE("uploads of any size arrive, and their source may be overwritten after the call") {
   Machine m;
   Uploader upload(m.stream, m.pinned);
   for (const std::size_t bytes : {0u, 1u, 100u, (16u << 20) - 1, (48u << 20) + 5}) {
@@ -125,8 +126,8 @@ TEST_CASE("uploads of any size arrive, and may be overwritten once they were ask
   }
 }
 
-TEST_CASE("a GPU that cannot be used is refused with what was needed and found") {
-  const cuda_on_cpu::Pretended good;
+TEST_CASE("an unusable GPU is reported with what was needed and found") {
+  const cuda_on_cpu::Simulated good;
   CHECK(device_error(good) == "nothing");
   auto found = good;
   found.driver = 0;

@@ -1,4 +1,4 @@
-// The CUDA kernels of norms, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA norm kernels, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/norm.cuh"
 
 #include <idefics/backend/reference/norm.hpp>
@@ -37,7 +37,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
       {}, offset);
 }
 
-/// The size of what is added up behind element i.
+/// The magnitude of the terms that element i is computed from.
 double magnitude(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t i) {
   const std::int64_t d = weight.count();
   const Eigen::VectorXd row = reference::read(x, i / d * d, d);
@@ -70,7 +70,7 @@ TEST_CASE("CUDA norms are the reference's within rounding") {
     }
 }
 
-TEST_CASE("CUDA norms give the same bits at every alignment and to a row alone") {
+TEST_CASE("CUDA norms give the same bits at every alignment and for a single row") {
   for (const std::int64_t d : {5, 1024}) {
     const Tensor x = tensor({3, d}, normals(3 * d, 4)), weight = tensor({d}, normals(d, 5));
     const Tensor rms = rms_norm(x, weight, eps), layer = layer_norm(x, weight, weight);
@@ -86,7 +86,7 @@ TEST_CASE("CUDA norms give the same bits at every alignment and to a row alone")
   }
 }
 
-TEST_CASE("a CUDA rms_norm of equal sizes is exact, and adds the residual first") {
+TEST_CASE("a CUDA rms_norm of equal magnitudes is exact, and adds the residual first") {
   for (const std::int64_t d : {3, 1027}) {
     Values signs = integers(2 * d, 8, 6);
     for (float& s : signs) s = s < 0 ? -2.0f : 2.0f;

@@ -1,4 +1,5 @@
-// The CUDA kernel that cuts pictures, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA kernel that cuts pictures into patches, run on the CPU by
+// tests/support/cuda_on_cpu/.
 #include "cuda/patch.cuh"
 
 #include <idefics/backend/reference/patch.hpp>

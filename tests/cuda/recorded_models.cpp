@@ -1,5 +1,5 @@
-// Whole models on the CUDA backend: the ids that the CPU backend gives. The kernels are run by
-// tests/support/cuda_on_cpu/ or, in bench/gpu/, by a GPU; it needs neither tokenizer nor pictures.
+// Whole models on the CUDA backend give the ids of the CPU backend. The kernels run on the CPU
+// (tests/support/cuda_on_cpu/) or, in bench/gpu/, on a GPU; this needs no tokenizer or pictures.
 #include <idefics/model.hpp>
 
 #include "support/backends.hpp"

@@ -1,4 +1,4 @@
-// The CUDA kernel of rotary positions, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA kernel for rotary positions, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/rope.cuh"
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
@@ -9,7 +9,7 @@
 using namespace idefics;
 using namespace testing;
 
-TEST_CASE("CUDA rope rotates as the reference does, in the bits of the CPU backend") {
+TEST_CASE("CUDA rope rotates like the reference, with the bits of the CPU backend") {
   const std::vector<std::int32_t> positions{5, 0, 2};
   const auto cpu = make_cpu_backend();
   for (const std::int64_t heads : {1, 3})

@@ -1,5 +1,5 @@
-// The shim itself: each rule that a kernel can break is broken once and must be noticed, and what the
-// instructions do is compared with their description.
+// Tests of the shim itself: each rule that a kernel can break is broken once and must be detected,
+// and what the instructions do is compared with their specification.
 #include <algorithm>
 #include <numeric>
 
@@ -24,7 +24,7 @@ __device__ float warp_sum(float x) {
   return x;
 }
 
-/// Sums of blocks of 256, through shuffles and shared memory. `barrier`: with the one that it needs.
+/// Sums of blocks of 256, through shuffles and shared memory, with or without the `barrier` needed.
 __global__ void block_sums(float* out, const float* x, std::int64_t count, bool barrier) {
   SHARED_ARRAY(float, of_warp, 8);
   const std::int64_t i = thread_of_grid();
@@ -109,7 +109,7 @@ __global__ void kept_from_last_block(float* out) {
   if (blockIdx.x == 0) kept[0] = 1.0f;
   out[blockIdx.x] = kept[0];
 }
-__global__ void behind_the_array(int count) {
+__global__ void past_the_array(int count) {
   SHARED_ARRAY(float, kept, 32);
   if (thread_of_block() < count) const_cast<volatile float*>(kept)[thread_of_block()] = 0.0f;
 }
@@ -191,11 +191,11 @@ TEST_CASE("shuffles, votes and barriers give sums in every order of lanes") {
   Words out(32);
   launch(nullptr, 1, 32, 0, halves, out.data());
   CHECK(out[0] == 1);
-  CHECK(out[15] == 15);  // nobody behind it: its own value
+  CHECK(out[15] == 15);  // no source lane: its own value
   CHECK(out[16] == 0xaaaa0000u);
 }
 
-TEST_CASE("a missing barrier is noticed") {
+TEST_CASE("a missing barrier is detected") {
   CHECK(has(failure_of([] { with_lane_orders(16, [] { return block_sums_of(256, false); }); }),
             "a race"));
   const auto reversed = [](bool race) {
@@ -209,7 +209,7 @@ TEST_CASE("a missing barrier is noticed") {
   CHECK(has(failure_of([&] { reversed(true); }), "a race"));
 }
 
-TEST_CASE("writes of several lanes to one place are noticed, atomic sums are none") {
+TEST_CASE("writes of several lanes to one place are detected, atomic sums are not") {
   const auto result_of = [](void (*kernel)(int*)) {
     return with_lane_orders(16, [kernel] {
       int out = 0;
@@ -221,7 +221,7 @@ TEST_CASE("writes of several lanes to one place are noticed, atomic sums are non
   CHECK(result_of(count_up) == 192);
 }
 
-TEST_CASE("a barrier that not all lanes reach is noticed, with where they are") {
+TEST_CASE("a barrier that not all lanes reach is detected, with where they are") {
   std::vector<int> out(64);
   const std::string found =
       failure_of([&] { launch(nullptr, 1, 4, 0, barrier_of_some, out.data()); });
@@ -231,10 +231,10 @@ TEST_CASE("a barrier that not all lanes reach is noticed, with where they are") 
   CHECK(has(found, "lanes 1 3 returned"));
   CHECK(has(failure_of([&] { launch(nullptr, 1, 4, 0, two_barriers, out.data()); }),
             "__syncthreads at shim.cpp:"));
-  CHECK(failure_of([&] { block_sums_of(256, true); }) == "nothing");  // a failure leaves nothing
+  CHECK(failure_of([&] { block_sums_of(256, true); }) == "nothing");  // no state is left behind
 }
 
-TEST_CASE("divergent collectives are noticed, with both places") {
+TEST_CASE("divergent collectives are detected, with both places") {
   std::vector<int> out(32);
   const auto run = [&](void (*kernel)(int*)) {
     return failure_of([&] { launch(nullptr, 1, 32, 0, kernel, out.data()); });
@@ -245,7 +245,7 @@ TEST_CASE("divergent collectives are noticed, with both places") {
   CHECK(has(run(overlapping_masks), "meets lanes of its warp"));
 }
 
-TEST_CASE("misaligned vectors are noticed") {
+TEST_CASE("misaligned vectors are detected") {
   alignas(16) float x[8] = {0, 1, 2, 3, 4, 5, 6, 7}, out[4];
   launch(nullptr, 1, 1, 0, vector_at, out, x, 4);
   CHECK(out[3] == 7.0f);
@@ -264,15 +264,15 @@ TEST_CASE("shared memory begins as NaN in each block") {
   CHECK(std::isnan(out[1]));
 }
 
-#if !defined(CUDA_ON_CPU_ASAN)  // which ends the program there
-TEST_CASE("a write behind a shared array is noticed") {
-  CHECK(failure_of([] { launch(nullptr, 1, 64, 0, behind_the_array, 32); }) == "nothing");
-  CHECK(has(failure_of([] { launch(nullptr, 1, 64, 0, behind_the_array, 33); }),
-            "wrote behind a shared array"));
+#if !defined(CUDA_ON_CPU_ASAN)  // which ends the program at the write
+TEST_CASE("a write past a shared array is detected") {
+  CHECK(failure_of([] { launch(nullptr, 1, 64, 0, past_the_array, 32); }) == "nothing");
+  CHECK(has(failure_of([] { launch(nullptr, 1, 64, 0, past_the_array, 33); }),
+            "wrote past a shared array"));
 }
 #endif
 
-TEST_CASE("copies by cp.async are there after the wait, not earlier") {
+TEST_CASE("copies by cp.async have arrived after the wait, not earlier") {
   alignas(16) float x[8] = {0, 1, 2, 3, 4, 5, 6, 7};
   float out[8];
   const auto run = [&](int groups_left, int read) {
@@ -315,15 +315,15 @@ TEST_CASE("transposed matrices are loaded by columns") {
     }
 }
 
-TEST_CASE("launches beyond the limits are noticed") {
+TEST_CASE("launches beyond the limits are detected") {
   float out[32];
-  CHECK(has(failure_of([&] { launch(nullptr, 1, 1025, 0, behind_the_array, 0); }), "1024 threads"));
+  CHECK(has(failure_of([&] { launch(nullptr, 1, 1025, 0, past_the_array, 0); }), "1024 threads"));
   CHECK(has(failure_of([&] { launch(nullptr, 1, 32, 232449, never_written, out, false); }),
             "dynamic shared memory"));
-  CHECK(failure_of([&] { launch(nullptr, 0, 32, 0, behind_the_array, 0); }) == "nothing");
+  CHECK(failure_of([&] { launch(nullptr, 0, 32, 0, past_the_array, 0); }) == "nothing");
 }
 
-TEST_CASE("a stream works when somebody waits for it") {
+TEST_CASE("the work of a stream runs when the host waits for it") {
   cudaStream_t stream;
   cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
   int out = 0;
@@ -334,9 +334,9 @@ TEST_CASE("a stream works when somebody waits for it") {
   cudaStreamDestroy(stream);
 }
 
-TEST_CASE("work for a device that is not current is noticed, and its memory is counted apart") {
-  const auto before = cuda_on_cpu::pretended;
-  cuda_on_cpu::pretended.devices = 2;
+TEST_CASE("work for a device that is not current is detected, and memory is counted per device") {
+  const auto before = cuda_on_cpu::simulated;
+  cuda_on_cpu::simulated.devices = 2;
   cudaStream_t stream;
   cudaEvent_t event;
   void *near = nullptr, *far = nullptr;
@@ -345,8 +345,8 @@ TEST_CASE("work for a device that is not current is noticed, and its memory is c
   REQUIRE(cudaSetDevice(1) == cudaSuccess);
   cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
   cudaMalloc(&far, 200);
-  CHECK(cuda_on_cpu::pretended.used[0] == before.used[0] + 100);
-  CHECK(cuda_on_cpu::pretended.used[1] == before.used[1] + 200);
+  CHECK(cuda_on_cpu::simulated.used[0] == before.used[0] + 100);
+  CHECK(cuda_on_cpu::simulated.used[1] == before.used[1] + 200);
   int out = 0;
   const auto start = [&] { launch(stream, 1, 32, 0, count_up, &out); };
   const auto copy = [&](void* to) { cudaMemcpyAsync(to, &out, 4, cudaMemcpyHostToDevice, stream); };
@@ -364,7 +364,7 @@ TEST_CASE("work for a device that is not current is noticed, and its memory is c
   cudaStreamDestroy(stream);
   cudaFree(near);
   cudaFree(far);
-  cuda_on_cpu::pretended = before;
+  cuda_on_cpu::simulated = before;
 }
 
 TEST_CASE("16-bit elements convert as core/dtype.hpp does") {

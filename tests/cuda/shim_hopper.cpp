@@ -1,5 +1,5 @@
-// The shim's barriers of bytes, TMA and wgmma: each rule that a kernel can break is broken once and must be
-// noticed, and what the instructions do is compared with their description.
+// Tests of the shim's byte-counting barriers, TMA and wgmma: each rule that a kernel can break is
+// broken once and must be detected, and the instructions are compared with their specification.
 #include <algorithm>
 
 #include "cuda/hopper.cuh"
@@ -17,7 +17,7 @@ using cuda_on_cpu::with_lane_orders;
 
 namespace {
 
-/// Small whole numbers in bf16, in memory as CUDA gives it.
+/// Small integers in bf16, in memory from cudaMalloc.
 struct Matrix {
   Matrix(std::int64_t of_rows, std::int64_t of_width, int seed) : rows(of_rows), width(of_width) {
     cudaMalloc(reinterpret_cast<void**>(&values), static_cast<std::size_t>(rows * width) * 2);
@@ -39,10 +39,10 @@ struct Matrix {
 enum class Fault {
   none,
   no_wait,            // reads what may not have arrived
-  no_barrier,         // uses the mbarrier of another lane without meeting it
-  no_mbarrier_fence,  // does not tell TMA of the mbarrier
-  fewer_bytes,        // announces less than comes
-  all_lanes,          // each lane asks for the same box
+  no_barrier,         // uses the mbarrier of another lane without a __syncthreads
+  no_mbarrier_fence,  // does not make the mbarrier visible to TMA
+  fewer_bytes,        // announces less than arrives
+  all_lanes,          // each lane loads the same box
   misaligned,
   arrives_twice,
   written_over,  // the mbarrier
@@ -50,14 +50,14 @@ enum class Fault {
   no_wgmma_wait,
   early_read,    // of the sums
   early_write,   // to the sums
-  early_target,  // asks for a box where one is still multiplied
+  early_target,  // loads a box over one that is still being multiplied
   stride,        // of the descriptor
   no_swizzle,    // in the descriptor
   no_proxy_fence,
   different_operands,
 };
 
-/// out [16 rows][64] = a box of the matrix as it lies in shared memory.
+/// out [16 rows][64] = a box of the matrix as it is stored in shared memory.
 __global__ void one_box(float* out, const TensorMap map, int column, int row, Fault fault) {
   SHARED_ARRAY(bf16_t, tile, 17 * 64);
   SHARED_ARRAY(std::uint64_t, barrier, 1);
@@ -82,8 +82,8 @@ std::vector<float> box_of(const Matrix& matrix, int column, int row, Fault fault
   return out;
 }
 
-/// Sums steps of 64 columns of both matrices through a ring of two stages: warp 0 brings, warp 1 takes.
-/// `patient`: the one waits until the other is done with a stage.
+/// Sums steps of 64 columns through a ring of two stages: warp 0 loads, warp 1 adds. `patient`:
+/// warp 0 waits until warp 1 has finished with a stage.
 __global__ void ring(float* out, const TensorMap map, int steps, bool patient) {
   SHARED_ARRAY(bf16_t, tiles, 2 * 8 * 64);
   SHARED_ARRAY(std::uint64_t, full, 2);
@@ -111,7 +111,7 @@ __global__ void ring(float* out, const TensorMap map, int steps, bool patient) {
   if (warp_of_block() == 1) out[lane_of_warp()] = sum;
 }
 
-/// d [64, n] = a [64, k] b [n, k]^T, k a multiple of 64; steps of 64 are brought by TMA, one after the other.
+/// d [64, n] = a [64, k] b [n, k]^T, k a multiple of 64; TMA loads steps of 64, one after another.
 template <int n>
 __global__ void product(float* out, const TensorMap a, const TensorMap b, int k, Fault fault) {
   bf16_t* const a_tile = dynamic_shared<bf16_t>();
@@ -119,7 +119,7 @@ __global__ void product(float* out, const TensorMap a, const TensorMap b, int k,
   SHARED_ARRAY(std::uint64_t, barrier, 1);
   if (thread_of_block() == 0) mbarrier_init(barrier, 1), mbarrier_fence();
   float d[n / 2] = {};
-  const auto bring = [&](int step) {
+  const auto load = [&](int step) {
     if (thread_of_block() != 0) return;
     mbarrier_arrive_expect(barrier, 128 * (64 + n));
     tma_load(a_tile, &a.map, 64 * step, 0, barrier);
@@ -127,7 +127,7 @@ __global__ void product(float* out, const TensorMap a, const TensorMap b, int k,
   };
   for (int step = 0; step < k / 64; ++step) {
     __syncthreads();
-    if (step == 0 || fault != Fault::early_target) bring(step);
+    if (step == 0 || fault != Fault::early_target) load(step);
     mbarrier_wait(barrier, static_cast<unsigned>(step % 2));
     if (fault != Fault::no_wgmma_fence) wgmma_fence(d);
     std::uint64_t from = describe_tile(b_tile);
@@ -139,7 +139,7 @@ __global__ void product(float* out, const TensorMap a, const TensorMap b, int k,
     if (fault == Fault::early_write) d[1] = 0;
     if (fault == Fault::early_read) break;
     __syncthreads();
-    if (fault == Fault::early_target && step == 0) bring(1);
+    if (fault == Fault::early_target && step == 0) load(1);
     if (fault != Fault::no_wgmma_wait) wgmma_wait_for(d);
   }
   for (int i = 0; i < n / 2; ++i) {
@@ -169,7 +169,7 @@ void check_product() {
     }
 }
 
-/// d [64, 64] of tiles that lanes have filled by cp.async.
+/// d [64, 64] of tiles that lanes have filled with cp.async.
 __global__ void product_of_copies(float* out, const bf16_t* x, Fault fault) {
   SHARED_ARRAY(bf16_t, tile, 64 * 64);
   for (int i = thread_of_block(); i < 512; i += 128)
@@ -188,7 +188,7 @@ __global__ void product_of_copies(float* out, const bf16_t* x, Fault fault) {
 
 }  // namespace
 
-TEST_CASE("TMA brings boxes in their swizzled layout, with zeros outside of the matrix") {
+TEST_CASE("TMA loads boxes in their swizzled layout, with zeros outside the matrix") {
   const Matrix matrix(40, 136, 3);
   for (const auto& [column, row] : {std::pair{0, 0}, {64, 7}, {128, 30}}) {
     INFO("column " << column << " row " << row);
@@ -201,7 +201,7 @@ TEST_CASE("TMA brings boxes in their swizzled layout, with zeros outside of the 
   }
 }
 
-TEST_CASE("mistakes with barriers of bytes and TMA are noticed") {
+TEST_CASE("mistakes with byte-counting barriers and TMA are detected") {
   const Matrix matrix(40, 128, 3);
   const auto found = [&](Fault fault) {
     return failure_of([&] { with_lane_orders(4, [&] { return box_of(matrix, 0, 0, fault); }); });
@@ -239,7 +239,7 @@ TEST_CASE("wgmma is exact on whole numbers, in every order of lanes") {
   check_product<88>();
 }
 
-TEST_CASE("mistakes with wgmma are noticed") {
+TEST_CASE("mistakes with wgmma are detected") {
   const Matrix a(64, 128, 1), b(64, 128, 2);
   const auto right = product_of<64>(a, b);
   const auto found = [&](Fault fault) { return failure_of([&] { product_of<64>(a, b, fault); }); };
@@ -247,13 +247,13 @@ TEST_CASE("mistakes with wgmma are noticed") {
   CHECK(std::isnan(product_of<64>(a, b, Fault::early_read)[0]));
   CHECK(has(found(Fault::no_wgmma_fence), "without wgmma_fence"));
   CHECK(has(found(Fault::no_wgmma_wait), "products by wgmma had been waited for"));
-  CHECK(has(found(Fault::early_write), "its sums were written to before they were there"));
+  CHECK(has(found(Fault::early_write), "its sums were written to before they were complete"));
   CHECK(has(found(Fault::early_target), "an operand changed while it was being read"));
-  CHECK(has(found(Fault::no_swizzle), "not of a tile that is swizzled by 128 bytes"));
+  CHECK(has(found(Fault::no_swizzle), "not that of a tile swizzled by 128 bytes"));
   CHECK(has(found(Fault::different_operands), "lanes describe different operands"));
 }
 
-TEST_CASE("wgmma reads what lanes wrote only behind fence.proxy.async") {
+TEST_CASE("wgmma reads what lanes wrote only after fence.proxy.async") {
   const Matrix x(64, 64, 5);
   const auto run = [&](Fault fault) {
     std::vector<float> out(4);
@@ -273,7 +273,7 @@ TEST_CASE("a matrix that TMA cannot read is refused") {
   CHECK_THROWS_AS(tensor_map(matrix.values, 16, 64, 257), Error);
 }
 
-TEST_CASE("the sum in a matrix instruction knows no order, and is cut") {
+TEST_CASE("the sum in a matrix instruction is truncated, and does not depend on the order") {
   float a[16], b[16];
   for (int i = 0; i < 16; ++i) {
     a[i] = std::ldexp(static_cast<float>(i * 37 % 101 - 50), i % 7 - 3);
@@ -285,7 +285,7 @@ TEST_CASE("the sum in a matrix instruction knows no order, and is cut") {
   std::fill_n(a, 16, 0.0f), std::fill_n(b, 16, 1.0f);
   a[3] = 0x1p-24f, a[4] = 0x1.8p-23f;
   CHECK(cuda_on_cpu::tensor_core_sum(1.0f, a, b) == 1.0f + 0x1p-22f);
-  a[3] = 0x1p-30f, a[4] = -0x1p-30f, a[5] = 0x1p-24f;  // beyond the window, twice; and not
+  a[3] = 0x1p-30f, a[4] = -0x1p-30f, a[5] = 0x1p-24f;  // two below the window, one within
   CHECK(cuda_on_cpu::tensor_core_sum(1.0f, a, b) == 1.0f);
   a[3] = std::numeric_limits<float>::infinity();
   CHECK(std::isinf(cuda_on_cpu::tensor_core_sum(1.0f, a, b)));

@@ -1,4 +1,4 @@
-// Passes that come again, on a pretended device: what is started, and as what.
+// Passes that repeat on a simulated device: what is launched, and in which form.
 #include "cuda/launch.cuh"
 #include "cuda/memory.cuh"
 #include "support/catch.hpp"
@@ -22,10 +22,10 @@ struct Machine {
 
   /// Adds number * (sum of `times`), in one pass.
   void pass(int number, const std::vector<int>& times) {
-    ask(number, times);
+    submit(number, times);
     stream.wait();
   }
-  void ask(int number, const std::vector<int>& times) {
+  void submit(int number, const std::vector<int>& times) {
     std::memcpy(host.get(), &number, sizeof number);
     stream.add(CopyWork(device.get(), host.get(), sizeof number));
     for (const int t : times)
@@ -36,7 +36,7 @@ struct Machine {
 
 }  // namespace
 
-TEST_CASE("a pass that comes again is started as one graph, on the bytes that are there now") {
+TEST_CASE("a pass that repeats is launched as one graph, on the current bytes") {
   Machine m;
   m.pass(1, {1, 2});
   CHECK(m.sum == 3);
@@ -49,7 +49,7 @@ TEST_CASE("a pass that comes again is started as one graph, on the bytes that ar
   CHECK(m.graphs() == 2);
 }
 
-TEST_CASE("a pass that differs from the last one is started piece by piece") {
+TEST_CASE("a pass that differs from the last one is launched piece by piece") {
   for (const auto& other : {std::vector<int>{1, 2, 4}, {2, 1, 3}, {1}, {1, 2, 3, 4}, {}}) {
     const int total = std::accumulate(other.begin(), other.end(), 0);
     Machine m;
@@ -68,16 +68,16 @@ TEST_CASE("a pass that differs from the last one is started piece by piece") {
   }
 }
 
-TEST_CASE("what was counted is started before CUDA's own calls") {
+TEST_CASE("counted work is launched before calls to CUDA itself") {
   Machine m;
   m.pass(1, {1, 2});
-  m.ask(10, {1, 2});
+  m.submit(10, {1, 2});
   CHECK(m.stream.native()->work.size() == 3);
   m.stream.wait();
   CHECK(m.sum == 33);
 }
 
-TEST_CASE("an empty pass, and one beyond what is kept, are done like any other") {
+TEST_CASE("an empty pass, and one that is too long to keep, run like any other") {
   Machine m;
   m.stream.wait();
   const std::vector<int> many(20000, 1);

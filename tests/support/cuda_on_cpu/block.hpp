@@ -1,9 +1,9 @@
-// Runs the blocks of a grid one after another, each lane on a fiber of its own, and holds the lanes to
-// the rules of barriers and of instructions that a warp carries out together.
+// Runs the blocks of a grid one after another, each lane on its own fiber, and checks the rules of
+// barriers and of instructions that the lanes of a warp execute together.
 //
-// A lane runs until it must wait. Whoever a missing barrier would let race, runs before or after the
-// others depending on `lane_order`: tests compare the results (orders.hpp). Lanes that wait for each
-// other in vain are a Failure that says where each of them stands.
+// A lane runs until it must wait. Where a missing barrier allows a race, `lane_order` determines
+// which lane runs first: tests compare the results (orders.hpp). Lanes that wait for each other
+// forever cause a Failure that reports where each of them is waiting.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,7 @@ namespace cuda_on_cpu {
 
 using Site = std::source_location;
 
-/// In which order blocks and lanes get their turns: 0 forward, 1 reverse, others shuffled.
+/// The order in which blocks and lanes are scheduled: 0 forward, 1 reverse, others shuffled.
 inline std::uint64_t lane_order = 0;
 
 inline std::string name_of(const Site& site) {
@@ -39,8 +39,8 @@ inline std::string name_of(const Site& site) {
   return path.substr(path.rfind('/') + 1) + ":" + std::to_string(site.line());
 }
 
-/// An instruction that lanes of a warp carry out together: they leave their operands, and the last to
-/// arrive computes for all.
+/// An instruction that lanes of a warp execute together: each lane stores a pointer to its
+/// operands, and the last to arrive computes the results of all.
 struct Rendezvous {
   const char* op;
   unsigned mask = 0, arrived = 0;
@@ -53,7 +53,7 @@ struct Barrier {
   Site site;
 };
 
-/// A copy by cp.async that has been asked for.
+/// A copy that cp.async has started.
 struct Copy {
   void* to;
   const void* from;
@@ -62,22 +62,22 @@ struct Copy {
 
 struct Lane {
   enum State { ready, waiting, returned } state = ready;
-  const char* op = "";  // what it waits at
+  const char* op = "";  // what it is waiting at
   Site site;
-  const void* awaited = nullptr;  // who wakes it
+  const void* awaited = nullptr;  // what will wake it
   std::string (*describe)(const void* awaited) = nullptr;
   std::vector<std::vector<Copy>> groups;  // committed, oldest first
   std::vector<Copy> uncommitted;
 };
 
-/// What some instructions keep of a block while it runs.
+/// State that some instructions keep for a block while it runs.
 struct BlockState {
   virtual ~BlockState() = default;
-  /// What is still under way when all lanes have returned; empty if nothing.
+  /// What is still in flight when all lanes have returned; empty if nothing is.
   virtual std::string unfinished() const = 0;
 };
 
-/// Thrown in lanes that would wait forever, so that their stacks are unwound.
+/// Thrown in lanes that would wait forever, to unwind their stacks.
 struct Cancelled {};
 
 class Block {
@@ -102,7 +102,7 @@ class Block {
   SharedMemory& shared() { return shared_; }
   AsyncProxy& async_proxy() { return async_proxy_; }
 
-  /// The T of this block, made when it is asked for first.
+  /// The T of this block, created on first use.
   template <class T>
   T& state() {
     std::unique_ptr<BlockState>& kept = states_[typeid(T)];
@@ -110,7 +110,7 @@ class Block {
     return static_cast<T&>(*kept);
   }
 
-  /// Lets the lane wait until somebody calls wake(awaited); describe(awaited) is for reports.
+  /// Suspends the lane until wake(awaited) is called; describe(awaited) is for reports.
   void wait_for(const void* awaited, std::string (*describe)(const void*), const char* op,
                 Site site) {
     lane().awaited = awaited;
@@ -130,10 +130,10 @@ class Block {
                   std::to_string(blockIdx.z) + ", lane " + std::to_string(current_) + ": " + what);
   }
 
-  /// Counts the lane in; with `wait` it goes on when `threads` lanes have been counted. `one_site`:
-  /// all of them must have come from the same line.
+  /// Counts the lane as arrived; with `wait`, suspends it until `threads` lanes have arrived.
+  /// `one_site`: all of them must arrive from the same line.
   void barrier(unsigned id, unsigned threads, bool wait, bool one_site, const char* op, Site site) {
-    if (id >= barriers_.size()) fail("there are 16 barriers");
+    if (id >= barriers_.size()) fail("a block has 16 barriers, 0 to 15");
     Barrier& b = barriers_[id];
     if (b.arrived == 0) b.threads = threads, b.site = site;
     if (b.threads != threads)
@@ -157,12 +157,12 @@ class Block {
     }
   }
 
-  /// Meets the lanes of `mask`; combine(operands) runs once, when all of them are there.
+  /// Waits for all lanes of `mask`; combine(operands) runs once, when all of them have arrived.
   void meet(const char* op, unsigned mask, void* operand,
             void (*combine)(const std::array<void*, 32>&, unsigned), Site site) {
     const unsigned own = current_ % 32;
     if ((mask >> own & 1) == 0)
-      fail(std::string(op) + " at " + name_of(site) + ": the mask lacks the lane");
+      fail(std::string(op) + " at " + name_of(site) + ": the mask does not include the lane");
     auto& pending = pending_[current_ / 32];
     auto found = std::ranges::find_if(pending, [&](const auto& r) { return (r.mask & mask) != 0; });
     if (found == pending.end()) {
@@ -223,14 +223,14 @@ class Block {
     }
     if (failure_) unwind();
     if (shared_.overrun() && !failure_)
-      failure_ = std::make_exception_ptr(Failure("a lane wrote behind a shared array"));
+      failure_ = std::make_exception_ptr(Failure("a lane wrote past a shared array"));
     for (const auto& [type, state] : states_)
       if (const std::string left = state->unfinished(); !left.empty() && !failure_)
         failure_ = std::make_exception_ptr(Failure("the block ended before " + left));
     if (failure_) std::rethrow_exception(failure_);
   }
 
-  /// False when all lanes have returned.
+  /// Gives each lane one turn. Returns false when all have returned.
   bool one_turn_each(std::mt19937_64& random) {
     if (lane_order > 1) std::ranges::shuffle(turns_, random);
     bool moved = false;
@@ -270,16 +270,16 @@ class Block {
   }
 
   void suspend(const char* op, Site site) {
-    Lane& mine = lane();
+    Lane& self = lane();
     const unsigned t = current_;
-    mine.state = Lane::waiting;
-    mine.op = op;
-    mine.site = site;
+    self.state = Lane::waiting;
+    self.op = op;
+    self.site = site;
     fibers_[t]->suspend();
     if (cancelled_) throw Cancelled{};
   }
 
-  /// After a failure: lanes that wait leave through an exception, so that no stack stays half used.
+  /// After a failure, waiting lanes leave through an exception, so that their stacks are unwound.
   void unwind() {
     cancelled_ = true;
     for (unsigned t = 0; t < lanes_.size(); ++t)
@@ -287,7 +287,7 @@ class Block {
   }
 
   std::string deadlock() const {
-    std::vector<std::pair<std::string, std::string>> places;  // what happens there, and to whom
+    std::vector<std::pair<std::string, std::string>> places;  // what happens there, and the lanes
     for (std::size_t t = 0; t < lanes_.size(); ++t) {
       const Lane& l = lanes_[t];
       std::string what = "returned";
@@ -319,9 +319,9 @@ class Block {
   bool cancelled_ = false;
 };
 
-/// The one block that runs at a time.
+/// The block that is running: there is one at a time.
 inline Block& block() {
-  static Block& only = *new Block;  // never destroyed: static backends end late
+  static Block& only = *new Block;  // never destroyed: static backends outlive other statics
   return only;
 }
 

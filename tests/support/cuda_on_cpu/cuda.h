@@ -1,4 +1,4 @@
-// Stands in for the header of CUDA's driver.
+// Replaces the header of the CUDA driver.
 #pragma once
 
 #include "support/cuda_on_cpu/tensor_map.hpp"

@@ -1,4 +1,4 @@
-// Stands in for CUDA's header of this name where a program is compiled by g++ or clang++ alone.
+// Replaces CUDA's header of this name when a program is compiled by g++ or clang++ alone.
 #pragma once
 
 #include "support/cuda_on_cpu/mbarrier.hpp"
@@ -7,5 +7,5 @@
 #include "support/cuda_on_cpu/warp.hpp"
 #include "support/cuda_on_cpu/warpgroup.hpp"
 
-// Kernels count in int, as threadIdx suits them, and take the sizes of arrays from it.
+// Kernels count in int, like threadIdx, and compute the sizes of arrays from it.
 #pragma GCC diagnostic ignored "-Wsign-conversion"

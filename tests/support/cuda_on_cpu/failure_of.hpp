@@ -1,4 +1,4 @@
-// What the shim says of work that breaks a rule.
+// What the shim reports about code that breaks a rule.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace cuda_on_cpu {
 
-/// "nothing" if it finds no fault.
+/// The message of the Failure that call() throws, or "nothing".
 template <class Call>
 std::string failure_of(const Call& call) {
   try {

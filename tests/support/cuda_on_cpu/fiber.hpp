@@ -1,5 +1,5 @@
-// A lane's own stack, and the switch to it and back. x86-64 switches in a dozen instructions, others
-// through ucontext. AddressSanitizer is told of every switch.
+// A stack of its own for each lane, and the switch to it and back. On x86-64 the switch is a dozen
+// instructions, elsewhere ucontext. AddressSanitizer is informed of every switch.
 #pragma once
 
 #include <sys/mman.h>
@@ -27,7 +27,7 @@
 namespace cuda_on_cpu {
 
 #if defined(__x86_64__)
-/// Keeps the registers of the caller on its stack and that stack in *from, and goes on from `to`.
+/// Saves the registers of the caller on its stack, and that stack in *from; continues on `to`.
 __attribute__((naked, noinline)) inline void switch_stack(void** /*from*/, void* /*to*/) {
   asm("pushq %rbp\n\tpushq %rbx\n\tpushq %r12\n\tpushq %r13\n\tpushq %r14\n\tpushq %r15\n\t"
       "movq %rsp, (%rdi)\n\tmovq %rsi, %rsp\n\t"
@@ -35,7 +35,7 @@ __attribute__((naked, noinline)) inline void switch_stack(void** /*from*/, void*
 }
 #endif
 
-/// Runs a function on a stack of its own, in turns with whoever resumes it. One at a time.
+/// Runs a function on its own stack, alternating with its resumer. Only one fiber runs at a time.
 class Fiber {
  public:
   using Body = void (*)(void*);
@@ -45,20 +45,20 @@ class Fiber {
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     stack_ = static_cast<std::byte*>(memory);
-    mprotect(stack_, guard, PROT_NONE);  // a stack that runs over ends the program here
+    mprotect(stack_, guard, PROT_NONE);  // a stack overflow ends the program here
   }
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
   ~Fiber() { munmap(stack_, size); }
 
-  /// The next resume() begins body(argument), which lets nothing escape.
+  /// Makes the next resume() start body(argument), which must not throw.
   void start(Body body, void* argument) {
     body_ = body;
     argument_ = argument;
     done_ = false;
 #if defined(__x86_64__)
     auto** top = reinterpret_cast<void**>(stack_ + size);
-    *--top = nullptr;  // where nobody returns to
+    *--top = nullptr;  // the return address of begin(), which does not return
     *--top = reinterpret_cast<void*>(&Fiber::begin);
     for (int saved = 0; saved < 6; ++saved) *--top = nullptr;
     place_ = top;
@@ -71,12 +71,12 @@ class Fiber {
 #endif
   }
 
-  /// Goes to the fiber and comes back when it suspends or ends.
+  /// Switches to the fiber; returns when it suspends or ends.
   void resume() {
     running = this;
     switch_to(&outside_fake_, stack_ + guard, size - guard, outside_, place_);
   }
-  /// Goes back to whoever resumed the fiber.
+  /// Switches back to the caller of resume().
   void suspend() {
     switch_to(done_ ? nullptr : &fake_, outside_stack_, outside_size_, place_, outside_);
   }

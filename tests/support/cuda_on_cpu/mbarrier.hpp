@@ -1,7 +1,7 @@
-// Barriers in shared memory that count arrivals and bytes (mbarrier), and what completes on them.
+// Barriers in shared memory that count arrivals and bytes (mbarrier), and copies that they track.
 //
-// A copy by TMA arrives as late as it may: when somebody waits for its phase. From the moment it is asked for,
-// its target is poisoned. So a wait too few is noticed, and a target that is still being read too.
+// A copy by TMA arrives as late as possible: when a lane waits for its phase. Until then its target
+// is poisoned. So a missing wait is detected, as is a target that is still being read.
 #pragma once
 
 #include <cstring>
@@ -13,12 +13,12 @@
 namespace cuda_on_cpu {
 
 struct TransactionBarrier {
-  unsigned expected = 0, missing = 0;  // arrivals of a phase; those that have not come yet
-  unsigned generation = 0;             // phases that have completed
-  std::int64_t bytes = 0;              // expected by lanes, less those of `copies`
+  unsigned expected = 0, missing = 0;  // arrivals per phase; those still missing in this one
+  unsigned generation = 0;             // completed phases
+  std::int64_t bytes = 0;              // announced by lanes, minus those of `copies`
   std::vector<std::function<void()>> copies;
-  unsigned owner = 0;   // the lane that initialised it
-  bool fenced = false;  // it has told TMA so
+  unsigned owner = 0;   // the lane that initialized it
+  bool fenced = false;  // the owner has called mbarrier_fence
 
   bool may_complete() const { return missing == 0 && bytes == 0; }
   std::string text() const {
@@ -32,14 +32,14 @@ struct TransactionBarriers : BlockState {
 
   std::string unfinished() const override {
     for (const auto& [at, barrier] : all)
-      if (!barrier.copies.empty()) return "somebody had waited for a copy by TMA";
+      if (!barrier.copies.empty()) return "a copy by TMA had been waited for";
     return {};
   }
 };
 
 inline constexpr std::uint64_t mbarrier_word = 0x7265697272616d62;
 
-/// Fails unless the word at p is a barrier that has been initialised and not written over.
+/// Fails unless the word at p is a barrier that has been initialized and not overwritten.
 inline TransactionBarrier& mbarrier_at(const std::uint64_t* p, const char* op, Site site) {
   auto& all = block().state<TransactionBarriers>().all;
   const auto found = all.find(p);
@@ -49,7 +49,7 @@ inline TransactionBarrier& mbarrier_at(const std::uint64_t* p, const char* op, S
   return found->second;
 }
 
-/// Begins the next phase if all of this one has come. What copies bring comes only when it is `wanted`.
+/// Starts the next phase if this one is complete. Pending copies are executed only if `wanted`.
 inline void settle(TransactionBarrier& b, bool wanted) {
   if (!b.may_complete() || !(b.copies.empty() || wanted)) return;
   for (const auto& copy : b.copies) copy();
@@ -61,8 +61,8 @@ inline void settle(TransactionBarrier& b, bool wanted) {
 
 inline void mbarrier_init(std::uint64_t* p, unsigned arrivals, Site site) {
   if (reinterpret_cast<std::uintptr_t>(p) % 8 != 0 || !block().shared().holds(p, 8))
-    block().fail("an mbarrier is 8 bytes of shared memory, aligned to them, at " + name_of(site));
-  if (arrivals == 0) block().fail("an mbarrier of no arrivals at " + name_of(site));
+    block().fail("an mbarrier must be 8 aligned bytes of shared memory, at " + name_of(site));
+  if (arrivals == 0) block().fail("an mbarrier of 0 arrivals at " + name_of(site));
   TransactionBarrier fresh;
   fresh.expected = fresh.missing = arrivals;
   fresh.owner = block().current();
@@ -77,7 +77,7 @@ inline void mbarrier_fence() {
 
 inline void mbarrier_arrive(std::uint64_t* p, unsigned bytes, const char* op, Site site) {
   TransactionBarrier& b = mbarrier_at(p, op, site);
-  settle(b, true);  // a phase that only lacks somebody who looks has ended
+  settle(b, true);  // completes a phase that only lacked a waiting lane
   if (b.missing == 0)
     block().fail(std::string(op) + " at " + name_of(site) + ": an arrival too many (" + b.text() +
                  ")");
@@ -86,7 +86,7 @@ inline void mbarrier_arrive(std::uint64_t* p, unsigned bytes, const char* op, Si
   settle(b, block().is_awaited(&b));
 }
 
-/// Waits for the phase of this parity: at once if the other one is under way.
+/// Waits for the phase of this parity: returns at once if the other one is in progress.
 inline void mbarrier_wait(std::uint64_t* p, unsigned parity, Site site) {
   TransactionBarrier& b = mbarrier_at(p, "mbarrier_wait", site);
   while (b.generation % 2 == parity) {

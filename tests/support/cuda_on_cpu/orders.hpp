@@ -1,4 +1,4 @@
-// Runs a piece of work under many orders of lanes and blocks: a race shows as a different result.
+// Runs code under many orders of lanes and blocks: a race shows up as a different result.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace cuda_on_cpu {
 
-/// What work() returns, which must be equal under `count` orders: forward, reverse, and shuffled ones.
-/// Throws Failure naming the first order that gives something else.
+/// The result of work(), which must be equal under `count` orders: forward, reverse, and shuffled
+/// ones. Throws a Failure with the first order that gives a different result.
 template <class Work>
 auto with_lane_orders(std::uint64_t count, const Work& work) {
   struct Restore {
@@ -20,7 +20,7 @@ auto with_lane_orders(std::uint64_t count, const Work& work) {
     lane_order = order;
     if (!(work() == first))
       throw Failure("a race: lane order " + std::to_string(order) +
-                    " gives another result than lanes in sequence");
+                    " gives a different result from lanes in sequence");
   }
   return first;
 }

@@ -1,9 +1,9 @@
-// The part of CUDA's runtime that the backend calls, on a device that is pretended.
+// The part of the CUDA runtime that the backend calls, on simulated devices.
 //
-// What goes into a stream is carried out when somebody waits for the stream, so that host code which
-// does not wait, or reuses pinned memory too early, is noticed. The default stream (null) does not defer.
-// Streams and memory belong to the device that was current when they were made; what is asked of a stream
-// while another device is current is an exception, also the copies that CUDA would allow.
+// Work in a stream runs when the host waits for the stream, so that host code that does not wait,
+// or reuses pinned memory too early, is detected. The default stream (null) does not defer. Streams
+// and memory belong to the device that was current when they were created; using a stream while
+// another device is current is an exception, even for copies that CUDA would allow.
 #pragma once
 
 #include <array>
@@ -48,7 +48,7 @@ struct cudaFuncAttributes {
 struct CUstream_st {
   int device = 0;
   std::vector<std::function<void()>> work;
-  std::vector<std::function<void()>>* recorded = nullptr;  // while a graph is made of the work
+  std::vector<std::function<void()>>* recorded = nullptr;  // during capture
 };
 struct CUevent_st {
   int device = 0;
@@ -59,14 +59,14 @@ using cudaEvent_t = CUevent_st*;
 
 namespace cuda_on_cpu {
 
-/// The device and driver that programs find; tests of faults change it.
-struct Pretended {
+/// The devices and the driver that programs find; tests of faults modify them.
+struct Simulated {
   int devices = 1, driver = 13000, major = 9, minor = 0, processors = 132;
-  std::size_t memory = std::size_t{16} << 30;  // of each
+  std::size_t memory = std::size_t{16} << 30;  // per device
   std::array<std::size_t, 8> used{};
-  bool wgmma_adds_otherwise = false;  // than mma.sync, in the last bit
+  bool wgmma_rounds_differently = false;  // differs from mma.sync in the last bit
 };
-inline Pretended pretended;
+inline Simulated simulated;
 inline thread_local int current_device = 0;
 
 struct Allocation {
@@ -74,13 +74,13 @@ struct Allocation {
   int device;
 };
 inline std::map<const std::byte*, Allocation>& allocations(bool pinned) {
-  using Sizes =
-      std::map<const std::byte*, Allocation>;  // never destroyed: static backends end late
+  // Never destroyed: static backends outlive other statics.
+  using Sizes = std::map<const std::byte*, Allocation>;
   static Sizes &of_device = *new Sizes, &of_host = *new Sizes;
   return pinned ? of_host : of_device;
 }
 
-/// The allocation of that kind that holds `p`, or null.
+/// The allocation of that kind that contains `p`, or null.
 inline const Allocation* allocation_of(const void* p, bool pinned) {
   const auto* at = static_cast<const std::byte*>(p);
   const auto after = allocations(pinned).upper_bound(at);
@@ -92,7 +92,7 @@ inline bool is_in(const void* p, bool pinned) { return allocation_of(p, pinned) 
 
 inline std::string device_text(int device) { return "device " + std::to_string(device); }
 
-/// A copy names memory of the stream's own device.
+/// Checks that a copy uses memory of the stream's own device.
 inline void check_memory(cudaStream_t stream, const void* p) {
   const Allocation* found = allocation_of(p, false);
   if (stream != nullptr && found != nullptr && found->device != stream->device)
@@ -115,15 +115,15 @@ inline void drain(cudaStream_t stream) {
   for (const auto& step : work) step();
 }
 
-/// Runs body() as every thread of a grid, in its turn.
+/// Runs body() as every thread of a grid, in the order of the stream.
 template <class Body>
 void launch(cudaStream_t stream, dim3 grid, dim3 threads, std::size_t shared_bytes, Body body) {
   enqueue(stream, [=] { block().run(grid, threads, shared_bytes, body); });
 }
 
 inline cudaError_t allocate(void** p, std::size_t bytes, bool pinned) {
-  std::size_t& used = pretended.used[static_cast<std::size_t>(current_device)];
-  if (!pinned && bytes > pretended.memory - used) return cudaErrorMemoryAllocation;
+  std::size_t& used = simulated.used[static_cast<std::size_t>(current_device)];
+  if (!pinned && bytes > simulated.memory - used) return cudaErrorMemoryAllocation;
   const std::size_t rounded = (bytes + 255) / 256 * 256;
   *p = std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
   if (*p == nullptr) return cudaErrorMemoryAllocation;
@@ -138,7 +138,7 @@ inline cudaError_t release(void* p, bool pinned) {
   const auto found = allocations(pinned).find(static_cast<const std::byte*>(p));
   if (found == allocations(pinned).end()) return cudaErrorInvalidValue;
   const auto [bytes, device] = found->second;
-  if (!pinned) pretended.used[static_cast<std::size_t>(device)] -= bytes;
+  if (!pinned) simulated.used[static_cast<std::size_t>(device)] -= bytes;
   allocations(pinned).erase(found);
   std::free(p);
   return cudaSuccess;
@@ -165,7 +165,7 @@ inline const char* cudaGetErrorString(cudaError_t status) {
 }
 
 inline cudaError_t cudaDriverGetVersion(int* version) {
-  *version = cuda_on_cpu::pretended.driver;
+  *version = cuda_on_cpu::simulated.driver;
   return cudaSuccess;
 }
 inline cudaError_t cudaRuntimeGetVersion(int* version) {
@@ -173,13 +173,13 @@ inline cudaError_t cudaRuntimeGetVersion(int* version) {
   return cudaSuccess;
 }
 inline cudaError_t cudaGetDeviceCount(int* count) {
-  const auto& device = cuda_on_cpu::pretended;
+  const auto& device = cuda_on_cpu::simulated;
   *count = device.devices;
-  if (device.driver < 13000) return cudaErrorInsufficientDriver;  // 0: none is installed
+  if (device.driver < 13000) return cudaErrorInsufficientDriver;  // 0: not installed
   return device.devices == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int device) {
-  if (device < 0 || device >= cuda_on_cpu::pretended.devices) return cudaErrorInvalidDevice;
+  if (device < 0 || device >= cuda_on_cpu::simulated.devices) return cudaErrorInvalidDevice;
   cuda_on_cpu::current_device = device;
   return cudaSuccess;
 }
@@ -188,22 +188,22 @@ inline cudaError_t cudaGetDevice(int* device) {
   return cudaSuccess;
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*device*/) {
-  const auto& device = cuda_on_cpu::pretended;
+  const auto& device = cuda_on_cpu::simulated;
   *value = attribute == cudaDevAttrMultiProcessorCount      ? device.processors
            : attribute == cudaDevAttrL2CacheSize            ? 1 << 20
            : attribute == cudaDevAttrComputeCapabilityMajor ? device.major
                                                             : device.minor;
   return cudaSuccess;
 }
-/// Kernels are there for every architecture from 8.0 to 10.0.
+/// Kernels exist for every architecture from 8.0 to 10.0.
 template <class Kernel>
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel* /*kernel*/) {
   *attributes = {};
-  const bool known = cuda_on_cpu::pretended.major >= 8 && cuda_on_cpu::pretended.major <= 10;
+  const bool known = cuda_on_cpu::simulated.major >= 8 && cuda_on_cpu::simulated.major <= 10;
   return known ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }
 inline cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total) {
-  const auto& device = cuda_on_cpu::pretended;
+  const auto& device = cuda_on_cpu::simulated;
   *total = device.memory;
   *available = device.memory - device.used[static_cast<std::size_t>(cuda_on_cpu::current_device)];
   return cudaSuccess;
@@ -247,7 +247,7 @@ inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   cuda_on_cpu::drain(event->stream);
   return cudaSuccess;
 }
-/// A pretended device has no clock: a microsecond lies between any two events.
+/// A simulated device has no clock: any two events are a microsecond apart.
 inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t /*begin*/, cudaEvent_t /*end*/) {
   *ms = 1e-3f;
   return cudaSuccess;
@@ -257,7 +257,7 @@ inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 
-/// From pageable memory the bytes are taken at once, to it the copy waits for the stream, as CUDA does.
+/// As in CUDA, a copy from pageable memory reads it at once, and one to it waits for the stream.
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes,
                                    cudaMemcpyKind kind, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
@@ -281,7 +281,7 @@ inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaS
   return cudaSuccess;
 }
 
-// ---- graphs: work that was recorded from a stream, and is put into one as a whole -----------------
+// ---- graphs: work recorded from a stream and launched as a whole --------------------------------
 
 struct CUgraph_st {
   std::vector<std::function<void()>> work;

@@ -1,4 +1,4 @@
-// The shared memory of a block: what kernels declare in it, filled with NaN before each block.
+// The shared memory of a block: the arrays that kernels declare, filled with NaN before each block.
 #pragma once
 
 #include <cstddef>
@@ -19,33 +19,33 @@ struct Failure : std::runtime_error {
 };
 
 inline constexpr std::size_t max_static_shared = 48 * 1024;
-inline constexpr std::size_t max_shared = 227 * 1024;  // of sm_90; what all blocks may ask for
+inline constexpr std::size_t max_shared = 227 * 1024;  // of sm_90: most that a block may request
 
 class SharedMemory {
  public:
   SharedMemory()
-      : memory_(static_cast<std::byte*>(::operator new (room, std::align_val_t{alignment}))) {}
+      : memory_(static_cast<std::byte*>(::operator new (capacity, std::align_val_t{alignment}))) {}
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
   ~SharedMemory() {
-    open(memory_, room);
+    open(memory_, capacity);
     ::operator delete (memory_, std::align_val_t{alignment});
   }
 
-  /// Forgets what the last block left: all bytes are 0xff, and of a float NaN.
+  /// Discards the contents of the last block: all bytes become 0xff, which is NaN in floats.
   void begin_block(std::size_t dynamic_bytes) {
     if (dynamic_bytes > max_shared)
-      throw Failure("a block asks for " + std::to_string(dynamic_bytes) +
+      throw Failure("a block requests " + std::to_string(dynamic_bytes) +
                     " bytes of dynamic shared memory; there are " + std::to_string(max_shared));
     arrays_.clear();
     dynamic_bytes_ = dynamic_bytes;
     used_ = (dynamic_bytes + gap + alignment - 1) / alignment * alignment;
-    open(memory_, room);
+    open(memory_, capacity);
     std::memset(memory_, 0xff, dynamic_bytes + gap);
-    close(memory_ + dynamic_bytes, room - dynamic_bytes);
+    close(memory_ + dynamic_bytes, capacity - dynamic_bytes);
   }
 
-  /// The array that `key` stands for: the same for each lane of a block.
+  /// The array that `key` identifies, the same for each lane of a block.
   void* array(const void* key, std::size_t bytes) {
     for (const Array& a : arrays_)
       if (a.key == key) return memory_ + a.begin;
@@ -63,7 +63,7 @@ class SharedMemory {
 
   void* dynamic() { return memory_; }
 
-  /// What a GPU takes for an address within shared memory, and the other way round.
+  /// Converts between pointers and what a GPU uses as addresses within shared memory.
   std::size_t offset_of(const void* p) const {
     return static_cast<std::size_t>(static_cast<const std::byte*>(p) - memory_);
   }
@@ -81,7 +81,7 @@ class SharedMemory {
     return false;
   }
 
-  /// Whether a byte between the arrays has changed, which somebody has then written to.
+  /// Whether a byte between the arrays has changed, because a lane wrote past the end of one.
   bool overrun() {
     const auto touched = [&](std::size_t begin) {
       open(memory_ + begin, gap);
@@ -100,7 +100,7 @@ class SharedMemory {
     std::size_t begin, bytes;
   };
   static constexpr std::size_t alignment = 1024, gap = 64;
-  static constexpr std::size_t room = max_shared + 2 * max_static_shared + 4 * alignment;
+  static constexpr std::size_t capacity = max_shared + 2 * max_static_shared + 4 * alignment;
 
   std::size_t static_bytes() const {
     std::size_t sum = 0;

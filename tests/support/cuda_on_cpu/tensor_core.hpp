@@ -1,4 +1,4 @@
-// The sum inside a matrix instruction.
+// The sum within a matrix instruction.
 #pragma once
 
 #include <bit>
@@ -8,11 +8,11 @@
 
 namespace cuda_on_cpu {
 
-/// c + sum a[i] b[i] over 16 products, as studies of tensor cores describe those of Hopper (Khattak and
-/// Mikaitis, "Accurate models of NVIDIA tensor cores", 2025): products are exact; all 17 terms are cut
-/// to the bits that reach from the largest exponent among them 25 places down; their sum is exact, and is
-/// cut to f32. So the order of the 16 does not matter, and it does matter which 16 they are. That
-/// the hardware does the same to the bit is not claimed.
+/// c + sum a[i] b[i] over 16 products, as studies of tensor cores describe those of Hopper (Khattak
+/// and Mikaitis, "Accurate models of NVIDIA tensor cores", 2025): the products are exact; all 17
+/// terms are truncated to the bits from the largest exponent among them down to 25 places below it;
+/// their sum is exact, and is truncated to f32. So the order of the 16 products does not matter,
+/// but the choice of the 16 does. Bit-exact agreement with the hardware is not claimed.
 inline float tensor_core_sum(float c, const float* a, const float* b) {
   double terms[17];
   std::uint64_t largest = 0;  // bits of a magnitude
@@ -22,7 +22,7 @@ inline float tensor_core_sum(float c, const float* a, const float* b) {
     largest = magnitude > largest ? magnitude : largest;
   }
   const int exponent = static_cast<int>(largest >> 52);
-  if (exponent == 0 || exponent == 2047) {  // zeros alone, or something that is no number
+  if (exponent == 0 || exponent == 2047) {  // all zero, or an infinity or NaN
     double plain = 0;
     for (const double term : terms) plain += term;
     return static_cast<float>(plain);

@@ -1,5 +1,6 @@
-// Tensor maps and the copies that follow them (TMA), as far as the kernels use them: boxes of a matrix of
-// 16-bit elements, 128 bytes wide, swizzled by 128 bytes. Names and numbers are those of CUDA's driver.
+// Tensor maps and the copies that use them (TMA), as far as the kernels need them: boxes of a
+// matrix of 16-bit elements, 128 bytes wide, swizzled by 128 bytes. Names and values are those of
+// the CUDA driver.
 #pragma once
 
 #include <string_view>
@@ -23,7 +24,7 @@ struct CUtensorMap {
   std::uint32_t box_columns, box_rows;
 };
 
-/// What the driver's function of this name refuses, of two dimensions.
+/// Refuses what the driver's function of this name refuses, for two dimensions.
 inline CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType, cuuint32_t rank,
                                        void* base, const cuuint64_t* sizes,
                                        const cuuint64_t* strides, const cuuint32_t* box,
@@ -60,13 +61,12 @@ inline cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** fun
 
 namespace cuda_on_cpu {
 
-/// Where the byte at this offset in shared memory lies when 128 bytes are swizzled: its chunk of 16, of
-/// eight, by the number of its 128 bytes, of eight.
+/// The offset in shared memory to which 128-byte swizzling moves a byte: its chunk of 16 bytes, one
+/// of eight, is XORed with the number of its row of 128 bytes, modulo eight.
 inline std::size_t swizzled_128(std::size_t offset) { return offset ^ (offset >> 7 & 7) << 4; }
 
-/// Brings the box of `map` whose first element is (row, column); what is outside the matrix becomes zero.
-inline void bring_box(std::byte* to, const CUtensorMap& map, std::int64_t column,
-                      std::int64_t row) {
+/// Copies the box of `map` at (row, column); elements outside the matrix become zero.
+inline void copy_box(std::byte* to, const CUtensorMap& map, std::int64_t column, std::int64_t row) {
   SharedMemory& shared = block().shared();
   const std::size_t width = 2 * map.box_columns, begin = shared.offset_of(to);
   for (std::size_t r = 0; r < map.box_rows; ++r)
@@ -85,7 +85,7 @@ inline void bring_box(std::byte* to, const CUtensorMap& map, std::int64_t column
     }
 }
 
-/// cp.async.bulk.tensor.2d from device memory, whose bytes complete on `barrier`.
+/// cp.async.bulk.tensor.2d from device memory, with its bytes counted on `barrier`.
 inline void tma_load(void* to, const CUtensorMap* map, int column, int row, std::uint64_t* barrier,
                      Site site) {
   TransactionBarrier& b = mbarrier_at(barrier, "tma_load", site);
@@ -93,12 +93,12 @@ inline void tma_load(void* to, const CUtensorMap* map, int column, int row, std:
   const std::size_t bytes = std::size_t{2} * map->box_columns * map->box_rows;
   check_aligned(to, 128, site);
   if (map->box_columns != 64)
-    block().fail("tma_load at " + name_of(site) + ": rows of a box are 128 bytes here");
+    block().fail("tma_load at " + name_of(site) + ": rows of a box must be 128 bytes");
   if (!block().shared().holds(to, bytes))
     block().fail("tma_load writes outside shared memory at " + name_of(site));
-  std::memset(to, 0xff, bytes);  // it may arrive from now on
+  std::memset(to, 0xff, bytes);  // from now on the copy may arrive at any time
   auto* const target = static_cast<std::byte*>(to);
-  b.copies.push_back([=, map = *map] { bring_box(target, map, column, row); });
+  b.copies.push_back([=, map = *map] { copy_box(target, map, column, row); });
   b.bytes -= static_cast<std::int64_t>(bytes);
   settle(b, block().is_awaited(&b));
 }

@@ -1,4 +1,4 @@
-// The words and vector types that nvcc knows by itself, for compilers that do not.
+// The keywords and vector types that nvcc predefines, for other compilers.
 #pragma once
 
 #include <cstdint>

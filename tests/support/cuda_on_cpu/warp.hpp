@@ -1,5 +1,5 @@
-// What the lanes of a warp or block do together, under CUDA's own names, and the instructions that
-// cuda/device.cuh wraps. Each call knows its line, so that a meeting of two different ones can be told.
+// What lanes of a warp or block do together, under CUDA's own names, and the instructions that
+// cuda/device.cuh wraps. Each call knows its source line, so that mismatched calls can be reported.
 #pragma once
 
 #include <bit>
@@ -23,10 +23,10 @@ T shuffle(const char* op, unsigned mask, T value, unsigned source, Site site) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "CUDA shuffles 4 or 8 bytes");
   if ((mask >> source & 1) == 0)
     block().fail(std::string(op) + " at " + name_of(site) + " reads lane " +
-                 std::to_string(source) + ", which the mask lacks");
-  Shuffle<T> mine{value, source, value};
+                 std::to_string(source) + ", which the mask does not include");
+  Shuffle<T> request{value, source, value};
   block().meet(
-      op, mask, &mine,
+      op, mask, &request,
       [](const std::array<void*, 32>& lanes, unsigned all) {
         for (unsigned l = 0; l < 32; ++l) {
           if ((all >> l & 1) == 0) continue;
@@ -35,7 +35,7 @@ T shuffle(const char* op, unsigned mask, T value, unsigned source, Site site) {
         }
       },
       site);
-  return mine.result;
+  return request.result;
 }
 
 inline unsigned lane_of_warp() { return block().current() % 32; }
@@ -46,9 +46,9 @@ struct Vote {
 };
 
 inline unsigned vote(const char* op, unsigned mask, bool yes, Site site) {
-  Vote mine{yes, 0};
+  Vote request{yes, 0};
   block().meet(
-      op, mask, &mine,
+      op, mask, &request,
       [](const std::array<void*, 32>& lanes, unsigned all) {
         unsigned result = 0;
         for (unsigned l = 0; l < 32; ++l)
@@ -57,16 +57,16 @@ inline unsigned vote(const char* op, unsigned mask, bool yes, Site site) {
           if (all >> l & 1) static_cast<Vote*>(lanes[l])->result = result;
       },
       site);
-  return mine.result;
+  return request.result;
 }
 
-/// Where a vector of `bytes` may lie: a GPU faults at any other address.
+/// Checks the address of a vector of `bytes`: a GPU faults if it is misaligned.
 inline void check_aligned(const void* p, std::size_t bytes, Site site) {
   if (reinterpret_cast<std::uintptr_t>(p) % bytes != 0)
     block().fail("misaligned access to " + std::to_string(bytes) + " bytes at " + name_of(site));
 }
 
-/// To be called for what a lane writes to p, if that is shared memory (async_proxy.hpp).
+/// Records a write of a lane to p if that is in shared memory (async_proxy.hpp).
 inline void note_shared_write(const void* p, std::size_t bytes) {
   if (block().shared().holds(p, bytes))
     block().async_proxy().note(block().shared().offset_of(p), bytes, block().current());
@@ -92,7 +92,7 @@ inline void commit_copies() {
   lane.uncommitted.clear();
 }
 
-/// Carries out all groups but the newest `left`: not earlier, so that a wait too few is noticed.
+/// Executes all groups but the newest `left`, and no earlier, so that a missing wait is detected.
 inline void wait_for_copies(std::size_t left) {
   auto& groups = block().lane().groups;
   while (groups.size() > left) {
@@ -112,16 +112,17 @@ struct MatrixLoad {
   bool transposed;
 };
 
-/// Lane 8 j + i names row i of matrix j, eight halves; each lane gets two neighbours of each matrix.
+/// Lane 8 j + i passes the address of row i of matrix j, eight halves; each lane gets two
+/// neighbours of each matrix.
 inline void load_matrices(std::uint32_t* result, int matrices, bool transposed, const void* row,
                           Site site) {
   const bool names_a_row = lane_of_warp() < static_cast<unsigned>(matrices) * 8;
   if (names_a_row) check_aligned(row, 16, site);
   if (names_a_row && !block().shared().holds(row, 16))
     block().fail("ldmatrix reads outside shared memory at " + name_of(site));
-  MatrixLoad mine{row, result, matrices, transposed};
+  MatrixLoad request{row, result, matrices, transposed};
   block().meet(
-      transposed ? "ldmatrix.trans" : "ldmatrix", 0xffffffffu, &mine,
+      transposed ? "ldmatrix.trans" : "ldmatrix", 0xffffffffu, &request,
       [](const std::array<void*, 32>& lanes, unsigned) {
         const auto at = [&](unsigned j, unsigned r, unsigned c) {
           std::uint16_t half;
@@ -145,14 +146,14 @@ struct MatrixProduct {
   const std::uint32_t *a, *b;
 };
 
-/// D[16,8] += A[16,16] B[16,8], summed in f32 by `tensor_core_sum`. Where the elements are: PTX ISA, "Matrix
-/// fragments for mma.m16n8k16".
+/// d[16,8] += a[16,16] b[16,8], summed in f32 by `tensor_core_sum`. For the positions of the
+/// elements see the PTX ISA, "Matrix fragments for mma.m16n8k16".
 template <class T>
 void multiply_matrices(const char* op, float* d, const std::uint32_t* a, const std::uint32_t* b,
                        Site site) {
-  MatrixProduct mine{d, a, b};
+  MatrixProduct request{d, a, b};
   block().meet(
-      op, 0xffffffffu, &mine,
+      op, 0xffffffffu, &request,
       [](const std::array<void*, 32>& lanes, unsigned) {
         const auto half = [](std::uint32_t pair, unsigned i) {
           return to_f32(T{static_cast<std::uint16_t>(pair >> (16 * i))});
@@ -231,7 +232,7 @@ inline int __all_sync(unsigned mask, int yes,
   return cuda_on_cpu::vote("__all_sync", mask, yes != 0, site) == mask;
 }
 
-/// Lanes take turns, so any read and write is atomic. Of whole numbers only: their sums have no order.
+/// Lanes take turns, so this is atomic. For integers only, whose sums do not depend on the order.
 template <class T>
 T atomicAdd(T* p, T value) {
   static_assert(std::is_integral_v<T>, "sums of floats would depend on the order of lanes");

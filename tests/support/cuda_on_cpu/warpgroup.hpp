@@ -1,8 +1,8 @@
 // Matrix products of four warps that read their operands from shared memory (wgmma).
 //
-// A product is asked for, and its sums are there when somebody has waited for its group: until then the
-// registers hold a poison. Each warp makes the 16 rows that are its own. The operands are read twice, at once
-// and at the wait, and must be the same, since the hardware reads them somewhere in between.
+// A product completes when its group is waited for: until then its registers hold a poison value.
+// Each warp computes its own 16 rows. The operands are read twice, at the start and at the wait,
+// and must be equal, because the hardware reads them at some time in between.
 #pragma once
 
 #include <array>
@@ -17,8 +17,8 @@ namespace cuda_on_cpu {
 /// An operand's rows of 16 elements.
 using OperandRows = std::vector<std::array<float, 16>>;
 
-/// Reads rows [first, first + count) of what a matrix descriptor stands for (PTX ISA, "Matrix descriptor"),
-/// in the only layout that is known here: K-major, swizzled by 128 bytes.
+/// Reads rows [first, first + count) of the tile of a matrix descriptor (PTX ISA, "Matrix
+/// descriptor"), in the only layout that is supported here: K-major, swizzled by 128 bytes.
 template <class T>
 OperandRows read_operand(std::uint64_t descriptor, unsigned first, unsigned count, Site site) {
   const auto field = [&](int from, int bits) {
@@ -27,7 +27,7 @@ OperandRows read_operand(std::uint64_t descriptor, unsigned first, unsigned coun
   const auto refuse = [&](const std::string& why) {
     block().fail("wgmma at " + name_of(site) + ": " + why);
   };
-  if (field(62, 2) != 1) refuse("the descriptor is not of a tile that is swizzled by 128 bytes");
+  if (field(62, 2) != 1) refuse("the descriptor is not that of a tile swizzled by 128 bytes");
   if (field(49, 3) != 0) refuse("the descriptor has a base offset");
   SharedMemory& shared = block().shared();
   OperandRows rows(count);
@@ -39,7 +39,7 @@ OperandRows read_operand(std::uint64_t descriptor, unsigned first, unsigned coun
           swizzled_128((field(0, 14) << 4) + row / 8 * eight_rows + row % 8 * 128 + 2 * c);
       if (!shared.holds(shared.at(at), 2)) refuse("an operand is outside shared memory");
       if (!block().async_proxy().sees(at))
-        refuse("an operand was written without fence.proxy.async behind it");
+        refuse("an operand was written without fence.proxy.async after it");
       T value;
       std::memcpy(&value, shared.at(at), sizeof(T));
       rows[r][c] = to_f32(value);
@@ -60,11 +60,11 @@ struct WarpgroupProduct {
   Site site;
 };
 
-/// The products of one warp, in their order.
+/// The products of one warp, in order.
 struct WarpProducts {
   std::deque<std::vector<WarpgroupProduct>> groups;  // committed, oldest first
   std::vector<WarpgroupProduct> uncommitted;
-  std::map<float*, std::vector<float>> sums;  // of the registers that products are adding to
+  std::map<float*, std::vector<float>> sums;  // true contents of the registers in use by products
   bool fenced = false;
 };
 
@@ -89,11 +89,11 @@ inline void check_poison(const float* d, std::size_t count, Site site) {
   for (std::size_t i = 0; i < count; ++i)
     if (std::bit_cast<std::uint32_t>(d[i]) != poisoned_sum)
       block().fail("wgmma at " + name_of(site) +
-                   ": its sums were written to before they were there");
+                   ": its sums were written to before they were complete");
 }
 
-/// Takes the registers of a lane over, unless an earlier product has them.
-inline void take_sums(WarpProducts& warp, float* d, std::size_t count, Site site) {
+/// Poisons the registers of a lane and keeps their contents, unless an earlier product uses them.
+inline void acquire_sums(WarpProducts& warp, float* d, std::size_t count, Site site) {
   if (warp.sums.contains(d)) return check_poison(d, count, site);
   warp.sums[d].assign(d, d + count);
   std::fill_n(d, count, std::bit_cast<float>(poisoned_sum));
@@ -104,17 +104,18 @@ struct WgmmaOperands {
   std::uint64_t a, b;
 };
 
-/// wgmma.mma_async m64nNk16: d[64,N] += a[64,16] b[N,16]^T with N = `columns`. Lane l of warp w of four has
-/// rows 16 w + l / 4 and 8 further on; of every 8 columns those of mma_m16n8k16.
+/// wgmma.mma_async m64nNk16: d[64,N] += a[64,16] b[N,16]^T with N = `columns`. Lane l of warp w of
+/// four has row 16 w + l / 4 and the one 8 further on; its columns are, in every 8, those of
+/// mma_m16n8k16.
 template <class T>
 void wgmma(float* d, unsigned columns, std::uint64_t a, std::uint64_t b, Site site) {
   struct Call {
     WgmmaOperands operands;
     unsigned columns;
     Site site;
-  } mine{{d, a, b}, columns, site};
+  } request{{d, a, b}, columns, site};
   block().meet(
-      "wgmma", 0xffffffffu, &mine,
+      "wgmma", 0xffffffffu, &request,
       [](const std::array<void*, 32>& lanes, unsigned) {
         const Call& first = *static_cast<const Call*>(lanes[0]);
         const unsigned row = block().current() / 32 % 4 * 16;
@@ -134,14 +135,14 @@ void wgmma(float* d, unsigned columns, std::uint64_t a, std::uint64_t b, Site si
           if (lane.a != first.operands.a || lane.b != first.operands.b)
             block().fail("wgmma at " + name_of(first.site) + ": lanes describe different operands");
           product.d[l] = lane.d;
-          take_sums(warp, lane.d, first.columns / 2, first.site);
+          acquire_sums(warp, lane.d, first.columns / 2, first.site);
         }
         warp.uncommitted.push_back(std::move(product));
       },
       site);
 }
 
-/// The sums of one product, into the registers that were taken over.
+/// Adds one product to the sums kept for its registers.
 inline void add_product(WarpProducts& warp, const WarpgroupProduct& p) {
   const unsigned row = block().current() / 32 % 4 * 16;
   if (!same_bits(p.a, p.read(p.a_descriptor, row, 16, p.site)) ||
@@ -152,13 +153,13 @@ inline void add_product(WarpProducts& warp, const WarpgroupProduct& p) {
     for (unsigned i = 0; i < p.columns / 2; ++i) {
       sums[i] = tensor_core_sum(sums[i], p.a[l / 4 + i / 2 % 2 * 8].data(),
                                 p.b[i / 4 * 8 + l % 4 * 2 + i % 2].data());
-      if (pretended.wgmma_adds_otherwise) sums[i] = std::nextafter(sums[i], 0.0f);
+      if (simulated.wgmma_rounds_differently) sums[i] = std::nextafter(sums[i], 0.0f);
     }
   }
 }
 
-/// Gives registers back that no product adds to any more.
-inline void give_back_sums(WarpProducts& warp, const WarpgroupProduct& done) {
+/// Restores registers that no product uses any more.
+inline void release_sums(WarpProducts& warp, const WarpgroupProduct& done) {
   const auto uses = [&](const auto& products, float* d) {
     return std::ranges::any_of(products, [&](const WarpgroupProduct& p) {
       return std::ranges::find(p.d, d) != p.d.end();
@@ -197,7 +198,7 @@ inline void wgmma_wait(std::size_t left, Site site) {
           const auto group = std::move(warp.groups.front());
           warp.groups.pop_front();
           for (const WarpgroupProduct& product : group) add_product(warp, product);
-          for (const WarpgroupProduct& product : group) give_back_sums(warp, product);
+          for (const WarpgroupProduct& product : group) release_sums(warp, product);
         }
       },
       site);
