@@ -1,4 +1,6 @@
 // idefics caption and idefics generate: text generated from pictures and text.
+// Letters: I pictures, S positions, L latents, H heads, V vocabulary, A added tokens, r rows of the
+// output, s steps.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -47,7 +49,7 @@ Json timings_json(const GenerationOutput& out, double load_s) {
   return json;
 }
 
-/// The 50 highest finite values of [G,R,V+A] by row and step, in descending order, ties by id.
+/// The 50 highest finite values of [s,r,V+A] by row and step, in descending order, ties by id.
 Json best_of_steps(const Tensor& all) {
   constexpr std::size_t shown = 50;
   const auto steps = all.dim(0), rows = all.dim(1);
@@ -83,7 +85,7 @@ Json logprobs_json(const GenerationOutput& out) {
 
 /// Attention weights by row, step, layer, head and picture position, to six decimals.
 Json attentions_json(const GenerationOutput& out) {
-  const Tensor& all = out.cross_attentions;  // [G,R,layers,H,I*L], or I*S without a resampler
+  const Tensor& all = out.cross_attentions;  // [s,r,cross layers,H,I*L]; I*S without a resampler
   const auto rounded = [](float x) { return std::round(1e6 * static_cast<double>(x)) / 1e6; };
   Json rows = Json::array();
   for (std::int64_t row = 0; row < all.dim(1); ++row) {
