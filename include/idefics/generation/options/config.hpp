@@ -1,7 +1,7 @@
-// Options of generation under their transformers names. Every option can be left unset: a call
-// states what it wants, generation_config.json what the checkpoint wants, and what nobody states
-// has transformers' default. generation/options/fields.hpp lists them once for everything that goes over
-// all of them.
+// Generation options under their transformers names. Every option can be left unset: options set in
+// a call override those of the checkpoint's generation_config.json, and options set in neither have
+// transformers' defaults. generation/options/fields.hpp lists them once for all code that iterates
+// over them.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 
 namespace idefics { inline namespace v0 {
 
-/// When beam search stops: true as soon as enough hypotheses are finished, false when the rest is
-/// unlikely to be better, never when it cannot be.
+/// When beam search stops: with true as soon as enough hypotheses are finished, with false when the
+/// running beams are unlikely to beat them, with never only when they cannot.
 class EarlyStopping {
  public:
   enum Value { no, yes, never };
@@ -31,19 +31,21 @@ class EarlyStopping {
   Value value_;
 };
 
-/// A sequence of ids whose last one gets `bias` added when the others stand before it.
+/// A sequence of ids: `bias` is added to the score of the last one where the others precede it.
 struct SequenceBias {
   std::vector<std::int32_t> ids;
   double bias = 0;
 };
 
-/// After `start` new tokens the scores of end tokens grow by |score| * (factor^(g - start) - 1).
+/// After g > `start` new tokens, |score| * (factor^(g - start) - 1) is added to the scores of end
+/// tokens.
 struct ExponentialDecay {
   std::int64_t start = 0;
   double factor = 1;
 };
 
-/// WatermarkingConfig: a share of the vocabulary, drawn anew for each context, is preferred.
+/// transformers' WatermarkingConfig: a fraction of the vocabulary, redrawn for each context, is
+/// preferred.
 struct WatermarkingConfig {
   double greenlist_ratio = 0.25;
   double bias = 2.0;
@@ -52,68 +54,68 @@ struct WatermarkingConfig {
   std::int64_t context_width = 1;
 };
 
-/// Layers that DoLa contrasts with the last: "low", "high", or a list.
+/// Layers that DoLa contrasts with the last one: "low", "high", or a list.
 struct DolaLayers {
   std::string bucket{};
   std::vector<std::int32_t> layers{};
 };
 
-/// The ids that may follow `so_far` in row `prompt_row`; an empty answer is an error.
+/// Returns the ids that may follow the given tokens of row `prompt_row`; an empty list is an error.
 using PrefixAllowedTokens = std::function<std::vector<std::int32_t>(std::int64_t prompt_row,
                                                                     std::span<const std::int32_t>)>;
 
-/// A caller's own processor: changes the scores [V+A] of the token that follows `so_far`.
+/// A custom logits processor: modifies the scores [V+A] of the token that follows `so_far`.
 using LogitsProcessor =
     std::function<void(std::span<float> scores, std::span<const std::int32_t> so_far)>;
 
-/// A caller's own rule: true ends the row `so_far`.
+/// A custom stopping criterion: returns true to end the row `so_far`.
 using StoppingCriterion = std::function<bool(std::span<const std::int32_t> so_far)>;
 
-/// Text of every token in the middle of a sentence, by id. Tokenizer::token_texts() makes it.
+/// The text of every token in the middle of a sentence, by id; see Tokenizer::token_texts().
 using TokenTexts = std::shared_ptr<const std::vector<std::string>>;
 
 class Model;
 
-/// A list without entries counts as unset.
+/// Generation options. An empty list counts as unset.
 struct GenerationConfig {
   using Ids = std::vector<std::int32_t>;
 
   // length
-  std::optional<std::int64_t> max_new_tokens{};  // wins over max_length
-  std::optional<std::int64_t> max_length{};      // counts the prompt, padding included
-  std::optional<std::int64_t> min_new_tokens{};  // wins over min_length
-  std::optional<std::int64_t> min_length{};      // counts the prompt, padding included
+  std::optional<std::int64_t> max_new_tokens{};  // overrides max_length
+  std::optional<std::int64_t> max_length{};      // includes the prompt and its padding
+  std::optional<std::int64_t> min_new_tokens{};  // overrides min_length
+  std::optional<std::int64_t> min_length{};      // includes the prompt and its padding
 
-  // ends
+  // stopping
   std::optional<double> max_time{};         // seconds
-  std::vector<std::string> stop_strings{};  // needs token_texts
-  TokenTexts token_texts{};                 // what stop_strings are looked for in
+  std::vector<std::string> stop_strings{};  // requires token_texts
+  TokenTexts token_texts{};                 // searched for stop_strings
   std::vector<StoppingCriterion> stopping_criteria{};
   std::optional<Ids> eos_token_id{};           // any of them ends a row
-  std::optional<std::int32_t> pad_token_id{};  // fills rows that ended early
+  std::optional<std::int32_t> pad_token_id{};  // pads rows that ended early
   std::optional<std::int32_t> bos_token_id{};
 
   // mode
   std::optional<bool> do_sample{};
-  std::optional<std::uint64_t> seed{};  // of sampling; unset is 0
+  std::optional<std::uint64_t> seed{};  // for sampling; 0 if unset
   std::optional<std::int64_t> num_return_sequences{};
-  std::optional<std::int64_t> best_of{};  // samples drawn, of which the likeliest are returned
+  std::optional<std::int64_t> best_of{};  // samples drawn; the most likely are returned
   std::optional<std::int64_t> num_beams{};
   std::optional<std::int64_t> num_beam_groups{};
   std::optional<double> diversity_penalty{};
   std::optional<double> length_penalty{};
   std::optional<EarlyStopping> early_stopping{};
-  std::vector<std::vector<Ids>> force_words_ids{};  // each entry: phrases of which one must appear
+  std::vector<std::vector<Ids>> force_words_ids{};  // one phrase of each entry must appear
   std::optional<double> penalty_alpha{};            // contrastive search, with top_k
   std::optional<DolaLayers> dola_layers{};
-  const Model* assistant_model = nullptr;  // drafts tokens
+  const Model* assistant_model = nullptr;  // the draft model
   std::optional<std::int64_t> num_assistant_tokens{};
   std::optional<std::string> num_assistant_tokens_schedule{};
   std::optional<double> assistant_confidence_threshold{};
   std::optional<std::int64_t> prompt_lookup_num_tokens{};
   std::optional<std::int64_t> max_matching_ngram_size{};
 
-  // what may be chosen
+  // logits processors
   std::vector<SequenceBias> sequence_bias{};
   std::optional<double> encoder_repetition_penalty{};
   std::optional<double> repetition_penalty{};
@@ -130,12 +132,12 @@ struct GenerationConfig {
   Ids suppress_tokens{};
   Ids begin_suppress_tokens{};
   std::optional<double> guidance_scale{};
-  std::vector<Ids> negative_prompt_ids{};  // one row for all, or one per prompt
+  std::vector<Ids> negative_prompt_ids{};  // one row for all prompts, or one per prompt
   std::optional<WatermarkingConfig> watermarking_config{};
   std::vector<LogitsProcessor> logits_processor{};
   std::optional<bool> renormalize_logits{};
 
-  // sampling: without do_sample these are ignored, as in the reference
+  // sampling: ignored without do_sample, as in the reference
   std::optional<double> temperature{};
   std::optional<std::int64_t> top_k{};
   std::optional<double> top_p{};
@@ -147,14 +149,14 @@ struct GenerationConfig {
   // output
   std::optional<bool> output_scores{};
   std::optional<bool> output_logits{};
-  std::optional<std::int64_t>
-      top_logprobs{};  // log-probabilities of new tokens and of so many others
+  // log-probabilities of new tokens and of the N most likely ones
+  std::optional<std::int64_t> top_logprobs{};
   std::optional<bool> output_attentions{};
 
-  /// What this call says wins over what `base` says, option by option.
+  /// These options where they are set, and those of `base` elsewhere.
   GenerationConfig merged_over(const GenerationConfig& base) const;
 
-  /// Tokens that force_words_ids take at least: constraints are fulfilled one after the other.
+  /// The fewest tokens that fulfil force_words_ids: constraints are fulfilled one after another.
   std::int64_t forced_tokens() const {
     std::int64_t tokens = 0;
     for (const std::vector<Ids>& phrases : force_words_ids)
@@ -163,21 +165,21 @@ struct GenerationConfig {
   }
 };
 
-/// Prompt and new tokens of a run, in columns of the padded batch.
+/// Length limits of a run, in columns of the padded batch.
 struct LengthLimits {
   std::int64_t prompt = 0;    // columns of the padded prompt
   std::int64_t longest = 0;   // columns at which generation stops
-  std::int64_t shortest = 0;  // columns before which no eos is chosen
+  std::int64_t shortest = 0;  // columns below which no end token is chosen
 
   std::int64_t new_tokens() const { return longest - prompt; }
 };
 
 namespace detail {
 
-/// The reference's rules: max_new_tokens wins over max_length; with neither, 20 new tokens, and
-/// this default alone is capped by max_position_embeddings. Throws `context_overflow` for a limit that
-/// leaves the prompt no room for a token, and `invalid_option` for one that lies below the least length
-/// asked for, or below the phrases that must appear.
+/// The reference's rules: max_new_tokens overrides max_length; with neither, the limit is 20 new
+/// tokens, and only this default is capped by max_position_embeddings. Throws `context_overflow`
+/// for a limit that permits no token after the prompt, and `invalid_option` for one below the
+/// minimum length or below the length of the phrases that must appear.
 inline LengthLimits length_limits(const GenerationConfig& config, std::int64_t prompt,
                                   std::optional<std::int64_t> max_position_embeddings) {
   constexpr std::int64_t default_new_tokens = 20;
@@ -193,8 +195,8 @@ inline LengthLimits length_limits(const GenerationConfig& config, std::int64_t p
   }
   if (limits.longest <= prompt)
     fail(ErrorCode::context_overflow,
-         "the prompt has " + std::to_string(prompt) + " tokens, and the limit is " +
-             std::to_string(limits.longest) + ": no room for a new one",
+         "the prompt has " + std::to_string(prompt) + " tokens, and the limit of " +
+             std::to_string(limits.longest) + " leaves no new token",
          {.field = config.max_length ? "max_length" : "max_position_embeddings",
           .actual = static_cast<std::uint64_t>(prompt),
           .limit = static_cast<std::uint64_t>(limits.longest)});
@@ -202,13 +204,12 @@ inline LengthLimits length_limits(const GenerationConfig& config, std::int64_t p
   if (config.min_new_tokens) limits.shortest = prompt + *config.min_new_tokens;
   if (limits.shortest > limits.longest)
     fail(ErrorCode::invalid_option,
-         "asks for at least " + std::to_string(limits.shortest) +
-             " tokens, prompt included, and the limit is " + std::to_string(limits.longest),
+         "requires at least " + std::to_string(limits.shortest) +
+             " tokens including the prompt, but the limit is " + std::to_string(limits.longest),
          {.field = config.min_new_tokens ? "min_new_tokens" : "min_length",
           .limit = static_cast<std::uint64_t>(limits.longest)});
   if (const std::int64_t forced = config.forced_tokens(); forced > limits.new_tokens())
-    fail(ErrorCode::invalid_option,
-         "the phrases that must appear are longer than the answer may be",
+    fail(ErrorCode::invalid_option, "the phrases that must appear exceed the limit on new tokens",
          {.field = "force_words_ids",
           .actual = static_cast<std::uint64_t>(forced),
           .limit = static_cast<std::uint64_t>(limits.new_tokens())});

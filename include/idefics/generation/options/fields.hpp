@@ -1,5 +1,5 @@
-// The list of generation options, once: merging, reading JSON, checking values and the flags of the
-// command line all go over it with `for_each_field`.
+// The single list of generation options. Merging, JSON parsing, validation and the command-line
+// flags all iterate over it with `for_each_field`.
 #pragma once
 
 #include <cstdint>
@@ -15,16 +15,17 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Values that an option may take: a range, whose ends may be excluded, or ids of the vocabulary.
+/// The values that an option may take: any, a range of numbers with an inclusive or exclusive lower
+/// bound, or ids of the vocabulary.
 struct FieldRange {
   enum Kind { any, numbers, ids } kind = any;
   double least = 0, most = 0;
   bool least_excluded = false;
 };
 
-/// What is known of an option besides its value.
+/// Metadata of an option.
 struct FieldInfo {
-  const char* name;  // transformers'
+  const char* name;  // as in transformers
   FieldRange range;
   const char* help;
 };
@@ -44,51 +45,57 @@ constexpr FieldRange between(double least, double most) {
 constexpr FieldRange above_up_to(double least, double most) {
   return {FieldRange::numbers, least, most, true};
 }
-inline constexpr FieldRange some_tokens = above_up_to(0, 1 << 24);  // positions are exact in f32
-inline constexpr FieldRange some_rows = above_up_to(0, 1 << 16);    // products of sizes fit 64 bits
+// positions are exact in f32
+inline constexpr FieldRange some_tokens = above_up_to(0, 1 << 24);
+// products of sizes fit in 64 bits
+inline constexpr FieldRange some_rows = above_up_to(0, 1 << 16);
 
 template <class F>
 void for_each_ending(const F& f) {
-  f({"max_new_tokens", some_tokens, "new tokens at most; wins over max-length"},
+  f({"max_new_tokens", some_tokens, "maximum number of new tokens; overrides max-length"},
     &G::max_new_tokens);
-  f({"max_length", some_tokens, "prompt and new tokens at most"}, &G::max_length);
-  f({"min_new_tokens", at_least(0), "new tokens before an end token may be chosen"},
+  f({"max_length", some_tokens, "maximum length of prompt and new tokens"}, &G::max_length);
+  f({"min_new_tokens", at_least(0), "minimum number of new tokens before an end token"},
     &G::min_new_tokens);
-  f({"min_length", at_least(0), "prompt and new tokens before an end token"}, &G::min_length);
-  f({"max_time", at_least(0), "seconds after which no further token is begun"}, &G::max_time);
-  f({"stop_strings", any_value, "texts that end a row, as a JSON list"}, &G::stop_strings);
+  f({"min_length", at_least(0), "minimum length of prompt and new tokens before an end token"},
+    &G::min_length);
+  f({"max_time", at_least(0), "seconds after which no further token is started"}, &G::max_time);
+  f({"stop_strings", any_value, "strings that end a row, as a JSON list"}, &G::stop_strings);
   f({"token_texts", any_value, ""}, &G::token_texts);
   f({"stopping_criteria", any_value, ""}, &G::stopping_criteria);
-  f({"eos_token_id", vocabulary_ids, "end token, or a JSON list of them"}, &G::eos_token_id);
-  f({"pad_token_id", vocabulary_ids, "fills rows that ended early"}, &G::pad_token_id);
+  f({"eos_token_id", vocabulary_ids, "end token, or a JSON list of end tokens"}, &G::eos_token_id);
+  f({"pad_token_id", vocabulary_ids, "pads rows that ended early"}, &G::pad_token_id);
   f({"bos_token_id", vocabulary_ids, "begins a text"}, &G::bos_token_id);
 }
 
 template <class F>
 void for_each_mode_option(const F& f) {
-  f({"do_sample", any_value, "draw tokens instead of taking the likeliest"}, &G::do_sample);
-  f({"seed", any_value, "of sampling"}, &G::seed);
+  f({"do_sample", any_value, "sample tokens instead of taking the most likely"}, &G::do_sample);
+  f({"seed", any_value, "random seed for sampling"}, &G::seed);
   f({"num_return_sequences", some_rows, "answers per prompt"}, &G::num_return_sequences);
-  f({"best_of", some_rows, "samples per prompt of which the likeliest are returned"}, &G::best_of);
-  f({"num_beams", some_rows, "beams of beam search"}, &G::num_beams);
-  f({"num_beam_groups", above(0), "groups of diverse beam search"}, &G::num_beam_groups);
-  f({"diversity_penalty", at_least(0), "what a token costs that another group took"},
+  f({"best_of", some_rows, "samples drawn per prompt; the most likely are returned"}, &G::best_of);
+  f({"num_beams", some_rows, "number of beams for beam search"}, &G::num_beams);
+  f({"num_beam_groups", above(0), "number of groups for diverse beam search"}, &G::num_beam_groups);
+  f({"diversity_penalty", at_least(0),
+     "penalty for tokens that an earlier group chose in the same step"},
     &G::diversity_penalty);
-  f({"length_penalty", any_value, "exponent of the length that divides a beam's score"},
+  f({"length_penalty", any_value, "exponent of the length by which a beam's score is divided"},
     &G::length_penalty);
   f({"early_stopping", any_value, "true, false or never"}, &G::early_stopping);
   f({"force_words_ids", vocabulary_ids, "phrases that must appear, as JSON"}, &G::force_words_ids);
-  f({"penalty_alpha", between(0, 1), "contrastive search, with top-k"}, &G::penalty_alpha);
+  f({"penalty_alpha", between(0, 1), "weight of the penalty in contrastive search, with top-k"},
+    &G::penalty_alpha);
   f({"dola_layers", any_value, "low, high or a JSON list of layers"}, &G::dola_layers);
   f({"assistant_model", any_value, ""}, &G::assistant_model);
-  f({"num_assistant_tokens", above(0), "tokens drafted at a time"}, &G::num_assistant_tokens);
+  f({"num_assistant_tokens", above(0), "number of tokens to draft at a time"},
+    &G::num_assistant_tokens);
   f({"num_assistant_tokens_schedule", any_value, "constant, heuristic or heuristic_transient"},
     &G::num_assistant_tokens_schedule);
-  f({"assistant_confidence_threshold", between(0, 1), "below it drafting stops"},
+  f({"assistant_confidence_threshold", between(0, 1), "drafting stops below this probability"},
     &G::assistant_confidence_threshold);
-  f({"prompt_lookup_num_tokens", above(0), "tokens drafted from the prompt"},
+  f({"prompt_lookup_num_tokens", above(0), "number of tokens to draft by prompt lookup"},
     &G::prompt_lookup_num_tokens);
-  f({"max_matching_ngram_size", above(0), "longest run looked up in the prompt"},
+  f({"max_matching_ngram_size", above(0), "longest n-gram matched by prompt lookup"},
     &G::max_matching_ngram_size);
 }
 
@@ -97,57 +104,66 @@ void for_each_processor_option(const F& f) {
   f({"sequence_bias", vocabulary_ids, "[[[ids], bias], ...]"}, &G::sequence_bias);
   f({"encoder_repetition_penalty", above(0), "above 1 favours tokens of the prompt"},
     &G::encoder_repetition_penalty);
-  f({"repetition_penalty", above(0), "above 1 disfavours tokens that appeared"},
+  f({"repetition_penalty", above(0), "above 1 penalizes tokens that have appeared"},
     &G::repetition_penalty);
-  f({"frequency_penalty", any_value, "taken off per appearance in the answer"},
+  f({"frequency_penalty", any_value, "subtracted per occurrence in the answer"},
     &G::frequency_penalty);
-  f({"presence_penalty", any_value, "taken off once for tokens in the answer"},
+  f({"presence_penalty", any_value, "subtracted once for tokens in the answer"},
     &G::presence_penalty);
-  f({"no_repeat_ngram_size", at_least(0), "runs of this length appear once"},
+  f({"no_repeat_ngram_size", at_least(0), "n-grams of this size occur only once"},
     &G::no_repeat_ngram_size);
-  f({"encoder_no_repeat_ngram_size", at_least(0), "runs of the prompt that may not come again"},
+  f({"encoder_no_repeat_ngram_size", at_least(0),
+     "n-grams of this size in the prompt are not repeated"},
     &G::encoder_no_repeat_ngram_size);
   f({"bad_words_ids", vocabulary_ids, "JSON list of lists of ids that must not appear"},
     &G::bad_words_ids);
   f({"prefix_allowed_tokens_fn", any_value, ""}, &G::prefix_allowed_tokens_fn);
-  f({"forced_bos_token_id", vocabulary_ids, "first token of an empty row"},
+  f({"forced_bos_token_id", vocabulary_ids, "first new token after a prompt of one token"},
     &G::forced_bos_token_id);
-  f({"forced_eos_token_id", vocabulary_ids, "last token at the limit"}, &G::forced_eos_token_id);
-  f({"remove_invalid_values", any_value, "NaN and infinities become numbers"},
+  f({"forced_eos_token_id", vocabulary_ids, "last token when the length limit is reached"},
+    &G::forced_eos_token_id);
+  f({"remove_invalid_values", any_value, "replace NaN and infinite scores by finite numbers"},
     &G::remove_invalid_values);
   f({"exponential_decay_length_penalty", any_value, "[start, factor]"},
     &G::exponential_decay_length_penalty);
-  f({"suppress_tokens", at_least(0), "JSON list of ids never chosen"}, &G::suppress_tokens);
-  f({"begin_suppress_tokens", at_least(0), "JSON list of ids not chosen first"},
+  f({"suppress_tokens", at_least(0), "JSON list of ids that are never chosen"},
+    &G::suppress_tokens);
+  f({"begin_suppress_tokens", at_least(0), "JSON list of ids that are not chosen first"},
     &G::begin_suppress_tokens);
-  f({"guidance_scale", any_value, "classifier-free guidance; 1 is none"}, &G::guidance_scale);
+  f({"guidance_scale", any_value, "scale of classifier-free guidance; 1 disables it"},
+    &G::guidance_scale);
   f({"negative_prompt_ids", vocabulary_ids, "JSON list of rows of ids to steer away from"},
     &G::negative_prompt_ids);
   f({"watermarking_config", any_value, "JSON object: greenlist_ratio, bias, hashing_key, ..."},
     &G::watermarking_config);
   f({"logits_processor", any_value, ""}, &G::logits_processor);
-  f({"renormalize_logits", any_value, "scores become log-probabilities at last"},
+  f({"renormalize_logits", any_value, "normalize the final scores to log-probabilities"},
     &G::renormalize_logits);
 }
 
 template <class F>
 void for_each_sampling_option(const F& f) {
   f({"temperature", above(0), "divides the scores"}, &G::temperature);
-  f({"top_k", at_least(0), "the best k tokens may be drawn; 0 is all"}, &G::top_k);
-  f({"top_p", between(0, 1), "the likeliest that reach this mass"}, &G::top_p);
-  f({"min_p", between(0, 1), "share of the best one's probability"}, &G::min_p);
-  f({"typical_p", above_up_to(0, 1), "the most typical that reach this mass"}, &G::typical_p);
-  f({"epsilon_cutoff", between(0, 1), "least probability"}, &G::epsilon_cutoff);
-  f({"eta_cutoff", between(0, 1), "least probability, by entropy"}, &G::eta_cutoff);
+  f({"top_k", at_least(0), "sample among the k most likely tokens; 0 means all"}, &G::top_k);
+  f({"top_p", between(0, 1), "sample among the most likely tokens that reach this probability"},
+    &G::top_p);
+  f({"min_p", between(0, 1), "minimum probability relative to the most likely token"}, &G::min_p);
+  f({"typical_p", above_up_to(0, 1),
+     "sample among the most typical tokens that reach this probability"},
+    &G::typical_p);
+  f({"epsilon_cutoff", between(0, 1), "minimum probability"}, &G::epsilon_cutoff);
+  f({"eta_cutoff", between(0, 1), "minimum probability, lower at high entropy"}, &G::eta_cutoff);
 }
 
 template <class F>
 void for_each_output_option(const F& f) {
-  f({"output_scores", any_value, "processed scores of every step"}, &G::output_scores);
-  f({"output_logits", any_value, "logits of every step"}, &G::output_logits);
-  f({"top_logprobs", at_least(0), "log-probabilities of new tokens and of so many others"},
+  f({"output_scores", any_value, "return the processed scores of every step"}, &G::output_scores);
+  f({"output_logits", any_value, "return the logits of every step"}, &G::output_logits);
+  f({"top_logprobs", at_least(0),
+     "return log-probabilities of new tokens and of the N most likely"},
     &G::top_logprobs);
-  f({"output_attentions", any_value, "what every new token looked at"}, &G::output_attentions);
+  f({"output_attentions", any_value, "return the attention weights of every new token"},
+    &G::output_attentions);
 }
 
 }  // namespace detail
@@ -173,7 +189,7 @@ bool is_set(const T& optional_or_callable) {
   return static_cast<bool>(optional_or_callable);
 }
 
-/// Options that only a program can give: callables and pointers.
+/// Options that can only be set in a program: callables and pointers.
 template <class T>
 inline constexpr bool program_only = std::is_pointer_v<T>;
 template <class R, class... A>

@@ -1,4 +1,4 @@
-// Which mode of generation the options ask for. Source: transformers'
+// Selects the generation mode from the options. Source: transformers'
 // GenerationConfig.get_generation_mode.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace idefics { inline namespace v0 {
 
-/// The modes of the reference's GenerationMode.
+/// The modes of transformers' GenerationMode.
 enum class GenerationMode {
   greedy_search,
   sample,
@@ -16,10 +16,10 @@ enum class GenerationMode {
   constrained_beam_search,
   contrastive_search,
   dola_generation,
-  assisted_generation,  // with a draft model, or with tokens looked up in the prompt
+  assisted_generation,  // with a draft model or prompt lookup
 };
 
-/// GenerationConfig.get_generation_mode: which mode the options ask for.
+/// The mode that the options select, as in GenerationConfig.get_generation_mode.
 inline GenerationMode generation_mode(const GenerationConfig& c) {
   const bool sample = c.do_sample.value_or(false);
   GenerationMode mode = sample ? GenerationMode::sample : GenerationMode::greedy_search;

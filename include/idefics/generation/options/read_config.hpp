@@ -1,5 +1,5 @@
-// generation_config.json, or, where there is none, what config.json says; as the reference merges
-// them.
+// Reads the options in generation_config.json or, without one, those in config.json, as the
+// reference merges them.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-// from_json(json, value) takes a value if it has the right form, and says whether it had.
+// from_json(json, value) parses a value and returns whether it has the right form.
 
 inline bool from_json(const Json& json, bool& value) {
   return json.is_boolean() && (value = json.get<bool>(), true);
@@ -52,8 +52,8 @@ inline bool from_json(const Json& json, SequenceBias& value);
 
 template <class T>
 bool from_json(const Json& json, std::vector<T>& list) {
-  constexpr bool may_stand_alone = std::is_arithmetic_v<T> || std::is_same_v<T, std::string>;
-  if (may_stand_alone && !json.is_array()) return from_json(json, list.emplace_back());
+  constexpr bool accepts_scalar = std::is_arithmetic_v<T> || std::is_same_v<T, std::string>;
+  if (accepts_scalar && !json.is_array()) return from_json(json, list.emplace_back());
   if (!json.is_array()) return false;
   return std::ranges::all_of(
       json, [&](const Json& entry) { return from_json(entry, list.emplace_back()); });
@@ -88,13 +88,13 @@ inline bool from_json(const Json& json, WatermarkingConfig& value) {
   return true;
 }
 
-/// bad_words_ids and the like: lists within a list, not ids side by side.
+/// bad_words_ids and similar options: a list of lists, not a flat list of ids.
 inline bool from_json(const Json& json, std::vector<std::vector<std::int32_t>>& lists) {
   return json.is_array() && !json.empty() && std::ranges::all_of(json, [&](const Json& entry) {
            return entry.is_array() && from_json(entry, lists.emplace_back());
          });
 }
-/// force_words_ids: an entry is a phrase, or a list of phrases of which one must appear.
+/// force_words_ids: an entry is a phrase, or a list of alternative phrases.
 inline bool from_json(const Json& json,
                       std::vector<std::vector<std::vector<std::int32_t>>>& entries) {
   return json.is_array() && std::ranges::all_of(json, [&](const Json& entry) {
@@ -108,7 +108,7 @@ bool from_json(const Json& json, std::optional<T>& value) {
   return from_json(json, value.emplace());
 }
 
-/// Keys of transformers' files that change no result here: caches, speed, bookkeeping.
+/// Keys of transformers' files that do not affect results here: caches, speed, bookkeeping.
 inline constexpr std::array keys_without_effect{"use_cache",
                                                 "cache_implementation",
                                                 "cache_config",
@@ -126,7 +126,7 @@ inline constexpr std::array keys_without_effect{"use_cache",
                                                 "_from_model_config",
                                                 "_commit_hash"};
 
-/// Keys of transformers that this engine does not have: allowed when they ask for nothing.
+/// Options of transformers that this engine does not support: accepted if they are null or false.
 inline constexpr std::array keys_not_supported{"token_healing", "output_hidden_states",
                                                "constraints", "assistant_early_exit"};
 
@@ -134,26 +134,26 @@ inline bool has_key(const auto& keys, std::string_view key) {
   return std::ranges::any_of(keys, [key](std::string_view k) { return k == key; });
 }
 
-/// What a key asks for must be there, or nothing.
+/// Throws `invalid_option` if an unsupported option is set.
 inline void refuse_unsupported(const Json& json, const std::string& file) {
   for (const auto& [key, value] : json.items())
     if (has_key(keys_not_supported, key) && !value.is_null() && value != false)
       fail(ErrorCode::invalid_option, "this option is not supported", {.file = file, .field = key});
 }
 
-/// Every key must be an option, or known to have no effect here.
+/// Throws `invalid_option` for a key that is neither an option nor known to have no effect here.
 inline void refuse_unknown(const Json& json, const std::string& file) {
   for (const auto& [key, value] : json.items()) {
     bool known = has_key(keys_without_effect, key) || has_key(keys_not_supported, key);
     const std::string& name = key;  // Clang 14 captures no structured bindings
     for_each_field([&](const FieldInfo& info, auto) { known = known || name == info.name; });
     if (!known)
-      fail(ErrorCode::invalid_option, "there is no such option",
+      fail(ErrorCode::invalid_option, "unknown option",
            {.file = file, .field = key.substr(0, 200)});
   }
 }
 
-/// The options that `json` states; keys that are no options are passed over, null is unset.
+/// The options that `json` sets. Other keys are ignored, and null means unset.
 inline GenerationConfig read_known_options(const Json& json, const std::string& file) {
   GenerationConfig config;
   for_each_field([&](const FieldInfo& info, auto member) {
@@ -161,11 +161,11 @@ inline GenerationConfig read_known_options(const Json& json, const std::string& 
     const auto found = json.find(info.name);
     if (found == json.end() || found->is_null()) return;
     if constexpr (program_only<T>)
-      fail(ErrorCode::invalid_option, "only a program can give this option",
+      fail(ErrorCode::invalid_option, "this option can only be set in a program",
            {.file = file, .field = info.name});
     else if (!from_json(*found, config.*member))
       fail(ErrorCode::invalid_option,
-           "has not the form this option takes: " +
+           "wrong form for this option: " +
                found->dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 200),
            {.file = file, .field = info.name});
   });
@@ -174,13 +174,13 @@ inline GenerationConfig read_known_options(const Json& json, const std::string& 
 
 }  // namespace detail
 
-/// What becomes of keys that are no options. Who states an option in a call should hear of a slip;
-/// published files carry keys of other versions and of the tools that wrote them.
+/// How unknown keys are handled. A misspelled option of a call should be reported; published files
+/// contain keys of other versions and of the tools that wrote them.
 enum class UnknownKeys { refuse, ignore };
 
 /// Options from a parsed file or from flags; `file` is named in errors. Throws `invalid_option` for
-/// unknown keys unless they are to be ignored, for options that are not there and for values of the
-/// wrong form; ranges are checked when the options are used.
+/// unknown keys unless they are ignored, for unsupported options and for values of the wrong form;
+/// ranges are checked when the options are used.
 inline GenerationConfig generation_config_from_json(const Json& json, const std::string& file,
                                                     UnknownKeys unknown = UnknownKeys::refuse) {
   if (!json.is_object())
@@ -190,8 +190,8 @@ inline GenerationConfig generation_config_from_json(const Json& json, const std:
   return detail::read_known_options(json, file);
 }
 
-/// Options from a generation_config.json. Its max_length of 20 is what transformers writes when
-/// nobody chose one, and counts as not set.
+/// Options from a generation_config.json. A max_length of 20 is the default that transformers
+/// writes, and counts as unset.
 inline GenerationConfig generation_config_from_file(const std::filesystem::path& path,
                                                     UnknownKeys unknown = UnknownKeys::refuse) {
   GenerationConfig config =
@@ -200,14 +200,15 @@ inline GenerationConfig generation_config_from_file(const std::filesystem::path&
   return config;
 }
 
-/// What a checkpoint says: generation_config.json, or without one the options in config.json. As in
-/// transformers, unknown keys of either are passed over.
+/// The options of a checkpoint: generation_config.json or, without one, the options in config.json.
+/// As in transformers, unknown keys of either are ignored.
 inline GenerationConfig read_generation_config(const std::filesystem::path& directory,
                                                const Config& model) {
   const auto path = directory / "generation_config.json";
   if (std::filesystem::exists(path)) return generation_config_from_file(path, UnknownKeys::ignore);
-  const auto about = directory / "config.json";
-  GenerationConfig config = detail::read_known_options(read_json_file(about), about.string());
+  const auto config_path = directory / "config.json";
+  GenerationConfig config =
+      detail::read_known_options(read_json_file(config_path), config_path.string());
   if (config.max_length == 20) config.max_length.reset();
   config.eos_token_id = model.eos_token_ids;
   config.bos_token_id = model.bos_token_id;

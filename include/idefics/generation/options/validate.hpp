@@ -1,5 +1,6 @@
-// Checks of options before anything runs: values in range, ids in the vocabulary, options that
-// contradict each other: `invalid_option`, which names the option; and of the length of prompts.
+// Validation before anything runs. Values out of range, ids outside the vocabulary and
+// contradictory options are `invalid_option` errors that name the option; prompts that are too long
+// are `context_overflow`.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +23,7 @@ namespace detail {
   fail(ErrorCode::invalid_option, why, {.field = option});
 }
 
-/// Without trailing zeros: 0.5, 20.
+/// Formats a number without trailing zeros: 0.5, 20.
 inline std::string plain(double value) {
   std::string text = std::to_string(value);
   text.erase(text.find_last_not_of('0') + 1);
@@ -30,7 +31,7 @@ inline std::string plain(double value) {
   return text;
 }
 
-/// Goes down an option's value to its numbers and holds each to the range of the option.
+/// Checks every number within an option's value against the range of the option.
 class RangeCheck {
  public:
   RangeCheck(const FieldInfo& info, std::int64_t vocabulary)
@@ -54,22 +55,22 @@ class RangeCheck {
   void operator()(const std::vector<T>& list) const {
     for (const T& entry : list) (*this)(entry);
   }
-  /// A sequence of ids within a list of them.
+  /// A list of id sequences, which must not be empty.
   template <class T>
   void operator()(const std::vector<std::vector<T>>& lists) const {
     for (const std::vector<T>& list : lists) {
-      if (list.empty()) refuse_option(info_.name, "an entry has no id");
+      if (list.empty()) refuse_option(info_.name, "an entry is empty");
       (*this)(list);
     }
   }
   void operator()(const SequenceBias& entry) const {
-    if (entry.ids.empty()) refuse_option(info_.name, "an entry has no id");
+    if (entry.ids.empty()) refuse_option(info_.name, "an entry is empty");
     if (std::isnan(entry.bias)) refuse_option(info_.name, "a bias is not a number");
     (*this)(entry.ids);
   }
   void operator()(const ExponentialDecay& decay) const {
     if (decay.start < 0 || !(decay.factor > 0) || !std::isfinite(decay.factor))
-      refuse_option(info_.name, "takes a start of at least 0 and a factor above 0");
+      refuse_option(info_.name, "needs a start of at least 0 and a finite factor above 0");
   }
   void operator()(const WatermarkingConfig& mark) const {
     if (!(mark.greenlist_ratio > 0 && mark.greenlist_ratio < 1))
@@ -107,7 +108,7 @@ inline void check_answers(const GenerationConfig& c) {
     refuse_option("num_return_sequences", "above 1 needs do_sample or num_beams");
   if (!c.best_of) return;
   if (beams > 1 || !sample)
-    refuse_option("best_of", "chooses among samples: it needs do_sample, without num_beams");
+    refuse_option("best_of", "needs do_sample and cannot be combined with num_beams");
   if (*c.best_of < answers)
     refuse_option("best_of", "cannot be below num_return_sequences, " + std::to_string(answers));
 }
@@ -117,7 +118,7 @@ inline void check_beams(const GenerationConfig& c) {
   if (groups > beams || beams % groups != 0)
     refuse_option("num_beam_groups", "must divide num_beams, " + std::to_string(beams));
   if (groups > 1 && c.do_sample.value_or(false))
-    refuse_option("num_beam_groups", "groups of beams are not sampled: unset do_sample");
+    refuse_option("num_beam_groups", "cannot be combined with do_sample");
   if (groups > 1 && c.diversity_penalty.value_or(0) <= 0)
     refuse_option("diversity_penalty", "must be above 0 with num_beam_groups");
   if (c.force_words_ids.empty()) return;
@@ -140,7 +141,7 @@ inline void check_assistance(const GenerationConfig& c) {
   if (c.assistant_model && c.prompt_lookup_num_tokens)
     refuse_option(option, "cannot be combined with prompt_lookup_num_tokens");
   if (generation_mode(c) != GenerationMode::assisted_generation)
-    refuse_option(option, "goes with greedy search and sampling, and with no other mode");
+    refuse_option(option, "needs greedy search or sampling");
   if (c.num_return_sequences.value_or(1) > 1)
     refuse_option("num_return_sequences", std::string("above 1 cannot be combined with ") + option);
   if (c.best_of.value_or(1) > 1)
@@ -149,7 +150,7 @@ inline void check_assistance(const GenerationConfig& c) {
     refuse_option("guidance_scale", std::string("cannot be combined with ") + option);
 }
 
-/// Modes that look at more than the scores of one pass stand alone.
+/// Modes that use more than the scores of one pass cannot be combined with others.
 inline void check_contrasts(const GenerationConfig& c, std::int64_t vocabulary) {
   const bool search = c.penalty_alpha.value_or(0) > 0;
   const char* option = search ? "penalty_alpha" : "dola_layers";
@@ -158,7 +159,7 @@ inline void check_contrasts(const GenerationConfig& c, std::int64_t vocabulary) 
   if (search && c.do_sample.value_or(false))
     refuse_option(option, "cannot be combined with do_sample");
   if (search && c.top_k.value_or(50) > vocabulary)
-    refuse_option("top_k", "contrastive search has no more candidates than the vocabulary, " +
+    refuse_option("top_k", "in contrastive search, cannot be above the vocabulary size, " +
                                std::to_string(vocabulary));
   if (c.num_beams.value_or(1) > 1) refuse_option(option, "cannot be combined with num_beams");
   if (c.guidance_scale.value_or(1.0) != 1.0)
@@ -174,7 +175,7 @@ inline void check_texts(const GenerationConfig& c) {
       c.dola_layers->bucket != "high")
     refuse_option("dola_layers", "must be low, high or a list of layers");
   if (c.dola_layers && std::ranges::any_of(c.dola_layers->layers, [](auto l) { return l < 0; }))
-    refuse_option("dola_layers", "a layer is below 0");
+    refuse_option("dola_layers", "layers must be at least 0");
   if (const auto& schedule = c.num_assistant_tokens_schedule; schedule && *schedule != "constant" &&
                                                               *schedule != "heuristic" &&
                                                               *schedule != "heuristic_transient")
@@ -182,8 +183,8 @@ inline void check_texts(const GenerationConfig& c) {
                   "must be constant, heuristic or heuristic_transient");
 }
 
-/// Throws `context_overflow` for a prompt of more tokens than the model was made for. The reference
-/// reads it with a warning, and answers with noise.
+/// Throws `context_overflow` for a prompt with more tokens than the model's context. The reference
+/// only warns, and generates noise.
 inline void check_context(std::span<const Sequence> prompts, const Config& config) {
   const auto limit = config.max_position_embeddings;
   for (const Sequence& prompt : prompts)
