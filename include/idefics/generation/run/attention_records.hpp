@@ -1,8 +1,8 @@
-// What the model looked at when it chose each new token, kept when asked for: the weights of
-// attention, in every layer, of the token whose logits it was chosen by. Source: transformers'
-// output_attentions; docs/attentions.md. Letters: B prompts, n copies of each, R rows, L new tokens
-// at most, S steps, H heads, N pictures of a prompt, F features of a picture, P columns of the
-// padded prompt.
+// Records of attention, kept on request: for each new token, the attention weights, in every layer,
+// of the token whose logits it was chosen by. Source: transformers' output_attentions;
+// docs/attentions.md.
+// Letters: B sequences (the prompts), T columns, I pictures, S positions, L latents, H heads, J
+// keys, R selected rows, G new tokens, n copies of each prompt.
 #pragma once
 
 #include <algorithm>
@@ -17,18 +17,18 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Sizes of a run whose attentions are kept.
+/// Sizes of a run that records attentions.
 struct AttentionSizes {
-  std::int64_t prompt_columns = 0;   // P
-  std::int64_t pictures = 0;         // N
-  std::int64_t features = 0;         // F
+  std::int64_t prompt_columns = 0;   // T, of the padded prompt
+  std::int64_t pictures = 0;         // I, of a prompt
+  std::int64_t features = 0;         // L, or S without a resampler
   std::int64_t copies = 1;           // n
   std::int64_t tokens_per_step = 1;  // most tokens of a row in one pass
-  std::int64_t new_tokens = 0;       // L
+  std::int64_t new_tokens = 0;       // G
 };
 
-/// Row b n + i is copy i of prompt b. A token that is read twice, since it stood behind a guess that
-/// was wrong, is kept as it was read last.
+/// Row b n + i is copy i of prompt b. A position that is read again, because it followed a rejected
+/// candidate token, keeps the weights read last.
 class AttentionRecords {
  public:
   /// Throws `out_of_memory`.
@@ -37,7 +37,7 @@ class AttentionRecords {
       : backend_(backend), sizes_(sizes), heads_(config.num_attention_heads) {
     std::int64_t cross_keys = 1, self_keys = 1;
     for (const Sequence& prompt : prompts) {
-      const Places& p = places_.emplace_back(places_of(prompt));
+      const KeyColumns& p = key_columns_.emplace_back(key_columns_of(prompt));
       cross_keys = std::max(cross_keys, std::ssize(p.cross));
       self_keys = std::max(self_keys, std::ssize(p.self));
     }
@@ -60,34 +60,34 @@ class AttentionRecords {
     watched_.reserve(static_cast<std::size_t>(most));
   }
 
-  /// Token `token` of a row joins a pass as its query `query`: watched, unless it is one of the
-  /// prompt that nothing is chosen by.
+  /// Watches token `token` of a row, query `query` of the pass, if a new token is chosen by its
+  /// logits.
   void watch(TokenBatch& pass, std::size_t row, std::int64_t token, std::int64_t query) {
-    const std::int64_t step = token + 1 - places_of_row(row).prompt;
+    const std::int64_t step = token + 1 - columns_of_row(row).prompt;
     if (step < 0 || step >= sizes_.new_tokens) return;
     pass.watched.push_back(static_cast<std::int32_t>(query));
     watched_.push_back({row, step});
   }
 
-  /// Where the pass writes to.
+  /// The buffers that the pass writes to.
   const AttentionWeights& weights() const { return weights_; }
 
-  /// After a pass: keeps what its tokens looked at.
+  /// After a pass: records the weights of its watched tokens.
   void keep() {
     if (watched_.empty()) return;
     const Tensor self = backend_.download(weights_.self), cross = backend_.download(weights_.cross);
     for (std::size_t i = 0; i < watched_.size(); ++i) {
       const auto [row, step] = watched_[i];
-      const Places& p = places_of_row(row);
-      spread(self, i, std::span(p.self).first(static_cast<std::size_t>(p.prompt + step)),
-             line_of(self_, row, step), self_.dim(4));
-      spread(cross, i, p.cross, line_of(cross_, row, step), cross_.dim(4));
+      const KeyColumns& p = columns_of_row(row);
+      scatter(self, i, std::span(p.self).first(static_cast<std::size_t>(p.prompt + step)),
+              record_of(self_, row, step), self_.dim(4));
+      scatter(cross, i, p.cross, record_of(cross_, row, step), cross_.dim(4));
     }
     watched_.clear();
   }
 
-  /// Hands over what was kept of the returned rows, whose lengths `output` has. Step `step` of
-  /// returned row i was read by row source(i, step); the prompt only by the first copy.
+  /// Adds the records of the returned rows to `output`, which already has their lengths. Step
+  /// `step` of returned row i was read by row source(i, step), the prompt only by the first copy.
   template <class Source>
   void finish(GenerationOutput& output, const Source& source) {
     const auto row_of = [&](std::size_t i, std::size_t step) {
@@ -102,19 +102,19 @@ class AttentionRecords {
   }
 
  private:
-  /// Of a prompt: the columns in which its keys stand.
-  struct Places {
-    std::vector<std::int32_t> self;   // of the padded prompt and the new tokens, by token
-    std::vector<std::int32_t> cross;  // of all pictures, by key of those that new tokens see
-    std::int64_t prompt = 0;          // tokens
+  /// The output columns of the keys of a prompt.
+  struct KeyColumns {
+    std::vector<std::int32_t> self;   // by token, of the padded prompt and the new tokens
+    std::vector<std::int32_t> cross;  // by key of the pictures that new tokens see, among all
+    std::int64_t prompt = 0;          // tokens of the prompt
   };
   struct Watched {
     std::size_t row;
     std::int64_t step;
   };
 
-  Places places_of(const Sequence& prompt) const {
-    Places p{.self = {}, .cross = {}, .prompt = std::ssize(prompt.ids)};
+  KeyColumns key_columns_of(const Sequence& prompt) const {
+    KeyColumns p{.self = {}, .cross = {}, .prompt = std::ssize(prompt.ids)};
     for (const std::int64_t column : prompt.columns)
       p.self.push_back(static_cast<std::int32_t>(column));
     for (std::int64_t i = 0; i + 1 < sizes_.new_tokens; ++i)
@@ -125,35 +125,35 @@ class AttentionRecords {
     }
     return p;
   }
-  const Places& places_of_row(std::size_t row) const {
-    return places_[row / static_cast<std::size_t>(sizes_.copies)];
+  const KeyColumns& columns_of_row(std::size_t row) const {
+    return key_columns_[row / static_cast<std::size_t>(sizes_.copies)];
   }
 
-  /// What was kept of a row and step, [layers,H,columns].
-  static std::span<float> line_of(Tensor& all, std::size_t row, std::int64_t step) {
+  /// The record of a row and step, [layers,H,columns].
+  static std::span<float> record_of(Tensor& all, std::size_t row, std::int64_t step) {
     const auto size = static_cast<std::size_t>(all.count() / (all.dim(0) * all.dim(1)));
-    const auto at = static_cast<std::size_t>(step * all.dim(1)) + row;
-    return all.as_mutable<float>().subspan(at * size, size);
+    const auto index = static_cast<std::size_t>(step * all.dim(1)) + row;
+    return all.as_mutable<float>().subspan(index * size, size);
   }
 
-  /// Weights of watched token i to the columns of their keys.
-  void spread(const Tensor& weights /*[layers,R,H,J]*/, std::size_t i,
-              std::span<const std::int32_t> columns, std::span<float> to /*[layers,H,width]*/,
-              std::int64_t width) const {
+  /// Copies the weights of watched token i to the columns of their keys.
+  void scatter(const Tensor& weights /*[layers,R,H,J]*/, std::size_t i,
+               std::span<const std::int32_t> columns, std::span<float> to /*[layers,H,width]*/,
+               std::int64_t width) const {
     const auto heads = static_cast<std::size_t>(heads_),
                rows = static_cast<std::size_t>(weights.dim(1)),
                keys = static_cast<std::size_t>(weights.dim(3));
     const auto from = weights.as<float>();
     for (std::size_t line = 0; line * static_cast<std::size_t>(width) < to.size(); ++line) {
       const std::size_t layer = line / heads, head = line % heads;
-      const auto mine = from.subspan(((layer * rows + i) * heads + head) * keys, keys);
-      const auto theirs = to.subspan(line * static_cast<std::size_t>(width));
+      const auto source = from.subspan(((layer * rows + i) * heads + head) * keys, keys);
+      const auto target = to.subspan(line * static_cast<std::size_t>(width));
       for (std::size_t j = 0; j < columns.size(); ++j)
-        theirs[static_cast<std::size_t>(columns[j])] = mine[j];
+        target[static_cast<std::size_t>(columns[j])] = source[j];
     }
   }
 
-  /// The first `columns` of each line of the returned rows; zeros where a row had ended.
+  /// The first `columns` of each layer and head of the returned rows; zeros after the end of a row.
   template <class Source>
   static Tensor select(Tensor& all, std::int64_t columns, std::int64_t steps,
                        std::span<const std::int64_t> lengths, const Source& row_of) {
@@ -161,10 +161,10 @@ class AttentionRecords {
     Tensor result = Tensor::zeros(DType::f32, {steps, rows, all.dim(2), all.dim(3), columns});
     for (std::int64_t step = 0; step < steps; ++step)
       for (std::int64_t i = 0; i < rows; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        if (step >= lengths[at]) continue;
-        const auto from = line_of(all, row_of(at, static_cast<std::size_t>(step)), step);
-        const auto to = line_of(result, at, step);
+        const auto index = static_cast<std::size_t>(i);
+        if (step >= lengths[index]) continue;
+        const auto from = record_of(all, row_of(index, static_cast<std::size_t>(step)), step);
+        const auto to = record_of(result, index, step);
         for (std::int64_t line = 0; line < all.dim(2) * all.dim(3); ++line)
           std::copy_n(from.begin() + line * width, columns, to.begin() + line * columns);
       }
@@ -174,11 +174,11 @@ class AttentionRecords {
   Backend& backend_;
   AttentionSizes sizes_;
   std::int64_t heads_;
-  std::vector<Places> places_;  // [B]
+  std::vector<KeyColumns> key_columns_;  // [B]
   AttentionWeights weights_;
   std::vector<Watched> watched_;  // of the pass
-  Tensor self_;                   // [L,R,layers,H,P+L-1]
-  Tensor cross_;                  // [L,R,cross layers,H,N*F]
+  Tensor self_;                   // [G,B*n,layers,H,T+G-1]
+  Tensor cross_;                  // [G,B*n,cross layers,H,I*L], or I*S without a resampler
 };
 
 }}}  // namespace idefics::v0::detail

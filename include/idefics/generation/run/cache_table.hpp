@@ -1,6 +1,7 @@
-// Which rows of the key-value pool each sequence of a run reads. Beams that share a past name the
-// same rows; reordering beams copies row numbers, never keys or values. Letters: B prompts, n
-// copies of each (beams), R = B n sequences, P tokens of a prompt, L new tokens at most.
+// Which rows of the key-value pool each sequence of a run reads. Beams with a common past refer to
+// the same rows; reordering beams copies row numbers, never keys or values.
+// Letters: B sequences (the prompts), G new tokens, n copies of each prompt (beams), p tokens of a
+// prompt.
 #pragma once
 
 #include <algorithm>
@@ -14,23 +15,23 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// How far the copies of a prompt go apart.
+/// How far the copies of a prompt can diverge.
 enum class Branches {
   many_tokens,  // each copy may have a past of its own
-  one_token,    // after each token all copies continue one of them
+  one_token,    // after each token all copies continue the same one
 };
 
-/// Sequence r = b n + i is copy i of prompt b. The pool holds the rows of all prompts, then L rows
-/// for each sequence: new token t of sequence r goes into row t of r's own L rows, whoever its
-/// parent was. A row is written once, so whatever a table names stays valid. With one_token each
-/// sequence has one row, and the one that the others continue leaves it to them and takes another:
-/// n + L - 1 rows for a prompt instead of n L.
+/// Sequence b n + i is copy i of prompt b. The pool holds the rows of all prompts, then G rows for
+/// each sequence, which writes its new token g into the g-th of them, whichever sequence it
+/// continues. A row is written once, so the row numbers in a table stay valid. With one_token each
+/// sequence has one row; the sequence that the others continue gives up its row, which is now part
+/// of their past, and gets another: n + G - 1 rows for a prompt instead of n G.
 class CacheTable {
  public:
   CacheTable(std::span<const std::int64_t> prompt_lengths, std::int64_t copies,
              std::int64_t new_tokens, Branches branches = Branches::many_tokens)
       : branches_(branches), copies_(copies) {
-    const bool together = branches == Branches::one_token;
+    const bool one_token = branches == Branches::one_token;
     for (const std::int64_t p : prompt_lengths) {
       Row row;
       row.prompt = p;
@@ -41,20 +42,20 @@ class CacheTable {
       pool_rows_ += p;
     }
     for (Row& row : rows_)
-      row.own = std::exchange(pool_rows_, pool_rows_ + (together ? 1 : new_tokens));
-    for (std::size_t b = 0; together && b < prompt_lengths.size(); ++b)
+      row.own = std::exchange(pool_rows_, pool_rows_ + (one_token ? 1 : new_tokens));
+    for (std::size_t b = 0; one_token && b < prompt_lengths.size(); ++b)
       unused_.push_back(std::exchange(pool_rows_, pool_rows_ + new_tokens - 1));
   }
 
-  /// The pool rows of a table that is not made.
+  /// The number of pool rows of such a table, without constructing it.
   static Checked pool_rows(std::span<const std::int64_t> prompt_lengths, std::int64_t copies,
                            std::int64_t new_tokens, Branches branches) {
     const Checked n = static_cast<std::uint64_t>(copies),
-                  l = static_cast<std::uint64_t>(new_tokens);
+                  g = static_cast<std::uint64_t>(new_tokens);
     Checked rows;
     for (const std::int64_t p : prompt_lengths)
       rows = rows + static_cast<std::uint64_t>(p) +
-             (branches == Branches::one_token ? n + l - 1 : n * l);
+             (branches == Branches::one_token ? n + g - 1 : n * g);
     return rows;
   }
 
@@ -64,23 +65,23 @@ class CacheTable {
   /// Tokens of a sequence whose keys and values are in the pool.
   std::int64_t length(std::size_t row) const { return rows_[row].length; }
 
-  /// The pool row of the next token, which the sequence names from now on.
+  /// Appends a token to a sequence and returns its pool row.
   std::int32_t append(std::size_t index) {
     Row& row = rows_[index];
-    std::int32_t& place = row.table[static_cast<std::size_t>(row.length)];
+    std::int32_t& entry = row.table[static_cast<std::size_t>(row.length)];
     if (row.length >= row.prompt)
-      place = static_cast<std::int32_t>(
+      entry = static_cast<std::int32_t>(
           row.own + (branches_ == Branches::one_token ? 0 : row.length - row.prompt));
     ++row.length;
-    return place;
+    return entry;
   }
 
-  /// The rows of all tokens of a sequence, in order; valid until it is reordered.
+  /// The pool rows of all tokens of a sequence, in order; valid until it is reordered.
   std::span<const std::int32_t> rows(std::size_t row) const {
     return std::span(rows_[row].table).first(static_cast<std::size_t>(rows_[row].length));
   }
 
-  /// Sequence rows[i] continues the past of sequence parents[i], a copy of the same prompt.
+  /// Makes sequence rows[i] continue the past of sequence parents[i], a copy of the same prompt.
   void reorder(std::span<const std::int32_t> rows, std::span<const std::int32_t> parents) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const Row& parent = rows_[static_cast<std::size_t>(parents[i])];
@@ -91,7 +92,7 @@ class CacheTable {
       row.next_length = parent.length;
     }
     if (branches_ == Branches::one_token)
-      for (const std::int32_t parent : parents) leave_row(static_cast<std::size_t>(parent));
+      for (const std::int32_t parent : parents) release_row(static_cast<std::size_t>(parent));
     for (const std::int32_t index : rows) {
       Row& row = rows_[static_cast<std::size_t>(index)];
       row.table.swap(row.next);
@@ -99,18 +100,18 @@ class CacheTable {
     }
   }
 
-  /// Forgets all tokens from `length` on. Only for sequences that share no past.
+  /// Drops all tokens from position `length` on. Only for sequences that share no past.
   void truncate(std::size_t row, std::int64_t length) { rows_[row].length = length; }
 
  private:
   struct Row {
-    std::int64_t prompt = 0;                // P
-    std::vector<std::int32_t> table, next;  // [P + L], the second being prepared by reorder
-    std::int64_t own = 0;                   // first of the pool rows that this sequence writes
+    std::int64_t prompt = 0;                // p
+    std::vector<std::int32_t> table, next;  // [p+G]; reorder prepares `next`
+    std::int64_t own = 0;                   // first pool row that this sequence writes
     std::int64_t length = 0, next_length = 0;
   };
-  /// What this sequence wrote last is part of a past now: it writes its next token elsewhere.
-  void leave_row(std::size_t index) {
+  /// The row that this sequence wrote last is now part of a past: its next token needs another one.
+  void release_row(std::size_t index) {
     Row& row = rows_[index];
     if (row.length > row.prompt && row.table[static_cast<std::size_t>(row.length - 1)] == row.own)
       row.own = unused_[index / static_cast<std::size_t>(copies_)]++;
@@ -118,8 +119,8 @@ class CacheTable {
 
   Branches branches_;
   std::int64_t copies_;               // n
-  std::vector<std::int64_t> unused_;  // [B] with one_token, the first pool row that nobody owns
-  std::vector<Row> rows_;             // [R]
+  std::vector<std::int64_t> unused_;  // [B] with one_token: the first unused pool row
+  std::vector<Row> rows_;             // [B*n]
   std::int64_t pool_rows_ = 0;
 };
 

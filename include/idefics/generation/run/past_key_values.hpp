@@ -1,5 +1,5 @@
-// The keys and values that a conversation has left behind, kept by the caller from one generation to
-// the next: a prompt that begins like what was read before is not read again. Source: transformers'
+// The keys and values of a conversation, kept by the caller from one generation to the next, so
+// that the part of a prompt that was read before is not read again. Source: transformers'
 // past_key_values. The bits of an answer do not depend on it.
 #pragma once
 
@@ -15,17 +15,17 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Of one sequence and one model. Row t of the cache holds token t.
+/// Belongs to one sequence and one model. Row t of the cache holds token t.
 class PastKeyValues {
  public:
-  /// Tokens whose keys and values are kept.
+  /// Number of tokens whose keys and values are kept.
   std::int64_t length() const { return std::ssize(ids_); }
-  /// Rows for which there is room.
+  /// Number of rows allocated.
   std::int64_t rows() const { return rows_; }
   void clear() { ids_.clear(), layers_.reset(), rows_ = 0; }
 
-  /// For a run: keeps what `sequence` begins with as well, at most all but its last token, whose
-  /// logits are wanted; makes room for `rows` rows, and gives the cache.
+  /// For a run: keeps the tokens that `sequence` also begins with, at most all but its last one,
+  /// whose logits are needed; allocates at least `rows` rows, and returns the cache.
   KvCache begin(Backend& backend, const Config& config, const Sequence& sequence,
                 std::span<const std::int32_t> slots, const ImageCache& pictures,
                 std::int64_t rows) {
@@ -39,12 +39,12 @@ class PastKeyValues {
     seen_ = std::move(seen);
     return *layers_;
   }
-  /// For a run: these tokens have been read.
+  /// For a run: records that these tokens have been read.
   void append(std::span<const std::int32_t> ids) {
     ids_.insert(ids_.end(), ids.begin(), ids.end());
     if (ids_.size() > seen_.size()) seen_.resize(ids_.size(), seen_.back());
   }
-  /// For a run: forgets all tokens from `length` on.
+  /// For a run: drops all tokens from position `length` on.
   void truncate(std::int64_t length) { ids_.resize(static_cast<std::size_t>(length)); }
 
  private:
@@ -64,7 +64,7 @@ class PastKeyValues {
   }
 
   void grow(Backend& backend, const Config& config, std::int64_t rows) {
-    constexpr std::int64_t step = 512;  // so that a long conversation is seldom copied
+    constexpr std::int64_t step = 512;  // so that a long conversation is rarely copied
     rows_ = (rows + step - 1) / step * step;
     KvCache larger(backend, config, rows_);
     const auto moved = iota_rows(0, length());
@@ -77,7 +77,7 @@ class PastKeyValues {
   }
 
   std::vector<std::int32_t> ids_;
-  std::vector<Pictures> seen_;  // by token, of ids_ at least
+  std::vector<Pictures> seen_;  // by token, for at least those of ids_
   std::optional<KvCache> layers_;
   std::int64_t rows_ = 0;
 };

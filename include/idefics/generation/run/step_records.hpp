@@ -1,4 +1,6 @@
-// What a generation keeps of every step when asked to, and how it hands over the rows that it returns.
+// Records of every step of a generation, kept on request, and the collection of the rows that it
+// returns.
+// Letters: G new tokens, V vocabulary, A added tokens, r rows of the run.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +15,8 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Moves the chosen rows, whose first `prompt` ids are the padded prompt, into `output`, filled up
-/// with the pad id, or else the first end token, to the longest.
+/// Moves the chosen rows, which begin with a padded prompt of `prompt` ids, into `output`, padded
+/// to the longest with the pad id, or else with the first end token.
 inline void return_rows(const GenerationConfig& config, std::int64_t prompt,
                         std::vector<std::vector<std::int32_t>>& sequences,
                         std::span<const std::size_t> rows, GenerationOutput& output) {
@@ -32,7 +34,8 @@ inline void return_rows(const GenerationConfig& config, std::int64_t prompt,
   }
 }
 
-/// Keeps scores, logits and log-probabilities of every step. All room is taken at the start.
+/// Records scores, logits and log-probabilities of every step. All memory is allocated at the
+/// start.
 class StepRecords {
  public:
   /// Throws `out_of_memory`.
@@ -85,7 +88,7 @@ class StepRecords {
     for (const std::int32_t id : std::span(order_).first(top_))
       entry.top.push_back({id, logprob(logits[static_cast<std::size_t>(id)])});
   }
-  /// After keep_logits of the same row and step: the token that was chosen, and its logit.
+  /// After keep_logits for the same row and step: records the chosen token and its logit.
   void keep_choice(std::size_t row, std::int64_t step, std::int32_t id, float logit) {
     if (!logprobs_.empty())
       logprobs_[row][static_cast<std::size_t>(step)].chosen = {id, logprob(logit)};
@@ -99,8 +102,8 @@ class StepRecords {
     return sum / static_cast<double>(length);
   }
 
-  /// Hands over what was kept of the returned rows, whose new tokens and lengths `output` has.
-  /// Step `step` of returned row i was kept as row source(i, step).
+  /// Adds the records of the returned rows to `output`, which already has their new tokens and
+  /// lengths. Step `step` of returned row i was recorded as row source(i, step).
   template <class Source>
   void finish(GenerationOutput& output, const Source& source) {
     output.scores = select(scores_, output.lengths, source);
@@ -120,22 +123,22 @@ class StepRecords {
   float logprob(float logit) const {
     return static_cast<float>(static_cast<double>(logit) - log_sum_);
   }
-  /// With beams several tokens may continue a row: which was chosen is known at the end.
+  /// With beams several tokens can continue a row, and the chosen one is known only at the end.
   TokenLogProb chosen(std::size_t row, std::size_t step, std::int32_t id) {
-    const auto logits = place(logits_, row, static_cast<std::int64_t>(step));
+    const auto logits = record(logits_, row, static_cast<std::int64_t>(step));
     log_sum_ = log_sum_exp(logits);
     return {id, logprob(logits[static_cast<std::size_t>(id)])};
   }
-  std::span<float> place(Tensor& all, std::size_t row, std::int64_t step) const {
-    const auto at =
+  std::span<float> record(Tensor& all, std::size_t row, std::int64_t step) const {
+    const auto offset =
         static_cast<std::size_t>((step * rows_ + static_cast<std::int64_t>(row)) * vocabulary_);
-    return all.as_mutable<float>().subspan(at, static_cast<std::size_t>(vocabulary_));
+    return all.as_mutable<float>().subspan(offset, static_cast<std::size_t>(vocabulary_));
   }
   void keep(Tensor& all, std::size_t row, std::int64_t step, std::span<const float> values) {
-    if (all) std::ranges::copy(values, place(all, row, step).begin());
+    if (all) std::ranges::copy(values, record(all, row, step).begin());
   }
 
-  /// The returned rows up to the last step; minus infinity where a row had ended.
+  /// The returned rows up to the last step; minus infinity after the end of a row.
   template <class Source>
   Tensor select(Tensor& all, std::span<const std::int64_t> lengths, const Source& source) const {
     if (!all) return {};
@@ -148,7 +151,7 @@ class StepRecords {
       for (std::size_t i = 0; i < lengths.size(); ++i) {
         const auto to = out.subspan((static_cast<std::size_t>(step * r) + i) * v, v);
         if (step < lengths[i])
-          std::ranges::copy(place(all, source(i, static_cast<std::size_t>(step)), step),
+          std::ranges::copy(record(all, source(i, static_cast<std::size_t>(step)), step),
                             to.begin());
         else
           std::ranges::fill(to, forbidden);
@@ -159,11 +162,11 @@ class StepRecords {
 
   std::int64_t vocabulary_, rows_;
   bool beams_, output_logits_;
-  Tensor scores_, logits_;                            // [L,R,V+A] or empty
-  std::vector<std::vector<TokenLogProbs>> logprobs_;  // [R][L] or empty
+  Tensor scores_, logits_;                            // [G,r,V+A] or empty
+  std::vector<std::vector<TokenLogProbs>> logprobs_;  // [r][G] or empty
   std::size_t top_ = 0;
   std::vector<std::int32_t> order_;  // [V+A], scratch
-  double log_sum_ = 0;               // of the logits kept last
+  double log_sum_ = 0;               // of the logits recorded last
 };
 
 }}}  // namespace idefics::v0::detail

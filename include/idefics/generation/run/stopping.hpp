@@ -1,4 +1,4 @@
-// What ends a row. Source: transformers' generation/stopping_criteria.py.
+// Criteria that end a row. Source: transformers' generation/stopping_criteria.py.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// StopStringCriteria: a stop string that ends inside the text of the last token ends the row; the
-/// token may go on behind it, and the string may begin in the prompt.
+/// StopStringCriteria: a row ends when a stop string ends within the text of its last token. The
+/// token may continue after the string, and the string may begin in the prompt.
 class StopStrings {
  public:
   StopStrings(std::vector<std::string> strings, TokenTexts texts)
@@ -29,7 +29,7 @@ class StopStrings {
   bool operator()(std::span<const std::int32_t> so_far) const {
     if (strings_.empty() || so_far.empty()) return false;
     const std::string_view last = text_of(so_far.back());
-    std::size_t first = so_far.size() - 1, before = 0;  // bytes of text in front of the last token
+    std::size_t first = so_far.size() - 1, before = 0;  // bytes of text before the last token
     while (first > 0 && before + 1 < longest_) before += text_of(so_far[--first]).size();
     tail_.clear();
     for (const std::int32_t id : so_far.subspan(first)) tail_ += text_of(id);
@@ -42,20 +42,20 @@ class StopStrings {
   }
 
  private:
-  /// Ids without a text, behind the tokenizer's, have none.
+  /// Empty for ids beyond those of the tokenizer.
   std::string_view text_of(std::int32_t id) const {
-    const auto at = static_cast<std::size_t>(id);
-    return at < texts_->size() ? std::string_view((*texts_)[at]) : std::string_view();
+    const auto index = static_cast<std::size_t>(id);
+    return index < texts_->size() ? std::string_view((*texts_)[index]) : std::string_view();
   }
 
   std::vector<std::string> strings_;
   TokenTexts texts_;
   std::size_t longest_ = 0;   // bytes of the longest stop string
-  mutable std::string tail_;  // scratch: the last texts of a row
+  mutable std::string tail_;  // scratch: the text at the end of a row
 };
 
-/// All criteria of a run: end tokens, length, stop strings, the caller's own; and the time, which
-/// ends all rows at once.
+/// All criteria of a run: end tokens, length, stop strings and the caller's own; and a time limit,
+/// which ends all rows at once.
 class StoppingCriteria {
  public:
   using Clock = std::chrono::steady_clock;
@@ -69,7 +69,7 @@ class StoppingCriteria {
         max_time_(config.max_time.value_or(std::numeric_limits<double>::infinity())),
         started_(started) {}
 
-  /// Whether the row, which ends in the token just chosen, is over.
+  /// Whether the row, which ends in the token just chosen, is complete.
   bool ends(std::span<const std::int32_t> so_far) const {
     return std::ssize(so_far) >= longest_ || std::ranges::find(eos_, so_far.back()) != eos_.end() ||
            stop_strings_(so_far) ||

@@ -1,8 +1,8 @@
 // A run of the decoder over some sequences: the prompts are read in chunks, then tokens are
-// appended. Sequences can branch from each other (beams), be reordered, and forget their last tokens.
-// Everything a step needs is sized when the run begins; a step allocates nothing. Letters: B
-// prompts, n copies of each, M tokens of a pass, R rows with logits, D width, V vocabulary, A added
-// tokens.
+// appended. Sequences can branch from each other (beams), be reordered, and drop their last tokens.
+// Everything that a step needs is sized when the run begins, so that a step does not allocate.
+// Letters: B sequences (the prompts), M rows, D width, V vocabulary, A added tokens, R selected
+// rows, n copies of each prompt.
 #pragma once
 
 #include <algorithm>
@@ -27,22 +27,22 @@ namespace idefics { inline namespace v0 { namespace detail {
 enum class LogitRows { last, all };
 
 struct TextRunOptions {
-  std::int64_t copies = 1;  // n: sequences that may branch from each prompt
+  std::int64_t copies = 1;  // n, the sequences that can branch from each prompt
   Branches branches = Branches::many_tokens;
   std::int64_t tokens_per_step = 1;          // most tokens that `add` appends to a row in one pass
-  std::vector<std::int32_t> early_layers{};  // ascending: the head also reads what enters these
-  bool hidden = false;                       // sinks may ask for the last hidden state
-  std::int64_t attention_columns = 0;        // of the padded prompts, if attentions are kept
-  const char* length_option = "max_new_tokens";  // what is named when there is no room
-  PastKeyValues* past = nullptr;  // of one prompt without copies: read from and added to
+  std::vector<std::int32_t> early_layers{};  // ascending; the head also reads their inputs
+  bool hidden = false;                       // whether sinks may read the last hidden state
+  std::int64_t attention_columns = 0;        // of the padded prompts, if attentions are recorded
+  const char* length_option = "max_new_tokens";  // named in `out_of_memory` errors
+  PastKeyValues* past = nullptr;  // for one prompt without copies: reused and extended
 };
 
 class TextRun {
  public:
-  /// `slots[prompt][n]` is the place of picture n of that prompt in `pictures` (-1 where no token
-  /// sees it). Every sequence can grow by `new_tokens`; prompts are read at most `chunk` tokens at a
-  /// time. Sequence b n + i is copy i of prompt b; only copy 0 is read by `prefill`, the others
-  /// begin with a `reorder`. Throws `out_of_memory`.
+  /// `slots[b][i]` is the slot in `pictures` of picture i of prompt b (-1 if no token sees it).
+  /// Every sequence can grow by `new_tokens`; prompts are read at most `chunk` tokens at a time.
+  /// Sequence b n + i is copy i of prompt b; `prefill` reads only copy 0, and the others begin with
+  /// a `reorder`. Throws `out_of_memory`.
   TextRun(const Idefics& model, Backend& backend, const ImageCache& pictures,
           std::vector<Sequence> sequences, const std::vector<std::vector<std::int32_t>>& slots,
           std::int64_t new_tokens, std::int64_t chunk, LogitRows logit_rows,
@@ -74,16 +74,16 @@ class TextRun {
     reserve();
   }
 
-  /// Who is told of the progress of `prefill`.
+  /// Sets the callback that receives the progress of `prefill`.
   void report_to(ProgressCallback progress) { progress_ = std::move(progress); }
 
-  /// Before `prefill`: tokens that it will read, without those that the caller's past holds.
+  /// Before `prefill`: the number of tokens that it will read, without those in the caller's past.
   std::int64_t unread() const {
     return std::accumulate(shape_.prompts.begin(), shape_.prompts.end(), -length(0));
   }
 
-  /// Reads the prompts. sink(row, token, base, additional) takes the logits of one token: base [V]
-  /// and additional [A], valid until it returns.
+  /// Reads the prompts. sink(row, token, base, additional) receives the logits of one token, base
+  /// [V] and additional [A], which are valid until it returns.
   template <class Sink>
   void prefill(const Sink& sink) {
     const std::int64_t total = unread();
@@ -91,14 +91,14 @@ class TextRun {
     for (std::size_t i = 0; i < prompts_.size(); ++i) {
       const std::span<const std::int32_t> ids = prompts_[i].sequence.ids;
       const auto row = i * static_cast<std::size_t>(options_.copies);
-      for (std::int64_t at = table_.length(row); at < std::ssize(ids);) {
-        const std::int64_t room = shape_.tokens_per_pass - tokens_.size();
-        const std::int64_t count = std::min(room, std::ssize(ids) - at);
-        append(row, ids.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(count)),
-               logit_rows_ == LogitRows::all   ? count
-               : at + count == std::ssize(ids) ? 1
-                                               : 0);
-        at += count, done += count;
+      for (std::int64_t begin = table_.length(row); begin < std::ssize(ids);) {
+        const std::int64_t space = shape_.tokens_per_pass - tokens_.size();
+        const std::int64_t count = std::min(space, std::ssize(ids) - begin);
+        append(row, ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
+               logit_rows_ == LogitRows::all      ? count
+               : begin + count == std::ssize(ids) ? 1
+                                                  : 0);
+        begin += count, done += count;
         if (tokens_.size() < shape_.tokens_per_pass) continue;
         pass(sink);
         report(progress_, {"prefill", done, total});
@@ -109,7 +109,7 @@ class TextRun {
     report(progress_, {"prefill", total, total});
   }
 
-  /// Appends ids[i] to row active[i] and gives the logits of each to `sink`.
+  /// Appends ids[i] to row active[i] and passes the logits of each to `sink`.
   template <class Sink>
   void step(std::span<const std::int32_t> active, std::span<const std::int32_t> ids,
             const Sink& sink) {
@@ -117,12 +117,12 @@ class TextRun {
     pass(sink);
   }
 
-  /// Some tokens of a row join the next `pass`, which gives the logits of each to its sink.
+  /// Adds tokens of a row to the next `pass`, which passes the logits of each to its sink.
   void add(std::int32_t row, std::span<const std::int32_t> ids) {
     append(static_cast<std::size_t>(row), ids, std::ssize(ids));
   }
 
-  /// One forward pass over what was added, if anything was.
+  /// Runs one forward pass over the tokens added, if there are any.
   template <class Sink>
   void pass(const Sink& sink) {
     if (tokens_.size() == 0) return;
@@ -146,25 +146,25 @@ class TextRun {
     tokens_.clear(), wanted_.clear(), wanted_rows_.clear();
   }
 
-  /// Row rows[i] continues the past of row parents[i], a copy of the same prompt.
+  /// Makes row rows[i] continue the past of row parents[i], a copy of the same prompt.
   void reorder(std::span<const std::int32_t> rows, std::span<const std::int32_t> parents) {
     table_.reorder(rows, parents);
   }
 
-  /// Forgets all tokens of a row from `length` on. Only without copies.
+  /// Drops all tokens of a row from position `length` on. Only without copies.
   void truncate(std::int32_t row, std::int64_t length) {
     table_.truncate(static_cast<std::size_t>(row), length);
     if (options_.past != nullptr) options_.past->truncate(length);
   }
 
-  /// With TextRunOptions::attention_columns: hands over what the returned rows looked at. Step
-  /// `step` of returned row i was read by row source(i, step).
+  /// With TextRunOptions::attention_columns: adds the attention weights of the returned rows to
+  /// `output`. Step `step` of returned row i was read by row source(i, step).
   template <class Source>
   void finish_attentions(GenerationOutput& output, const Source& source) {
     if (attentions_) attentions_->finish(output, source);
   }
 
-  /// Tokens of a row that have been read.
+  /// Number of tokens of a row that have been read.
   std::int64_t length(std::int32_t row) const {
     return table_.length(static_cast<std::size_t>(row));
   }
@@ -172,15 +172,16 @@ class TextRun {
   std::int64_t width() const { return model_.config().hidden_size; }  // D
   Backend& backend() const { return backend_; }
 
-  /// E: layers whose input the head also reads.
+  /// Number of layers whose input the head also reads.
   std::size_t early_layers() const { return early_.size(); }
 
-  /// While a sink is called: the last hidden state, after the final norm, of its token. Only with
+  /// Within a sink: the last hidden state of its token, after the final norm. Only with
   /// TextRunOptions::hidden.
   std::span<const float> hidden() const /*[D]*/ {
     return row_of(host_hidden_, delivered_, model_.config().hidden_size);
   }
-  /// While a sink is called: its token's logits by the head on the input of early layer `exit`.
+  /// Within a sink: the logits of its token that the head computes from the input of early layer
+  /// `exit`.
   std::span<const float> early_base(std::size_t exit) const /*[V]*/ {
     return row_of(early_[exit].host_base, delivered_, model_.config().vocab_size);
   }
@@ -191,14 +192,14 @@ class TextRun {
  private:
   struct Prompt {
     Sequence sequence;
-    std::vector<std::vector<std::int32_t>>
-        run_key_rows;  // rows of picture features that each run sees
+    // for each of its runs, the rows of picture features that it sees
+    std::vector<std::vector<std::int32_t>> run_key_rows;
   };
   struct Sizes {
     std::vector<std::int64_t> prompts;  // [B], tokens of each
     std::int64_t longest = 0, tokens_per_pass = 0, logit_rows = 0, segments = 0;
   };
-  struct Wanted {  // a token whose logits are asked for
+  struct Wanted {  // a token whose logits are passed to the sink
     std::size_t row;
     std::int64_t token;
   };
@@ -218,15 +219,16 @@ class TextRun {
       sizes.longest = std::max(sizes.longest, std::ssize(s.ids) + new_tokens);
       sizes.segments += std::ssize(s.runs) + options_.copies;
     }
-    check_room(sizes, new_tokens);
+    check_memory(sizes, new_tokens);
     const auto step = std::ssize(sequences) * options_.copies * options_.tokens_per_step;
     sizes.tokens_per_pass = std::max(step, std::min(prompt, std::max<std::int64_t>(chunk, 1)));
     sizes.logit_rows = logit_rows_ == LogitRows::all ? sizes.tokens_per_pass : step;
     return sizes;
   }
 
-  /// Before anything is made: keys and values, the table of angles, and the rows that sequences read.
-  void check_room(const Sizes& sizes, std::int64_t new_tokens) const {
+  /// Checks, before anything is allocated, that keys and values, the rotary table and the cache
+  /// tables fit in memory.
+  void check_memory(const Sizes& sizes, std::int64_t new_tokens) const {
     const Config& c = model_.config();
     const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
     const Checked longest = number(sizes.longest);
@@ -241,7 +243,7 @@ class TextRun {
         "keys and values of " + std::to_string(new_tokens) + " new tokens", options_.length_option);
   }
 
-  /// A cache of its own, or the caller's with what it holds of this prompt's beginning.
+  /// A new cache, or the caller's, which may already hold the beginning of the prompt.
   KvCache make_past(const std::vector<Sequence>& sequences,
                     const std::vector<std::vector<std::int32_t>>& slots) {
     if (sequences.size() != 1 || options_.copies != 1) options_.past = nullptr;
@@ -292,7 +294,7 @@ class TextRun {
     wanted_rows_.reserve(static_cast<std::size_t>(shape_.logit_rows));
   }
 
-  /// Tokens of a row join the pass; the last `wanted` of them get logits.
+  /// Adds tokens of a row to the pass; the last `wanted` of them get logits.
   void append(std::size_t row, std::span<const std::int32_t> ids, std::int64_t wanted) {
     const std::int64_t first = tokens_.size(), begin = table_.length(row);
     const std::int64_t end = begin + std::ssize(ids);
@@ -312,8 +314,8 @@ class TextRun {
     append_pictures(prompts_[row / static_cast<std::size_t>(options_.copies)], first, begin, end);
   }
 
-  /// Tokens [begin, end) of a sequence stand at `first` of the pass. Neighbours that see the same
-  /// pictures, such as the beams of a prompt, are one segment.
+  /// Tokens [begin, end) of a sequence are queries of the pass from `first` on. Adjacent queries
+  /// that see the same pictures, such as the beams of a prompt, form one segment.
   void append_pictures(const Prompt& prompt, std::int64_t first, std::int64_t begin,
                        std::int64_t end) {
     auto& segments = tokens_.cross_attention;
@@ -332,7 +334,7 @@ class TextRun {
     }
   }
 
-  /// Logits of the wanted rows of `states` [M,D].
+  /// Computes the logits of the selected rows of `states` [M,D].
   void read_head(Logits& logits, const Tensor& states) {
     const auto r = std::ssize(wanted_rows_);
     const Tensor hidden = hidden_.slice(0, r), base = logits.base.slice(0, r);
