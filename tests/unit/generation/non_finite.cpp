@@ -1,5 +1,5 @@
-// NaN and infinities: every mode ends with the same typed error as soon as one would decide something,
-// and not because of one that decides nothing.
+// NaN and infinities: every mode ends with the same typed error as soon as one would decide
+// something, and ignores one that decides nothing.
 #include <cmath>
 
 #include "support/catch.hpp"
@@ -13,10 +13,10 @@ namespace {
 
 using Ids = std::vector<std::int32_t>;
 
-/// The file of the checkpoint "published", to be changed.
+/// The weights file of the checkpoint "published", to be modified.
 class Weights {
  public:
-  /// Rows of a matrix, as they lie in the file.
+  /// Rows of a matrix, in place.
   std::span<char> rows(const char* name, std::int64_t first, std::int64_t count = 1) {
     const TensorInfo& info = *file_.find(name);
     const std::uint64_t row = (info.end - info.begin) / static_cast<std::uint64_t>(info.dims[0]);
@@ -38,7 +38,7 @@ class Weights {
   std::string content_ = detail::read_file(folder_ / "model.safetensors", 1 << 24);
 };
 
-/// The checkpoint with NaN embeddings of some ids: behind one of them all logits are NaN.
+/// The checkpoint with NaN embeddings of some ids: after one of them, all logits are NaN.
 Model poisoned(const Ids& ids) {
   Weights weights;
   for (const std::int32_t id : ids)
@@ -46,8 +46,8 @@ Model poisoned(const Ids& ids) {
   return weights.model();
 }
 
-/// The checkpoint when it knows two tokens only: the hidden state times a row of the head, and its
-/// negative, are above or below the zeros of all others.
+/// The checkpoint reduced to two tokens: their logits are the hidden state times a row of the head,
+/// and its negative, one above and one below the zeros of all other tokens.
 Model of_two_tokens(std::int32_t one, std::int32_t other) {
   Weights weights;
   const std::span row = weights.rows("lm_head.weight", 3);
@@ -91,7 +91,7 @@ Outcome outcome_of(Model& model, const GenerationConfig& config) {
 
 GenerationConfig plain() { return {.max_new_tokens = 8, .eos_token_id = Ids{}}; }
 
-/// Every mode; the draft model is optional.
+/// Every mode, and the one with a draft model if it is given.
 std::vector<GenerationConfig> modes(const Model* draft) {
   std::vector<GenerationConfig> all(10, plain());
   all[1].do_sample = true;
@@ -112,7 +112,7 @@ std::vector<GenerationConfig> modes(const Model* draft) {
 
 }  // namespace
 
-TEST_CASE("logits that are not finite are one error in every mode") {
+TEST_CASE("non-finite logits are the same error in every mode") {
   auto sound = golden::load("published", {.dtype = DType::f32});
   auto model = poisoned({prompt_of(sound).back()});
   for (const GenerationConfig& config : modes(&sound)) {
@@ -123,27 +123,27 @@ TEST_CASE("logits that are not finite are one error in every mode") {
   }
 }
 
-TEST_CASE("a NaN that a processor makes is one error in every mode") {
+TEST_CASE("a NaN that a processor produces is the same error in every mode") {
   auto model = golden::load("published", {.dtype = DType::f32});
   std::size_t mode = 0;
   for (GenerationConfig config : modes(&model)) {
     config.logits_processor.push_back([](auto scores, auto) { scores[5] = std::nanf(""); });
     const Outcome outcome = outcome_of(model, config);
     INFO("mode " << mode++);
-    CHECK(outcome.error.starts_with("non_finite_logits: a logits processor made a NaN"));
+    CHECK(outcome.error.starts_with("non_finite_logits: a logits processor produced NaN"));
   }
 }
 
-TEST_CASE("with guesses the error is that of the plain mode, after the same tokens") {
+TEST_CASE("assisted modes give the error of the plain mode, after the same tokens") {
   auto sound = golden::load("published", {.dtype = DType::f32});
   GenerationConfig once = plain();
-  once.no_repeat_ngram_size = 1;  // no token comes twice
+  once.no_repeat_ngram_size = 1;  // no token is repeated
   const Ids free = sound.generate(prompt_for(sound), once).new_tokens[0];
-  const std::size_t at = 4;
-  auto model = poisoned({free[at]});
+  const std::size_t position = 4;
+  auto model = poisoned({free[position]});
   const Outcome without = outcome_of(model, once);
   REQUIRE(without.error.starts_with("non_finite_logits"));
-  REQUIRE(without.seen.size() == at + 1);
+  REQUIRE(without.seen.size() == position + 1);
   GenerationConfig looked_up = once, drafted = once;
   looked_up.prompt_lookup_num_tokens = 3, looked_up.max_matching_ngram_size = 1;
   drafted.assistant_model = &sound, drafted.assistant_confidence_threshold = 0.0;
@@ -154,7 +154,7 @@ TEST_CASE("with guesses the error is that of the plain mode, after the same toke
   }
 }
 
-TEST_CASE("what a draft model cannot compute ends its guess, and the answer is the plain one") {
+TEST_CASE("a draft model that computes NaN ends its guess, and the answer is the plain one") {
   auto model = golden::load("published", {.dtype = DType::f32});
   const Ids free = model.generate(prompt_for(model), plain()).new_tokens[0];
   for (const std::int32_t id : {free[0], free[2], free[5]}) {
@@ -166,7 +166,7 @@ TEST_CASE("what a draft model cannot compute ends its guess, and the answer is t
   }
 }
 
-TEST_CASE("a NaN behind a guess that was wrong decides nothing") {
+TEST_CASE("a NaN after a wrong guess decides nothing") {
   auto sound = golden::load("published", {.dtype = DType::f32});
   const Ids free = sound.generate(prompt_for(sound), plain()).new_tokens[0];
   Ids unused;

@@ -1,5 +1,5 @@
-// The processors that a configuration asks for, in the reference's order. Source: transformers'
-// GenerationMixin._get_logits_processor.
+// Builds the pipeline of logits processors that the options select, in the reference's order.
+// Source: transformers' GenerationMixin._get_logits_processor.
 #pragma once
 
 #include <chrono>
@@ -16,7 +16,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// What processors know of a run besides the options.
+/// What processors know about a run in addition to the options.
 struct LogitsContext {
   std::size_t vocabulary = 0;       // [V+A], the width of scores
   std::size_t base_vocabulary = 0;  // [V], without added tokens
@@ -25,7 +25,7 @@ struct LogitsContext {
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();  // for max_time
 };
 
-/// Composed once per run; process() allocates nothing (callables of the caller aside).
+/// Built once per run; process() does not allocate, except in the caller's callables.
 class LogitsPipeline {
  public:
   LogitsPipeline(const GenerationConfig& config, LogitsContext context);
@@ -33,7 +33,7 @@ class LogitsPipeline {
   LogitsPipeline& operator=(const LogitsPipeline&) = delete;
 
   /// Processes and, with do_sample, warps the scores [V+A] of the token that follows `so_far`, the
-  /// padded prompt `prompt_row` and what was chosen since. Beam search gives log-probabilities.
+  /// padded prompt `prompt_row` and the tokens chosen since. Beam search passes log-probabilities.
   void process(Scores scores, IdSpan so_far, std::int64_t prompt_row) {
     const Step step{scores, so_far, prompt_row};
     for (const auto& stage : stages_) stage(step);
@@ -53,10 +53,10 @@ class LogitsPipeline {
   void add(Stage stage) {
     stages_.emplace_back(std::move(stage));
   }
-  /// An option's value, if it differs from the one that does nothing.
+  /// The value of an option, if it differs from the one that has no effect.
   template <class T>
-  static std::optional<T> active(const std::optional<T>& option, T nothing) {
-    return option && *option != nothing ? option : std::nullopt;
+  static std::optional<T> active(const std::optional<T>& option, T neutral) {
+    return option && *option != neutral ? option : std::nullopt;
   }
 
   void add_repetition(const GenerationConfig& config);
@@ -167,13 +167,13 @@ inline void LogitsPipeline::add_ends(const GenerationConfig& config) {
   }
 }
 
-/// Beams need a token besides the end tokens to go on with, so more is kept there.
+/// With beams, warpers keep one token more than there are end tokens, so that a beam can continue.
 inline void LogitsPipeline::add_warpers(const GenerationConfig& config) {
   const bool beams = config.num_beams.value_or(1) > 1;
   const std::size_t keep = beams ? (config.eos_token_id ? eos_.size() : 1) + 1 : 1;
   if (const auto t = active(config.temperature, 1.0))
     add([t = *t](const Step& s) { apply_temperature(s.scores, t); });
-  constexpr std::int64_t default_top_k = 50;  // whenever tokens are drawn
+  constexpr std::int64_t default_top_k = 50;  // whenever tokens are sampled
   if (const auto k = config.top_k.value_or(default_top_k); k > 0)
     add([this, k = std::max(static_cast<std::size_t>(k), keep)](const Step& s) {
       keep_top_k(s.scores, k, scratch_);

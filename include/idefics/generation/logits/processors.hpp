@@ -1,6 +1,6 @@
-// Logits processors: each takes the scores [V+A] of the token that follows `so_far` (the padded
-// prompt and what was chosen since) and changes them. Source: transformers'
-// generation/logits_process.py, whose class each function names. generation/logits/pipeline.hpp composes
+// Logits processors: each modifies the scores [V+A] of the token that follows `so_far`, the padded
+// prompt and the tokens chosen since. Source: the classes of transformers'
+// generation/logits_process.py that the functions name. generation/logits/pipeline.hpp composes
 // them.
 #pragma once
 
@@ -26,22 +26,23 @@ inline float& at(Scores scores, std::int32_t id) { return scores[static_cast<std
 inline bool ends_with(IdSpan row, IdSpan tail) {
   return row.size() >= tail.size() && std::ranges::equal(row.last(tail.size()), tail);
 }
-/// Sets the scores of `ids` to minus infinity; ids beyond the scores are passed over.
-/// SuppressTokensLogitsProcessor.
+/// SuppressTokensLogitsProcessor: sets the scores of `ids` to minus infinity; ids beyond the scores
+/// are ignored.
 inline void suppress_tokens(Scores scores, IdSpan ids) {
   for (const std::int32_t id : ids)
     if (static_cast<std::size_t>(id) < scores.size()) at(scores, id) = forbidden;
 }
 
-/// Sets everything to minus infinity and `ids` to 0. ForcedEOSTokenLogitsProcessor,
-/// ForcedBOSTokenLogitsProcessor.
+/// ForcedEOSTokenLogitsProcessor, ForcedBOSTokenLogitsProcessor: sets the scores of `ids` to 0 and
+/// all others to minus infinity.
 inline void force_tokens(Scores scores, IdSpan ids) {
   std::ranges::fill(scores, forbidden);
   for (const std::int32_t id : ids) at(scores, id) = 0.0f;
 }
 
-/// NoBadWordsLogitsProcessor: a sequence of ids that is complete but for its last one loses that
-/// one. Entries that are just one end token, and entries longer than the row, have no effect.
+/// NoBadWordsLogitsProcessor: forbids the last id of a sequence where the row ends in its other
+/// ids. Entries that consist of a single end token, and entries longer than the row, have no
+/// effect.
 inline void forbid_words(Scores scores, IdSpan so_far,
                          const std::vector<std::vector<std::int32_t>>& words, IdSpan eos) {
   for (const auto& word : words) {
@@ -51,12 +52,13 @@ inline void forbid_words(Scores scores, IdSpan so_far,
   }
 }
 
-/// SequenceBiasLogitsProcessor: a single token always has its bias added, a longer sequence's last
-/// token where the row ends in the others. Biases of one token are summed first.
+/// SequenceBiasLogitsProcessor: the bias of a single token is always added, that of a longer
+/// sequence is added to its last token where the row ends in its other tokens. Biases of the same
+/// token are summed first.
 class SequenceBiases {
  public:
   explicit SequenceBiases(std::vector<SequenceBias> entries) {
-    for (auto& entry : entries) {  // the reference keeps them in a dictionary: the last one counts
+    for (auto& entry : entries) {  // the reference keeps them in a dictionary: the last one wins
       const auto same = [&](const SequenceBias& e) { return e.ids == entry.ids; };
       const auto known = std::ranges::find_if(entries_, same);
       if (known != entries_.end())
@@ -85,15 +87,15 @@ class SequenceBiases {
     return ids.size() == 1 ||
            (ids.size() <= so_far.size() && ends_with(so_far, ids.first(ids.size() - 1)));
   }
-  std::vector<SequenceBias> entries_;  // those of one last token stand together
+  std::vector<SequenceBias> entries_;  // grouped by last token
 };
 
-/// Marks tokens as seen without clearing a whole vocabulary at every step.
+/// A set of tokens with a constant-time clear(), which saves a pass over the vocabulary per step.
 class TokenMarks {
  public:
   explicit TokenMarks(std::size_t vocabulary) : marks_(vocabulary, 0) {}
   void clear() { ++now_; }
-  /// True the first time that `id` is marked since clear().
+  /// Returns true the first time that `id` is marked after clear().
   bool mark(std::int32_t id) {
     auto& mark = marks_[static_cast<std::size_t>(id)];
     return mark != now_ && (mark = now_, true);
@@ -104,9 +106,9 @@ class TokenMarks {
   std::uint64_t now_ = 0;
 };
 
-/// RepetitionPenaltyLogitsProcessor: each distinct token of `ids` has its score divided by
-/// `penalty` if positive, else multiplied. EncoderRepetitionPenaltyLogitsProcessor does the same with
-/// the prompt and 1 / penalty.
+/// RepetitionPenaltyLogitsProcessor: divides the score of each distinct token of `ids` by `penalty`
+/// if it is positive, else multiplies it. EncoderRepetitionPenaltyLogitsProcessor does the same
+/// with the prompt and 1 / penalty.
 inline void penalize_repetition(Scores scores, IdSpan ids, float penalty, TokenMarks& marks) {
   marks.clear();
   for (const std::int32_t id : ids) {
@@ -116,8 +118,8 @@ inline void penalize_repetition(Scores scores, IdSpan ids, float penalty, TokenM
   }
 }
 
-/// OpenAI's definition: score -= count * frequency + (count > 0) * presence, where count is how often
-/// the token stands in `answer`, the new tokens.
+/// OpenAI's definition: score -= count * frequency + (count > 0) * presence, where count is the
+/// number of occurrences of the token in `answer`, the new tokens.
 class CountPenalty {
  public:
   CountPenalty(std::size_t vocabulary, double frequency, double presence)
@@ -139,7 +141,8 @@ class CountPenalty {
 };
 
 /// NoRepeatNGramLogitsProcessor with text = so_far, EncoderNoRepeatNGramLogitsProcessor with text =
-/// the prompt: whatever followed the last n - 1 tokens anywhere in `text` is forbidden.
+/// the prompt: forbids every token that follows the last n - 1 tokens of `so_far` anywhere in
+/// `text`.
 inline void forbid_repeated_ngrams(Scores scores, IdSpan text, IdSpan so_far, std::size_t n) {
   if (text.size() < n || so_far.size() + 1 < n) return;
   const IdSpan current = so_far.last(n - 1);
@@ -148,17 +151,16 @@ inline void forbid_repeated_ngrams(Scores scores, IdSpan text, IdSpan so_far, st
       at(scores, text[i + n - 1]) = forbidden;
 }
 
-/// PrefixConstrainedLogitsProcessor: only `allowed` may follow. Throws `invalid_option` if that is
-/// nothing, or not in the vocabulary. `marks` serves as scratch.
+/// PrefixConstrainedLogitsProcessor: forbids all tokens but `allowed`. Throws `invalid_option` if
+/// `allowed` is empty or has an id outside the vocabulary. `marks` is scratch.
 inline void allow_only(Scores scores, IdSpan allowed, TokenMarks& marks) {
   const char* option = "prefix_allowed_tokens_fn";
-  if (allowed.empty())
-    fail(ErrorCode::invalid_option, "returned no token at all", {.field = option});
+  if (allowed.empty()) fail(ErrorCode::invalid_option, "returned no tokens", {.field = option});
   marks.clear();
   for (const std::int32_t id : allowed) {
     if (id < 0 || static_cast<std::size_t>(id) >= scores.size())
       fail(ErrorCode::invalid_option,
-           "returned id " + std::to_string(id) + ", not in the vocabulary",
+           "returned id " + std::to_string(id) + ", which is not in the vocabulary",
            {.field = option, .limit = scores.size()});
     marks.mark(id);
   }
@@ -166,16 +168,16 @@ inline void allow_only(Scores scores, IdSpan allowed, TokenMarks& marks) {
     if (marks.mark(static_cast<std::int32_t>(id))) scores[id] = forbidden;
 }
 
-/// InfNanRemoveLogitsProcessor: NaN becomes 0, infinities the largest numbers.
+/// InfNanRemoveLogitsProcessor: NaN becomes 0, infinities become the largest finite numbers.
 inline void remove_invalid_values(Scores scores) {
   constexpr float largest = std::numeric_limits<float>::max();
   for (float& score : scores)
     score = std::isnan(score) ? 0.0f : std::clamp(score, -largest, largest);
 }
 
-/// ExponentialDecayLengthPenalty: after `start` of the `generated` new tokens, end tokens gain
-/// |score| * (factor^(generated - start) - 1). Forbidden ones stay forbidden (the reference makes
-/// NaN of them).
+/// ExponentialDecayLengthPenalty: once more than `start` new tokens are `generated`, adds |score| *
+/// (factor^(generated - start) - 1) to the scores of end tokens. Forbidden ones stay forbidden (the
+/// reference turns them into NaN).
 inline void favour_ends(Scores scores, std::int64_t generated, const ExponentialDecay& decay,
                         IdSpan eos) {
   if (generated <= decay.start) return;
@@ -187,8 +189,8 @@ inline void favour_ends(Scores scores, std::int64_t generated, const Exponential
   }
 }
 
-/// UnbatchedClassifierFreeGuidanceLogitsProcessor, on log-probabilities: away from what the
-/// negative prompt expects, towards what the prompt adds to it.
+/// UnbatchedClassifierFreeGuidanceLogitsProcessor, on log-probabilities: moves scores away from
+/// what the negative prompt predicts, towards what the prompt adds to it.
 inline void guide(Scores scores, std::span<const float> unconditional, double scale) {
   const auto factor = static_cast<float>(scale);
   for (std::size_t i = 0; i < scores.size(); ++i)

@@ -1,4 +1,4 @@
-// From scores to a token: the best, or one drawn from their distribution.
+// Chooses a token from scores: the best one, or a sample from their distribution.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// The id of the highest score; among equals the lowest id.
+/// The id of the highest score; in a tie, the lowest id.
 inline std::int32_t argmax(std::span<const float> scores /*[V+A]*/) {
   return static_cast<std::int32_t>(std::ranges::max_element(scores) - scores.begin());
 }
@@ -22,14 +22,14 @@ inline bool all_finite(std::span<const float> scores) {
   return std::ranges::all_of(scores, [](float s) { return std::isfinite(s); });
 }
 
-/// The logits of a row in one piece.
+/// Concatenates the logits of a row.
 inline void join_logits(Scores scores /*[V+A]*/, std::span<const float> base /*[V]*/,
                         std::span<const float> additional /*[A]*/) {
   std::ranges::copy(base, scores.begin());
   std::ranges::copy(additional, scores.begin() + std::ssize(base));
 }
 
-/// Throws `non_finite_logits` for NaN or infinity among the logits of a row.
+/// Throws `non_finite_logits` if the logits of a row contain NaN or infinity.
 inline void check_finite(std::span<const float> logits, std::size_t row, std::int64_t new_tokens) {
   if (!all_finite(logits))
     fail(ErrorCode::non_finite_logits,
@@ -38,11 +38,11 @@ inline void check_finite(std::span<const float> logits, std::size_t row, std::in
          {.field = "logits"});
 }
 
-/// The id at which the running sum of `probabilities` passes `u` in [0, 1). Never one of
+/// The id at which the running sum of `probabilities` exceeds `u` in [0, 1). Never one of
 /// probability 0.
 inline std::int32_t draw(std::span<const double> probabilities /*[V+A]*/, double u) {
   double sum = 0;
-  std::int32_t last = 0;  // rounding may leave the sum a little below 1
+  std::int32_t last = 0;  // rounding may leave the sum slightly below 1
   for (std::size_t id = 0; id < probabilities.size(); ++id) {
     if (probabilities[id] <= 0) continue;
     last = static_cast<std::int32_t>(id);
@@ -52,19 +52,20 @@ inline std::int32_t draw(std::span<const double> probabilities /*[V+A]*/, double
   return last;
 }
 
-/// The id of the highest processed score. Throws `non_finite_logits` if processing made a NaN,
-/// `invalid_option` if nothing is allowed.
+/// The id of the highest processed score. Throws `non_finite_logits` if a processor produced NaN,
+/// and `invalid_option` if every token is forbidden.
 inline std::int32_t best_allowed(std::span<const float> scores /*[V+A]*/) {
   if (std::ranges::any_of(scores, [](float s) { return std::isnan(s); }))
-    fail(ErrorCode::non_finite_logits, "a logits processor made a NaN", {.field = "scores"});
+    fail(ErrorCode::non_finite_logits, "a logits processor produced NaN", {.field = "scores"});
   const std::int32_t best = argmax(scores);
   if (scores[static_cast<std::size_t>(best)] == forbidden)
     fail(ErrorCode::invalid_option, "the options forbid every token", {.field = "scores"});
   return best;
 }
 
-/// Chooses tokens by the processed scores. Answers of one prompt are numbered from 0, and draws are
-/// keyed by (seed, number, step): neither the batch around a prompt nor threads can change them.
+/// Chooses tokens by their processed scores. The answers to a prompt are numbered from 0, and draws
+/// are keyed by (seed, number, step), so they depend neither on the rest of the batch nor on
+/// threads.
 class Sampler {
  public:
   Sampler(const GenerationConfig& config, std::size_t vocabulary)
@@ -72,7 +73,7 @@ class Sampler {
         seed_(config.seed.value_or(0)),
         probabilities_(sample_ ? vocabulary : 0) {}
 
-  /// Throws as best_allowed does.
+  /// Throws like best_allowed.
   std::int32_t choose(std::span<const float> scores, std::int64_t answer, std::int64_t step) {
     const std::int32_t best = best_allowed(scores);
     if (!sample_) return best;

@@ -1,6 +1,6 @@
-// Warpers: logits processors of sampling, which narrow the distribution down. Source: the
-// *LogitsWarper classes of transformers' generation/logits_process.py. Each keeps at least
-// `keep` tokens; tokens that were forbidden before stay so and take part in nothing.
+// Warpers: logits processors for sampling, which narrow the distribution. Source: the *LogitsWarper
+// classes of transformers' generation/logits_process.py. At least `keep` tokens are kept; tokens
+// that are already forbidden stay forbidden and are left out of all computations.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Scratch of the warpers and of sampling, sized once: no warper allocates.
+/// Scratch buffers of the warpers, sized once so that no warper allocates.
 struct WarpScratch {
   explicit WarpScratch(std::size_t vocabulary) : values(vocabulary), probabilities(vocabulary) {
     order.reserve(vocabulary);
@@ -25,8 +25,8 @@ struct WarpScratch {
   std::vector<std::int32_t> order;    // ids
 };
 
-/// probabilities = softmax(scores), in double and in a fixed order. Returns log of the sum of
-/// e^score, or minus infinity if all is forbidden.
+/// probabilities = softmax(scores), in double and in a fixed order. Returns the log of the sum of
+/// e^score, or minus infinity if every token is forbidden.
 inline double softmax(std::span<const float> scores, std::span<double> probabilities) {
   const double best = static_cast<double>(*std::ranges::max_element(scores));
   if (best == static_cast<double>(forbidden)) {
@@ -43,7 +43,8 @@ inline double softmax(std::span<const float> scores, std::span<double> probabili
   return best + portable_log(sum);
 }
 
-/// log of the sum of e^score, over what is not forbidden; minus infinity if that is nothing.
+/// The log of the sum of e^score over the tokens that are not forbidden; minus infinity if there
+/// are none.
 inline double log_sum_exp(std::span<const float> scores) {
   const double best = static_cast<double>(*std::ranges::max_element(scores));
   if (best == static_cast<double>(forbidden)) return best;
@@ -69,7 +70,7 @@ inline float kth_highest(std::span<const float> scores, std::size_t k, WarpScrat
   return *kth;
 }
 
-/// Ids that are not forbidden, in scratch.order, by ascending key; equal ones by id.
+/// Fills scratch.order with the ids that are not forbidden, by ascending key, then by id.
 template <class Key>
 void sort_allowed(std::span<const float> scores, WarpScratch& scratch, const Key& key) {
   scratch.order.clear();
@@ -81,7 +82,7 @@ void sort_allowed(std::span<const float> scores, WarpScratch& scratch, const Key
   });
 }
 
-/// Forbids what has less than `least` probability, but not the `keep` best scores.
+/// Forbids tokens of probability below `least`, except for the `keep` best scores.
 inline void forbid_below(Scores scores, double least, std::size_t keep, WarpScratch& scratch) {
   const float best = kth_highest(scores, keep, scratch);
   for (std::size_t i = 0; i < scores.size(); ++i)
@@ -102,14 +103,15 @@ inline void apply_temperature(Scores scores, double temperature) {
   for (float& score : scores) score /= static_cast<float>(temperature);
 }
 
-/// TopKLogitsWarper: what is below the k-th highest score goes; ties with it stay.
+/// TopKLogitsWarper: forbids scores below the k-th highest; ties with it are kept.
 inline void keep_top_k(Scores scores, std::size_t k, WarpScratch& scratch) {
   const float least = kth_highest(scores, k, scratch);
   for (float& score : scores)
     if (score < least) score = forbidden;
 }
 
-/// TopPLogitsWarper: the least likely go while their mass together is at most 1 - p.
+/// TopPLogitsWarper: forbids the least likely tokens as long as their total probability is at most
+/// 1 - p.
 inline void keep_top_p(Scores scores, double p, std::size_t keep, WarpScratch& scratch) {
   softmax(scores, scratch.probabilities);
   sort_allowed(scores, scratch, [&](std::int32_t id) { return at(scores, id); });
@@ -122,14 +124,14 @@ inline void keep_top_p(Scores scores, double p, std::size_t keep, WarpScratch& s
   }
 }
 
-/// MinPLogitsWarper: what is less likely than `min_p` times the likeliest goes.
+/// MinPLogitsWarper: forbids tokens of less than `min_p` times the highest probability.
 inline void keep_min_p(Scores scores, double min_p, std::size_t keep, WarpScratch& scratch) {
   softmax(scores, scratch.probabilities);
   forbid_below(scores, min_p * *std::ranges::max_element(scratch.probabilities), keep, scratch);
 }
 
-/// TypicalLogitsWarper: tokens whose surprise is nearest to the entropy stay, up to the first that
-/// brings their mass to `mass`; ties with it stay.
+/// TypicalLogitsWarper: keeps the tokens with a surprise nearest to the entropy, up to the first
+/// that brings their total probability to `mass`; ties with it are kept.
 inline void keep_typical(Scores scores, double mass, std::size_t keep, WarpScratch& scratch) {
   const double log_sum = softmax(scores, scratch.probabilities);
   const double entropy = entropy_of(scores, scratch.probabilities, log_sum);
@@ -148,14 +150,14 @@ inline void keep_typical(Scores scores, double mass, std::size_t keep, WarpScrat
     if (distance(scratch.order[i]) > farthest) at(scores, scratch.order[i]) = forbidden;
 }
 
-/// EpsilonLogitsWarper: what is less likely than `epsilon` goes.
+/// EpsilonLogitsWarper: forbids tokens of probability below `epsilon`.
 inline void keep_above_epsilon(Scores scores, double epsilon, std::size_t keep,
                                WarpScratch& scratch) {
   softmax(scores, scratch.probabilities);
   forbid_below(scores, epsilon, keep, scratch);
 }
 
-/// EtaLogitsWarper: the cut-off is lower where the distribution is flat.
+/// EtaLogitsWarper: like EpsilonLogitsWarper, with a lower cutoff where the distribution is flat.
 inline void keep_above_eta(Scores scores, double epsilon, std::size_t keep, WarpScratch& scratch) {
   const double log_sum = softmax(scores, scratch.probabilities);
   const double entropy = entropy_of(scores, scratch.probabilities, log_sum);

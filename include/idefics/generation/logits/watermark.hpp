@@ -1,6 +1,7 @@
-// WatermarkLogitsProcessor: before each choice a share of the vocabulary, drawn from the token
-// before it, is preferred, which who knows the key can find in the text. The draw is torch's: its
-// Mersenne twister is std::mt19937, its randperm swaps each place with a later one.
+// WatermarkLogitsProcessor: before each choice, a fraction of the vocabulary, drawn with a seed
+// from the preceding text, is preferred; with the key, this preference can be detected in the text.
+// The draw is torch's: its Mersenne twister is std::mt19937, and its randperm swaps each entry with
+// a later one.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +18,7 @@ namespace idefics { inline namespace v0 { namespace detail {
 
 class Watermark {
  public:
-  /// `base_vocabulary` is the model's without added tokens: those are never preferred.
+  /// `base_vocabulary` is the model's vocabulary without added tokens, which are never preferred.
   Watermark(WatermarkingConfig config, std::size_t base_vocabulary, std::size_t vocabulary)
       : config_(std::move(config)),
         permutation_(base_vocabulary),
@@ -39,9 +40,9 @@ class Watermark {
 
  private:
   static constexpr std::size_t table_size = 1'000'003;
-  static constexpr std::size_t candidates = 40;  // the likeliest tokens that selfhash tries
+  static constexpr std::size_t candidates = 40;  // the most likely tokens, which selfhash tries
 
-  /// The first `count` places of torch.randperm(list.size()) with this seed.
+  /// The first `count` entries of torch.randperm(list.size()) with this seed.
   static void permute(std::vector<std::int32_t>& list, std::size_t count, std::uint64_t seed) {
     std::mt19937 random(static_cast<std::uint32_t>(seed));
     std::iota(list.begin(), list.end(), 0);
@@ -55,7 +56,7 @@ class Watermark {
     at(scores, id) += static_cast<float>(config_.bias);
   }
 
-  /// Of the likeliest tokens those are preferred that are green in the context they would end.
+  /// Prefers those of the most likely tokens that are green in the context they would end.
   void prefer_self_chosen(Scores scores, IdSpan so_far) {
     std::iota(best_.begin(), best_.end(), 0);
     const std::size_t tried = std::min(candidates, best_.size());
@@ -72,7 +73,8 @@ class Watermark {
     for (std::size_t i = 0; i < chosen; ++i) add_bias(scores, best_[i]);
   }
 
-  /// The smallest key * a * b over the context, with torch's wrapping products and Python's modulo.
+  /// The smallest key * entry(id) * entry(candidate) over the ids of the context and the candidate,
+  /// with torch's wrapping products and Python's modulo.
   std::uint64_t self_hash(IdSpan so_far, std::int32_t candidate) const {
     const auto entry = [this](std::int32_t id) {
       return static_cast<std::uint64_t>(table_[static_cast<std::size_t>(id) % table_size]) + 1;
@@ -89,7 +91,7 @@ class Watermark {
 
   WatermarkingConfig config_;
   std::vector<std::int32_t> permutation_;  // [V]
-  std::size_t greens_;                     // how many of its first places are preferred
+  std::size_t greens_;                     // the number of its first entries that are preferred
   std::vector<std::int32_t> best_;         // [V+A] with selfhash
   std::vector<std::int32_t> table_;        // with selfhash
 };

@@ -1,7 +1,8 @@
-// Beam search and beam sampling: several continuations of a prompt are kept, and the best by the
-// sum of their log-probabilities, or drawn by it, go on. Source: transformers'
-// GenerationMixin._beam_search; docs/beams.md works an example. Letters: B prompts, n beams of
-// each, V+A the whole vocabulary, K candidates of a step, L new tokens at most.
+// Beam search and beam sampling: several continuations of a prompt are kept; each step continues
+// those with the highest sum of log-probabilities or, when sampling, draws them by that sum.
+// Source: transformers' GenerationMixin._beam_search; docs/beams.md has a worked example.
+// Letters: B sequences (the prompts), V vocabulary, A added tokens, n beams of each prompt, k
+// candidates of a step.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +17,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// What the beams of all prompts go by.
+/// The parameters shared by the beams of all prompts.
 struct BeamRules {
   std::size_t beams, candidates, vocabulary;
   LengthLimits limits;
@@ -37,11 +38,11 @@ struct BeamRules {
         seed(config.seed.value_or(0)),
         eos(config.eos_token_id.value_or(GenerationConfig::Ids{})),
         stopping(config, context.limits, context.started) {
-    // so many that at least n remain when every end token is among them
+    // enough that at least n remain when every end token is among them
     candidates = std::min(std::max<std::size_t>(2, 1 + eos.size()) * beams, beams * vocabulary);
   }
 
-  /// A sum of log-probabilities as the score of a hypothesis of `new_tokens` tokens.
+  /// The score of a hypothesis of `new_tokens` tokens with this sum of log-probabilities.
   float penalized(float sum, std::int64_t new_tokens) const {
     const auto length = static_cast<double>(new_tokens);
     return sum / static_cast<float>(std::pow(length, static_cast<double>(length_penalty)));
@@ -51,7 +52,7 @@ struct BeamRules {
   }
 };
 
-/// Log-probabilities of a beam from its logits. Throws `non_finite_logits`.
+/// Computes the log-probabilities of a beam from its logits. Throws `non_finite_logits`.
 inline void take_log_probs(std::span<float> scores /*[V+A]*/, std::span<const float> base /*[V]*/,
                            std::span<const float> additional /*[A]*/, std::size_t row,
                            std::int64_t new_tokens, detail::StepRecords& records) {
@@ -79,16 +80,16 @@ class BeamItem : public detail::RunningBeams {
     return std::span(finished_).first(rules_.beams);
   }
 
-  /// From the processed log-probabilities of all beams to the beams of the next step.
+  /// Computes the beams of the next step from the processed log-probabilities of all beams.
   void advance() {
     choose_candidates(add_sums());
     for (detail::Candidate& c : candidates_) c.stopped = stops(c);
     finish_stopped();
-    go_on();
+    select_running();
     close_if_done();
   }
 
-  /// No further step will come: what runs is as good as finished.
+  /// After the last step: the running beams count as finished.
   void finish_running() {
     if (!open_) return;
     for (const detail::Hypothesis& beam : running())
@@ -97,7 +98,8 @@ class BeamItem : public detail::RunningBeams {
   }
 
  private:
-  /// The draws of a prompt are numbered within each step: no other prompt of the batch moves them.
+  /// Draws are numbered within each step of a prompt, so that other prompts of the batch do not
+  /// affect them.
   void choose_candidates(std::span<const float> sums) {
     const auto step = static_cast<std::uint32_t>(running()[0].trace.size());
     const auto number = [&](std::size_t draw) {
@@ -118,7 +120,7 @@ class BeamItem : public detail::RunningBeams {
     return stop;
   }
 
-  /// Of the candidates that stopped, those among the first n finish; the others are dropped.
+  /// Finishes the stopped candidates that are among the first n; the others are dropped.
   void finish_stopped() {
     for (std::size_t i = 0; i < std::min(rules_.beams, candidates_.size()); ++i) {
       const detail::Candidate& c = candidates_[i];
@@ -128,31 +130,32 @@ class BeamItem : public detail::RunningBeams {
     }
   }
 
-  /// Into the n best finished, which are in order; behind equals.
+  /// Inserts a hypothesis, after equal ones, into the sorted list of the n best finished ones.
   void insert(const detail::Hypothesis& hypothesis, float score) {
     if (!(score > finished_[rules_.beams - 1].score)) return;
-    detail::Hypothesis& place = finished_.back();  // the spare one
-    place.ids.assign(hypothesis.ids.begin(), hypothesis.ids.end());
-    place.trace.assign(hypothesis.trace.begin(), hypothesis.trace.end());
-    place.score = score;
-    const auto before = std::ranges::upper_bound(finished_.begin(), finished_.end() - 1, score,
-                                                 std::greater<>(), &detail::Hypothesis::score);
-    std::rotate(before, finished_.end() - 1, finished_.end());
+    detail::Hypothesis& slot = finished_.back();  // the spare one
+    slot.ids.assign(hypothesis.ids.begin(), hypothesis.ids.end());
+    slot.trace.assign(hypothesis.trace.begin(), hypothesis.trace.end());
+    slot.score = score;
+    const auto position = std::ranges::upper_bound(finished_.begin(), finished_.end() - 1, score,
+                                                   std::greater<>(), &detail::Hypothesis::score);
+    std::rotate(position, finished_.end() - 1, finished_.end());
   }
 
-  /// The best n that did not stop run on; if there are too few, stopped ones run on behind them.
-  void go_on() {
+  /// Continues the best n candidates that did not stop and, if there are fewer, stopped ones after
+  /// them.
+  void select_running() {
     all_stopped_ = std::ranges::all_of(candidates_, &detail::Candidate::stopped);
     order_.clear();
     for (detail::Candidate c : candidates_) {
       if (c.stopped) c.score += detail::no_beam;
       insert_candidate(order_, rules_.beams, c);
     }
-    go_on_with(order_);
+    continue_with(order_);
   }
 
-  /// The item is closed when all n places are taken and, with early_stopping, at once, else when
-  /// the best running beam is not expected to beat the worst finished one.
+  /// Closes the item when n hypotheses are finished and either early_stopping is true or the best
+  /// running beam is not expected to beat the worst of them; also when every candidate stopped.
   void close_if_done() {
     const detail::Hypothesis& first = running()[0];
     const bool full = finished_[rules_.beams - 1].score > detail::no_beam;
@@ -165,14 +168,14 @@ class BeamItem : public detail::RunningBeams {
   }
 
   const BeamRules& rules_;
-  std::vector<double> probabilities_;          // [n,V+A] of sampling, scratch
-  std::vector<detail::Hypothesis> finished_;   // [n + 1], best first; the last is scratch
-  std::vector<detail::Candidate> candidates_;  // [K]
+  std::vector<double> probabilities_;          // [n,V+A] scratch for sampling
+  std::vector<detail::Hypothesis> finished_;   // [n+1], best first; the last is scratch
+  std::vector<detail::Candidate> candidates_;  // [k]
   std::vector<detail::Candidate> order_;       // [n]
   bool open_ = true, all_stopped_ = false;
 };
 
-/// All beams of a batch.
+/// Number of beams of a batch.
 inline std::int64_t beam_rows(const GenerationConfig& config,
                               const detail::LogitsContext& context) {
   return std::ssize(context.prompts) * *config.num_beams;
@@ -186,16 +189,16 @@ class BeamSearch {
         pipeline_(config, context),
         records_(config, context, beam_rows(config, context)),
         returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
-        fill_(config.pad_token_id.value_or(0)),
+        pad_(config.pad_token_id.value_or(0)),
         next_(static_cast<std::size_t>(beam_rows(config, context))) {
-    // the reference takes a pad id of 0 for "not set"
-    if (fill_ == 0 && !rules_.eos.empty()) fill_ = rules_.eos.front();
+    // the reference treats a pad id of 0 as unset
+    if (pad_ == 0 && !rules_.eos.empty()) pad_ = rules_.eos.front();
     const auto n = static_cast<std::int32_t>(rules_.beams);
     for (const auto& prompt : context.prompts)
       items_.emplace_back(rules_, prompt, static_cast<std::int32_t>(items_.size()) * n);
   }
 
-  /// Logits of a beam: log-probabilities, then the processors, without normalising again.
+  /// Takes the logits of a beam: log-probabilities, then processors, without renormalization.
   void take(std::size_t row, std::span<const float> base, std::span<const float> additional) {
     BeamItem& item = items_[row / rules_.beams];
     const detail::Hypothesis& beam = item.running()[row % rules_.beams];
@@ -206,7 +209,7 @@ class BeamSearch {
     records_.keep_scores(row, step, scores);
   }
 
-  /// After all beams of a step: what goes on.
+  /// After `take` for all beams of a step: the rows that continue.
   const detail::NextRows& advance() {
     next_.clear();
     for (BeamItem& item : items_) {
@@ -217,7 +220,7 @@ class BeamSearch {
     return next_;
   }
 
-  /// The best hypotheses of each prompt, filled up to the longest.
+  /// Adds the best hypotheses of each prompt to `output`, padded to the longest.
   void finish(GenerationOutput& output) {
     std::size_t longest = 0;
     for (BeamItem& item : items_) {
@@ -229,7 +232,7 @@ class BeamSearch {
       for (const detail::Hypothesis& h : item.finished().first(returned_)) {
         output.lengths.push_back(std::ssize(h.trace));
         output.sequences.push_back(h.ids);
-        output.sequences.back().resize(longest, fill_);
+        output.sequences.back().resize(longest, pad_);
         output.beam_indices.push_back(h.trace);
         output.beam_indices.back().resize(longest - static_cast<std::size_t>(rules_.limits.prompt),
                                           -1);
@@ -245,13 +248,13 @@ class BeamSearch {
   detail::LogitsPipeline pipeline_;
   detail::StepRecords records_;
   std::size_t returned_;
-  std::int32_t fill_;
+  std::int32_t pad_;
   std::deque<BeamItem> items_;  // [B]
   detail::NextRows next_;
 };
 
-/// The loop of every search with beams: `search` takes logits, says which rows go on behind which,
-/// and at the end what it found. The logits behind a prompt serve all of its beams.
+/// The loop of every search with beams: `search` takes logits, decides which rows continue which,
+/// and finally returns its results. The logits after a prompt serve all of its beams.
 template <class Search>
 GenerationOutput search_with_beams(detail::TextRun& run, Search& search,
                                    const detail::LogitsContext& context,
@@ -285,8 +288,8 @@ GenerationOutput search_with_beams(detail::TextRun& run, Search& search,
   return output;
 }
 
-/// Beam search, with do_sample beam sampling, over a run with num_beams copies of each prompt.
-/// `on_step` is called without tokens: none is final before the end.
+/// Beam search, or beam sampling with do_sample, over a run with num_beams copies of each prompt.
+/// `on_step` is called without tokens, because none is final before the end.
 inline GenerationOutput beam_search(detail::TextRun& run, const GenerationConfig& config,
                                     const detail::LogitsContext& context,
                                     const StepCallback& on_step) {

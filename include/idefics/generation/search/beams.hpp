@@ -1,7 +1,7 @@
-// What every kind of beam search shares: hypotheses, the beams that run side by side, which rows of
-// a run a step goes on with, and the choice of continuations: the best, or drawn ones. Source:
-// transformers' GenerationMixin._get_top_k_continuations.
-// Letters: n beams, V+A the whole vocabulary, K candidates.
+// Shared by all beam searches: hypotheses, running beams, the rows of a run that a step continues,
+// and the choice of continuations, the best or drawn ones. Source: transformers'
+// GenerationMixin._get_top_k_continuations.
+// Letters: V vocabulary, A added tokens, n beams.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// A score that counts as "not at all": beams that have not begun, places not yet taken.
+/// The score of beams that have not begun and of empty slots: lower than any real score.
 inline constexpr float no_beam = -1e9f;
 
 struct Hypothesis {
@@ -23,13 +23,13 @@ struct Hypothesis {
   std::vector<std::int32_t> trace;  // beam_indices: the beam that each new token continued
   float score = no_beam;            // a running sum, or a penalized one once it is finished
 
-  /// Room for the longest, so that nothing later allocates.
+  /// Reserves memory for `longest` tokens, so that nothing allocates later.
   Hypothesis(std::span<const std::int32_t> prompt, std::size_t longest) {
     ids.reserve(longest), trace.reserve(longest - prompt.size());
     ids.assign(prompt.begin(), prompt.end());
   }
 
-  /// Becomes `parent`, beam `beam` of the batch, and one token more.
+  /// Becomes `parent`, which is beam `beam` of the batch, extended by one token.
   void continue_from(const Hypothesis& parent, std::int32_t beam, std::int32_t id, float sum) {
     ids.assign(parent.ids.begin(), parent.ids.end());
     trace.assign(parent.trace.begin(), parent.trace.end());
@@ -41,16 +41,16 @@ struct Hypothesis {
 /// One continuation that a step considers.
 struct Candidate {
   float score = 0;        // running sum with this token
-  std::int32_t beam = 0;  // of the item, from 0
+  std::int32_t beam = 0;  // within the item, from 0
   std::int32_t id = 0;
   bool stopped = false;  // a stopping criterion holds
 };
 
-/// n beams that run side by side, and the scores of what may follow each. Nothing allocates once it
-/// is made.
+/// n beams that run in parallel, and the scores of the tokens that may follow each. Allocates only
+/// in the constructor.
 class RunningBeams {
  public:
-  /// All begin with `prompt`, and only the first counts until they differ. Beam i is row
+  /// All beams begin with `prompt`, and only the first counts until they differ. Beam i is row
   /// `first_row` + i of the run.
   RunningBeams(std::span<const std::int32_t> prompt, std::size_t longest, std::size_t count,
                std::size_t vocabulary, std::int32_t first_row)
@@ -64,40 +64,40 @@ class RunningBeams {
 
   std::int32_t first_row() const { return first_row_; }
   std::span<const Hypothesis> running() const { return running_; }
-  /// Log-probabilities of what may follow a beam, and from `add_sums` on running sums.
+  /// The log-probabilities of the tokens that may follow a beam; after `add_sums`, running sums.
   std::span<float> scores(std::size_t beam) /*[V+A]*/ {
     return std::span(scores_).subspan(beam * vocabulary_, vocabulary_);
   }
 
  protected:
-  /// Every score becomes that of its beam with the token. Throws `non_finite_logits` for a NaN.
+  /// Adds the score of each beam to the scores of its tokens. Throws `non_finite_logits` for a NaN.
   std::span<const float> add_sums() /*[n,V+A]*/ {
     for (std::size_t i = 0; i < running_.size(); ++i)
       for (float& score : scores(i)) score += running_[i].score;
     if (std::ranges::any_of(scores_, [](float s) { return std::isnan(s); }))
-      fail(ErrorCode::non_finite_logits, "a logits processor made a NaN", {.field = "scores"});
+      fail(ErrorCode::non_finite_logits, "a logits processor produced NaN", {.field = "scores"});
     return scores_;
   }
   Hypothesis& beam_of(const Candidate& c) { return running_[static_cast<std::size_t>(c.beam)]; }
-  /// The beam that a candidate continues, with its token; valid until the next call.
+  /// The beam that a candidate continues, extended by its token; valid until the next call.
   Hypothesis& continued(const Candidate& c, std::size_t place = 0) {
     next_[place].continue_from(beam_of(c), first_row_ + c.beam, c.id, c.score);
     return next_[place];
   }
-  /// The beams of the next step.
-  void go_on_with(std::span<const Candidate> chosen /*[n]*/) {
+  /// Makes the chosen candidates the beams of the next step.
+  void continue_with(std::span<const Candidate> chosen /*[n]*/) {
     for (std::size_t i = 0; i < chosen.size(); ++i) continued(chosen[i], i);
     running_.swap(next_);
   }
 
  private:
-  std::vector<Hypothesis> running_, next_;  // [n], the second being prepared
+  std::vector<Hypothesis> running_, next_;  // [n]; next_ is being prepared
   std::int32_t first_row_;
   std::size_t vocabulary_;
   std::vector<float> scores_;  // [n,V+A]
 };
 
-/// The rows of a run that a step goes on with, the row that each continues, and its next token.
+/// The rows of a run that a step continues, with the parent row and the next token of each.
 class NextRows {
  public:
   explicit NextRows(std::size_t most) {
@@ -105,7 +105,7 @@ class NextRows {
   }
 
   void clear() { rows_.clear(), parents_.clear(), ids_.clear(); }
-  /// Every one of some beams of the prompt that was read by row `prompt_row`.
+  /// Adds all of `beams`, whose prompt was read by row `prompt_row`.
   void add(const RunningBeams& beams, std::int32_t prompt_row) {
     std::int32_t row = beams.first_row();
     for (const Hypothesis& beam : beams.running()) {
@@ -124,8 +124,8 @@ class NextRows {
   std::vector<std::int32_t> rows_, parents_, ids_;
 };
 
-/// Puts a candidate into `best`, which is in order and keeps `count`; behind equals. `best` has room
-/// for one more.
+/// Inserts a candidate, after equal ones, into the sorted list `best`, which keeps `count`
+/// candidates and has capacity for one more.
 inline void insert_candidate(std::vector<Candidate>& best, std::size_t count, Candidate c) {
   if (best.size() == count && !(c.score > best.back().score)) return;
   best.insert(std::ranges::upper_bound(best, c.score, std::greater<>(), &Candidate::score), c);
@@ -133,25 +133,25 @@ inline void insert_candidate(std::vector<Candidate>& best, std::size_t count, Ca
 }
 
 inline Candidate candidate_at(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabulary,
-                              std::size_t at) {
-  return {.score = sums[at],
-          .beam = static_cast<std::int32_t>(at / vocabulary),
-          .id = static_cast<std::int32_t>(at % vocabulary)};
+                              std::size_t index) {
+  return {.score = sums[index],
+          .beam = static_cast<std::int32_t>(index / vocabulary),
+          .id = static_cast<std::int32_t>(index % vocabulary)};
 }
 
-/// The best `count` of all continuations, best first; among equals the first.
+/// The best `count` of all continuations, best first; in a tie, the first.
 inline void best_candidates(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabulary,
                             std::size_t count, std::vector<Candidate>& best) {
   best.clear();
   for (std::size_t i = 0; i < sums.size(); ++i) {
-    if (best.size() == count && !(sums[i] > best.back().score)) continue;  // nearly always
+    if (best.size() == count && !(sums[i] > best.back().score)) continue;  // almost always
     insert_candidate(best, count, candidate_at(sums, vocabulary, i));
   }
 }
 
-/// `count` of all continuations, drawn one after the other from softmax(sums) without replacement
-/// and kept in that order. `uniform(i)` is the number in [0, 1) of draw i. When nothing is left that
-/// has a probability above 0, the best of the rest follow, among equals the first.
+/// Draws `count` of all continuations, one after another, from softmax(sums) without replacement
+/// and keeps them in that order. `uniform(i)` is the number in [0, 1) for draw i. When no
+/// continuation of probability above 0 is left, the best of the rest follow; in a tie, the first.
 template <class Uniform>
 void draw_candidates(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabulary,
                      std::size_t count, const Uniform& uniform,
@@ -162,9 +162,9 @@ void draw_candidates(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabu
   while (drawn.size() < count) {
     const double left = std::accumulate(probabilities.begin(), probabilities.end(), 0.0);
     if (!(left > 0)) break;
-    const auto at = static_cast<std::size_t>(draw(probabilities, left * uniform(drawn.size())));
-    drawn.push_back(candidate_at(sums, vocabulary, at));
-    probabilities[at] = 0;
+    const auto index = static_cast<std::size_t>(draw(probabilities, left * uniform(drawn.size())));
+    drawn.push_back(candidate_at(sums, vocabulary, index));
+    probabilities[index] = 0;
   }
   while (drawn.size() < count) {
     std::size_t best = sums.size();

@@ -1,6 +1,6 @@
-// Guesses at the next tokens, which cost little and are then checked by one pass of the model:
-// where they come from, and those that are looked up in the text so far. Source: transformers'
-// CandidateGenerator and PromptLookupCandidateGenerator.
+// Candidates for the next tokens, which cost little and are verified by one pass of the model: the
+// interface of their generators, and prompt lookup, which takes them from the text so far. Source:
+// transformers' CandidateGenerator and PromptLookupCandidateGenerator.
 #pragma once
 
 #include <algorithm>
@@ -13,37 +13,38 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Guesses how one row goes on. A guess can cost time and never changes an answer.
+/// Proposes a draft of the next tokens of one row. A draft can cost time but never changes an
+/// answer.
 class CandidateGenerator {
  public:
   virtual ~CandidateGenerator() = default;
-  /// At most `room` tokens that may follow `so_far`, the padded prompt and what was chosen since;
-  /// valid until the next call.
-  virtual IdSpan guess(IdSpan so_far, std::int64_t room) = 0;
-  /// What became of the last guess.
+  /// A draft of at most `limit` tokens to follow `so_far`, the padded prompt and the tokens chosen
+  /// since; valid until the next call.
+  virtual IdSpan guess(IdSpan so_far, std::int64_t limit) = 0;
+  /// Receives the outcome of the last draft.
   virtual void learn(const AssistedRound& round) = 0;
-  /// Tokens of the longest guess.
+  /// Number of tokens of the longest possible draft.
   virtual std::int64_t longest() const = 0;
 };
 
-/// The options by which guesses are made: those of the answer without the caller's own callables,
-/// which are called for the tokens of the answer and for no others, as in the plain modes.
+/// The options for drafting: those of the answer without the caller's callables, which are called
+/// only for the tokens of the answer, as in the plain modes.
 inline GenerationConfig guessing_options(GenerationConfig config) {
   config.logits_processor.clear();
   config.prefix_allowed_tokens_fn = {};
   return config;
 }
 
-/// Whether processing could leave a token forbidden is all that a lookup asks of the processors.
+/// The options for a lookup, which only needs to know which tokens the processors forbid.
 inline GenerationConfig lookup_options(GenerationConfig config) {
   config.do_sample = false;
   config.watermarking_config.reset();
   return guessing_options(std::move(config));
 }
 
-/// PromptLookupCandidateGenerator: what followed the last n tokens where they stand in the text for
-/// the first time. Long runs are looked for before short ones; a guess ends before a token that the
-/// processors forbid and before an end token.
+/// PromptLookupCandidateGenerator: drafts the tokens that follow the first occurrence of the last n
+/// tokens in the text. Longer n-grams are tried before shorter ones; a draft ends before a token
+/// that the processors forbid and before an end token.
 class PromptLookup final : public CandidateGenerator {
  public:
   PromptLookup(const GenerationConfig& config, const LogitsContext& context)
@@ -56,16 +57,16 @@ class PromptLookup final : public CandidateGenerator {
     row_.reserve(static_cast<std::size_t>(context.limits.longest) + most_);
   }
 
-  IdSpan guess(IdSpan so_far, std::int64_t room) override {
+  IdSpan guess(IdSpan so_far, std::int64_t limit) override {
     guess_.clear();
     const std::size_t size = so_far.size();
     for (std::size_t n = std::min(longest_ngram_, size - 1); n > 0; --n)
-      for (std::size_t at = 0; at + n < size; ++at) {
-        if (!std::ranges::equal(so_far.subspan(at, n), so_far.last(n))) continue;
-        const IdSpan followed = so_far.subspan(at + n, std::min(most_, size - at - n));
+      for (std::size_t begin = 0; begin + n < size; ++begin) {
+        if (!std::ranges::equal(so_far.subspan(begin, n), so_far.last(n))) continue;
+        const IdSpan followed = so_far.subspan(begin + n, std::min(most_, size - begin - n));
         keep_allowed(so_far, followed);
-        if (guess_.empty()) continue;  // look for another place
-        guess_.resize(std::min(before_end(), static_cast<std::size_t>(room)));
+        if (guess_.empty()) continue;  // look for another occurrence
+        guess_.resize(std::min(before_end(), static_cast<std::size_t>(limit)));
         return guess_;
       }
     return guess_;
@@ -74,7 +75,7 @@ class PromptLookup final : public CandidateGenerator {
   std::int64_t longest() const override { return static_cast<std::int64_t>(most_); }
 
  private:
-  /// The first of `ids` that may follow `so_far`, one after the other.
+  /// Keeps the first of `ids` that may follow `so_far`, one after another.
   void keep_allowed(IdSpan so_far, IdSpan ids) {
     if (pipeline_.empty()) {
       guess_.assign(ids.begin(), ids.end());
@@ -82,7 +83,7 @@ class PromptLookup final : public CandidateGenerator {
     }
     row_.assign(so_far.begin(), so_far.end());
     for (const std::int32_t id : ids) {
-      std::ranges::fill(scores_, 1.0f);  // only whether a score becomes the least there is matters
+      std::ranges::fill(scores_, 1.0f);  // it only matters whether a score drops to lowest()
       pipeline_.process(scores_, row_, 0);
       if (at(scores_, id) <= std::numeric_limits<float>::lowest()) return;
       guess_.push_back(id), row_.push_back(id);

@@ -1,6 +1,6 @@
-// How beams are pushed through phrases that must appear. Source: ConstrainedBeamSearchScorer's
-// step_sentence_constraint in transformers' (4.56.2) generation/beam_search.py. Letters: n beams, K
-// phrases of all constraints together.
+// Steers beams through phrases that must appear. Source: ConstrainedBeamSearchScorer's
+// step_sentence_constraint in transformers' (4.56.2) generation/beam_search.py.
+// Letters: n beams, p phrases of all constraints combined.
 #pragma once
 
 #include <algorithm>
@@ -14,52 +14,52 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// std::stable_sort without the memory that it takes, for the short lists of a step.
+/// std::stable_sort without its temporary memory, for the short lists of a step.
 template <class T, class Key>
 void sort_in_place(std::vector<T>& list, const Key& key) {
-  for (auto at = list.begin(); at != list.end(); ++at)
-    std::rotate(std::ranges::upper_bound(list.begin(), at, key(*at), {}, key), at, at + 1);
+  for (auto it = list.begin(); it != list.end(); ++it)
+    std::rotate(std::ranges::upper_bound(list.begin(), it, key(*it), {}, key), it, it + 1);
 }
 
-/// The constraints of one prompt and its beams. All room is taken when it is made.
+/// The constraints of one prompt and its beams. Allocates only in the constructor.
 class ConstrainedBeams {
  public:
   ConstrainedBeams(const std::vector<detail::Constraint>& constraints, std::size_t beams)
-      : whole_(constraints) {
+      : replayed_(constraints) {
     std::size_t phrases = 0;
     for (const detail::Constraint& c : constraints) phrases += c.phrases();
     for (std::size_t i = 0; i < beams; ++i) states_.emplace_back(constraints);
-    for (std::size_t i = 0; i < beams * phrases; ++i) further_.emplace_back(constraints);
+    for (std::size_t i = 0; i < beams * phrases; ++i) extended_.emplace_back(constraints);
     all_.reserve(beams + beams * phrases), ids_.reserve(phrases);
   }
 
-  /// Whether a sequence, prompt and padding included, has all constraints fulfilled.
+  /// Whether a sequence, prompt and padding included, fulfils all constraints.
   bool fulfilled(std::span<const std::int32_t> ids) {
-    whole_.restart();
-    whole_.add(ids);
-    return whole_.completed();
+    replayed_.restart();
+    replayed_.add(ids);
+    return replayed_.completed();
   }
 
-  /// Beside the continuations that were `chosen` stand those that bring a beam further in its
-  /// constraints. They are sorted into banks by how far they are, and the beams are dealt out to the
-  /// banks in turn, the farthest first.
+  /// Adds to the `chosen` continuations those that advance a beam in its constraints. They are
+  /// sorted into banks by their progress, and the next beams are taken from the banks in turn, the
+  /// most advanced bank first.
   void push(detail::RunningBeams& beams, std::vector<detail::Candidate>& chosen /*[n]*/) {
     all_.clear();
     for (const detail::Candidate& c : chosen) {
       (void)fulfilled(ids_of(beams, c));
-      whole_.add(c.id);
-      all_.push_back({c, whole_.bank()});
+      replayed_.add(c.id);
+      all_.push_back({c, replayed_.bank()});
     }
     for (std::size_t i = 0; i < beams.running().size(); ++i) push_beam(beams, i, chosen.size());
     const std::size_t pushed = all_.size() - chosen.size();
     if (pushed == 0) return;
-    // only now: what one of them took up shows in the others of its beam
-    for (std::size_t i = 0; i < pushed; ++i) all_[chosen.size() + i].bank = further_[i].bank();
+    // only now, because a token added to one of them also shows in the others of its beam
+    for (std::size_t i = 0; i < pushed; ++i) all_[chosen.size() + i].bank = extended_[i].bank();
     deal(chosen);
   }
 
  private:
-  /// A continuation and how far it has come with the constraints.
+  /// A continuation and its progress through the constraints.
   struct Push {
     detail::Candidate candidate;
     std::int64_t bank = 0;
@@ -72,7 +72,7 @@ class ConstrainedBeams {
     return beams.running()[static_cast<std::size_t>(c.beam)].ids;
   }
 
-  /// Behind the `chosen` the continuations of beam `i` that fulfil more of its constraints.
+  /// Appends, after the `chosen`, the continuations of beam `i` that advance its constraints.
   void push_beam(detail::RunningBeams& beams, std::size_t i, std::size_t chosen) {
     detail::ConstraintState& state = states_[i];
     state.restart();
@@ -83,14 +83,14 @@ class ConstrainedBeams {
       const detail::Candidate c{.score = beams.scores(i)[static_cast<std::size_t>(id)],
                                 .beam = static_cast<std::int32_t>(i),
                                 .id = id};
-      detail::ConstraintState& further = further_[all_.size() - chosen];
-      further.continue_from(state);
-      further.add(id);
+      detail::ConstraintState& extended = extended_[all_.size() - chosen];
+      extended.continue_from(state);
+      extended.add(id);
       if (!is_known(beams, c)) all_.push_back({c});
     }
   }
 
-  /// Whether the same sequence stands among the continuations.
+  /// Whether the same sequence is already among the continuations.
   bool is_known(const detail::RunningBeams& beams, const detail::Candidate& c) const {
     return std::ranges::any_of(all_, [&](const Push& push) {
       return push.candidate.id == c.id &&
@@ -106,10 +106,10 @@ class ConstrainedBeams {
     for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = all_[i].candidate;
   }
 
-  detail::ConstraintState whole_;                         // of one sequence at a time
-  std::deque<detail::ConstraintState> states_, further_;  // [n], and [n K] of their continuations
-  std::vector<Push> all_;                                 // [n + n K] at most
-  std::vector<std::int32_t> ids_;                         // [K] at most
+  detail::ConstraintState replayed_;                       // scratch: the state of one sequence
+  std::deque<detail::ConstraintState> states_, extended_;  // [n], and [n*p] of their continuations
+  std::vector<Push> all_;                                  // at most [n+n*p]
+  std::vector<std::int32_t> ids_;                          // at most [p]
 };
 
 }}}  // namespace idefics::v0::detail

@@ -1,7 +1,7 @@
-// Phrases that must appear: how far a sequence has come, and which continuations bring it further.
-// Source: PhrasalConstraint, DisjunctiveConstraint and ConstraintListState in transformers' (4.56.2)
-// generation/beam_constraints.py. A constraint is a list of phrases of which one must appear; a
-// single phrase is a list of one.
+// Phrases that must appear: the progress of a sequence through them, and the continuations that
+// advance it. Source: PhrasalConstraint, DisjunctiveConstraint and ConstraintListState in
+// transformers' (4.56.2) generation/beam_constraints.py. A constraint is a list of phrases, one of
+// which must appear; a single phrase is a list of one.
 #pragma once
 
 #include <algorithm>
@@ -18,38 +18,39 @@ class Constraint {
  public:
   using Phrase = std::vector<std::int32_t>;
 
-  /// Throws `invalid_option` if a phrase begins with another one: it could never be completed.
+  /// Throws `invalid_option` if a phrase begins with another one, since it could never be
+  /// completed.
   explicit Constraint(std::vector<Phrase> phrases) : phrases_(std::move(phrases)) {
     for (std::size_t i = 0; i < phrases_.size(); ++i)
       for (std::size_t j = 0; j < phrases_.size(); ++j)
         if (i != j && begins_with(phrases_[i], phrases_[j]))
-          fail(ErrorCode::invalid_option, "a phrase begins with another one of its entry",
+          fail(ErrorCode::invalid_option, "a phrase begins with another phrase of the same entry",
                {.field = "force_words_ids"});
     for (const Phrase& phrase : phrases_) longest_ = std::max(longest_, std::ssize(phrase));
   }
 
   std::int64_t longest() const { return longest_; }
-  /// At most so many ids continue a beginning.
+  /// Number of phrases; at most this many ids can continue the beginning of a phrase.
   std::size_t phrases() const { return phrases_.size(); }
 
-  /// Puts the ids that continue some phrase behind `begun` to the end of `ids`, in the order of the
+  /// Appends to `ids` the distinct ids that continue a phrase after `begun`, in the order of the
   /// phrases.
   void append_next(std::span<const std::int32_t> begun, std::vector<std::int32_t>& ids) const {
     const auto known = std::ssize(ids);
     for (const Phrase& phrase : phrases_)
-      if (goes_on(phrase, begun) &&
+      if (extends(phrase, begun) &&
           std::find(ids.begin() + known, ids.end(), phrase[begun.size()]) == ids.end())
         ids.push_back(phrase[begun.size()]);
   }
   bool continues(std::span<const std::int32_t> begun, std::int32_t id) const {
     return std::ranges::any_of(phrases_, [&](const Phrase& phrase) {
-      return goes_on(phrase, begun) && phrase[begun.size()] == id;
+      return extends(phrase, begun) && phrase[begun.size()] == id;
     });
   }
-  /// Whether nothing can follow: `begun`, which some phrase begins with, is the whole of it.
+  /// Whether `begun`, which some phrase begins with, is a complete phrase.
   bool ends_with(std::span<const std::int32_t> begun) const {
     return std::ranges::none_of(phrases_,
-                                [&](const Phrase& phrase) { return goes_on(phrase, begun); });
+                                [&](const Phrase& phrase) { return extends(phrase, begun); });
   }
 
  private:
@@ -58,7 +59,7 @@ class Constraint {
     return phrase.size() >= begun.size() && std::ranges::equal(phrase.first(begun.size()), begun);
   }
 
-  static bool goes_on(std::span<const std::int32_t> phrase, std::span<const std::int32_t> begun) {
+  static bool extends(std::span<const std::int32_t> phrase, std::span<const std::int32_t> begun) {
     return phrase.size() > begun.size() && begins_with(phrase, begun);
   }
 
@@ -66,8 +67,8 @@ class Constraint {
   std::int64_t longest_ = 0;
 };
 
-/// How far a sequence has come with all constraints. They may be fulfilled in any order, one after
-/// the other. All room is taken when it is made.
+/// The progress of a sequence through all constraints, which can be fulfilled in any order, one
+/// after another. Allocates only in the constructor.
 class ConstraintState {
  public:
   explicit ConstraintState(const std::vector<Constraint>& constraints)
@@ -80,14 +81,14 @@ class ConstraintState {
   ConstraintState(const ConstraintState&) = delete;
   ConstraintState& operator=(const ConstraintState&) = delete;
 
-  /// Of a sequence that is still empty.
+  /// Resets to the state of an empty sequence.
   void restart() {
     pending_.resize(constraints_->size());
     std::iota(pending_.begin(), pending_.end(), std::size_t{0});
     begun_ = nullptr;
     fulfilled_ = 0;
   }
-  /// As far as `other`, which stays where it is while this is asked.
+  /// Takes over the progress of `other`, which must stay in place while this state is used.
   void continue_from(const ConstraintState& other) {
     pending_.assign(other.pending_.begin(), other.pending_.end());
     current_ = other.current_, begun_ = other.begun_, fulfilled_ = other.fulfilled_;
@@ -95,7 +96,7 @@ class ConstraintState {
 
   bool completed() const { return pending_.empty() && !begun_; }
 
-  /// Takes up a token.
+  /// Advances by one token.
   void add(std::int32_t id) {
     if (completed()) return;
     if (!begun_) {
@@ -107,7 +108,7 @@ class ConstraintState {
       own_.clear();
       begun_ = &own_;
     }
-    if (!constraint().continues(*begun_, id)) {  // broken off: all of it is to do again
+    if (!constraint().continues(*begun_, id)) {  // interrupted: it starts over
       pending_.push_back(current_);
       begun_ = nullptr;
       return;
@@ -122,14 +123,14 @@ class ConstraintState {
     for (const std::int32_t id : ids) add(id);
   }
 
-  /// The ids that bring it further, instead of what is in `ids`.
+  /// Replaces the contents of `ids` by the ids that advance this state.
   void advance(std::vector<std::int32_t>& ids) const {
     ids.clear();
     if (begun_) return constraint().append_next(*begun_, ids);
     for (const std::size_t i : pending_) (*constraints_)[i].append_next({}, ids);
   }
 
-  /// Steps made, each fulfilled constraint counting as many as the longest phrase.
+  /// Number of steps made; a fulfilled constraint counts as the length of the longest phrase.
   std::int64_t bank() const {
     const std::int64_t remaining = begun_ ? constraint().longest() - std::ssize(*begun_) : longest_;
     return fulfilled_ * longest_ + longest_ - remaining;
@@ -140,9 +141,9 @@ class ConstraintState {
 
   const std::vector<Constraint>* constraints_;
   std::vector<std::size_t> pending_;
-  std::size_t current_ = 0;  // the constraint that has begun
-  // Tokens of it so far, its own or of what it continues: in the reference, too, a token added to a
-  // copy shows in what it was copied from, and which continuations win depends on it.
+  std::size_t current_ = 0;  // the constraint in progress
+  // Its tokens so far: own, or shared with the state that this one continues. As in the reference,
+  // a token added to a copy also shows in the original, and which continuations win depends on it.
   std::vector<std::int32_t> own_, *begun_ = nullptr;
   std::int64_t fulfilled_ = 0, longest_ = 0;
 };

@@ -1,5 +1,6 @@
-// How likely several continuations of one prompt are: the prompt is read once, and each continuation
-// goes on from its keys and values. The bits are those of reading prompt and continuation together.
+// Log-probabilities of several continuations of one prompt: the prompt is read once, and each
+// continuation starts from its keys and values. The bits are those of reading prompt and
+// continuation together.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +15,10 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Continuations that are read in one pass.
+/// Most continuations that are read in one pass.
 inline constexpr std::int64_t continuations_per_pass = 16;
 
-/// What a run over the prompt must offer: copy 0 holds the prompt, the others a continuation each.
+/// The options of a run over the prompt: copy 0 holds the prompt, each other copy one continuation.
 inline detail::TextRunOptions continuation_options(std::span<const Continuation> continuations) {
   detail::TextRunOptions options;
   options.copies = 1 + std::min(std::ssize(continuations), continuations_per_pass);
@@ -26,8 +27,9 @@ inline detail::TextRunOptions continuation_options(std::span<const Continuation>
   return options;
 }
 
-/// log p of every token of every continuation behind the one prompt of `run`, which was made with
-/// continuation_options and the longest continuation as its new tokens, and is not read yet.
+/// log p of every token of every continuation of the single prompt of `run`, which has not been
+/// read yet. The run was made with continuation_options, and with the length of the longest
+/// continuation as its number of new tokens.
 inline std::vector<std::vector<double>> continuation_logprobs(
     detail::TextRun& run, std::span<const Continuation> continuations, std::size_t vocabulary) {
   std::vector<float> logits(vocabulary);  // [V+A]

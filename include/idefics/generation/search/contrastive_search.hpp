@@ -1,7 +1,8 @@
-// Contrastive search: of the likeliest next tokens that one is taken which is not too like anything
-// read before, by the hidden states. Source: transformers 4.55's GenerationMixin._contrastive_search
-// (Su et al. 2022); docs/contrasts.md works an example. Letters: B prompts, k candidates of each, T
-// tokens read, D width, V+A the whole vocabulary.
+// Contrastive search: chooses among the most likely next tokens one whose hidden state is not too
+// similar to that of any token read before. Source: transformers 4.55's
+// GenerationMixin._contrastive_search (Su et al. 2022); docs/contrasts.md has a worked example.
+// Letters: B sequences (the prompts), T columns, D width, V vocabulary, A added tokens, G new
+// tokens, k candidates of each sequence.
 #pragma once
 
 #include <algorithm>
@@ -17,12 +18,12 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// k: candidates of each step. top_k is 50 unless stated.
+/// k, the number of candidates of each step. top_k defaults to 50.
 inline std::int64_t contrastive_candidates(const GenerationConfig& config) {
   return config.top_k.value_or(50);
 }
 
-/// What a sequence has said so far: the direction of every token's last hidden state.
+/// The tokens of a sequence so far: the direction of the last hidden state of each.
 class ContrastiveContext {
  public:
   ContrastiveContext(Backend& backend, std::int64_t longest, std::int64_t width)
@@ -31,14 +32,14 @@ class ContrastiveContext {
         similarities_(backend.empty(DType::f32, {longest})),
         unit_(Tensor::empty(DType::f32, {1, width})) {}
 
-  /// A token is part of the context from now on.
+  /// Adds a token to the context.
   void append(std::span<const float> hidden /*[D]*/) {
     set_unit(hidden);
     const auto row = static_cast<std::int32_t>(size_++);
     backend_.scatter_rows(directions_, std::span(&row, 1), backend_.upload(unit_));
   }
 
-  /// The degeneration penalty: the largest cosine between a hidden state and the context's.
+  /// The degeneration penalty: the largest cosine between a hidden state and those of the context.
   float penalty(std::span<const float> hidden /*[D]*/) {
     set_unit(hidden);
     const Tensor cosines = similarities_.slice(0, size_).reshape({1, size_});
@@ -59,21 +60,20 @@ class ContrastiveContext {
   }
 
   Backend& backend_;
-  Tensor directions_;    // [T,D], of length one
-  Tensor similarities_;  // [T]
+  Tensor directions_;    // [T+G,D], of unit length
+  Tensor similarities_;  // [T+G]
   Tensor unit_;          // [1,D]
   std::int64_t size_ = 0;
 };
 
-/// One prompt, what was chosen behind it, and the candidate that is best so far in this step.
+/// One prompt, the tokens chosen after it, and the best candidate of this step so far.
 struct ContrastiveItem {
   ContrastiveContext context;
-  std::vector<float> logits, next_logits;  // [V+A] behind the last token, behind the best candidate
+  std::vector<float> logits, next_logits;  // [V+A] after the last token, after the best candidate
   std::vector<float> next_hidden;          // [D] of the best candidate
-  std::vector<detail::Candidate>
-      candidates;                     // [k], likeliest first; then beam is the row of the item
-  std::vector<double> probabilities;  // [k]
-  std::size_t best = 0;               // candidate, and after the step the row with the past
+  std::vector<detail::Candidate> candidates;  // [k], most likely first
+  std::vector<double> probabilities;          // [k]
+  std::size_t best = 0;  // candidate; after the step, also the copy that has the past
   double best_score = 0;
 };
 
@@ -112,7 +112,7 @@ class ContrastiveSearch {
     for (auto* list : {&rows_, &parents_, &next_}) list->reserve(items_.size() * k_);
   }
 
-  /// A token of a prompt: the logits of the last one stay.
+  /// Takes a token of a prompt; the logits of the last one remain.
   void take_prompt(std::size_t row, std::span<const float> base, std::span<const float> additional,
                    std::span<const float> hidden) {
     ContrastiveItem& item = items_[row / k_];
@@ -120,7 +120,7 @@ class ContrastiveSearch {
     join_logits(item.logits, base, additional);
   }
 
-  /// The candidates of every sequence that goes on: each is read by a row of its own.
+  /// Finds the candidates of every sequence that continues; each is read by a row of its own.
   void recall() {
     rows_.clear(), parents_.clear(), next_.clear();
     for (const std::size_t i : active_) {
@@ -135,7 +135,7 @@ class ContrastiveSearch {
     for (const std::size_t i : active_) items_[i].best = k_;  // none yet
   }
 
-  /// A candidate that was read: (1 - alpha) * probability - alpha * penalty decides.
+  /// Takes a candidate that was read; the highest (1 - alpha) * probability - alpha * penalty wins.
   void take(std::size_t row, std::span<const float> base, std::span<const float> additional,
             std::span<const float> hidden) {
     ContrastiveItem& item = items_[row / k_];
@@ -148,7 +148,7 @@ class ContrastiveSearch {
     std::ranges::copy(hidden, item.next_hidden.begin());
   }
 
-  /// After all candidates of a step: the best of each sequence is its next token.
+  /// After `take` for all candidates of a step: appends the best one to each sequence.
   void advance() {
     const bool out_of_time = stopping_.out_of_time();
     chosen_.clear();
@@ -184,7 +184,7 @@ class ContrastiveSearch {
   }
 
  private:
-  /// The k likeliest tokens that are allowed, and their probabilities.
+  /// Finds the k most likely tokens that are allowed, and their probabilities.
   void recall(std::size_t i) {
     ContrastiveItem& item = items_[i];
     const std::int64_t step = std::ssize(sequences_[i]) - limits_.prompt;
@@ -206,7 +206,7 @@ class ContrastiveSearch {
   std::size_t k_;
   double alpha_;
   LengthLimits limits_;
-  bool accept_invalid_;  // the options mend NaN and infinities
+  bool accept_invalid_;  // NaN and infinities are left to remove_invalid_values
   detail::LogitsPipeline pipeline_;
   detail::StoppingCriteria stopping_;
   detail::StepRecords records_;
@@ -214,15 +214,16 @@ class ContrastiveSearch {
   std::vector<double> probabilities_;                 // [V+A]
   std::vector<std::vector<std::int32_t>> sequences_;  // [B], padded prompt, then answer
   std::vector<ContrastiveItem> items_;                // [B]
-  std::vector<std::vector<std::size_t>> readers_;     // [B], rows that read the token before each
-  std::vector<std::size_t> active_;                   // items that go on
-  std::vector<std::int32_t> rows_, parents_, next_;   // [B k] at most, the candidates to read
+  // [B], for each new token the row that read the token before it
+  std::vector<std::vector<std::size_t>> readers_;
+  std::vector<std::size_t> active_;                  // items that continue
+  std::vector<std::int32_t> rows_, parents_, next_;  // at most [B*k], the candidates to read
   std::vector<std::pair<std::int32_t, std::int32_t>> chosen_;
 };
 
 /// Contrastive search over a run with contrastive_candidates copies of each prompt, hidden states,
-/// and logits of all tokens. Candidates share keys and values of what was read; of each step the
-/// winner's stay.
+/// and logits of all tokens. Candidates share the keys and values of the tokens read; only those of
+/// the winner of each step are kept.
 inline GenerationOutput contrastive_search(detail::TextRun& run, const GenerationConfig& config,
                                            const detail::LogitsContext& context,
                                            const StepCallback& on_step) {
@@ -242,9 +243,9 @@ inline GenerationOutput contrastive_search(detail::TextRun& run, const Generatio
     search.advance();
     return (!on_step || on_step(search.chosen())) && !search.done();
   };
-  bool go_on = step();
+  bool running = step();
   output.timings.prefill_s = watch.lap();  // the first token is chosen when its candidates are read
-  for (; go_on; ++output.timings.decode_tokens) go_on = step();
+  for (; running; ++output.timings.decode_tokens) running = step();
   output.timings.decode_s = watch.lap();
   search.finish(output, run);
   return output;

@@ -1,7 +1,7 @@
-// DoLa, decoding by contrasting layers: the model's distribution is divided by that of one of its
-// earlier layers, the one that differs most, so that what late layers know counts for more. Source:
+// DoLa, decoding by contrasting layers: the model's distribution is divided by that of the earlier
+// layer that differs most from it, so that what late layers know counts for more. Source:
 // transformers 4.55's GenerationMixin._dola_decoding (Chuang et al. 2023); docs/contrasts.md.
-// Letters: E early layers, V+A the whole vocabulary.
+// Letters: V vocabulary, A added tokens.
 #pragma once
 
 #include <algorithm>
@@ -17,32 +17,33 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// The early layers that dola_layers names, ascending: every second one of the lower or the upper
-/// half, at most twenty deep, or those of a list. The head reads what enters a layer; with tied
-/// embeddings the first would only find its own token. As in the reference, layers of a list that
-/// the model does not have before its end are left out. Throws `invalid_option` if none remains.
-inline std::vector<std::int32_t> early_layers(const DolaLayers& asked, std::int64_t layers,
+/// The early layers that dola_layers selects, ascending: every second layer of the lower or the
+/// upper half, of at most twenty layers, or those of a list. The head reads the input of a layer;
+/// with tied embeddings, that of the first one would only predict the input token itself. As in the
+/// reference, layers of a list that the model does not have are left out. Throws `invalid_option`
+/// if none remain.
+inline std::vector<std::int32_t> early_layers(const DolaLayers& requested, std::int64_t layers,
                                               bool tied) {
-  std::vector<std::int32_t> chosen = asked.layers;
+  std::vector<std::int32_t> chosen = requested.layers;
   const auto every_second = [&chosen](std::int64_t first, std::int64_t end) {
     for (; first < end; first += 2) chosen.push_back(static_cast<std::int32_t>(first));
   };
   const std::int64_t half = layers / 2, depth = layers > 40 ? 20 : half;
   const std::int64_t start = !tied || layers < 2 ? 0 : layers > 2 ? 2 : 1;
-  if (asked.bucket == "low") every_second(start, start == half ? half + 1 : depth);
-  if (asked.bucket == "high") every_second(layers > 40 ? layers - 20 : half, layers);
+  if (requested.bucket == "low") every_second(start, start == half ? half + 1 : depth);
+  if (requested.bucket == "high") every_second(layers > 40 ? layers - 20 : half, layers);
   std::erase_if(chosen, [layers](std::int32_t layer) { return layer >= layers; });
   std::ranges::sort(chosen);
   chosen.erase(std::unique(chosen.begin(), chosen.end()), chosen.end());
   if (chosen.empty())
     fail(ErrorCode::invalid_option,
-         "names no layer below " + std::to_string(layers) + ", of which the model is made",
+         "names no layer below " + std::to_string(layers) + ", the number of layers of the model",
          {.field = "dola_layers", .limit = static_cast<std::uint64_t>(layers)});
   return chosen;
 }
 
-/// How far two distributions, given by their logarithms, lie from the mean of both, in nats. The
-/// reference says Jensen-Shannon, but its arguments are exchanged: it weighs by the mean.
+/// The divergence of two distributions, given as logarithms, from their mean, in nats. The
+/// reference calls it Jensen-Shannon, but exchanges the arguments: it weights by the mean.
 inline double divergence(std::span<const float> a, std::span<const float> b) {
   double sum = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -54,14 +55,14 @@ inline double divergence(std::span<const float> a, std::span<const float> b) {
 }
 
 /// Contrasts the logits of a run that has early layers. The reference chooses one layer for a whole
-/// batch; here every row chooses its own, so that its neighbours change nothing.
+/// batch; here every row chooses its own, so that it does not depend on the other rows.
 class LayerContrast {
  public:
   LayerContrast(const TextRun& run, std::size_t vocabulary)
       : run_(run), early_(vocabulary), furthest_(vocabulary) {}
 
-  /// In a sink of the run: the token's logits [V+A] become its contrasts, log p - log p_early, or
-  /// minus infinity where p is below a tenth of the likeliest.
+  /// Within a sink of the run: turns the token's logits [V+A] into contrasts, log p - log p_early,
+  /// or minus infinity where p is below a tenth of the highest.
   void apply(Scores scores) {
     log_softmax(scores);
     choose(scores);
@@ -71,15 +72,15 @@ class LayerContrast {
   }
 
  private:
-  /// The early layer that lies furthest from the last; among equals the first.
+  /// Chooses the early layer that diverges most from the last one; in a tie, the first.
   void choose(std::span<const float> scores) {
     double most = 0;
     for (std::size_t exit = 0; exit < run_.early_layers(); ++exit) {
       join_logits(early_, run_.early_base(exit), run_.early_additional(exit));
       log_softmax(early_);
-      const double far = run_.early_layers() > 1 ? divergence(scores, early_) : 0;
-      if (exit > 0 && !(far > most)) continue;
-      most = far;
+      const double distance = run_.early_layers() > 1 ? divergence(scores, early_) : 0;
+      if (exit > 0 && !(distance > most)) continue;
+      most = distance;
       furthest_.swap(early_);
     }
   }

@@ -1,5 +1,6 @@
-// Guesses by a smaller model: it reads the same pictures and prompt and continues them token by
-// token, with the options of the answer. Source: transformers' AssistedCandidateGenerator.
+// Candidate tokens from a smaller model, which reads the same pictures and prompt and continues
+// them token by token, with the options of the answer. Source: transformers'
+// AssistedCandidateGenerator.
 #pragma once
 
 #include <algorithm>
@@ -15,18 +16,18 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// How many tokens are drafted at a time. From the call, else from the draft model's own
-/// generation_config.json, else transformers' defaults.
+/// How many tokens are drafted at a time: set by the call, else by the draft model's own
+/// generation_config.json, else by transformers' defaults.
 struct DraftSettings {
   std::int64_t tokens = 20;  // num_assistant_tokens
-  bool adapts = false;     // two more after a guess that was right, one less after one that was not
-  double threshold = 0.4;  // assistant_confidence_threshold
-  /// Where the adapted number is left for the next generation ("heuristic"), or null.
+  bool adapts = false;       // two more after a draft that was accepted in full, else one less
+  double threshold = 0.4;    // assistant_confidence_threshold
+  /// Where the adapted number is stored for the next generation ("heuristic"), or null.
   std::optional<std::int64_t>* kept = nullptr;
 
-  /// `own` are the options of the draft model, which outlive what these are the settings of.
-  static DraftSettings of(const GenerationConfig& asked, GenerationConfig& own) {
-    const GenerationConfig config = asked.merged_over(own);
+  /// `own` are the options of the draft model, which must outlive the settings.
+  static DraftSettings of(const GenerationConfig& requested, GenerationConfig& own) {
+    const GenerationConfig config = requested.merged_over(own);
     const auto& schedule = config.num_assistant_tokens_schedule;
     DraftSettings s;
     s.tokens = config.num_assistant_tokens.value_or(s.tokens);
@@ -36,7 +37,7 @@ struct DraftSettings {
     return s;
   }
 
-  /// The longest guess that there can be in an answer of `new_tokens`: if all guesses are right.
+  /// The longest draft in an answer of `new_tokens`, which is reached if every draft is accepted.
   std::int64_t longest(std::int64_t new_tokens) const {
     std::int64_t most = 0, next = tokens;
     for (std::int64_t left = new_tokens - 2; left > 0; left -= next + 1, next += adapts ? 2 : 0)
@@ -45,15 +46,15 @@ struct DraftSettings {
   }
 };
 
-/// Drafts with the same draws as the answer, which are keyed by their step: a draft model that is
-/// equal to the model guesses every token.
+/// Drafts with the same draws as the answer, which are keyed by their step, so that a draft model
+/// equal to the model predicts every token.
 class DraftModel final : public CandidateGenerator {
  public:
-  static constexpr std::int64_t tokens_per_step =
-      2;  // the last guess, and the token chosen after it
+  // the last candidate, and the token chosen after it
+  static constexpr std::int64_t tokens_per_step = 2;
 
-  /// Reads the prompt. `run` is over the one prompt of `context`, not read yet, with
-  /// `tokens_per_step`; `padding` counts the columns of the prompt that the run lacks.
+  /// Reads the prompt. `run` is over the single prompt of `context`, not read yet, with
+  /// `tokens_per_step`; `padding` is the number of columns of the padded prompt that the run lacks.
   DraftModel(TextRun run, const GenerationConfig& config, const LogitsContext& context,
              DraftSettings settings, std::int64_t padding)
       : run_(std::move(run)),
@@ -69,10 +70,10 @@ class DraftModel final : public CandidateGenerator {
     if (longest_ > 0) run_.prefill([](auto...) {});
   }
 
-  IdSpan guess(IdSpan so_far, std::int64_t room) override {
+  IdSpan guess(IdSpan so_far, std::int64_t limit) override {
     guess_.clear();
     known_ = std::ssize(so_far) - padding_;
-    const std::int64_t most = std::min({settings_.tokens, room, longest_});
+    const std::int64_t most = std::min({settings_.tokens, limit, longest_});
     if (most <= 0) return guess_;
     row_.assign(so_far.begin(), so_far.end());
     while (std::ssize(guess_) < most && draft_token()) {
@@ -80,7 +81,7 @@ class DraftModel final : public CandidateGenerator {
     return guess_;
   }
 
-  /// Forgets what was not accepted, and adapts the number of tokens.
+  /// Drops the tokens that were not accepted, and adapts the number of tokens to draft.
   void learn(const AssistedRound& round) override {
     run_.truncate(0, std::min(run_.length(0), known_ + round.accepted));
     if (!settings_.adapts) return;
@@ -92,12 +93,12 @@ class DraftModel final : public CandidateGenerator {
   std::int64_t longest() const override { return longest_; }
 
  private:
-  /// Adds a token to the guess. False if there is none, or if it should be the last: an end token,
-  /// or one that the draft model is not sure of (ConfidenceCriteria).
+  /// Adds a token to the draft. Returns false if there is none, or if it must be the last: an end
+  /// token, or one below the confidence threshold (ConfidenceCriteria).
   bool draft_token() {
     run_.add(0, IdSpan(row_).subspan(static_cast<std::size_t>(run_.length(0) + padding_)));
     run_.pass([this](std::size_t, std::int64_t, auto base, auto additional) {
-      join_logits(scores_, base, additional);  // those of the last token stay
+      join_logits(scores_, base, additional);  // those of the last token remain
     });
     if (!all_finite(scores_)) return false;
     pipeline_.process(scores_, row_, 0);
@@ -108,7 +109,7 @@ class DraftModel final : public CandidateGenerator {
     const auto score = static_cast<double>(at(scores_, id));
     return portable_exp(score - log_sum_exp(scores_)) >= settings_.threshold;
   }
-  /// What would be an error of an answer is only the end of a guess.
+  /// Scores that would be an error in an answer only end a draft.
   bool has_choice() const {
     return std::ranges::none_of(scores_, [](float s) { return std::isnan(s); }) &&
            *std::ranges::max_element(scores_) != forbidden;
@@ -121,7 +122,7 @@ class DraftModel final : public CandidateGenerator {
   Sampler sampler_;
   std::vector<float> scores_;  // [V+A]
   std::vector<std::int32_t> guess_, row_;
-  std::int64_t known_ = 0;  // tokens of the row before the guess
+  std::int64_t known_ = 0;  // tokens of the row before the draft
 };
 
 }}}  // namespace idefics::v0::detail

@@ -1,7 +1,7 @@
-// The finished hypotheses of a group of beams, as beam search kept them before transformers 4.50
-// and group and constrained beams did to the end. Source: BeamHypotheses in transformers' (4.56.2)
-// generation/beam_search.py. In contrast to beam_search.hpp a hypothesis lacks its end token, scores
-// are doubles, and what still runs at the end competes as well.
+// The finished hypotheses of a group of beams, as beam search kept them before transformers 4.50,
+// and group and constrained beam search until they were removed. Source: BeamHypotheses in
+// transformers' (4.56.2) generation/beam_search.py. Unlike in beam_search.hpp, a hypothesis lacks
+// its end token, scores are doubles, and beams that still run at the end compete as well.
 #pragma once
 
 #include <algorithm>
@@ -18,43 +18,43 @@ namespace idefics { inline namespace v0 { namespace detail {
 struct FinishedBeam {
   double score = 0;                 // penalized
   std::vector<std::int32_t> ids;    // padded prompt, then new tokens without the end token
-  std::vector<std::int32_t> trace;  // the beam that each new token continued, the end token's too
+  std::vector<std::int32_t> trace;  // the beam that each new token continued, end token included
 };
 
 class FinishedBeams {
  public:
-  /// All room is taken at once.
+  /// Allocates all memory.
   FinishedBeams(std::size_t beams, const GenerationConfig& config, const LengthLimits& limits)
       : length_penalty_(config.length_penalty.value_or(1.0)),
         early_stopping_(config.early_stopping.value_or(false)),
         limits_(limits),
-        places_(beams + 1) {
-    for (FinishedBeam& place : places_) {
-      place.ids.reserve(static_cast<std::size_t>(limits.longest));
-      place.trace.reserve(static_cast<std::size_t>(limits.new_tokens()));
+        slots_(beams + 1) {
+    for (FinishedBeam& slot : slots_) {
+      slot.ids.reserve(static_cast<std::size_t>(limits.longest));
+      slot.trace.reserve(static_cast<std::size_t>(limits.new_tokens()));
     }
   }
 
-  /// In the order they came; at most `beams`, the best.
-  std::span<const FinishedBeam> list() const { return std::span(places_).first(size_); }
+  /// The best hypotheses, at most `beams`, in order of insertion.
+  std::span<const FinishedBeam> list() const { return std::span(slots_).first(size_); }
 
-  /// `trace` has an entry for each new token that `sum` goes over.
+  /// `trace` has an entry for each new token that `sum` includes.
   void add(std::span<const std::int32_t> ids, std::span<const std::int32_t> trace, double sum) {
     const double score = penalized(sum, std::ssize(trace));
     if (is_full() && !(score > worst_)) return;
-    FinishedBeam& place = places_[size_++];
-    place.score = score;
-    place.ids.assign(ids.begin(), ids.end());
-    place.trace.assign(trace.begin(), trace.end());
-    if (size_ == places_.size()) {
-      const auto worst = std::ranges::min_element(places_, {}, &FinishedBeam::score);
-      std::rotate(worst, worst + 1, places_.end());
+    FinishedBeam& slot = slots_[size_++];
+    slot.score = score;
+    slot.ids.assign(ids.begin(), ids.end());
+    slot.trace.assign(trace.begin(), trace.end());
+    if (size_ == slots_.size()) {
+      const auto worst = std::ranges::min_element(slots_, {}, &FinishedBeam::score);
+      std::rotate(worst, worst + 1, slots_.end());
       --size_;
     }
     worst_ = std::ranges::min_element(list(), {}, &FinishedBeam::score)->score;
   }
 
-  /// Whether no running beam is expected to enter, the best of them having `best_sum`.
+  /// Whether no running beam is expected to enter the list; the best of them has `best_sum`.
   bool is_done(double best_sum, std::int64_t new_tokens) const {
     if (!is_full()) return false;
     if (early_stopping_ == EarlyStopping::yes) return true;
@@ -63,7 +63,7 @@ class FinishedBeams {
   }
 
  private:
-  bool is_full() const { return size_ + 1 == places_.size(); }
+  bool is_full() const { return size_ + 1 == slots_.size(); }
   double penalized(double sum, std::int64_t new_tokens) const {
     return sum / std::pow(static_cast<double>(new_tokens), length_penalty_);
   }
@@ -71,7 +71,7 @@ class FinishedBeams {
   double length_penalty_;
   EarlyStopping early_stopping_;
   LengthLimits limits_;
-  std::vector<FinishedBeam> places_;  // one more than there are beams; the last is spare
+  std::vector<FinishedBeam> slots_;  // [beams + 1]; the last is spare
   std::size_t size_ = 0;
   double worst_ = 0;
 };

@@ -1,5 +1,5 @@
-// Which search a configuration asks for, and what it needs of the run. Source: transformers'
-// GenerationConfig.get_generation_mode; one file per mode.
+// Runs the search that the options select, and states what it requires of the run. Source:
+// transformers' GenerationConfig.get_generation_mode; one file per mode.
 #pragma once
 
 #include <idefics/generation/search/beam_search.hpp>
@@ -11,7 +11,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// What a run must offer for the mode of `config`.
+/// The options of a run that the mode of `config` requires.
 inline detail::TextRunOptions run_options(const GenerationConfig& config, const Config& model) {
   detail::TextRunOptions options;
   const std::int64_t beams = config.num_beams.value_or(1);
@@ -28,8 +28,8 @@ inline detail::TextRunOptions run_options(const GenerationConfig& config, const 
   return options;
 }
 
-/// Generates over a run that was made with `run_options(config)`. `guidance` is null, or goes along
-/// with a search without beams.
+/// Generates over a run that was made with `run_options(config)`. `guidance` is null, or guides a
+/// search without beams.
 inline GenerationOutput generate_tokens(detail::TextRun& run, const GenerationConfig& config,
                                         const detail::LogitsContext& context,
                                         const StepCallback& on_step,

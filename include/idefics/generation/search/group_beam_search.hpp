@@ -1,8 +1,8 @@
-// Diverse beam search: groups of beams, one after the other, each of which pays for tokens that the
-// groups before it chose; and constrained beam search, one group whose beams are pushed through
-// phrases that must appear. Source: _group_beam_search and _constrained_beam_search of transformers
-// 4.56.2, the last release with them (Vijayakumar et al. 2018; Hokamp and Liu 2017; Post and Vilar
-// 2018). Letters: B prompts, n beams of each in G groups, V+A the whole vocabulary.
+// Diverse beam search: groups of beams, processed one after another, each of which is penalized for
+// tokens that earlier groups chose; and constrained beam search: one group, steered through phrases
+// that must appear. Source: _group_beam_search and _constrained_beam_search of transformers 4.56.2,
+// the last release with them (Vijayakumar et al. 2018; Hokamp and Liu 2017; Post and Vilar 2018).
+// Letters: B sequences (the prompts), n beams of each prompt, g groups of each prompt.
 #pragma once
 
 #include <algorithm>
@@ -51,23 +51,23 @@ class BeamGroup : public detail::RunningBeams {
 
   bool done() const { return done_; }
 
-  /// From the processed log-probabilities of its beams to the beams of the next step.
+  /// Computes the beams of the next step from the processed log-probabilities of the group.
   void advance() {
     best_candidates(add_sums(), rules_.vocabulary, rules_.candidates, best_);
     choose();
     if (!rules_.constraints.empty()) constrained_.push(*this, chosen_);
-    go_on_with(chosen_);
+    continue_with(chosen_);
     done_ =
         finished.is_done(static_cast<double>(best_.front().score), std::ssize(running()[0].trace));
   }
 
-  /// A step of a group that is done: padding behind its first beam, in the place of all.
+  /// A step of a group that is done: all beams continue its first one with padding.
   void pad() {
     chosen_.assign(rules_.group_size, {.score = detail::no_beam, .beam = 0, .id = rules_.pad});
-    go_on_with(chosen_);
+    continue_with(chosen_);
   }
 
-  /// No further step will come: what runs competes with what is finished.
+  /// After the last step: the running beams compete with the finished ones.
   void finish_running(std::size_t returned) {
     if (done_) return;
     std::size_t fulfilled = 0;
@@ -86,7 +86,7 @@ class BeamGroup : public detail::RunningBeams {
     finished.add(beam.ids, beam.trace, static_cast<double>(beam.score));
   }
 
-  /// End tokens among the first candidates finish their beams; the best others run on.
+  /// End tokens among the first group_size candidates finish their beams; the best others continue.
   void choose() {
     chosen_.clear();
     const std::size_t n = rules_.group_size;
@@ -133,7 +133,7 @@ class GroupBeamSearch {
                    std::ssize(group.running()[beam].trace), records_);
   }
 
-  /// After all beams of a step: what goes on.
+  /// After `take` for all beams of a step: the rows that continue.
   const detail::NextRows& advance() {
     next_.clear();
     for (std::size_t prompt = 0; prompt < stopped_.size(); ++prompt) {
@@ -147,7 +147,8 @@ class GroupBeamSearch {
     return next_;
   }
 
-  /// The best hypotheses of each prompt, with their end tokens where there is room for one.
+  /// Adds the best hypotheses of each prompt to `output`, with an end token where the length
+  /// permits.
   void finish(GenerationOutput& output) {
     std::size_t longest = 0;
     for (std::size_t first = 0; first < groups_.size(); first += groups_per_prompt_) {
@@ -171,7 +172,7 @@ class GroupBeamSearch {
   detail::StepRecords& records() { return records_; }
 
  private:
-  /// A prompt stops when a criterion holds for all of its beams at once, padding included.
+  /// A prompt stops when all of its beams, padding included, meet a criterion in the same step.
   bool stops(std::size_t first) const {
     const auto ends = [&](const detail::Hypothesis& beam) {
       return rules_.stopping.ends(beam.ids);
@@ -207,7 +208,7 @@ class GroupBeamSearch {
     }
   }
 
-  /// The hypotheses to return, best first; among equals the one that came last.
+  /// The hypotheses to return, best first; in a tie, the last one found.
   std::vector<detail::FinishedBeam> best_of(std::size_t first) {
     std::vector<detail::FinishedBeam> all;
     for (std::size_t g = first + groups_per_prompt_; g-- > first;) {
@@ -224,9 +225,9 @@ class GroupBeamSearch {
   detail::LogitsPipeline pipeline_;
   detail::StepRecords records_;
   std::size_t returned_, groups_per_prompt_;
-  std::deque<BeamGroup> groups_;     // [B,G]
+  std::deque<BeamGroup> groups_;     // [B,g]
   std::vector<bool> stopped_;        // [B]
-  std::vector<std::int32_t> taken_;  // [n] at most, the tokens of the groups before
+  std::vector<std::int32_t> taken_;  // at most [n], the tokens of earlier groups
   detail::NextRows next_;
 };
 

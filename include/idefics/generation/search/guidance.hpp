@@ -1,7 +1,8 @@
 // Classifier-free guidance: a second run reads a negative prompt, or just the last token of the
-// prompt, sees no picture, and takes the same tokens; scores are moved away from what it expects.
-// Source: transformers' UnbatchedClassifierFreeGuidanceLogitsProcessor, which on IDEFICS fails for
-// want of pictures.
+// prompt, without pictures, and receives the same new tokens; scores are moved away from its
+// predictions. Source: transformers' UnbatchedClassifierFreeGuidanceLogitsProcessor, which fails on
+// IDEFICS because it passes no pictures.
+// Letters: B sequences (the prompts), V vocabulary, A added tokens, n copies of each prompt.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +16,13 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Whether the options ask for guidance.
+/// Whether the options request guidance.
 inline bool is_guided(const GenerationConfig& config) {
   return config.guidance_scale.value_or(1.0) != 1.0;
 }
 
-/// What the second run reads, one sequence per prompt. Throws `invalid_option` if there are neither
-/// one negative prompt nor as many as prompts.
+/// The sequences of the second run, one per prompt. Throws `invalid_option` if several negative
+/// prompts are given, but not one per prompt.
 inline std::vector<Sequence> negative_sequences(const GenerationConfig& config,
                                                 std::span<const Sequence> prompts) {
   const auto& given = config.negative_prompt_ids;
@@ -44,10 +45,10 @@ inline std::vector<Sequence> negative_sequences(const GenerationConfig& config,
   return sequences;
 }
 
-/// Goes along with the run that it guides, step by step. Letters: n copies of each prompt, R rows.
+/// Follows the run that it guides, step by step.
 class Guidance {
  public:
-  /// `run` was made of negative_sequences, with as many copies as the run that it guides.
+  /// `run` was made from negative_sequences, with the number of copies of the run that it guides.
   Guidance(TextRun run, double scale, std::size_t vocabulary, std::int64_t copies)
       : run_(std::move(run)),
         scale_(scale),
@@ -70,7 +71,7 @@ class Guidance {
     });
   }
 
-  /// Logits of a row become guided log-probabilities.
+  /// Turns the logits of a row into guided log-probabilities.
   void apply(Scores scores, std::size_t row) const {
     log_softmax(scores);
     guide(scores, std::span(unconditional_).subspan(row * vocabulary_, vocabulary_), scale_);
@@ -86,7 +87,7 @@ class Guidance {
   TextRun run_;
   double scale_;
   std::size_t vocabulary_, copies_;
-  std::vector<float> unconditional_;  // [R,V+A] log-probabilities
+  std::vector<float> unconditional_;  // [B*n,V+A] log-probabilities
 };
 
 }}}  // namespace idefics::v0::detail

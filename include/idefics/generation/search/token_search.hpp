@@ -1,4 +1,4 @@
-// Greedy search and sampling: every row takes its next token on its own. Source: transformers'
+// Greedy search and sampling: every row chooses its next token independently. Source: transformers'
 // GenerationMixin._sample.
 #pragma once
 
@@ -22,12 +22,12 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Answers that are generated for each prompt; num_return_sequences of them are returned.
+/// Number of answers generated for each prompt; num_return_sequences of them are returned.
 inline std::int64_t answers_per_prompt(const GenerationConfig& config) {
   return config.best_of.value_or(config.num_return_sequences.value_or(1));
 }
 
-/// The rows of a search: n answers to each of B prompts, answer i of prompt b in row b n + i.
+/// The rows of a search. With n answers per prompt, row b n + i is answer i to prompt b.
 class TokenSearch {
  public:
   TokenSearch(const GenerationConfig& config, const detail::LogitsContext& context,
@@ -59,13 +59,13 @@ class TokenSearch {
     }
   }
 
-  /// The logits behind a prompt serve all of its answers.
+  /// Takes the logits after a prompt, which serve all of its answers.
   void take_prompt(std::size_t first_row, std::span<const float> base,
                    std::span<const float> additional) {
     for (std::size_t i = 0; i < answers_; ++i) take(first_row + i, base, additional);
   }
 
-  /// Chooses the next token of a row by its logits.
+  /// Takes the logits of a row and chooses its next token.
   void take(std::size_t row, std::span<const float> base, std::span<const float> additional) {
     auto& sequence = sequences_[row];
     const std::int64_t step = std::ssize(sequence) - limits_.prompt;
@@ -78,13 +78,14 @@ class TokenSearch {
     records_.keep_scores(row, step, scores_);
     const std::int32_t id =
         sampler_.choose(scores_, static_cast<std::int64_t>(row % answers_), step);
-    const auto at = static_cast<std::size_t>(id);
-    records_.keep_choice(row, step, id, at < base.size() ? base[at] : additional[at - base.size()]);
+    const auto index = static_cast<std::size_t>(id);
+    records_.keep_choice(row, step, id,
+                         index < base.size() ? base[index] : additional[index - base.size()]);
     sequence.push_back(id);
     chosen_.emplace_back(static_cast<std::int32_t>(row), id);
   }
 
-  /// After all rows of a step have been taken: which rows go on, and with which ids.
+  /// After `take` for all rows of a step: finds the rows that continue, and their ids.
   void advance() {
     active_.clear(), next_.clear();
     const bool out_of_time = stopping_.out_of_time();
@@ -96,7 +97,7 @@ class TokenSearch {
   }
   void clear_step() { chosen_.clear(); }
 
-  /// The padded prompt and what a row has chosen since.
+  /// The padded prompt and the tokens that a row has chosen since.
   detail::IdSpan sequence(std::size_t row) const { return sequences_[row]; }
   std::span<const std::int32_t> active() const { return active_; }
   std::span<const std::int32_t> next() const { return next_; }
@@ -104,7 +105,7 @@ class TokenSearch {
   /// Before the first step: the row of the run that each row branches from.
   std::span<const std::int32_t> parents() const { return parents_; }
 
-  /// The returned rows, filled up with the pad id to the longest, and what was kept of their steps.
+  /// Moves the returned rows, padded to the longest, and the records of their steps to `output`.
   void finish(GenerationOutput& output, detail::TextRun& run) {
     const std::vector<std::size_t> rows = returned_rows();
     return_rows(config_, limits_.prompt, sequences_, rows, output);
@@ -114,7 +115,8 @@ class TokenSearch {
   }
 
  private:
-  /// All, or of more answers than are returned the likeliest by mean log-probability, best first.
+  /// All rows or, if more answers are generated than returned, the most likely of each prompt by
+  /// mean log-probability, best first.
   std::vector<std::size_t> returned_rows() const {
     std::vector<std::size_t> rows(sequences_.size());
     std::iota(rows.begin(), rows.end(), std::size_t{0});
@@ -135,7 +137,7 @@ class TokenSearch {
   const GenerationConfig& config_;
   std::size_t answers_, returned_;
   LengthLimits limits_;
-  bool accept_invalid_;              // the options mend NaN and infinities
+  bool accept_invalid_;              // NaN and infinities are left to remove_invalid_values
   detail::Guidance* guidance_;       // or null
   detail::LayerContrast* contrast_;  // or null
   detail::LogitsPipeline pipeline_;
@@ -148,16 +150,16 @@ class TokenSearch {
   std::vector<std::pair<std::int32_t, std::int32_t>> chosen_;
 };
 
-/// Ends a step of a search whose rows have taken a token each: true if it goes on.
+/// Ends a step, in which each row has chosen a token. Returns whether the search continues.
 inline bool end_step(TokenSearch& search, const StepCallback& on_step) {
   search.advance();
-  const bool go_on = !on_step || on_step(search.chosen());
+  const bool proceed = !on_step || on_step(search.chosen());
   search.clear_step();
-  return go_on && !search.active().empty();
+  return proceed && !search.active().empty();
 }
 
-/// Greedy search or sampling over a run with answers_per_prompt copies of each prompt; `sequences`
-/// begin with the padded prompts of `context`. `guidance` and `contrast` may be null.
+/// Greedy search or sampling over a run with answers_per_prompt copies of each prompt. The returned
+/// sequences begin with the padded prompts of `context`. `guidance` and `contrast` may be null.
 inline GenerationOutput token_search(detail::TextRun& run, const GenerationConfig& config,
                                      const detail::LogitsContext& context,
                                      const StepCallback& on_step,
