@@ -7,7 +7,7 @@
 // Source: bitsandbytes 0.50.2, quantize_4bit and dequantize_4bit on the CPU, reproduced bit for bit
 // by backend/cpu/quantize.hpp. Its choices where several are possible:
 //   * the tensor is flattened: blocks extend across the ends of rows, and the last may be partial;
-//   * a value halfway between two codes gets the lower one;
+//   * a value halfway between two codes gets the one of lower value;
 //   * x is multiplied by 1 / absmax; in a partial block it is divided by absmax;
 //   * absmax is raised to 1e-38 before it divides; a partial block also stores the raised value;
 //   * a NaN gives its whole block the highest code in order of value, an infinity only itself;

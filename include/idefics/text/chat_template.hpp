@@ -1,7 +1,7 @@
-// chat_template of tokenizer_config.json: a template in Jinja that makes a prompt of messages. This
-// is a reader of the part of Jinja that such templates use: text, {{ … }}, {# … #}, if, elif, else,
-// for with `loop`, set, and the "-" that eats white space, with trim_blocks and lstrip_blocks as
-// transformers sets them. What is not in this part is an error that names it.
+// chat_template of tokenizer_config.json: a Jinja template that renders messages as a prompt. This
+// is an interpreter of the part of Jinja that such templates use: text, {{ … }}, {# … #}, if, elif,
+// else, for with `loop`, set, and the "-" that strips white space, with trim_blocks and
+// lstrip_blocks enabled as in transformers. Any other construct is an error that names it.
 #pragma once
 
 #include <string>
@@ -11,9 +11,9 @@
 
 namespace idefics { inline namespace v0 {
 
-/// The text that a template makes of `names` ("messages", "add_generation_prompt", …). Throws
-/// `invalid_tokenizer` for what this reader does not know, `invalid_prompt` where the template
-/// itself refuses the messages.
+/// Renders a template with the variables `names` ("messages", "add_generation_prompt", …). Throws
+/// `invalid_tokenizer` for an unsupported construct, `invalid_prompt` if the template itself
+/// refuses the messages.
 IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source, Json names);
 
 }}  // namespace idefics::v0
@@ -35,11 +35,12 @@ struct TemplatePart {
   std::string text;
 };
 
-/// Cuts a template into its parts and takes out the white space that belongs to its tags.
+/// Splits a template into its parts and removes the white space that its tags strip.
 inline std::vector<TemplatePart> split_template(std::string_view source) {
   std::vector<TemplatePart> parts;
   if (source.ends_with('\n')) source.remove_suffix(1);
-  bool eat_spaces = false, eat_newline = false;  // what the tag before takes of the text behind it
+  bool strip_after = false,
+       strip_newline = false;  // what the last tag strips from the text after it
   for (std::size_t at = 0; at <= source.size();) {
     std::size_t open = at;
     while ((open = source.find('{', open)) != std::string_view::npos &&
@@ -47,9 +48,9 @@ inline std::vector<TemplatePart> split_template(std::string_view source) {
             std::string_view("{%#").find(source[open + 1]) == std::string_view::npos))
       ++open;
     std::string text(source.substr(at, open == std::string_view::npos ? open : open - at));
-    if (eat_spaces) text.erase(0, std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+    if (strip_after) text.erase(0, std::min(text.find_first_not_of(" \t\r\n"), text.size()));
     bool begins_line = at == 0;
-    if (eat_newline && text.starts_with('\n')) text.erase(0, 1), begins_line = true;
+    if (strip_newline && text.starts_with('\n')) text.erase(0, 1), begins_line = true;
     if (open == std::string_view::npos) {
       parts.push_back({TemplatePart::Kind::text, std::move(text)});
       break;
@@ -57,14 +58,14 @@ inline std::vector<TemplatePart> split_template(std::string_view source) {
     const char kind = source[open + 1];
     const std::string_view close = kind == '{' ? "}}" : kind == '%' ? "%}" : "#}";
     const std::size_t end = source.find(close, open + 2);
-    if (end == std::string_view::npos) refuse_template("a tag without its end");
+    if (end == std::string_view::npos) refuse_template("a tag is not closed");
     std::string_view inner = source.substr(open + 2, end - open - 2);
-    const bool eat_before = inner.starts_with('-');
-    eat_spaces = inner.size() > 1 && inner.ends_with('-');
-    eat_newline = kind != '{';
-    if (eat_before) inner.remove_prefix(1);
-    if (eat_spaces) inner.remove_suffix(1);
-    if (eat_before) {
+    const bool strip_before = inner.starts_with('-');
+    strip_after = inner.size() > 1 && inner.ends_with('-');
+    strip_newline = kind != '{';
+    if (strip_before) inner.remove_prefix(1);
+    if (strip_after) inner.remove_suffix(1);
+    if (strip_before) {
       text.erase(text.find_last_not_of(" \t\r\n") + 1);
     } else if (kind != '{') {  // lstrip_blocks: a tag that is the first of its line
       const std::size_t last = text.find_last_not_of(" \t");
@@ -85,17 +86,17 @@ class ChatTemplate {
       : parts_(split_template(source)), names_(std::move(names)) {}
 
   std::string render() {
-    if (!run(true).empty()) refuse_template("an end without its beginning");
+    if (!run(true).empty()) refuse_template("a block ends that was not opened");
     return std::move(out_);
   }
 
  private:
   using Kind = TemplatePart::Kind;
 
-  /// Runs parts up to an `elif`, `else` or end that is not its own, and gives that statement's text
-  /// ("" at the end of the template). Unless `live`, nothing is evaluated.
+  /// Runs parts up to an `elif`, `else` or end that belongs to an enclosing block, and returns that
+  /// statement ("" at the end of the template). Unless `live`, nothing is evaluated.
   std::string run(bool live) {
-    if (++depth_ > 32) refuse_template("blocks too deep within each other");
+    if (++depth_ > 32) refuse_template("blocks are nested too deeply");
     std::string stopped_by;
     while (next_ < parts_.size() && stopped_by.empty()) {
       const TemplatePart& part = parts_[next_++];
@@ -104,7 +105,7 @@ class ChatTemplate {
       else if (live)
         out_ += part.kind == Kind::text ? part.text
                                         : to_text(TemplateExpression(part.text, names_).value());
-      if (out_.size() > (16u << 20)) refuse_template("a prompt above 16 MiB");
+      if (out_.size() > (16u << 20)) refuse_template("the prompt is larger than 16 MiB");
     }
     --depth_;
     return stopped_by;
@@ -122,7 +123,7 @@ class ChatTemplate {
 
   void set(TemplateExpression& words) {
     const std::string name = words.name();
-    if (!words.take("=")) refuse_template("a set without a plain name and a value");
+    if (!words.take("=")) refuse_template("set needs a plain name and a value");
     names_[name] = words.value();
   }
 
@@ -137,17 +138,17 @@ class ChatTemplate {
       else if (words.take("else"))
         open = live && !done;
       else
-        refuse_template("an if without its endif");
+        refuse_template("if without endif");
       done = done || open;
     }
   }
 
   void loop(TemplateExpression& words, bool live) {
     const std::string name = words.name();
-    if (!words.take("in")) refuse_template("a for over several names");
+    if (!words.take("in")) refuse_template("for with several variables");
     const Json list = live ? to_list(words.value()) : Json::array();
     const std::size_t body = next_, count = list.size();
-    const Json outside = names_;
+    const Json outer = names_;
     for (std::size_t i = 0; i < std::max<std::size_t>(count, 1); ++i) {
       next_ = body;
       if (count > 0) {
@@ -160,9 +161,9 @@ class ChatTemplate {
       }
       const std::string stopped_by = run(count > 0);
       if (!TemplateExpression(stopped_by, names_).take("endfor"))
-        refuse_template("a for without its endfor");
+        refuse_template("for without endfor");
     }
-    names_ = outside;  // what is set in a loop stays in it, as in Jinja
+    names_ = outer;  // variables set in a loop are local to it, as in Jinja
   }
 
   std::vector<TemplatePart> parts_;

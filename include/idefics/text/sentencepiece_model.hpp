@@ -1,7 +1,7 @@
 // A SentencePiece model as data: pieces with scores and types. It is read from `tokenizer.model` by
-// a bounded protobuf reader of our own, or built from `tokenizer.json`, and only what we wrote
-// ourselves is ever given to the SentencePiece library: no byte of an unknown file reaches it. Wire
-// format: sentencepiece_model.proto of the SentencePiece project.
+// our own bounded protobuf reader, or built from `tokenizer.json`. The SentencePiece library is
+// given only what we serialize ourselves: no byte of an untrusted file reaches it. Wire format:
+// sentencepiece_model.proto of the SentencePiece project.
 #pragma once
 
 #include <bit>
@@ -38,7 +38,7 @@ struct SentencePieceModel {
   bool add_dummy_prefix = true;
 };
 
-/// Reads protobuf wire format; every length is held against what is left.
+/// Reads protobuf wire format; every length is checked against the bytes left.
 class ProtoReader {
  public:
   ProtoReader(std::string_view bytes, const std::string& file) : bytes_(bytes), file_(file) {}
@@ -46,8 +46,8 @@ class ProtoReader {
   bool done() const { return bytes_.empty(); }
 
   struct Field {
-    std::uint64_t number = 0, value = 0;  // value: of a varint, or the bits of a fixed one
-    std::string_view bytes{};             // of a length-delimited one
+    std::uint64_t number = 0, value = 0;  // value: of a varint, or the bits of a fixed-width field
+    std::string_view bytes{};             // of a length-delimited field
   };
 
   Field next() {
@@ -58,13 +58,13 @@ class ProtoReader {
       case 1: field.value = fixed(8); break;
       case 2: field.bytes = take(varint()); break;
       case 5: field.value = fixed(4); break;
-      default: refuse("it holds a field of an unknown wire type");
+      default: refuse("a field has an unknown wire type");
     }
     return field;
   }
 
   [[noreturn]] void refuse(const char* why) const {
-    fail(ErrorCode::invalid_tokenizer, std::string("this is no SentencePiece model: ") + why,
+    fail(ErrorCode::invalid_tokenizer, std::string("not a supported SentencePiece model: ") + why,
          {.file = file_});
   }
 
@@ -133,7 +133,7 @@ inline constexpr std::uint64_t normalizer_name = 1, charsmap = 2, dummy_prefix =
 inline constexpr std::uint64_t bpe = 2;  // TrainerSpec.ModelType
 }  // namespace proto
 
-/// The library recurses over a piece, so that a very long one would overflow the stack.
+/// The library recurses over a piece: a very long one would overflow the stack.
 inline constexpr std::size_t max_piece_bytes = 4096;
 
 inline Piece read_piece(std::string_view bytes, const std::string& file) {
@@ -152,7 +152,7 @@ inline Piece read_piece(std::string_view bytes, const std::string& file) {
   return piece;
 }
 
-/// The byte that a piece like "<0x0A>" stands for, or -1: exactly this form, in upper case.
+/// The byte that a piece like "<0x0A>" denotes, in exactly this form and upper case; else -1.
 constexpr int byte_of_piece(std::string_view piece) {
   constexpr std::string_view digits = "0123456789ABCDEF";
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return -1;
@@ -161,7 +161,7 @@ constexpr int byte_of_piece(std::string_view piece) {
   return static_cast<int>(high * 16 + low);
 }
 
-/// Refuses what the library is known to stumble over. Throws `invalid_tokenizer`.
+/// Refuses models that the library is known to fail on. Throws `invalid_tokenizer`.
 inline void validate(const SentencePieceModel& model, const std::string& file) {
   auto refuse = [&file](const std::string& why) {
     fail(ErrorCode::invalid_tokenizer, why, {.file = file});
@@ -170,10 +170,10 @@ inline void validate(const SentencePieceModel& model, const std::string& file) {
   int unknown = 0, bytes = 0;
   for (const Piece& piece : model.pieces) {
     if (piece.text.empty() || piece.text.find('\0') != std::string::npos)
-      refuse("a piece is empty or holds a zero byte");
+      refuse("a piece is empty or contains a zero byte");
     if (piece.text.size() > max_piece_bytes) refuse("a piece is longer than 4096 bytes");
     if (!seen.insert(piece.text).second)
-      refuse("the piece \"" + piece.text.substr(0, 64) + "\" stands twice");
+      refuse("duplicate piece \"" + piece.text.substr(0, 64) + "\"");
     unknown += piece.type == PieceType::unknown;
     bytes += piece.type == PieceType::byte;
     if (piece.type == PieceType::byte && byte_of_piece(piece.text) < 0)
@@ -181,13 +181,12 @@ inline void validate(const SentencePieceModel& model, const std::string& file) {
     if (!(piece.score > -1e30f && piece.score < 1e30f))
       refuse("a piece has a score that is not finite");
   }
-  if (unknown != 1)
-    refuse("there must be exactly one unknown piece, and there are " + std::to_string(unknown));
+  if (unknown != 1) refuse("expected exactly one unknown piece, found " + std::to_string(unknown));
   if (bytes != (model.byte_fallback ? 256 : 0))
-    refuse("byte fallback needs all 256 byte pieces, and there are " + std::to_string(bytes));
+    refuse("byte fallback needs all 256 byte pieces, found " + std::to_string(bytes));
 }
 
-/// Reads the bytes of a `tokenizer.model`. Only BPE without a character map, as LLaMA's, is taken.
+/// Parses a `tokenizer.model`. Only BPE without a character map is supported, as in LLaMA.
 inline SentencePieceModel parse_sentencepiece_model(std::string_view bytes,
                                                     const std::string& file) {
   constexpr std::size_t max_pieces = 1 << 20;
@@ -197,7 +196,7 @@ inline SentencePieceModel parse_sentencepiece_model(std::string_view bytes,
   while (!reader.done()) {
     const auto field = reader.next();
     if (field.number == proto::pieces) {
-      if (model.pieces.size() == max_pieces) reader.refuse("it has more than a million pieces");
+      if (model.pieces.size() == max_pieces) reader.refuse("it has more than 1048576 pieces");
       model.pieces.push_back(read_piece(field.bytes, file));
     } else if (field.number == proto::trainer) {
       for (ProtoReader spec(field.bytes, file); !spec.done();) {
@@ -209,10 +208,10 @@ inline SentencePieceModel parse_sentencepiece_model(std::string_view bytes,
       for (ProtoReader spec(field.bytes, file); !spec.done();) {
         const auto option = spec.next();
         if (option.number == proto::charsmap && !option.bytes.empty())
-          reader.refuse("it rewrites characters, which is not supported");
+          reader.refuse("it rewrites characters");
         if (option.number == proto::dummy_prefix) model.add_dummy_prefix = option.value != 0;
         if (option.number == proto::extra_whitespaces && option.value != 0)
-          reader.refuse("it removes extra whitespace, which is not supported");
+          reader.refuse("it removes extra whitespace");
       }
     }
   }
@@ -221,7 +220,7 @@ inline SentencePieceModel parse_sentencepiece_model(std::string_view bytes,
   return model;
 }
 
-/// The model in the library's own format.
+/// Serializes the model in the library's own format.
 inline std::string serialize(const SentencePieceModel& model) {
   ProtoWriter proto;
   std::uint64_t unknown = 0;

@@ -13,7 +13,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Reads and evaluates one expression.
+/// Parses and evaluates one expression.
 class TemplateExpression {
  public:
   TemplateExpression(std::string_view text, const Json& names) : text_(text), names_(names) {}
@@ -22,15 +22,15 @@ class TemplateExpression {
   Json value() {
     Json result = ternary();
     if (!at_end())
-      refuse_template("\"" + std::string(text_.substr(at_, 20)) + "\" in an expression");
+      refuse_template("\"" + std::string(text_.substr(at_, 20)) + "\" after an expression");
     return result;
   }
-  /// For `set` and `for`: a name at the front, taken off.
+  /// Consumes and returns a name.
   std::string name() {
     skip_spaces();
     const std::size_t begin = at_;
     while (at_ < text_.size() && is_word(text_[at_])) ++at_;
-    if (begin == at_) refuse_template("an expression where a name is needed");
+    if (begin == at_) refuse_template("expected a name");
     return std::string(text_.substr(begin, at_ - begin));
   }
   bool take(std::string_view symbol) {
@@ -54,34 +54,34 @@ class TemplateExpression {
     while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_])) != 0) ++at_;
   }
   void expect(std::string_view symbol) {
-    if (!take(symbol)) refuse_template("an expression without \"" + std::string(symbol) + "\"");
+    if (!take(symbol)) refuse_template("expected \"" + std::string(symbol) + "\"");
   }
 
-  /// Reads over a part of the text that Jinja would not evaluate.
+  /// Parses a part of the text that Jinja would not evaluate.
   template <class Part>
   void skip(const Part& part) {
     ++skipping_;
     part();
     --skipping_;
   }
-  /// The result of an operation; of a part that is read over, none.
+  /// The result of an operation; undefined in a skipped part.
   template <class Operation>
   Json result(const Operation& operation) const {
     return skipping_ > 0 ? undefined() : Json(operation());
   }
 
-  /// a if b else c: b decides, so a is read over at first, and read again unless b is false.
+  /// a if b else c: b decides, so a is skipped first, and parsed again unless b is false.
   Json ternary() {
-    if (++depth_ > 32) refuse_template("expressions too deep within each other");
+    if (++depth_ > 32) refuse_template("expressions are nested too deeply");
     const std::size_t begin = at_;
-    skip([this] { either(); });
+    skip([this] { disjunction(); });
     const bool conditional = take("if");
-    const bool first = !conditional || is_true(either());
+    const bool first = !conditional || is_true(disjunction());
     Json value = undefined();
     if (first && skipping_ == 0) {
-      const std::size_t behind = std::exchange(at_, begin);
-      value = either();
-      at_ = behind;
+      const std::size_t end = std::exchange(at_, begin);
+      value = disjunction();
+      at_ = end;
     }
     if (conditional && take("else")) {
       if (first)
@@ -92,17 +92,17 @@ class TemplateExpression {
     --depth_;
     return value;
   }
-  Json either() {
-    Json value = both();
+  Json disjunction() {
+    Json value = conjunction();
     while (take("or")) {
       if (is_true(value))
-        skip([this] { both(); });
+        skip([this] { conjunction(); });
       else
-        value = both();
+        value = conjunction();
     }
     return value;
   }
-  Json both() {
+  Json conjunction() {
     Json value = negation();
     while (take("and")) {
       if (is_true(value))
@@ -113,10 +113,10 @@ class TemplateExpression {
     return value;
   }
   Json negation() {
-    bool any = false, turned = false;
-    while (take("not")) any = true, turned = !turned;
+    bool any = false, negated = false;
+    while (take("not")) any = true, negated = !negated;
     Json value = comparison();
-    return any ? Json(is_true(value) != turned) : value;
+    return any ? Json(is_true(value) != negated) : value;
   }
 
   Json comparison() {
@@ -162,11 +162,11 @@ class TemplateExpression {
   Json product() {
     Json left = signed_value();
     for (;;) {
-      const bool rest = take("%");
-      if (!rest && !take("*")) return left;
+      const bool modulo = take("%");
+      if (!modulo && !take("*")) return left;
       const Json right = signed_value();
       left = result([&]() -> Json {
-        return rest ? rest_of(left, right) : Json(to_integer(left) * to_integer(right));
+        return modulo ? modulo_of(left, right) : Json(to_integer(left) * to_integer(right));
       });
     }
   }
@@ -178,7 +178,7 @@ class TemplateExpression {
     return result([&] { return negative ? -to_integer(value) : to_integer(value); });
   }
 
-  /// Members, subscripts, calls of methods, and filters.
+  /// Members, subscripts, method calls and filters.
   Json postfix(Json value) {
     for (;;) {
       if (take(".")) {
@@ -229,7 +229,7 @@ class TemplateExpression {
 
   Json primary() {
     skip_spaces();
-    if (at_ == text_.size()) refuse_template("an expression that breaks off");
+    if (at_ == text_.size()) refuse_template("an expression is incomplete");
     const char c = text_[at_];
     if (c == '\'' || c == '"') return quoted(c);
     if (c >= '0' && c <= '9') return number();
@@ -262,7 +262,7 @@ class TemplateExpression {
       }
       text.push_back(c);
     }
-    if (at_ == text_.size()) refuse_template("a string without its end");
+    if (at_ == text_.size()) refuse_template("a string is not closed");
     ++at_;
     return text;
   }

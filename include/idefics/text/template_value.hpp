@@ -1,5 +1,5 @@
-// Values of chat templates and what can be done with them. They are JSON; what is not defined is a
-// discarded value, as Jinja's Undefined, and counts as false and as "".
+// Values of chat templates and operations on them. Values are JSON. An undefined value is a
+// discarded one; like Jinja's Undefined it counts as false and as "".
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 namespace idefics { inline namespace v0 { namespace detail {
 
 [[noreturn]] inline void refuse_template(const std::string& what) {
-  fail(ErrorCode::invalid_tokenizer, "this chat template uses what is not supported: " + what,
+  fail(ErrorCode::invalid_tokenizer, "unsupported chat template: " + what,
        {.field = "chat_template"});
 }
 
@@ -33,26 +33,27 @@ inline std::string to_text(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean()) return value.get<bool>() ? "True" : "False";
   if (value.is_null()) return "None";
-  if (value.is_structured()) refuse_template("a list or a mapping as text");
+  if (value.is_structured()) refuse_template("a list or a mapping is used as text");
   return value.is_discarded() ? "" : value.dump();
 }
 
-/// Numbers of templates count messages: integers, and small ones.
+/// Numbers in templates count messages: small integers.
 inline std::int64_t to_integer(const Json& value) {
   if (value.is_discarded()) return 0;
   if (!value.is_number_integer() && !value.is_boolean())
-    refuse_template("arithmetic on what is no integer");
+    refuse_template("arithmetic on a value that is not an integer");
   const auto number = value.is_boolean() ? value.get<bool>() : value.get<std::int64_t>();
-  if (number > 1'000'000'000 || number < -1'000'000'000) refuse_template("a number that large");
+  if (number > 1'000'000'000 || number < -1'000'000'000)
+    refuse_template("a number is larger than 10^9");
   return number;
 }
 
-/// What `for` goes over: a list, or the characters of a text.
+/// The items that `for` iterates over: those of a list, or the characters of a text.
 inline Json to_list(const Json& value) {
   if (value.is_array()) return value;
   Json list = Json::array();
   if (value.is_discarded()) return list;
-  if (!value.is_string()) refuse_template("a for over what is neither list nor text");
+  if (!value.is_string()) refuse_template("iteration over a value that is neither a list nor text");
   const std::string_view text = value.get_ref<const std::string&>();
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t length = std::max<std::size_t>(1, utf8_sequence_length(text.substr(at)));
@@ -62,22 +63,22 @@ inline Json to_list(const Json& value) {
   return list;
 }
 
-/// As Jinja compares: what is undefined equals only what is undefined.
+/// Equality as in Jinja: an undefined value equals only an undefined value.
 inline bool is_equal(const Json& a, const Json& b) {
   if (a.is_discarded() || b.is_discarded()) return a.is_discarded() && b.is_discarded();
   return a == b;
 }
 
-inline bool contains(const Json& whole, const Json& part) {
-  if (whole.is_string() && part.is_string())
-    return whole.get_ref<const std::string&>().find(part.get_ref<const std::string&>()) !=
+inline bool contains(const Json& container, const Json& item) {
+  if (container.is_string() && item.is_string())
+    return container.get_ref<const std::string&>().find(item.get_ref<const std::string&>()) !=
            std::string::npos;
-  if (whole.is_object() && part.is_string()) return whole.contains(part.get<std::string>());
-  return whole.is_array() && std::ranges::find(whole, part) != whole.end();
+  if (container.is_object() && item.is_string()) return container.contains(item.get<std::string>());
+  return container.is_array() && std::ranges::find(container, item) != container.end();
 }
 
 inline std::string joined(std::string a, const std::string& b) {
-  if (a.size() + b.size() > (16u << 20)) refuse_template("a text above 16 MiB");
+  if (a.size() + b.size() > (16u << 20)) refuse_template("a text is larger than 16 MiB");
   return a += b;
 }
 
@@ -89,13 +90,13 @@ inline Json sum_of(const Json& a, const Json& b) {
     return list;
   }
   if (a.is_discarded() || b.is_discarded()) return undefined();
-  if (!a.is_string() || !b.is_string()) refuse_template("a sum of different kinds of values");
+  if (!a.is_string() || !b.is_string()) refuse_template("a sum of values of different types");
   return joined(a.get<std::string>(), b.get<std::string>());
 }
 
-inline Json rest_of(const Json& a, const Json& b) {
+inline Json modulo_of(const Json& a, const Json& b) {
   const std::int64_t divisor = to_integer(b);
-  if (divisor <= 0) refuse_template("a division by zero or less");
+  if (divisor <= 0) refuse_template("modulo by zero or a negative number");
   return (to_integer(a) % divisor + divisor) % divisor;
 }
 
@@ -110,12 +111,12 @@ inline Json member_of(const Json& value, const Json& key) {
   return undefined();
 }
 
-/// value[first:last]; undefined bounds are the ends.
+/// value[first:last]; an undefined bound is the end on its side.
 inline Json slice_of(const Json& value, const Json& first, const Json& last) {
-  if (!value.is_array()) refuse_template("a slice of what is no list");
+  if (!value.is_array()) refuse_template("a slice of a value that is not a list");
   const auto size = static_cast<std::int64_t>(value.size());
-  auto bound = [size](const Json& given, std::int64_t otherwise) {
-    if (given.is_discarded()) return otherwise;
+  auto bound = [size](const Json& given, std::int64_t fallback) {
+    if (given.is_discarded()) return fallback;
     return std::clamp(to_integer(given) + (to_integer(given) < 0 ? size : 0), std::int64_t{0},
                       size);
   };
@@ -125,7 +126,7 @@ inline Json slice_of(const Json& value, const Json& first, const Json& last) {
   return part;
 }
 
-/// value is kind
+/// Evaluates `value is kind`.
 inline bool passes_test(const Json& value, const std::string& kind) {
   static const std::map<std::string, bool (*)(const Json&)> kinds{
       {"defined", [](const Json& v) { return !v.is_discarded(); }},
@@ -142,7 +143,7 @@ inline bool passes_test(const Json& value, const std::string& kind) {
   return found->second(value);
 }
 
-/// Filters and methods that make a text of a text.
+/// Filters and methods of texts.
 inline Json call_on_text(const std::string& function, std::string text, const Json& arguments) {
   const std::string argument = arguments.empty() ? "" : to_text(arguments[0]);
   auto change = [&text](std::size_t from, std::size_t to, int (*letter)(int)) {
@@ -169,12 +170,13 @@ inline Json call_on_text(const std::string& function, std::string text, const Js
   return text;
 }
 
-/// Filters, methods and functions: `value` is what stands before the bar or the dot. Throws
+/// Filters, methods and functions; `value` is the operand before the bar or the dot. Throws
 /// `invalid_prompt` for raise_exception.
 inline Json call(const std::string& function, const Json& value, const Json& arguments) {
   if (function == "raise_exception")
     fail(ErrorCode::invalid_prompt,
-         "the chat template says: " + (arguments.empty() ? "" : to_text(arguments[0])),
+         "the chat template refuses the messages: " +
+             (arguments.empty() ? "" : to_text(arguments[0])),
          {.field = "chat_template"});
   if (function == "length" || function == "count") return to_list(value).size();
   if (function == "first") return member_of(value, 0);

@@ -1,7 +1,7 @@
 // Text to token ids and back, exactly as transformers' LlamaTokenizerFast with `legacy` does it:
-// added tokens are cut out first; every non-empty piece between them gets one "▁" in front, its
-// spaces become "▁", and byte-pair encoding with byte fallback does the rest.
-// docs/layers/tokenizer.md.
+// added tokens are split off first; every non-empty piece between them is prefixed with "▁", its
+// spaces become "▁", and byte-pair encoding with byte fallback does the rest
+// (docs/layers/tokenizer.md).
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@
 namespace idefics { inline namespace v0 {
 
 struct EncodeOptions {
-  bool add_special_tokens = false;  // bos and eos, as tokenizer_config.json asks
+  bool add_special_tokens = false;  // bos and eos, as configured in tokenizer_config.json
 };
 
 struct DecodeOptions {
@@ -50,8 +50,8 @@ class Tokenizer {
     return texts;
   }
 
-  /// Pieces of the model, without added tokens.
-  std::int64_t vocab_size() const { return std::ssize(about_.model.pieces); }
+  /// The number of pieces of the model, without added tokens.
+  std::int64_t vocab_size() const { return std::ssize(description_.model.pieces); }
   /// One more than the highest id.
   std::int64_t size() const { return std::ssize(texts_); }
 
@@ -60,29 +60,30 @@ class Tokenizer {
     return it == ids_.end() ? std::nullopt : std::optional(it->second);
   }
   const std::string& id_to_token(std::int32_t id) const { return texts_[checked(id)]; }
-  /// What each token adds to a text in its middle, by id; a byte token its byte. For stop_strings.
+  /// The text that each token adds in the middle of a text, by id; of a byte token its byte. For
+  /// stop_strings.
   std::shared_ptr<const std::vector<std::string>> token_texts() const;
 
-  std::int32_t bos_id() const { return required(about_.bos); }
-  std::int32_t eos_id() const { return required(about_.eos); }
-  std::int32_t unk_id() const { return required(about_.unk); }
-  std::int32_t pad_id() const { return required(about_.pad); }
-  std::span<const AddedToken> added_tokens() const { return about_.added; }
-  PaddingSide padding_side() const { return about_.padding_side; }
-  /// Whether a decoded text loses one leading space.
-  bool strips_leading_space() const { return about_.strip_leading_space; }
-  const std::string& chat_template() const { return about_.chat_template; }
+  std::int32_t bos_id() const { return required(description_.bos); }
+  std::int32_t eos_id() const { return required(description_.eos); }
+  std::int32_t unk_id() const { return required(description_.unk); }
+  std::int32_t pad_id() const { return required(description_.pad); }
+  std::span<const AddedToken> added_tokens() const { return description_.added; }
+  PaddingSide padding_side() const { return description_.padding_side; }
+  /// Whether decoding removes one leading space.
+  bool strips_leading_space() const { return description_.strip_leading_space; }
+  const std::string& chat_template() const { return description_.chat_template; }
 
-  /// Whether a decoded text can leave this id out.
+  /// Whether decoding can skip this id.
   bool is_special(std::int32_t id) const { return special_[checked(id)]; }
   /// Whether the files list this token under their additional special tokens.
   bool has_special(std::string_view token) const {
-    return std::ranges::find(about_.additional_special_tokens, token) !=
-           about_.additional_special_tokens.end();
+    return std::ranges::find(description_.additional_special_tokens, token) !=
+           description_.additional_special_tokens.end();
   }
 
  private:
-  Tokenizer(TokenizerDescription about, std::string file);
+  Tokenizer(TokenizerDescription description, std::string file);
 
   struct Match {
     std::size_t begin, end;
@@ -93,7 +94,7 @@ class Tokenizer {
   std::size_t checked(std::int32_t id) const;
   std::int32_t required(const std::string& token) const;
 
-  TokenizerDescription about_;
+  TokenizerDescription description_;
   std::string file_;
   std::shared_ptr<sentencepiece::SentencePieceProcessor> pieces_;
   std::string first_bytes_;         // of added tokens
@@ -109,32 +110,33 @@ IDEFICS_ENGINE_INLINE Tokenizer Tokenizer::from_pretrained(const std::filesystem
   return Tokenizer(detail::read_tokenizer_files(directory, format), directory.string());
 }
 
-IDEFICS_ENGINE_INLINE Tokenizer::Tokenizer(TokenizerDescription about, std::string file)
-    : about_(std::move(about)),
+IDEFICS_ENGINE_INLINE Tokenizer::Tokenizer(TokenizerDescription description, std::string file)
+    : description_(std::move(description)),
       file_(std::move(file)),
       pieces_(std::make_shared<sentencepiece::SentencePieceProcessor>()) {
-  const auto status = pieces_->LoadFromSerializedProto(detail::serialize(about_.model));
+  const auto status = pieces_->LoadFromSerializedProto(detail::serialize(description_.model));
   if (!status.ok())
-    fail(ErrorCode::invalid_tokenizer, "SentencePiece refuses the model: " + status.ToString(),
+    fail(ErrorCode::invalid_tokenizer, "SentencePiece rejects the model: " + status.ToString(),
          {.file = file_});
-  for (const detail::Piece& piece : about_.model.pieces) texts_.push_back(piece.text);
+  for (const detail::Piece& piece : description_.model.pieces) texts_.push_back(piece.text);
   constexpr std::size_t max_gap = 1 << 16;
-  for (const AddedToken& token : about_.added) {
+  for (const AddedToken& token : description_.added) {
     const auto id = static_cast<std::size_t>(token.id);
-    if (id >= about_.model.pieces.size() + max_gap)
+    if (id >= description_.model.pieces.size() + max_gap)
       fail(ErrorCode::invalid_tokenizer,
-           "the id of \"" + token.content + "\" lies far behind the vocabulary",
-           {.file = file_, .actual = id, .limit = about_.model.pieces.size() + max_gap});
+           "the id of \"" + token.content + "\" is far beyond the vocabulary",
+           {.file = file_, .actual = id, .limit = description_.model.pieces.size() + max_gap});
     if (id >= texts_.size()) texts_.resize(id + 1);
     texts_[id] = token.content;
   }
-  for (const AddedToken& token : about_.added) first_bytes_.push_back(token.content[0]);
+  for (const AddedToken& token : description_.added) first_bytes_.push_back(token.content[0]);
   special_.resize(texts_.size(), false);
-  for (const AddedToken& token : about_.added)
+  for (const AddedToken& token : description_.added)
     special_[static_cast<std::size_t>(token.id)] = token.special;
   for (std::size_t id = 0; id < texts_.size(); ++id)
     ids_.emplace(texts_[id], static_cast<std::int32_t>(id));
-  for (const std::string& token : {about_.bos, about_.eos, about_.unk, about_.pad})
+  for (const std::string& token :
+       {description_.bos, description_.eos, description_.unk, description_.pad})
     (void)required(token);
 }
 
@@ -143,7 +145,7 @@ IDEFICS_ENGINE_INLINE std::vector<std::int32_t> Tokenizer::encode(std::string_vi
   if (const auto valid = detail::valid_utf8_prefix(text); valid != text.size())
     fail(ErrorCode::invalid_utf8, "the text is not UTF-8", {.offset = valid});
   std::vector<std::int32_t> ids;
-  if (options.add_special_tokens && about_.add_bos_token) ids.push_back(bos_id());
+  if (options.add_special_tokens && description_.add_bos_token) ids.push_back(bos_id());
   std::size_t at = 0;
   while (const auto match = next_added_token(text, at)) {
     encode_piece(text.substr(at, match->begin - at), ids);
@@ -151,18 +153,18 @@ IDEFICS_ENGINE_INLINE std::vector<std::int32_t> Tokenizer::encode(std::string_vi
     at = match->end;
   }
   encode_piece(text.substr(at), ids);
-  if (options.add_special_tokens && about_.add_eos_token) ids.push_back(eos_id());
+  if (options.add_special_tokens && description_.add_eos_token) ids.push_back(eos_id());
   return ids;
 }
 
-/// The first added token at or behind `from`; of several at one place, the longest.
+/// The first added token at or after `from`; of several at one position, the longest.
 IDEFICS_ENGINE_INLINE std::optional<Tokenizer::Match> Tokenizer::next_added_token(
     std::string_view text, std::size_t from) const {
   std::optional<Match> best;
-  // one pass over the text: only places where some token's first byte stands are looked at
+  // one pass over the text that examines only the positions of a token's first byte
   for (std::size_t at = from;
        !best && (at = text.find_first_of(first_bytes_, at)) != std::string_view::npos; ++at)
-    for (const AddedToken& token : about_.added)
+    for (const AddedToken& token : description_.added)
       if (text.substr(at).starts_with(token.content) &&
           (!best || at + token.content.size() > best->end))
         best = Match{at, at + token.content.size(), &token};
@@ -173,7 +175,7 @@ IDEFICS_ENGINE_INLINE std::optional<Tokenizer::Match> Tokenizer::next_added_toke
   return best;
 }
 
-/// The library puts the "▁" in front and turns spaces into "▁", as the proto it was given asks.
+/// The library adds the "▁" prefix and turns spaces into "▁", as the serialized model specifies.
 IDEFICS_ENGINE_INLINE void Tokenizer::encode_piece(std::string_view piece,
                                                    std::vector<std::int32_t>& ids) const {
   if (piece.empty()) return;
@@ -189,7 +191,7 @@ IDEFICS_ENGINE_INLINE void Tokenizer::encode_piece(std::string_view piece,
 
 namespace detail {
 
-/// Appends a piece with its "▁" as spaces.
+/// Appends a piece with every "▁" turned into a space.
 inline void append_piece(std::string& text, std::string_view piece) {
   constexpr std::string_view underline = "▁";
   for (std::size_t at = 0; at < piece.size();) {
@@ -213,16 +215,16 @@ inline std::shared_ptr<const std::vector<std::string>> Tokenizer::token_texts() 
   return texts;
 }
 
-/// Turns ids into text one by one. The pieces joined are the text of all ids, and none of them ends
-/// within a character: a run of byte tokens is held back until it is over, because whether it is
-/// text shows only then.
+/// Turns ids into text one by one. The returned pieces add up to the text of all ids, and none ends
+/// within a character: a run of byte tokens is held back until it ends, because only then is it
+/// known whether it is valid text.
 class TextDecoder {
  public:
   /// `tokenizer` must outlive the decoder.
   explicit TextDecoder(const Tokenizer& tokenizer, DecodeOptions options = {})
       : tokenizer_(tokenizer), options_(options), at_start_(tokenizer.strips_leading_space()) {}
 
-  /// The text that `id` completes, often its own. Throws `invalid_token_id`.
+  /// The text that `id` completes, usually its own. Throws `invalid_token_id`.
   std::string push(std::int32_t id) {
     const std::string& token = tokenizer_.id_to_token(id);
     if (options_.skip_special_tokens && tokenizer_.is_special(id)) return {};
@@ -235,11 +237,11 @@ class TextDecoder {
     return without_first_space(std::move(text));
   }
 
-  /// What was held back, when no id follows.
+  /// The text that was held back, after the last id.
   std::string finish() { return without_first_space(take_bytes()); }
 
  private:
-  /// A run of bytes is text if it is valid as a whole; else every byte becomes one U+FFFD.
+  /// A run of bytes is text if it is valid as a whole; otherwise every byte becomes one U+FFFD.
   std::string take_bytes() {
     std::string text = std::exchange(bytes_, {});
     if (detail::valid_utf8_prefix(text) == text.size()) return text;
@@ -256,7 +258,7 @@ class TextDecoder {
   const Tokenizer& tokenizer_;
   DecodeOptions options_;
   std::string bytes_;  // the run of byte tokens not yet turned into text
-  bool at_start_;      // no text yet, so that one space at its beginning is still to be removed
+  bool at_start_;      // no text yet: one leading space is still to be removed
 };
 
 inline std::string Tokenizer::decode(std::span<const std::int32_t> ids,

@@ -1,4 +1,4 @@
-// The tokenizer files of a checkpoint, in either of their two forms, as one description.
+// The tokenizer files of a checkpoint, in either of two forms, read into one description.
 //
 //   tokenizer.json                              pieces, merges and added tokens (preferred)
 //   tokenizer.model                             the SentencePiece model
@@ -20,11 +20,11 @@
 
 namespace idefics { inline namespace v0 {
 
-/// A token behind the vocabulary, or a special one of it: cut out of a text before anything else.
+/// A token after the vocabulary, or a special one within it: split off a text before anything else.
 struct AddedToken {
   std::int32_t id = 0;
   std::string content;
-  bool lstrip = false, rstrip = false;  // takes the spaces before, or behind it, along
+  bool lstrip = false, rstrip = false;  // also matches the spaces before, after it
   bool special = true;
 };
 
@@ -36,7 +36,7 @@ struct TokenizerDescription {
   std::vector<std::string> additional_special_tokens;
   std::string bos = "<s>", eos = "</s>", unk = "<unk>", pad = "<unk>";
   bool add_bos_token = true, add_eos_token = false;
-  bool strip_leading_space = true;  // of a decoded text, one
+  bool strip_leading_space = true;  // remove one leading space of a decoded text
   PaddingSide padding_side = PaddingSide::left;
   std::string chat_template;
 };
@@ -46,8 +46,8 @@ enum class TokenizerFormat { any, json, sentencepiece };
 namespace detail {
 
 inline constexpr JsonLimits tokenizer_json_limits{.bytes = 256u << 20, .depth = 64};
-inline constexpr std::size_t max_added_tokens =
-    4096;  // each is looked for at every place of a text
+/// Each added token is searched for at every position of a text.
+inline constexpr std::size_t max_added_tokens = 4096;
 
 [[noreturn]] inline void refuse_tokenizer(const std::string& file, const std::string& field,
                                           const std::string& why) {
@@ -55,7 +55,7 @@ inline constexpr std::size_t max_added_tokens =
 }
 
 [[noreturn]] inline void refuse_count(const std::string& file, std::size_t found) {
-  fail(ErrorCode::invalid_tokenizer, "there are too many added tokens",
+  fail(ErrorCode::invalid_tokenizer, "too many added tokens",
        {.file = file, .actual = found, .limit = max_added_tokens});
 }
 
@@ -75,20 +75,20 @@ inline std::optional<std::string> token_content(const Json& value) {
   return std::nullopt;
 }
 
-inline bool flag_or(const Json& object, const char* key, bool otherwise) {
+inline bool flag_or(const Json& object, const char* key, bool fallback) {
   const Json& value = value_or_null(object, key);
-  return value.is_boolean() ? value.get<bool>() : otherwise;
+  return value.is_boolean() ? value.get<bool>() : fallback;
 }
 
 inline AddedToken read_added_token(const Json& entry, std::int64_t id, const std::string& file) {
   constexpr std::int64_t max_id = 1 << 24;
   const auto content = token_content(entry);
   if (!content || content->empty() || content->size() > 4096 || id < 0 || id > max_id)
-    refuse_tokenizer(file, "added_tokens", "an added token needs a content and an id in range");
+    refuse_tokenizer(file, "added_tokens", "an added token needs content and an id in range");
   if (flag_or(entry, "normalized", false) || flag_or(entry, "single_word", false))
     refuse_tokenizer(
         file, "added_tokens",
-        "the token \"" + *content + "\" is normalized or a single word, which is not supported");
+        "the token \"" + *content + "\" has normalized or single_word set, which is not supported");
   return {.id = static_cast<std::int32_t>(id),
           .content = *content,
           .lstrip = flag_or(entry, "lstrip", false),
@@ -96,8 +96,8 @@ inline AddedToken read_added_token(const Json& entry, std::int64_t id, const std
           .special = flag_or(entry, "special", true)};
 }
 
-/// Reads the steps around the model: a "▁" in front or not, spaces to "▁", and back. LLaMA
-/// tokenizers have these and no others; anything else is refused.
+/// Reads the steps around the model: an optional "▁" prefix, spaces to "▁", and back. LLaMA
+/// tokenizers have only these; anything else is refused.
 inline void read_pipeline(const Json& json, const std::string& file, TokenizerDescription& out) {
   static const Json prepend = Json::parse(R"({"type": "Prepend", "prepend": "▁"})");
   static const Json replace =
@@ -117,7 +117,7 @@ inline void read_pipeline(const Json& json, const std::string& file, TokenizerDe
   if (found != decoders) refuse_tokenizer(file, "decoder", "only LLaMA's decoder is supported");
 }
 
-/// Both sides of a merge, given as a pair or as "left right".
+/// Both sides of a merge concatenated; a merge is a pair, or a string "left right".
 inline std::string merged_piece(const Json& merge, const std::string& file) {
   if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
     return merge[0].get<std::string>() + merge[1].get<std::string>();
@@ -128,17 +128,17 @@ inline std::string merged_piece(const Json& merge, const std::string& file) {
   refuse_tokenizer(file, "model.merges", "a merge is not a pair of pieces");
 }
 
-/// Pieces from the vocabulary; the score of a piece is minus the rank of the first merge that makes
-/// it, so that the library's best score is the file's lowest rank.
+/// Builds the pieces from the vocabulary. The score of a piece is minus the rank of the first merge
+/// that makes it, so that the lowest rank in the file is the best score in the library.
 inline SentencePieceModel model_from_json(const Json& model, const std::string& file) {
   const Json &type = value_or_null(model, "type"), &vocab = value_or_null(model, "vocab"),
              &merges = value_or_null(model, "merges");
   if (!type.is_string() || type.get<std::string>() != "BPE" || !vocab.is_object() ||
       !merges.is_array() || vocab.empty())
-    refuse_tokenizer(file, "model", "a BPE model with vocab and merges is needed");
+    refuse_tokenizer(file, "model", "expected a BPE model with vocab and merges");
   for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
     if (!value_or_null(model, key).is_null())
-      refuse_tokenizer(file, std::string("model.") + key, "this is not supported");
+      refuse_tokenizer(file, std::string("model.") + key, "not supported");
   SentencePieceModel result{.pieces = std::vector<Piece>(vocab.size()),
                             .byte_fallback = flag_or(model, "byte_fallback", false)};
   const Json& unknown = value_or_null(model, "unk_token");
@@ -213,7 +213,7 @@ inline void read_tokenizer_config(const Json& json, const std::string& file,
   }
 }
 
-/// Older directories name added tokens only in added_tokens.json, or only as additional special
+/// Older checkpoints list added tokens only in added_tokens.json, or only as additional special
 /// tokens, which then follow the vocabulary in order.
 inline void complete_added_tokens(const std::filesystem::path& directory,
                                   TokenizerDescription& out) {
@@ -241,7 +241,7 @@ inline void complete_added_tokens(const std::filesystem::path& directory,
   }
 }
 
-/// Reads the tokenizer of a directory. Throws `not_a_checkpoint` where there is none,
+/// Reads the tokenizer in a directory. Throws `not_a_checkpoint` if it has none;
 /// `invalid_tokenizer`.
 inline TokenizerDescription read_tokenizer_files(const std::filesystem::path& directory,
                                                  TokenizerFormat format = TokenizerFormat::any) {

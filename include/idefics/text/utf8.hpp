@@ -1,4 +1,4 @@
-// UTF-8: where a text stops being valid.
+// UTF-8: how far a text is valid.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Length of the valid sequence that `text` begins with, 0 if it begins with none. Overlong forms,
-/// surrogates and values above U+10FFFF are not valid.
+/// Length of the valid sequence at the beginning of `text`, or 0. Overlong forms, surrogates and
+/// values above U+10FFFF are not valid.
 constexpr std::size_t utf8_sequence_length(std::string_view text) {
   auto byte = [text](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   auto continues = [&](std::size_t i, std::uint8_t low = 0x80, std::uint8_t high = 0xbf) {
@@ -29,7 +29,7 @@ constexpr std::size_t utf8_sequence_length(std::string_view text) {
   return 0;
 }
 
-/// Bytes before the first invalid one; text.size() if all are valid.
+/// The number of bytes before the first invalid one; text.size() if all are valid.
 constexpr std::size_t valid_utf8_prefix(std::string_view text) {
   std::size_t at = 0;
   while (at < text.size()) {
