@@ -1,6 +1,5 @@
-// config.json: the nested layout of the published checkpoints, the flat one of their first
-// revisions, and re-saved files that leave defaults out. Defaults are those of transformers'
-// IdeficsConfig.
+// config.json: in the nested layout of the published checkpoints, the flat layout of their first
+// revisions, or re-saved without defaults. The defaults are those of transformers' IdeficsConfig.
 #pragma once
 
 #include <cstdint>
@@ -28,11 +27,11 @@ struct VisionConfig {
   float layer_norm_eps = 1e-5f;
 
   std::int64_t head_dim() const { return embed_dim / num_attention_heads; }
-  /// Patches of a picture plus the class token; a remainder that fills no patch is dropped.
+  /// Patches of a picture plus the class token; pixels that fill no whole patch are dropped.
   std::int64_t positions_of(std::int64_t height, std::int64_t width) const {
     return (height / patch_size) * (width / patch_size) + 1;
   }
-  /// Rows of the table of learned positions.
+  /// Rows of the learned position table.
   std::int64_t num_positions() const { return positions_of(image_size, image_size); }
 };
 
@@ -69,7 +68,7 @@ struct Config {
   std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
   std::int64_t total_vocab_size() const { return vocab_size + additional_vocab_size; }
 
-  /// Throws `unsupported_architecture` or `invalid_config` naming the key.
+  /// Throws `unsupported_architecture`, or `invalid_config` naming the key.
   static Config from_json(const Json& json, const std::string& file);
   static Config from_file(const std::filesystem::path& path) {
     return from_json(read_json_file(path), path.string());
@@ -78,7 +77,7 @@ struct Config {
 
 namespace detail {
 
-/// An activation by the name that configurations give it (transformers' ACT2FN).
+/// The activation that configurations call `name` (transformers' ACT2FN).
 inline Activation activation_named(const std::string& name, const std::string& file,
                                    const char* key) {
   static constexpr std::pair<std::string_view, Activation> names[] = {
@@ -105,22 +104,22 @@ inline Activation activation_named(const std::string& name, const std::string& f
   };
   for (const auto& [known, activation] : names)
     if (known == name) return activation;
-  fail(ErrorCode::invalid_config, "activation \"" + name + "\" is not known",
+  fail(ErrorCode::invalid_config, "unknown activation \"" + name + "\"",
        {.file = file, .field = key});
 }
 
 inline constexpr std::int64_t max_width = 1 << 20, max_layers = 4096, max_heads = 4096;
 
-/// `nested` holds the tower's own keys; a flat file has them at the top level as vision_*.
+/// `nested` holds the tower's own keys; flat files have them at the top level as vision_*.
 inline VisionConfig read_vision(const ConfigFields& nested, const ConfigFields& flat) {
   VisionConfig c;
-  auto integer = [&](const char* key, const char* flat_key, std::int64_t otherwise,
+  auto integer = [&](const char* key, const char* flat_key, std::int64_t fallback,
                      std::int64_t max) {
-    return nested.integer(key, flat.integer(flat_key, otherwise, 1, max), 1, max);
+    return nested.integer(key, flat.integer(flat_key, fallback, 1, max), 1, max);
   };
   c.embed_dim = integer("embed_dim", "vision_embed_dim", c.embed_dim, max_width);
-  c.embed_dim =
-      nested.integer("hidden_size", c.embed_dim, 1, max_width);  // attribute_map's other name
+  // the alias of embed_dim in transformers' attribute_map
+  c.embed_dim = nested.integer("hidden_size", c.embed_dim, 1, max_width);
   c.image_size = integer("image_size", "vision_image_size", c.image_size, 1 << 15);
   c.patch_size = integer("patch_size", "vision_patch_size", c.patch_size, 1 << 12);
   c.intermediate_size =
@@ -135,14 +134,14 @@ inline VisionConfig read_vision(const ConfigFields& nested, const ConfigFields& 
                                   "vision_config.hidden_act");
   if (c.embed_dim % c.num_attention_heads != 0)
     nested.refuse("num_attention_heads", "does not divide embed_dim", c.num_attention_heads);
-  if (c.patch_size > c.image_size) nested.refuse("patch_size", "is above image_size", c.patch_size);
+  if (c.patch_size > c.image_size) nested.refuse("patch_size", "exceeds image_size", c.patch_size);
   return c;
 }
 
 inline PerceiverConfig read_perceiver(const ConfigFields& nested, const ConfigFields& flat) {
   PerceiverConfig c;
-  auto integer = [&](const char* key, std::int64_t otherwise, std::int64_t max) {
-    return nested.integer(key, flat.integer(key, otherwise, 1, max), 1, max);
+  auto integer = [&](const char* key, std::int64_t fallback, std::int64_t max) {
+    return nested.integer(key, flat.integer(key, fallback, 1, max), 1, max);
   };
   c.latents = integer("resampler_n_latents", c.latents, 1 << 16);
   c.depth = integer("resampler_depth", c.depth, max_layers);
@@ -157,7 +156,7 @@ inline void check_text(const Config& c, const ConfigFields& top) {
   if (c.hidden_size % c.num_attention_heads != 0)
     top.refuse("num_attention_heads", "does not divide hidden_size", c.num_attention_heads);
   if (c.head_dim() % 2 != 0)
-    top.refuse("num_attention_heads", "gives an odd head width, and rotary positions need pairs",
+    top.refuse("num_attention_heads", "gives an odd head width; rotary positions need an even one",
                c.num_attention_heads);
   if (c.num_hidden_layers % c.cross_layer_interval != 0)
     top.refuse("cross_layer_interval", "does not divide num_hidden_layers", c.cross_layer_interval);
@@ -170,7 +169,7 @@ inline Config Config::from_json(const Json& json, const std::string& file) {
   const std::string type = top.text("model_type", "");
   if (type != "idefics")
     fail(ErrorCode::unsupported_architecture,
-         type.empty() ? "config.json names no model_type"
+         type.empty() ? "config.json has no model_type"
                       : "model_type \"" + type + "\" is not idefics",
          {.file = file, .field = "model_type"});
 
@@ -195,8 +194,8 @@ inline Config Config::from_json(const Json& json, const std::string& file) {
   c.vector_gates = alpha == "vector";
   c.qk_layer_norms = top.flag("qk_layer_norms", c.qk_layer_norms);
   c.tie_word_embeddings = top.flag("tie_word_embeddings", c.tie_word_embeddings);
-  c.use_resampler =
-      top.flag("use_resampler", c.use_resampler);  // the copy in perceiver_config is not read
+  // the copy in perceiver_config is not read
+  c.use_resampler = top.flag("use_resampler", c.use_resampler);
   c.vision = detail::read_vision(top.object("vision_config"), top);
   c.perceiver = detail::read_perceiver(top.object("perceiver_config"), top);
 

@@ -1,5 +1,4 @@
-// One JSON object of a configuration, read with types, ranges and defaults. Every refusal names the
-// key.
+// One JSON object of a configuration, read with types, ranges and defaults. Errors name the key.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +14,7 @@ namespace idefics { inline namespace v0 {
 
 class ConfigFields {
  public:
-  /// `prefix` is the key path of the object itself, "" at the top. A null or absent object has no
-  /// keys.
+  /// `prefix` is the key path of the object itself, "" at the top. A null object has no keys.
   ConfigFields(const Json& object, std::string file, std::string prefix)
       : object_(&object), file_(std::move(file)), prefix_(std::move(prefix)) {
     if (!object.is_object() && !object.is_null())
@@ -27,17 +25,17 @@ class ConfigFields {
 
   bool has(const char* key) const { return find(key) != nullptr; }
 
-  /// The object under `key`, or one without keys.
+  /// The object under `key`, or an empty one if it is absent.
   ConfigFields object(const char* key) const {
     static const Json none;
     const Json* value = find(key);
     return {value ? *value : none, file_, prefix_ + key + "."};
   }
 
-  std::int64_t integer(const char* key, std::int64_t otherwise, std::int64_t min,
+  std::int64_t integer(const char* key, std::int64_t fallback, std::int64_t min,
                        std::int64_t max) const {
     const Json* value = find(key);
-    if (!value) return otherwise;
+    if (!value) return fallback;
     if (!value->is_number_integer()) wrong_type(key, "an integer");
     const auto number = value->is_number_unsigned() && value->get<std::uint64_t>() > INT64_MAX
                             ? INT64_MAX
@@ -50,40 +48,40 @@ class ConfigFields {
     return number;
   }
 
-  float number(const char* key, float otherwise, float min, float max) const {
+  float number(const char* key, float fallback, float min, float max) const {
     const Json* value = find(key);
-    if (!value) return otherwise;
+    if (!value) return fallback;
     if (!value->is_number()) wrong_type(key, "a number");
     const auto number = static_cast<float>(value->get<double>());
     if (!(number >= min && number <= max)) wrong_type(key, "a number in range");
     return number;
   }
 
-  bool flag(const char* key, bool otherwise) const {
+  bool flag(const char* key, bool fallback) const {
     const Json* value = find(key);
-    if (!value) return otherwise;
+    if (!value) return fallback;
     if (!value->is_boolean()) wrong_type(key, "true or false");
     return value->get<bool>();
   }
 
-  std::string text(const char* key, std::string otherwise) const {
+  std::string text(const char* key, std::string fallback) const {
     const Json* value = find(key);
-    if (!value) return otherwise;
+    if (!value) return fallback;
     if (!value->is_string()) wrong_type(key, "a string");
     return value->get<std::string>();
   }
 
-  /// A token id; null means that there is none, an absent key the default.
-  std::optional<std::int32_t> id(const char* key, std::optional<std::int32_t> otherwise,
+  /// A token id; null means none, an absent key the default.
+  std::optional<std::int32_t> id(const char* key, std::optional<std::int32_t> fallback,
                                  std::int64_t last) const {
     if (object_->is_object() && object_->contains(key) && object_->at(key).is_null())
       return std::nullopt;
-    if (!has(key)) return otherwise;
+    if (!has(key)) return fallback;
     return static_cast<std::int32_t>(integer(key, 0, 0, last));
   }
 
   /// One token id or a list of them; null means none.
-  std::vector<std::int32_t> ids(const char* key, std::vector<std::int32_t> otherwise,
+  std::vector<std::int32_t> ids(const char* key, std::vector<std::int32_t> fallback,
                                 std::int64_t last) const {
     const Json* value = find(key);
     if (value && value->is_array()) {
@@ -98,7 +96,7 @@ class ConfigFields {
     }
     if (!value)
       return object_->is_object() && object_->contains(key) ? std::vector<std::int32_t>{}
-                                                            : otherwise;
+                                                            : fallback;
     return {static_cast<std::int32_t>(integer(key, 0, 0, last))};
   }
 

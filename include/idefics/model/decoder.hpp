@@ -1,6 +1,6 @@
-// A decoder layer of LLaMA: causal self-attention with rotary positions, then a gated MLP.
+// A LLaMA decoder layer: causal self-attention with rotary positions, then a gated MLP.
 // Source: transformers' IdeficsDecoderLayer (LLaMA, Touvron et al. 2023).
-// Letters: M tokens, of which R are watched, D width, H heads, E = D / H, F MLP width, J keys.
+// Letters: M rows, D width, H heads, E head width, F MLP width, J keys, R selected rows. E = D / H.
 #pragma once
 
 #include <cmath>
@@ -15,25 +15,25 @@ namespace idefics { inline namespace v0 {
 class DecoderLayer {
  public:
   DecoderLayer(WeightSource& w, const Config& c, std::int64_t index) {
-    const std::string at = "layers." + std::to_string(index) + ".";
+    const std::string prefix = "layers." + std::to_string(index) + ".";
     const std::int64_t d = c.hidden_size, f = c.intermediate_size;
-    input_layernorm_ = w.rms_norm(at + "input_layernorm", d, c.rms_norm_eps);
-    q_proj_ = w.linear(at + "self_attn.q_proj", d, d);
-    k_proj_ = w.linear(at + "self_attn.k_proj", d, d);
-    v_proj_ = w.linear(at + "self_attn.v_proj", d, d);
-    o_proj_ = w.linear(at + "self_attn.o_proj", d, d);
-    post_attention_layernorm_ = w.rms_norm(at + "post_attention_layernorm", d, c.rms_norm_eps);
-    mlp_ = {w.linear(at + "mlp.gate_proj", f, d), w.linear(at + "mlp.up_proj", f, d),
-            w.linear(at + "mlp.down_proj", d, f), c.hidden_act};
+    input_layernorm_ = w.rms_norm(prefix + "input_layernorm", d, c.rms_norm_eps);
+    q_proj_ = w.linear(prefix + "self_attn.q_proj", d, d);
+    k_proj_ = w.linear(prefix + "self_attn.k_proj", d, d);
+    v_proj_ = w.linear(prefix + "self_attn.v_proj", d, d);
+    o_proj_ = w.linear(prefix + "self_attn.o_proj", d, d);
+    post_attention_layernorm_ = w.rms_norm(prefix + "post_attention_layernorm", d, c.rms_norm_eps);
+    mlp_ = {w.linear(prefix + "mlp.gate_proj", f, d), w.linear(prefix + "mlp.up_proj", f, d),
+            w.linear(prefix + "mlp.down_proj", d, f), c.hidden_act};
     scale_ = 1.0f / std::sqrt(static_cast<float>(c.head_dim()));
   }
 
-  /// hidden += o(attention(norm(hidden))); hidden += mlp(norm(hidden)). `weights` gets what the
-  /// watched tokens looked at.
+  /// hidden += o(attention(norm(hidden))); hidden += mlp(norm(hidden)). `weights` receives the
+  /// attention weights of the watched tokens.
   void operator()(Backend& backend, const TextState& s, const KvCache::Layer& cache,
                   const RotaryTable& rotary, const TokenBatch& tokens,
                   const Tensor& weights /*[R,H,J] or empty*/) const {
-    // q, k = rope(q_proj(x)), rope(k_proj(x)); v = v_proj(x); the cache takes k and v
+    // q, k = rope(q_proj(x)), rope(k_proj(x)); v = v_proj(x); k and v go into the cache
     input_layernorm_(backend, s.normed, s.hidden);
     linear_group(backend, s.normed, {{q_proj_, s.q}, {k_proj_, s.k}, {v_proj_, s.v}});
     backend.rope(s.q, rotary.cos, rotary.sin, tokens.positions);
@@ -56,7 +56,7 @@ class DecoderLayer {
  private:
   RmsNorm input_layernorm_, post_attention_layernorm_;  // [D]
   Linear q_proj_, k_proj_, v_proj_, o_proj_;            // [D,D]
-  GatedMlp mlp_;                                        // F wide
+  GatedMlp mlp_;                                        // MLP width F
   float scale_ = 1.0f;
 };
 

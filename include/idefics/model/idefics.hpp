@@ -1,6 +1,7 @@
 // IDEFICS: pictures become latents, latents become keys and values, and a language model reads them
-// through gated cross-attention. The page to read first; docs/architecture.md draws it.
+// through gated cross-attention. Read this file first; docs/architecture.md has the diagram.
 // Source: transformers' IdeficsForVisionText2Text.
+// Letters: I pictures, S positions, L latents, R selected rows, V vocabulary, A added tokens.
 #pragma once
 
 #include <memory>
@@ -21,33 +22,33 @@ namespace idefics { inline namespace v0 {
 
 class Idefics {
  public:
-  /// Asks `weights` for every tensor of the architecture; with a WeightTable it only lists them.
+  /// Requests every tensor of the architecture from `weights`; a WeightTable only records them.
   Idefics(WeightSource& weights, Config config);
 
   const Config& config() const { return config_; }
   std::int64_t cross_layers() const { return std::ssize(cross_layers_); }
 
-  /// Features [N*L,Dv] of pictures [N,3,side,side]: vision tower, then resampler if there is one.
+  /// Features of pictures [I,3,Y,X]: [I*L,Dv], or [I*S,Dv] without a resampler.
   Tensor encode_pictures(Backend& backend, const Tensor& pixels, bool interpolate) const;
 
-  /// Rows of features that a picture of this size has: latents, or patches + 1 without a resampler.
+  /// Rows of features of a picture of this size: L, or S without a resampler.
   std::int64_t features_per_picture(std::int64_t height, std::int64_t width) const {
     return config_.use_resampler ? config_.perceiver.latents
                                  : config_.vision.positions_of(height, width);
   }
 
-  /// Fills the cache's keys and values of `slot` from its features.
+  /// Computes the keys and values of `slot` from its features, for every cross-attention layer.
   void project_picture(Backend& backend, const ImageCache& pictures, std::int32_t slot) const;
 
-  /// One pass of M tokens through the decoder; afterwards state.normed holds the final hidden
-  /// states, and `weights` what the watched tokens looked at. before_layer(i) is called when
-  /// state.hidden is what layer i is about to read.
+  /// One pass of M tokens through the decoder. Afterwards state.normed holds the final hidden
+  /// states, and `weights` the attention weights of the watched tokens. before_layer(i) is called
+  /// when state.hidden holds the input of layer i.
   template <class BeforeLayer>
   void forward(Backend& backend, const TextState& state, const TokenBatch& tokens,
                const KvCache& past, const ImageCache& pictures, const RotaryTable& rotary,
                const AttentionWeights& weights, const BeforeLayer& before_layer) const;
 
-  /// Logits of hidden states [R,D]: [R,V] of the vocabulary, [R,A] of the added tokens.
+  /// Logits of hidden states [R,D]: [R,V] for the vocabulary, [R,A] for the added tokens.
   void logits(Backend& backend, const Tensor& base, const Tensor& additional,
               const Tensor& hidden) const {
     lm_head_(backend, base, additional, hidden);
@@ -92,16 +93,16 @@ inline Idefics::Idefics(WeightSource& w, Config config)
 
 inline Tensor Idefics::encode_pictures(Backend& backend, const Tensor& pixels,
                                        bool interpolate) const {
-  const Tensor features = vision_model_(backend, pixels, interpolate);  // [N*S,Dv]
+  const Tensor features = vision_model_(backend, pixels, interpolate);  // [I*S,Dv]
   if (!perceiver_resampler_) return features;
-  return (*perceiver_resampler_)(backend, features, pixels.dim(0));  // [N*L,Dv]
+  return (*perceiver_resampler_)(backend, features, pixels.dim(0));  // [I*L,Dv]
 }
 
 inline void Idefics::project_picture(Backend& backend, const ImageCache& pictures,
                                      std::int32_t slot) const {
   for (std::size_t i = 0; i < cross_layers_.size(); ++i) {
-    const ImageCache::Layer place = pictures.layer(i, slot);
-    cross_layers_[i].project(backend, place.k, place.v, pictures.features(slot));
+    const ImageCache::Layer cached = pictures.layer(i, slot);
+    cross_layers_[i].project(backend, cached.k, cached.v, pictures.features(slot));
   }
 }
 

@@ -1,7 +1,6 @@
-// What is known about pictures already seen: their latents and, for every cross-attention layer,
-// their keys and values. A picture is known by its pixels, so it is encoded once however often, and
-// in however many prompts and turns, it appears. Letters: L latents per picture, Dv their width, H
-// heads, E head width.
+// The latents of pictures already seen and, for every cross-attention layer, their keys and values.
+// A picture is identified by its pixels, so it is encoded once even if it appears in many prompts
+// and turns. Letters: L latents, H heads, E head width.
 #pragma once
 
 #include <algorithm>
@@ -23,8 +22,7 @@ class ImageCache {
     Tensor k, v;  // [slots*L,H,E]
   };
 
-  /// A cache for pictures of which each has `latents` rows of features; `layers` cross-attention
-  /// layers.
+  /// Keeps `capacity` pictures, or those of one call if more, for `layers` cross-attention layers.
   ImageCache(std::shared_ptr<Backend> backend, const Config& config, std::int64_t layers,
              std::int64_t capacity = 16)
       : backend_(std::move(backend)),
@@ -32,7 +30,7 @@ class ImageCache {
         layers_(static_cast<std::size_t>(layers)),
         capacity_(capacity) {}
 
-  /// Slot of the picture with these pixels, or -1. A hit is now the most recently used.
+  /// The slot of the picture with these pixels, or -1. A hit becomes the most recently used.
   std::int32_t find(std::span<const float> pixels, std::int64_t latents) {
     const std::uint64_t hash = hash_of(pixels);
     for (std::size_t i = 0; i < entries_.size(); ++i) {
@@ -45,10 +43,9 @@ class ImageCache {
     return -1;
   }
 
-  /// Makes room for `count` further pictures beside those in `keep`, evicting the least recently
-  /// used. Call before `insert`. Another number of latents per picture (another picture size)
-  /// empties the cache. Throws `out_of_memory`, before anything is allocated, if the pictures of one
-  /// call are more than there is memory for.
+  /// Makes space for `count` pictures besides those in `keep`, evicting the least recently used.
+  /// Call before `insert`. Another number of latents per picture (another picture size) empties the
+  /// cache. Throws `out_of_memory`, before allocating, if the pictures of one call do not fit.
   void reserve(std::int64_t count, std::int64_t latents, std::span<const std::int32_t> keep) {
     if (latents != latents_) {
       entries_.clear();
@@ -56,12 +53,12 @@ class ImageCache {
       slots_ = 0;
     }
     const auto needed = static_cast<std::int64_t>(keep.size()) + count;
-    // at least one slot, so that there are tensors to attend to even when nothing is seen
+    // at least one slot, so that there are tensors to attend to even if no picture is seen
     grow(std::max<std::int64_t>({1, needed, std::min(capacity_, std::ssize(entries_) + count)}));
     keep_.assign(keep.begin(), keep.end());
   }
 
-  /// Takes a slot for a picture whose features are about to be written. Never one that is kept.
+  /// Assigns a slot to a picture whose features are about to be written; never one that is kept.
   std::int32_t insert(std::span<const float> pixels) {
     std::size_t slot = entries_.size();
     if (slot < static_cast<std::size_t>(slots_)) {
@@ -76,13 +73,13 @@ class ImageCache {
 
   std::int64_t latents() const { return latents_; }
   const Layer& operator[](std::size_t layer) const { return layers_[layer]; }
-  /// A number that no other picture of this cache has had: two equal stamps are the same features.
+  /// A number that no other picture of this cache has or had: equal stamps mean equal features.
   std::uint64_t stamp(std::int32_t slot) const {
     return entries_[static_cast<std::size_t>(slot)].stamp;
   }
-  /// Features of one slot, [L,Dv].
+  /// Features [L,Dv] of one slot.
   Tensor features(std::int32_t slot) const { return slice(features_, slot); }
-  /// Keys and values of one slot, [L,H,E] each.
+  /// Keys and values [L,H,E] of one slot.
   Layer layer(std::size_t layer, std::int32_t slot) const {
     return {slice(layers_[layer].k, slot), slice(layers_[layer].v, slot)};
   }
@@ -92,12 +89,12 @@ class ImageCache {
  private:
   struct Entry {
     std::uint64_t hash = 0;
-    std::vector<float> pixels;  // compared in full: a hash alone could confuse two pictures
+    std::vector<float> pixels;  // compared in full, since hashes may collide
     std::uint64_t last_use = 0, stamp = 0;
   };
 
   static std::uint64_t hash_of(std::span<const float> pixels) {
-    std::uint64_t hash = 14695981039346656037u;  // FNV-1a over words instead of bytes: only speed
+    std::uint64_t hash = 14695981039346656037u;  // FNV-1a over words instead of bytes, for speed
     for (const float pixel : pixels)
       hash = (hash ^ std::bit_cast<std::uint32_t>(pixel)) * 1099511628211u;
     return hash;
@@ -117,7 +114,7 @@ class ImageCache {
     return oldest;
   }
 
-  /// Pixels, features, keys and values.
+  /// For pixels, features, keys and values.
   Checked bytes_per_picture() const {
     const auto size = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
     const Checked side = size(config_.vision.image_size);

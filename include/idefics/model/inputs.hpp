@@ -1,4 +1,4 @@
-// What the processor makes and the model reads: the four tensors of transformers' BatchFeature.
+// The model's inputs, made by the processor: the four tensors of transformers' BatchFeature.
 #pragma once
 
 #include <cstdint>
@@ -9,14 +9,13 @@
 namespace idefics { inline namespace v0 {
 
 struct Inputs {
-  Tensor input_ids;       // [B,T] i64, padded with the pad id
-  Tensor attention_mask;  // [B,T] i64, 1 for tokens and 0 for padding
-  Tensor pixel_values;    // [B,N,3,S,S] f32, zeros where a row has fewer pictures
-  Tensor
-      image_attention_mask;  // [B,T,N] i64, or bool [B,T,1] of zeros for a batch without pictures
+  Tensor input_ids;             // [B,T] i64, padded with the pad id
+  Tensor attention_mask;        // [B,T] i64, 1 for tokens and 0 for padding
+  Tensor pixel_values;          // [B,I,3,Y,X] f32, zeros where a row has fewer pictures
+  Tensor image_attention_mask;  // [B,T,I] i64; bool [B,T,1] of zeros if there are no pictures
 };
 
-/// The padded ids of a batch, row by row.
+/// The padded ids of each row of a batch.
 inline std::vector<std::vector<std::int32_t>> padded_rows(const Tensor& ids /*[B,T]*/) {
   std::vector<std::vector<std::int32_t>> rows;
   for (std::int64_t b = 0; b < ids.dim(0); ++b) {

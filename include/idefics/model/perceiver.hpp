@@ -1,6 +1,6 @@
 // The Perceiver resampler: a fixed number of latents reads any number of patch features.
 // Source: transformers' IdeficsPerceiverResampler (Flamingo, Alayrac et al. 2022, section 2.1).
-// Letters: N pictures, S features per picture, L latents, D width, H heads, E head width, F = 4 D.
+// Letters: I pictures, S positions, L latents, D width, H heads, E head width, F MLP width.
 #pragma once
 
 #include <cmath>
@@ -18,7 +18,7 @@ class PerceiverResampler {
  public:
   PerceiverResampler(WeightSource& weights, const PerceiverConfig& config, std::int64_t embed_dim);
 
-  /// Latents [N*L,D] of the features [N*S,D] of N pictures.
+  /// Latents [I*L,D] of I pictures, from their features [I*S,D].
   Tensor operator()(Backend& backend, const Tensor& features, std::int64_t pictures) const;
 
  private:
@@ -28,19 +28,19 @@ class PerceiverResampler {
     Linear q_proj, k_proj, v_proj;                     // [H*E,D]
     Linear output_proj;                                // [D,H*E]
     LayerNorm mlp_norm;                                // [D]
-    Mlp mlp;                                           // F wide, ReLU
+    Mlp mlp;                                           // MLP width F = 4 D, ReLU
   };
   struct State {
-    Tensor latents;  // [N*L,D]
-    Tensor normed;   // [N*L,D]
-    Tensor context;  // [N*S,D]
-    Tensor joined;   // [N*(S+L),D]
-    Tensor q;        // [N*L,H,E]
-    Tensor k, v;     // [N*(S+L),H,E]
-    Tensor mixed;    // [N*L,H,E]
-    Tensor inner;    // [N*L,F]
+    Tensor latents;  // [I*L,D]
+    Tensor normed;   // [I*L,D]
+    Tensor context;  // [I*S,D]
+    Tensor joined;   // [I*(S+L),D]
+    Tensor q;        // [I*L,H,E]
+    Tensor k, v;     // [I*(S+L),H,E]
+    Tensor mixed;    // [I*L,H,E]
+    Tensor inner;    // [I*L,F]
   };
-  /// Which rows of the joined sequence hold a picture's features, and which its latents.
+  /// Rows of `joined` that hold features and latents, and the attention segment of each picture.
   struct Layout {
     std::vector<std::int32_t> feature_rows, latent_rows, all_rows;
     std::vector<AttentionSegment> pictures;
@@ -61,8 +61,7 @@ class PerceiverResampler {
 inline PerceiverResampler::PerceiverResampler(WeightSource& w, const PerceiverConfig& c,
                                               std::int64_t embed_dim)
     : config_(c), width_(embed_dim) {
-  constexpr float eps =
-      1e-5f;  // torch.nn.LayerNorm's default; the tower's layer_norm_eps is not read here
+  constexpr float eps = 1e-5f;  // torch.nn.LayerNorm's default, not the tower's layer_norm_eps
   const std::int64_t d = embed_dim, inner = c.heads * c.head_dim, f = 4 * d;
   const std::string root = "perceiver_resampler.";
   latents_ = w.vector(root + "latents", {c.latents, d});
@@ -106,8 +105,8 @@ inline Tensor PerceiverResampler::operator()(Backend& backend, const Tensor& fea
   return state.latents;
 }
 
-/// latents += output(softmax(q k^T / sqrt E) v): queries from the latents, keys and values from the
-/// features followed by the latents; IdeficsPerceiverAttention.
+/// latents += output(softmax(q k^T / sqrt E) v), with queries from the latents, and keys and values
+/// from the features followed by the latents; IdeficsPerceiverAttention.
 inline void PerceiverResampler::attend(Backend& backend, State& state, const Block& block,
                                        const Tensor& features, const Layout& layout) const {
   block.context_layer_norm(backend, state.context, features);

@@ -1,4 +1,4 @@
-// Which pictures of a batch need encoding, and encoding those that the cache does not know yet.
+// Selects the pictures of a batch that are needed, and encodes those that are not cached yet.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,9 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Per row of the batch, whether picture n is needed.
+/// For each row of the batch, whether each of its pictures is needed.
 using PicturesNeeded = std::vector<std::vector<bool>>;
-/// Per row of the batch, where the cache has picture n; -1 for one that is not needed.
+/// For each row of the batch, the cache slots of its pictures; -1 for those that are not needed.
 using PictureSlots = std::vector<std::vector<std::int32_t>>;
 
 namespace detail {
@@ -24,7 +24,7 @@ inline PicturesNeeded all_pictures(const Inputs& in) {
                         std::vector<bool>(static_cast<std::size_t>(in.pixel_values.dim(1)), true));
 }
 
-/// Only the pictures that some token sees: empty slots of a ragged batch cost nothing.
+/// The pictures that some token sees: the empty slots of a ragged batch cost nothing.
 inline PicturesNeeded seen_pictures(const Inputs& in, const std::vector<Sequence>& sequences) {
   PicturesNeeded needed(sequences.size(),
                         std::vector<bool>(static_cast<std::size_t>(in.pixel_values.dim(1)), false));
@@ -35,8 +35,8 @@ inline PicturesNeeded seen_pictures(const Inputs& in, const std::vector<Sequence
   return needed;
 }
 
-/// Pictures of a batch as spans of pixels.
-inline std::span<const float> pixels_of(const Tensor& pixels /*[B,N,3,S,S]*/, std::int64_t row,
+/// The pixels of one picture of a batch.
+inline std::span<const float> pixels_of(const Tensor& pixels /*[B,I,3,Y,X]*/, std::int64_t row,
                                         std::int64_t picture) {
   const auto size = static_cast<std::size_t>(pixels.dim(2) * pixels.dim(3) * pixels.dim(4));
   const auto index = static_cast<std::size_t>(row * pixels.dim(1) + picture);
@@ -48,7 +48,7 @@ struct NewPicture {
   std::int32_t slot;
 };
 
-/// Encodes pictures a few at a time, which bounds the memory of the vision tower.
+/// Encodes a few pictures per pass, which bounds the memory of the vision tower.
 inline void encode_new(const Idefics& model, Backend& backend, ImageCache& cache,
                        std::span<const NewPicture> pictures, Shape picture, bool interpolate,
                        const ProgressCallback& progress) {
@@ -71,7 +71,7 @@ inline void encode_new(const Idefics& model, Backend& backend, ImageCache& cache
   }
 }
 
-/// Slots of all needed pictures in the cache (-1 for others), encoding those it does not hold.
+/// The cache slots of all needed pictures (-1 for others); encodes those that are not cached.
 inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, ImageCache& cache,
                                     const Inputs& in, const PicturesNeeded& needed,
                                     bool interpolate, const ProgressCallback& progress) {
@@ -100,7 +100,7 @@ inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, Imag
       if (!needed[row][n] || slots[row][n] >= 0) continue;
       const auto picture =
           detail::pixels_of(pixels, static_cast<std::int64_t>(row), static_cast<std::int64_t>(n));
-      slots[row][n] = cache.find(picture, l);  // the same picture may stand twice in one batch
+      slots[row][n] = cache.find(picture, l);  // a picture may occur twice in one batch
       if (slots[row][n] < 0) fresh.push_back({picture, slots[row][n] = cache.insert(picture)});
     }
   }
@@ -108,7 +108,7 @@ inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, Imag
     detail::encode_new(model, backend, cache, fresh,
                        Shape{pixels.dim(2), pixels.dim(3), pixels.dim(4)}, interpolate, progress);
   } catch (...) {
-    cache.clear();  // it names pictures that were never encoded
+    cache.clear();  // it contains pictures that were never encoded
     throw;
   }
   return slots;

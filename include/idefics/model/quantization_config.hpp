@@ -1,5 +1,5 @@
-// Which layers are kept in 4 bits and how: transformers' BitsAndBytesConfig, as an option of loading
-// and as the `quantization_config` of config.json.
+// Which layers are kept in 4 bits, and how: transformers' BitsAndBytesConfig, as an option of
+// loading and as the `quantization_config` of config.json.
 #pragma once
 
 #include <algorithm>
@@ -15,16 +15,15 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Names and defaults are transformers'.
+/// Names and defaults are those of transformers.
 struct BitsAndBytesConfig {
   bool load_in_4bit = false;
   QuantType bnb_4bit_quant_type = QuantType::fp4;
   bool bnb_4bit_use_double_quant = false;
-  /// bf16: products of 4-bit layers in the bf16 order. Unset: as the model's dtype has it, and where
-  /// none is asked for, as the config.json of a checkpoint in 4 bits says.
+  /// bf16: products of 4-bit layers follow the bf16 order. Unset: the order of the model's dtype
+  /// or, if no dtype is requested, that of the config.json of a 4-bit checkpoint.
   std::optional<DType> bnb_4bit_compute_dtype{};
-  /// Modules that stay plain: by their last name, by their path, or because they lie below one whose
-  /// path ends so.
+  /// Modules not to quantize: by last name, by path, or by the end of an enclosing module's path.
   std::vector<std::string> llm_int8_skip_modules{"lm_head"};
 
   /// Whether the linear layer at `path` ("model.layers.0.mlp.up_proj") is kept in 4 bits.
@@ -36,8 +35,8 @@ struct BitsAndBytesConfig {
   }
 };
 
-/// The `quantization_config` of a config.json, if there is one. Throws `unsupported_quantization` for
-/// every method but bitsandbytes' 4 bits, and `invalid_config`.
+/// The `quantization_config` of a config.json, if there is one. Throws `unsupported_quantization`
+/// for any method other than bitsandbytes' 4 bits, and `invalid_config`.
 IDEFICS_ENGINE_INLINE std::optional<BitsAndBytesConfig> read_quantization_config(
     const Json& config, const std::string& file);
 
@@ -62,7 +61,7 @@ inline QuantType quant_type_named(const std::string& name, const ErrorContext& w
                                        const char* key) {
   fail(ErrorCode::unsupported_quantization,
        "weights in " + method.substr(0, 100) +
-           " are not read: load the unquantized checkpoint, with load_in_4bit if it must be small",
+           " are not supported: load the unquantized checkpoint, with load_in_4bit to save memory",
        {.file = file, .field = std::string("quantization_config.") + key});
 }
 

@@ -1,5 +1,5 @@
-// From padded tensors to ragged sequences. Padding is dropped at the door, so nothing behind it
-// knows of padding at all: a row of a batch is computed exactly as it would be alone.
+// From padded tensors to ragged sequences. Padding is dropped here, and no later step knows of it:
+// each row of a batch is computed exactly as it would be alone.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +11,17 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Neighbouring tokens that see the same pictures (none at all, before the first picture).
+/// Consecutive tokens that see the same pictures (none, before the first picture).
 struct PictureRun {
-  std::int64_t begin = 0, end = 0;     // token numbers within the sequence
-  std::vector<std::int32_t> pictures;  // picture numbers within the row, ascending
+  std::int64_t begin = 0, end = 0;     // token indices within the sequence
+  std::vector<std::int32_t> pictures;  // picture indices within the row, ascending
 };
 
 /// One row of a batch without its padding.
 struct Sequence {
-  std::vector<std::int32_t> ids;      // [T']
-  std::vector<std::int64_t> columns;  // [T'], where each token stood in the padded row
-  std::vector<PictureRun> runs;       // cover all tokens in order
+  std::vector<std::int32_t> ids;      // without padding
+  std::vector<std::int64_t> columns;  // of each token in the padded row
+  std::vector<PictureRun> runs;       // cover all tokens, in order
 };
 
 namespace detail {
@@ -44,11 +44,11 @@ inline void check_inputs(const Inputs& in) {
         "the shape of input_ids");
   const Tensor& pixels = in.pixel_values;
   check(pixels.shape().rank() == 5 && pixels.dim(0) == in.input_ids.dim(0), "pixel_values", pixels,
-        "[B,N,3,S,S]");
+        "[B,I,3,Y,X]");
   const Tensor& seen = in.image_attention_mask;
   check(seen.shape().rank() == 3 && seen.dim(0) == in.input_ids.dim(0) &&
             seen.dim(1) == in.input_ids.dim(1) && seen.dim(2) == pixels.dim(1),
-        "image_attention_mask", seen, "[B,T,N]");
+        "image_attention_mask", seen, "[B,T,I]");
 }
 
 /// The pictures that the token in `column` of `row` sees.
@@ -68,8 +68,8 @@ inline void check_id(std::int64_t id, const Config& config) {
        {.field = "input_ids", .limit = static_cast<std::uint64_t>(config.total_vocab_size())});
 }
 
-/// Sequences of a batch. Throws `shape_mismatch`, `invalid_token_id`, or `empty_prompt` for a row
-/// whose attention mask has no one.
+/// The sequences of a batch. Throws `shape_mismatch`, `invalid_token_id`, or `empty_prompt` for a
+/// row whose attention mask is all zero.
 inline std::vector<Sequence> make_sequences(const Inputs& in, const Config& config) {
   detail::check_inputs(in);
   const auto ids = in.input_ids.as<std::int64_t>();
@@ -81,16 +81,16 @@ inline std::vector<Sequence> make_sequences(const Inputs& in, const Config& conf
       if (detail::mask_at(in.attention_mask, b * columns + t) == 0) continue;
       const std::int64_t id = ids[static_cast<std::size_t>(b * columns + t)];
       check_id(id, config);
-      const auto at = static_cast<std::int64_t>(sequence.ids.size());
+      const auto index = static_cast<std::int64_t>(sequence.ids.size());
       auto seen = detail::pictures_seen(in.image_attention_mask, b, t);
       if (sequence.runs.empty() || sequence.runs.back().pictures != seen)
-        sequence.runs.push_back({at, at, std::move(seen)});
-      sequence.runs.back().end = at + 1;
+        sequence.runs.push_back({index, index, std::move(seen)});
+      sequence.runs.back().end = index + 1;
       sequence.ids.push_back(static_cast<std::int32_t>(id));
       sequence.columns.push_back(t);
     }
     if (sequence.ids.empty())
-      fail(ErrorCode::empty_prompt, "row " + std::to_string(b) + " of the batch has no token",
+      fail(ErrorCode::empty_prompt, "row " + std::to_string(b) + " of the batch has no tokens",
            {.field = "attention_mask"});
   }
   return sequences;

@@ -1,6 +1,6 @@
-// What the text side of the model works on: the tokens of a forward pass, the buffers that pass
-// through the layers, the cache of keys and values, and the table of rotary angles. Letters: M
-// tokens of a pass, D width, H heads, E = D / H, F MLP width, J rows of the cache.
+// The state of the language model: the tokens of a forward pass, the buffers that the layers share,
+// the cache of keys and values, and the table of rotary angles.
+// Letters: M rows, D width, H heads, E head width, F MLP width, J keys, R selected rows. E = D / H.
 #pragma once
 
 #include <cmath>
@@ -13,16 +13,16 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Tokens of one forward pass, from any number of sequences, without padding. Which token sees
-/// which earlier ones and which pictures is said by the segments; there are no masks.
+/// The tokens of one forward pass, from any number of sequences, without padding. The segments
+/// define which earlier tokens and which pictures each token sees; there are no masks.
 struct TokenBatch {
   std::vector<std::int32_t> ids;                 // [M]
   std::vector<std::int32_t> positions;           // [M]
-  std::vector<std::int32_t> cache_rows;          // [M], where the keys and values of each token go
+  std::vector<std::int32_t> cache_rows;          // [M], where each token's keys and values go
   std::vector<AttentionSegment> self_attention;  // one per sequence, causal
-  std::vector<AttentionSegment>
-      cross_attention;                // one per run of tokens that see the same pictures
-  std::vector<std::int32_t> watched;  // [R], tokens whose weights of attention are asked for
+  /// One per run of tokens that see the same pictures.
+  std::vector<AttentionSegment> cross_attention;
+  std::vector<std::int32_t> watched;  // [R], tokens whose attention weights are requested
 
   std::int64_t size() const { return static_cast<std::int64_t>(ids.size()); }
   void clear() {
@@ -33,7 +33,7 @@ struct TokenBatch {
 
 /// Every buffer of a forward pass through the decoder.
 struct TextState {
-  Tensor hidden;         // [M,D], the residual stream, f32 whatever the weights are
+  Tensor hidden;         // [M,D], the residual stream, f32 for any weight dtype
   Tensor normed;         // [M,D]
   Tensor q, k, v;        // [M,H,E]
   Tensor mixed;          // [M,H,E]
@@ -49,7 +49,7 @@ struct TextState {
         gated(backend.empty(DType::f32, {m, c.intermediate_size})),
         raised(backend.empty(DType::f32, {m, c.intermediate_size})) {}
 
-  /// The same buffers, seen as `m` tokens long.
+  /// Views of the same buffers for the first `m` tokens.
   TextState first(std::int64_t m) const {
     TextState view = *this;
     for (Tensor* t : {&view.hidden, &view.normed, &view.q, &view.k, &view.v, &view.mixed,
@@ -59,12 +59,12 @@ struct TextState {
   }
 };
 
-/// Where the weights of attention of watched tokens go; empty where nobody asks.
+/// The attention weights of watched tokens; empty if none are requested.
 struct AttentionWeights {
-  Tensor self;   // [layers,R,H,J], R and J the most of a run
+  Tensor self;   // [layers,R,H,J], with the largest R and J of a run
   Tensor cross;  // [cross layers,R,H,J]
 
-  /// Of one layer, [R,H,J] for the R tokens that are watched in this pass; empty if there are none.
+  /// Those of one layer, [R,H,J], for the R tokens watched in this pass; empty if there are none.
   static Tensor of_layer(const Tensor& all, std::size_t layer, const TokenBatch& tokens) {
     if (!all || tokens.watched.empty()) return {};
     const auto i = static_cast<std::int64_t>(layer);
@@ -75,7 +75,7 @@ struct AttentionWeights {
 };
 
 /// Keys and values of the decoder's self-attention: one pool of rows per layer. A sequence is a
-/// list of row numbers, so beams can share a past, and be reordered, without moving a byte of it.
+/// list of row indices, so beams can share a past and be reordered without copying any of it.
 class KvCache {
  public:
   struct Layer {
@@ -94,9 +94,9 @@ class KvCache {
 };
 
 /// cos and sin of position * 10000^(-2i/E), i < E/2; IdeficsEmbedding (RoFormer, Su et al. 2021).
-/// The table has as many positions as a run needs: there is no limit at 2048.
+/// The table has as many positions T as a run needs: there is no limit at 2048.
 struct RotaryTable {
-  Tensor cos, sin;  // [P,E/2]
+  Tensor cos, sin;  // [T,E/2]
 
   RotaryTable(Backend& backend, std::int64_t positions, std::int64_t head_dim) {
     const std::int64_t half = head_dim / 2;
@@ -104,14 +104,14 @@ struct RotaryTable {
     Tensor s = Tensor::empty(DType::f32, {positions, half});
     const auto cosines = c.as_mutable<float>(), sines = s.as_mutable<float>();
     for (std::int64_t i = 0; i < half; ++i) {
-      // f32 throughout, as the reference rounds: frequency, then angle
+      // f32 throughout, rounded as in the reference: frequency, then angle
       const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
       const float frequency = 1.0f / std::pow(10000.0f, exponent);
       for (std::int64_t p = 0; p < positions; ++p) {
-        const auto at = static_cast<std::size_t>(p * half + i);
+        const auto index = static_cast<std::size_t>(p * half + i);
         const auto angle = static_cast<double>(static_cast<float>(p) * frequency);
-        cosines[at] = static_cast<float>(std::cos(angle));
-        sines[at] = static_cast<float>(std::sin(angle));
+        cosines[index] = static_cast<float>(std::cos(angle));
+        sines[index] = static_cast<float>(std::sin(angle));
       }
     }
     cos = backend.upload(c);

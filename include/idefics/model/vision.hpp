@@ -1,6 +1,7 @@
 // The vision tower: CLIP's ViT, from pixels to one feature per patch plus one for the class token.
-// Source: transformers' IdeficsVisionTransformer. Letters: N pictures, P patches, S = P + 1, D
-// width, H heads, E = D / H, F MLP width, C channels, p patch size.
+// Source: transformers' IdeficsVisionTransformer.
+// Letters: I pictures, C channels, P patches, S positions, D width, H heads, E head width, F MLP
+// width, p patch size. S = P + 1, E = D / H.
 #pragma once
 
 #include <cmath>
@@ -19,10 +20,9 @@ class VisionTower {
  public:
   VisionTower(WeightSource& weights, const VisionConfig& config);
 
-  /// Features [N*S,D] of pictures [N,C,side,side]: the last hidden state. The checkpoint's
-  /// `post_layernorm` touches only a pooled output that nothing reads, so it is not applied.
-  /// Pictures of another size than the configuration's need `interpolate`, or throw
-  /// `shape_mismatch`.
+  /// Features [I*S,D] of pictures [I,C,Y,X]: the last hidden state. The checkpoint's
+  /// `post_layernorm` affects only an unused pooled output, so it is not applied. Without
+  /// `interpolate`, throws `shape_mismatch` for pictures of a size other than the configuration's.
   Tensor operator()(Backend& backend, const Tensor& pixels, bool interpolate) const;
 
  private:
@@ -30,14 +30,14 @@ class VisionTower {
     LayerNorm layer_norm1, layer_norm2;  // [D]
     Linear q_proj, k_proj, v_proj;       // [D,D]
     Linear out_proj;                     // [D,D]
-    Mlp mlp;                             // F wide
+    Mlp mlp;                             // MLP width F
   };
   struct State {
-    Tensor hidden;   // [N*S,D]
-    Tensor normed;   // [N*S,D]
-    Tensor q, k, v;  // [N*S,H,E]
-    Tensor mixed;    // [N*S,H,E]
-    Tensor inner;    // [N*S,F]
+    Tensor hidden;   // [I*S,D]
+    Tensor normed;   // [I*S,D]
+    Tensor q, k, v;  // [I*S,H,E]
+    Tensor mixed;    // [I*S,H,E]
+    Tensor inner;    // [I*S,F]
   };
 
   void embed(Backend& backend, State& state, const Tensor& pixels, bool interpolate) const;
@@ -48,7 +48,7 @@ class VisionTower {
   Tensor class_embedding_;     // [1,D]
   Linear patch_embedding_;     // [D, C*p*p]
   Tensor position_embedding_;  // [S,D]
-  LayerNorm pre_layrnorm_;     // [D]; the checkpoint spells it so
+  LayerNorm pre_layrnorm_;     // [D]; spelled as in the checkpoint
   std::vector<Layer> layers_;
 };
 
@@ -62,22 +62,22 @@ inline VisionTower::VisionTower(WeightSource& w, const VisionConfig& c) : config
   patch_embedding_.compute = w.compute();
   position_embedding_ =
       w.vector(root + "embeddings.position_embedding.weight", {c.num_positions(), d});
-  if (class_embedding_) {  // a weight table hands out nothing to reshape
+  if (class_embedding_) {  // a WeightTable returns empty tensors
     class_embedding_ = class_embedding_.reshape({1, d});
     patch_embedding_.weight.values = patch_embedding_.weight.values.reshape({d, patch});
   }
   pre_layrnorm_ = w.layer_norm(root + "pre_layrnorm", d, c.layer_norm_eps);
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
-    const std::string at = root + "encoder.layers." + std::to_string(i) + ".";
+    const std::string prefix = root + "encoder.layers." + std::to_string(i) + ".";
     Layer layer;
-    layer.layer_norm1 = w.layer_norm(at + "layer_norm1", d, c.layer_norm_eps);
-    layer.q_proj = w.linear_with_bias(at + "self_attn.q_proj", d, d);
-    layer.k_proj = w.linear_with_bias(at + "self_attn.k_proj", d, d);
-    layer.v_proj = w.linear_with_bias(at + "self_attn.v_proj", d, d);
-    layer.out_proj = w.linear_with_bias(at + "self_attn.out_proj", d, d);
-    layer.layer_norm2 = w.layer_norm(at + "layer_norm2", d, c.layer_norm_eps);
-    layer.mlp = {w.linear_with_bias(at + "mlp.fc1", c.intermediate_size, d),
-                 w.linear_with_bias(at + "mlp.fc2", d, c.intermediate_size), c.hidden_act};
+    layer.layer_norm1 = w.layer_norm(prefix + "layer_norm1", d, c.layer_norm_eps);
+    layer.q_proj = w.linear_with_bias(prefix + "self_attn.q_proj", d, d);
+    layer.k_proj = w.linear_with_bias(prefix + "self_attn.k_proj", d, d);
+    layer.v_proj = w.linear_with_bias(prefix + "self_attn.v_proj", d, d);
+    layer.out_proj = w.linear_with_bias(prefix + "self_attn.out_proj", d, d);
+    layer.layer_norm2 = w.layer_norm(prefix + "layer_norm2", d, c.layer_norm_eps);
+    layer.mlp = {w.linear_with_bias(prefix + "mlp.fc1", c.intermediate_size, d),
+                 w.linear_with_bias(prefix + "mlp.fc2", d, c.intermediate_size), c.hidden_act};
     layers_.push_back(std::move(layer));
   }
 }
@@ -94,8 +94,7 @@ inline Tensor VisionTower::operator()(Backend& backend, const Tensor& pixels,
               .mixed = backend.empty(DType::f32, {rows, h, d / h}),
               .inner = backend.empty(DType::f32, {rows, config_.intermediate_size})};
   const std::vector<std::int32_t> row_numbers = iota_rows(0, rows);
-  std::vector<AttentionSegment>
-      pictures;  // a picture's patches see each other and no other picture
+  std::vector<AttentionSegment> pictures;  // patches attend only to those of the same picture
   for (std::int64_t i = 0; i < n; ++i)
     pictures.push_back(
         {.query_begin = i * s,
@@ -126,8 +125,8 @@ inline void VisionTower::embed(Backend& backend, State& state, const Tensor& pix
   if (other_size && !interpolate)
     fail(ErrorCode::shape_mismatch,
          "pictures of " + std::to_string(width) + " x " + std::to_string(height) +
-             " pixels, but the model takes " + std::to_string(config_.image_size) + " x " +
-             std::to_string(config_.image_size) + " (interpolate_pos_encoding takes other sizes)",
+             " pixels, but the model expects " + std::to_string(config_.image_size) + " x " +
+             std::to_string(config_.image_size) + " (other sizes need interpolate_pos_encoding)",
          {.field = "pixel_values",
           .actual = static_cast<std::uint64_t>(height),
           .limit = static_cast<std::uint64_t>(config_.image_size)});

@@ -1,7 +1,6 @@
-// Where a model's tensors come from. Layers ask by name and shape and do not know who answers: a
-// checkpoint hands out weights, a table only writes down what was asked. So the list of tensors
-// that an architecture needs is exactly what its constructors ask for, and exists in no second
-// place.
+// Where a model's tensors come from. Layers request tensors by name and shape without knowing the
+// source: a checkpoint returns weights, a WeightTable only records requests. An architecture's list
+// of tensors is therefore what its constructors request, and is not written down a second time.
 #pragma once
 
 #include <string>
@@ -15,10 +14,10 @@
 
 namespace idefics { inline namespace v0 {
 
-/// How a tensor is used, which decides in what form it is kept.
+/// How a tensor is used, which determines the form in which it is kept.
 enum class WeightRole {
-  matrix,  // of a linear layer: stays in the checkpoint's dtype where the options allow it, or in 4 bits
-  table,   // of an embedding, or the kernel of a convolution: likewise, and never in 4 bits
+  matrix,  // of a linear layer: kept in the checkpoint's dtype if the options allow, or in 4 bits
+  table,   // of an embedding, or the kernel of a convolution: likewise, but never in 4 bits
   vector,  // norms, biases, gates, latents, positions: kept in f32
 };
 
@@ -34,15 +33,14 @@ class WeightSource {
 
   /// Throws `missing_tensor`, `shape_mismatch` or `dtype_mismatch`.
   virtual Tensor get(const WeightRequest& request) = 0;
-  /// The matrix [N,K] of a linear layer, plain or in 4 bits. Throws what `get` throws, and
-  /// `invalid_quant_state`.
+  /// The matrix [N,K] of a linear layer, plain or in 4 bits. Throws `invalid_quant_state` as well.
   virtual LinearWeight matrix(const WeightRequest& request) = 0;
-  /// What an adapter adds beside the 4-bit matrix of the layer `name`, or null.
+  /// What an adapter adds to the product with the 4-bit matrix of the layer `name`, or null.
   virtual std::shared_ptr<const LowRank> beside(const std::string&) { return nullptr; }
 
-  /// The order of summation that plain linear layers of this model use.
+  /// The order of summation of this model's plain linear layers.
   virtual Compute compute() const = 0;
-  /// That of linear layers in 4 bits.
+  /// The order of summation of its 4-bit linear layers.
   virtual Compute compute_4bit() const { return compute(); }
 
   Tensor vector(const std::string& name, Shape shape) {
@@ -71,7 +69,7 @@ class WeightSource {
   }
 };
 
-/// Hands requests on, and reports each as a step of loading.
+/// Forwards requests, and reports each as a step of loading.
 class ReportedWeights final : public WeightSource {
  public:
   ReportedWeights(WeightSource& source, const ProgressCallback& progress, std::int64_t total)
@@ -95,7 +93,7 @@ class ReportedWeights final : public WeightSource {
   std::int64_t total_, done_ = 0;
 };
 
-/// Answers with empty tensors and remembers every request: the table of an architecture's weights.
+/// Returns empty tensors and records every request: the table of an architecture's weights.
 class WeightTable final : public WeightSource {
  public:
   Tensor get(const WeightRequest& request) override {
@@ -110,7 +108,7 @@ class WeightTable final : public WeightSource {
   std::vector<WeightRequest> requests_;
 };
 
-/// The part of the model that a tensor belongs to, as `info` and the memory plan count it.
+/// The part of the model that a tensor belongs to, as listed by `info` and the memory plan.
 inline std::string_view component_of(std::string_view name) {
   if (name.starts_with("vision_model.")) return "vision tower";
   if (name.starts_with("perceiver_resampler.")) return "perceiver resampler";

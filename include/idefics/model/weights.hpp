@@ -1,6 +1,6 @@
-// Weights from a checkpoint. Matrices stay where they lie in the mapping when the dtype allows it;
-// what must be converted is converted tensor by tensor, so source and result of the model never
-// coexist. Matrices may lie in 4 bits in the file, or be put into 4 bits on the way.
+// Weights from a checkpoint. Matrices are used in place in the mapped file if their dtype allows
+// it; others are converted tensor by tensor, so that two copies of the model never coexist.
+// Matrices may be stored in 4 bits, or be quantized to 4 bits while they are loaded.
 #pragma once
 
 #include <cstddef>
@@ -24,13 +24,13 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-/// The dtype in which a matrix is kept. f32 arithmetic reads 16-bit weights exactly, so asking for
-/// f32 converts nothing: the bits of every result are those of a converted copy.
-inline DType kept_dtype(DType stored, std::optional<DType> asked) {
-  return !asked || *asked == DType::f32 ? stored : *asked;
+/// The dtype in which a matrix is kept. f32 arithmetic reads 16-bit weights exactly, so a request
+/// for f32 converts nothing: every result has the bits that a converted copy would give.
+inline DType kept_dtype(DType stored, std::optional<DType> requested) {
+  return !requested || *requested == DType::f32 ? stored : *requested;
 }
 
-/// The name under which a checkpoint holds a tensor: with "model." or, in some exports, without it.
+/// The name of a tensor in the checkpoint: with "model." or, in some exports, without it.
 inline std::optional<std::string> stored_name(const Checkpoint& checkpoint,
                                               const std::string& name) {
   for (const auto& candidate : {"model." + name, name})
@@ -38,13 +38,13 @@ inline std::optional<std::string> stored_name(const Checkpoint& checkpoint,
   return std::nullopt;
 }
 
-/// The path of the module that holds a weight: "model.layers.0.mlp.up_proj".
+/// The path of the module that a weight belongs to: "model.layers.0.mlp.up_proj".
 inline std::string module_path(const std::string& weight) {
   const std::string module = weight.substr(0, weight.rfind('.'));
   return module.starts_with("lm_head") ? module : "model." + module;
 }
 
-/// `stored` in 4 bits, after its values were rounded to `dtype`.
+/// `stored`, rounded to `dtype` and then quantized to 4 bits.
 inline QuantizedTensor quantize_rounded(const Tensor& stored, DType dtype,
                                         const BitsAndBytesConfig& config) {
   return quantize_4bit(stored, {.type = config.bnb_4bit_quant_type,
@@ -56,9 +56,8 @@ inline QuantizedTensor quantize_rounded(const Tensor& stored, DType dtype,
 
 class CheckpointWeights final : public WeightSource {
  public:
-  /// With `quantization.load_in_4bit` everything is rounded to `dtype` (unset: f16, as in
-  /// transformers), and what it names is then quantized. Weights that the checkpoint holds in 4 bits
-  /// stay as they are.
+  /// With `quantization.load_in_4bit`, weights are rounded to `dtype` (unset: f16, as in
+  /// transformers) and then quantized where it says so. Weights stored in 4 bits stay as they are.
   CheckpointWeights(const Checkpoint& checkpoint, Backend& backend, std::optional<DType> dtype,
                     BitsAndBytesConfig quantization = {})
       : checkpoint_(checkpoint),
@@ -66,7 +65,7 @@ class CheckpointWeights final : public WeightSource {
         dtype_(quantization.load_in_4bit ? dtype.value_or(DType::f16) : dtype),
         quantization_(std::move(quantization)) {
     if (dtype_ && !is_float(*dtype_))
-      fail(ErrorCode::invalid_option, "weights are f32, f16 or bf16", {.field = "dtype"});
+      fail(ErrorCode::invalid_option, "dtype must be f32, f16 or bf16", {.field = "dtype"});
   }
 
   Compute compute() const override { return order_of(dtype_); }
@@ -75,8 +74,8 @@ class CheckpointWeights final : public WeightSource {
                                                          : dtype_);
   }
 
-  /// Finds and measures every tensor before the first weight is read. Throws what `get` and `matrix`
-  /// throw. Quant states, which are read for it, are kept until `matrix` hands them out.
+  /// Finds every tensor and checks its shape before the first weight is read. Throws what `get` and
+  /// `matrix` throw. The quant states that it has to read are kept until `matrix` returns them.
   void check(const std::vector<WeightRequest>& requests) {
     std::vector<std::string> copied;
     for (const WeightRequest& request : requests) {
@@ -94,7 +93,7 @@ class CheckpointWeights final : public WeightSource {
     if (request.role != WeightRole::vector)
       return backend_.upload(plain(request, stored), request.name);
     reach(request);
-    // norms, biases and gates weigh nothing: they keep all the bits that the file has
+    // norms, biases and gates are small: they keep all the bits that the file has
     const bool rounded = quantization_.load_in_4bit && stored.dtype() != *dtype_;
     return backend_.upload(convert(rounded ? convert(stored, *dtype_) : stored, DType::f32),
                            request.name);
@@ -113,23 +112,24 @@ class CheckpointWeights final : public WeightSource {
     return {.packed = uploaded(std::move(q), request.name)};
   }
 
-  /// The stored tensor that answers a request, checked against it.
+  /// The stored tensor for a request, checked against it.
   static Tensor fetch(const Checkpoint& checkpoint, const WeightRequest& request) {
     const std::string name = require_name(checkpoint, request);
     const Tensor tensor = checkpoint.tensor(name);
     const std::string file = checkpoint.file_of(name).string();
     if (!is_float(tensor.dtype()))
       fail(ErrorCode::dtype_mismatch,
-           "dtype " + std::string(name_of(tensor.dtype())) + " is no weight's",
+           "dtype " + std::string(name_of(tensor.dtype())) +
+               " is not a weight dtype (f32, f16, bf16)",
            {.file = file, .tensor = name});
-    // gates are published as [1]; exports differ in unit dimensions, which change nothing
+    // gates are published as [1]; exports differ in unit dimensions, which do not matter
     const bool fits = request.role == WeightRole::vector ? tensor.count() == request.shape.count()
                                                          : tensor.shape() == request.shape;
     if (!fits) refuse_shape(tensor.shape(), request, file, name);
     return tensor.reshape(request.shape);
   }
 
-  /// The same for the matrix of a linear layer, which may lie in 4 bits: what stands beside it tells.
+  /// The same for the matrix of a linear layer, which is in 4 bits if it has a quant state.
   static LinearWeight fetch_matrix(const Checkpoint& checkpoint, const WeightRequest& request) {
     const std::string name = require_name(checkpoint, request);
     if (!detail::is_bnb(checkpoint, name)) return {.values = fetch(checkpoint, request)};
@@ -146,7 +146,7 @@ class CheckpointWeights final : public WeightSource {
   static std::string require_name(const Checkpoint& checkpoint, const WeightRequest& request) {
     const auto name = detail::stored_name(checkpoint, request.name);
     if (!name)
-      fail(ErrorCode::missing_tensor, "the checkpoint does not hold a tensor that the model needs",
+      fail(ErrorCode::missing_tensor, "the checkpoint lacks a tensor that the model needs",
            {.file = checkpoint.directory().string(), .tensor = request.name});
     return *name;
   }
@@ -161,7 +161,7 @@ class CheckpointWeights final : public WeightSource {
     return request.role == WeightRole::matrix && quantization_.load_in_4bit &&
            quantization_.quantizes(detail::module_path(request.name));
   }
-  /// Whether the weight is read while loading, and not used where it lies.
+  /// Whether loading copies the weight instead of using it in place.
   bool is_copied(const WeightRequest& request) const {
     const std::string name = require_name(checkpoint_, request);
     const DType stored = checkpoint_.find(name)->dtype.value_or(DType::u8);
@@ -173,7 +173,7 @@ class CheckpointWeights final : public WeightSource {
     if (ahead_) ahead_->reach(*detail::stored_name(checkpoint_, request.name));
   }
 
-  /// In the dtype in which it is kept; what was converted is not needed in the mapping any more.
+  /// `stored` in the dtype in which it is kept. A converted tensor's mapped pages are released.
   Tensor plain(const WeightRequest& request, const Tensor& stored) {
     const DType kept = detail::kept_dtype(stored.dtype(), dtype_);
     if (kept == stored.dtype()) return stored;
@@ -195,13 +195,13 @@ class CheckpointWeights final : public WeightSource {
   Backend& backend_;
   std::optional<DType> dtype_;
   BitsAndBytesConfig quantization_;
-  std::map<std::string, QuantizedTensor> checked_;  // read by `check`, not handed out yet
-  std::optional<detail::ReadAhead> ahead_;          // of what is copied, after `check`
+  std::map<std::string, QuantizedTensor> checked_;  // read by `check`, not yet returned
+  std::optional<detail::ReadAhead> ahead_;          // of copied weights, after `check`
 };
 
 namespace detail {
 
-/// Tensors that a checkpoint may hold and no layer asks for, by rule.
+/// Whether a checkpoint may contain this tensor although no layer requests it.
 inline bool is_ignorable(std::string_view name) {
   return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".position_ids") ||
          name.find("vision_model.post_layernorm.") != std::string_view::npos;
@@ -209,7 +209,7 @@ inline bool is_ignorable(std::string_view name) {
 
 }  // namespace detail
 
-/// What a checkpoint lacks, and what it holds beyond the architecture.
+/// Tensors that a checkpoint lacks, and those that the architecture does not have.
 struct WeightReport {
   std::vector<std::string> missing, unexpected;
 };
@@ -226,7 +226,7 @@ inline WeightReport compare_weights(const Checkpoint& checkpoint,
     }
     used.insert(*name);
     if (request.role == WeightRole::matrix)
-      for (const std::string& beside : detail::bnb_companions(*name)) used.insert(beside);
+      for (const std::string& companion : detail::bnb_companions(*name)) used.insert(companion);
   }
   for (const TensorInfo* tensor : checkpoint.tensors())
     if (!used.contains(tensor->name) && !detail::is_ignorable(tensor->name))
