@@ -1,4 +1,4 @@
-// Which device holds which part of the model: as asked for, and `device_map="auto"`.
+// Which device holds which part of the model: as requested, or by `device_map="auto"`.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,11 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Where the modules of a model go; transformers' device_map: one device, "auto", or devices by module.
+/// The devices of modules; transformers' device_map: one device, "auto", or a device per module.
 class DeviceMap {
  public:
-  /// Names of modules as transformers has them ("model.layers.3", "lm_head", "" for all the rest; "model."
-  /// may be left out) to names of devices. The longest name that a weight begins with counts.
+  /// Maps module names as in transformers ("model.layers.3", "lm_head", "" for all others; "model."
+  /// may be omitted) to device names. The longest one that a weight's name begins with applies.
   using Modules = std::map<std::string, std::string>;
 
   DeviceMap(const char* device) : modules_{{"", device}} {}
@@ -38,24 +38,24 @@ class DeviceMap {
   Modules modules_;
 };
 
-/// A part of the model that stays together, with what it keeps: a tower, or one layer of the decoder with
-/// the cross-attention before it.
+/// A part of the model that is placed as a unit, with its caches: a tower, or one decoder layer
+/// with the cross-attention before it.
 struct ModuleMemory {
   std::string name;                // "vision_model", "layers.7", …
   std::uint64_t weight_bytes = 0;  // mapped or not
-  std::uint64_t cache_bytes = 0;   // of keys and values, of pictures
+  std::uint64_t cache_bytes = 0;   // keys and values, pictures
 };
 
-/// Somewhere that modules can be, and what can be had there.
+/// A device for modules, and the bytes available on it.
 struct DeviceMemory {
   std::string name;  // "cuda:0", "cpu"
   std::uint64_t available = 0;
 };
 
-/// For every module, in the order in which a pass goes through them, the index of its device: the first
-/// one while there is room for it beside `scratch` bytes, then the next, never back, so that a pass
-/// changes devices as seldom as can be. Accelerators come first in `devices`, the CPU last. Throws
-/// `out_of_memory` when a module fits nowhere, naming it.
+/// The index of each module's device, with modules in the order of a pass. A device is filled while
+/// the next module fits in addition to `scratch` bytes; then the next device follows, and earlier
+/// ones are not used again, so that a pass changes devices as rarely as possible. `devices` lists
+/// accelerators first, the CPU last. Throws `out_of_memory`, naming the module that fits nowhere.
 inline std::vector<std::size_t> auto_device_map(std::span<const ModuleMemory> modules,
                                                 std::span<const DeviceMemory> devices,
                                                 std::uint64_t scratch) {
@@ -67,7 +67,7 @@ inline std::vector<std::size_t> auto_device_map(std::span<const ModuleMemory> mo
     while (device < devices.size() && taken + needed > devices[device].available)
       ++device, taken = scratch;
     if (device == devices.size())
-      fail(ErrorCode::out_of_memory, "no device has room for " + module.name,
+      fail(ErrorCode::out_of_memory, "no device has enough memory for " + module.name,
            {.field = "device_map",
             .actual = needed.value(),
             .limit = devices.empty() ? 0 : devices.back().available});

@@ -1,6 +1,7 @@
-// What the CPU's kernels keep between calls: rows packed in the order in which they are multiplied, and for
-// each thread a panel of weight rows with their sums, or the keys and values of a head. Counted by the
-// shapes of all linear layers, for the instruction set of this machine (backend/cpu/linear_scratch.hpp).
+// Memory that the CPU kernels keep between calls: rows packed in the order of multiplication and,
+// for each thread, a panel of weight rows with their sums, or the keys and values of a head.
+// Computed by backend/cpu/linear_scratch.hpp from the shapes of all linear layers, for the
+// instruction set of this machine.
 #pragma once
 
 #include <algorithm>
@@ -14,12 +15,12 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// The kernel of a convolution, which is multiplied as a matrix of unfolded patches.
+/// Whether `request` is the kernel of the patch convolution, which runs as a matrix product.
 inline bool is_patch_embedding(const WeightRequest& request) {
   return request.name.ends_with("patch_embedding.weight");
 }
 
-/// Rows of x that the linear layer of `request` sees at once.
+/// Rows of x that the linear layer of `request` processes at a time.
 inline std::int64_t rows_of(const WeightRequest& request, const Config& c, const Workload& work) {
   const std::string_view name = request.name, component = component_of(name);
   const std::int64_t n = pictures_per_pass(work), s = c.vision.num_positions();
@@ -28,12 +29,12 @@ inline std::int64_t rows_of(const WeightRequest& request, const Config& c, const
   if (component == "vision tower") return n * s;
   if (component == "perceiver resampler") return n * (c.perceiver.latents + (keys ? s : 0));
   if (component == "output head") return work.batch * work.beams;
-  const bool picture = component == "gated cross-attention" && keys;  // one after the other
+  const bool picture = component == "gated cross-attention" && keys;  // one at a time
   if (picture) return c.use_resampler ? c.perceiver.latents : s;
   return tokens_per_pass(work);
 }
 
-/// What the matrix of `request` takes in 4 bits; the blocks are those of a load.
+/// Scratch for the matrix of `request` in 4 bits, with the block size that loading uses.
 inline cpu::LinearScratch packed_scratch(const cpu::LinearKernels& kernels, bool pairs,
                                          std::int64_t m, const WeightRequest& request,
                                          std::int64_t threads) {
@@ -42,7 +43,7 @@ inline cpu::LinearScratch packed_scratch(const cpu::LinearKernels& kernels, bool
   return cpu::four_bit_scratch(kernels, pairs, m, matrix, threads);
 }
 
-/// What a plain matrix takes.
+/// Scratch for the matrix of `request` if it is plain.
 inline cpu::LinearScratch plain_scratch(const cpu::LinearKernels& kernels, std::int64_t m,
                                         const WeightRequest& request, std::int64_t threads) {
   const std::int64_t n = request.shape[0], k = request.shape.count() / n;
@@ -50,7 +51,7 @@ inline cpu::LinearScratch plain_scratch(const cpu::LinearKernels& kernels, std::
                                  : cpu::gemm_scratch(kernels, m, n, k, threads);
 }
 
-/// Copies of the keys and values of a head, and scores.
+/// Copies of the keys and values of a head, and its scores.
 inline std::int64_t attention_floats(const Config& c, const Workload& work) {
   const std::int64_t s = c.vision.num_positions(), l = c.perceiver.latents;
   const std::int64_t features = work.pictures * (c.use_resampler ? l : s);
@@ -60,7 +61,7 @@ inline std::int64_t attention_floats(const Config& c, const Workload& work) {
                    cpu::attention_scratch(text, c.head_dim())});
 }
 
-/// Bytes that the kernels keep for passes of this work; `in_4bit` says which weights are packed.
+/// Bytes that the kernels keep for passes of `work`; `in_4bit` marks the weights in 4 bits.
 inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightRequest>& table,
                                   const std::vector<bool>& in_4bit, const WeightOptions& options,
                                   const Workload& work) {
@@ -68,21 +69,22 @@ inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightReque
   const BitsAndBytesConfig& quantization = options.quantization_config;
   const auto compute =
       quantization.bnb_4bit_compute_dtype ? quantization.bnb_4bit_compute_dtype : options.dtype;
-  const auto of = [&](bool pairs) -> const detail::cpu::LinearKernels& {
+  const auto linear_kernels = [&](bool pairs) -> const detail::cpu::LinearKernels& {
     return pairs ? kernels.linear_bf16 : kernels.linear_f32;
   };
   const bool pairs = options.dtype == DType::bf16, packed_pairs = compute == DType::bf16;
   detail::cpu::LinearScratch plain, packed;
-  Checked inner = 0, sum = 0;  // of what an adapter adds beside 4 bits, LowRank::Scratch
+  Checked inner = 0, sum = 0;  // LowRank::Scratch of adapters on 4-bit layers
   for (std::size_t i = 0; i < table.size(); ++i) {
     const WeightRequest& request = table[i];
     if (request.role != WeightRole::matrix && !is_patch_embedding(request)) continue;
     const std::int64_t m = rows_of(request, c, work);
     if (!in_4bit[i]) {
-      plain.grow(plain_scratch(of(pairs), m, request, work.threads));
+      plain.grow(plain_scratch(linear_kernels(pairs), m, request, work.threads));
       continue;
     }
-    packed.grow(packed_scratch(of(packed_pairs), packed_pairs, m, request, work.threads));
+    packed.grow(
+        packed_scratch(linear_kernels(packed_pairs), packed_pairs, m, request, work.threads));
     const auto rank = options.adapter == nullptr ? std::nullopt : options.adapter->rank(request);
     if (!rank) continue;
     inner = std::max(inner, checked(m) * checked(*rank));
@@ -90,8 +92,8 @@ inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightReque
   }
   // attention and plain layers share their memory
   plain.of_thread = std::max(plain.of_thread, checked(attention_floats(c, work)));
-  const Checked of_threads = plain.of_thread + packed.of_thread + packed.constants;
-  return ((plain.packed + packed.packed + of_threads * checked(work.threads) + inner + sum) *
+  const Checked per_thread = plain.of_thread + packed.of_thread + packed.constants;
+  return ((plain.packed + packed.packed + per_thread * checked(work.threads) + inner + sum) *
           float_bytes)
       .value();
 }

@@ -1,5 +1,5 @@
-// What of a checkpoint's files comes into memory with the weights that are used where they lie: whoever
-// touches a page gets those around it that the system has at hand.
+// Bytes of a checkpoint's files that become resident along with the weights used in place: touching
+// a page also maps the pages around it that the system has cached.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +14,10 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Ranges of files, widened to the windows in which pages are mapped.
+/// Ranges of files, widened to the windows in which the system maps pages.
 class MappedPages {
  public:
-  /// Linux' fault_around_bytes, unless somebody changed it.
+  /// The default of Linux's fault_around_bytes.
   static constexpr std::uint64_t window = 64 << 10;
 
   void add(const Checkpoint& checkpoint, const std::string& name) {
@@ -27,8 +27,8 @@ class MappedPages {
     windows_[checkpoint.file_of(name)].push_back({info->begin / window, (info->end - 1) / window});
   }
 
-  /// Bytes beside the weights.
-  std::uint64_t beside() const {
+  /// Mapped bytes that are not part of the weights.
+  std::uint64_t surplus() const {
     Checked all = 0;
     for (const auto& [file, windows] : windows_) all = all + covered(file, windows);
     return (all - std::min(all, weights_)).value();
@@ -39,7 +39,7 @@ class MappedPages {
 
   static std::uint64_t covered(const std::filesystem::path& file, Windows windows) {
     std::ranges::sort(windows);
-    std::uint64_t count = 0, next = 0;  // the first window that is not counted yet
+    std::uint64_t count = 0, next = 0;  // the first window not yet counted
     for (const auto& [first, last] : windows) {
       if (last < next) continue;
       count += last + 1 - std::max(first, next);
@@ -47,8 +47,8 @@ class MappedPages {
     }
     std::error_code unknown;
     const std::uint64_t size = std::filesystem::file_size(file, unknown);
-    const std::uint64_t behind = unknown ? 0 : next * window - std::min(next * window, size);
-    return count * window - behind;
+    const std::uint64_t past_end = unknown ? 0 : next * window - std::min(next * window, size);
+    return count * window - past_end;
   }
 
   Checked weights_ = 0;

@@ -1,5 +1,5 @@
-// What a model will take, from headers alone: bytes of weights by component, of the keys and values of the
-// text and of pictures, and of the buffers of a pass. Nothing is loaded, and no weight is touched.
+// The memory that a model will need, from headers alone: bytes of weights by component, of the keys
+// and values of text and pictures, and of the buffers of a pass. No weight is loaded or touched.
 #pragma once
 
 #include <cstdint>
@@ -15,22 +15,22 @@ namespace idefics { inline namespace v0 {
 
 struct MemoryPlan {
   std::map<std::string, WeightBytes> components;  // by component_of
-  std::vector<ModuleMemory> modules;              // the same and the caches, as a pass takes them
+  std::vector<ModuleMemory> modules;              // weights and caches, in the order of a pass
   std::uint64_t kv_cache_bytes = 0, image_cache_bytes = 0, scratch_bytes = 0;
-  std::uint64_t unread_bytes = 0;  // mapped rows of the embedding that this work does not look up
-  std::uint64_t beside_bytes = 0;  // in the mapped pages around weights
+  std::uint64_t unread_bytes = 0;  // mapped rows of the embedding that the work does not look up
+  std::uint64_t beside_bytes = 0;  // other bytes of the windows in which weights are mapped
 
   WeightBytes weights() const {
     WeightBytes all;
     for (const auto& [name, bytes] : components) all += bytes;
     return all;
   }
-  /// What is no page of a file: it cannot be dropped and read again.
+  /// Memory that is not mapped from a file, so the system cannot drop it and read it again.
   std::uint64_t anonymous_bytes() const {
     return (Checked(weights().anonymous) + kv_cache_bytes + image_cache_bytes + scratch_bytes)
         .value();
   }
-  /// What a run touches of files.
+  /// Bytes of files that a run touches.
   std::uint64_t mapped_bytes() const {
     return (Checked(weights().mapped - unread_bytes) + beside_bytes).value();
   }
@@ -39,8 +39,8 @@ struct MemoryPlan {
   }
 };
 
-/// The plan for the weights `table` asks for (model/weight_source.hpp), in the dtypes in which `checkpoint`
-/// holds them (null: in the one asked for), kept as `options` say. Throws `arithmetic_overflow`.
+/// The plan for the weights in `table` (model/weight_source.hpp), stored as in `checkpoint` (null:
+/// in the requested dtype) and kept as `options` say. Throws `arithmetic_overflow`.
 IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
                                              const std::vector<WeightRequest>& table,
                                              const Checkpoint* checkpoint,
@@ -62,11 +62,11 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-/// The module that a tensor goes with: layer i of the decoder takes the cross-attention before it along.
+/// The module that a tensor belongs to: decoder layer i includes the cross-attention before it.
 inline std::string module_of(std::string_view name, const Config& c) {
-  for (const char* whole :
+  for (const char* module :
        {"vision_model", "perceiver_resampler", "embed_tokens", "lm_head", "norm"})
-    if (name.starts_with(std::string(whole) + ".")) return whole;
+    if (name.starts_with(std::string(module) + ".")) return module;
   constexpr std::string_view cross = "gated_cross_attn_layers.", layers = "layers.";
   const bool gated = name.starts_with(cross);
   name.remove_prefix(gated ? cross.size() : layers.size());
@@ -75,7 +75,7 @@ inline std::string module_of(std::string_view name, const Config& c) {
   return "layers." + std::to_string(gated ? index * c.cross_layer_interval : index);
 }
 
-/// Keys and values of one layer: rows of all prompts, and each sequence's own of its new tokens.
+/// Keys and values of one layer: the rows of all prompts, and those of each sequence's new tokens.
 inline std::uint64_t kv_layer_bytes(const Config& c, const Workload& work) {
   const std::int64_t answer = std::min(work.new_tokens.value_or(work.context), work.context);
   const Checked rows = checked(work.batch) *
@@ -89,7 +89,7 @@ inline Checked feature_rows(const Config& c, const Workload& work) {
          checked(c.use_resampler ? c.perceiver.latents : c.vision.num_positions());
 }
 
-/// Latents, or features where there is no resampler, and the pixels by which a picture is known.
+/// Latents, or features without a resampler, and the pixels that identify a picture.
 inline std::uint64_t image_state_bytes(const Config& c, const Workload& work) {
   const Checked side = checked(c.vision.image_size);
   const Checked pixels = checked(work.pictures) * side * side * 3;
@@ -101,7 +101,7 @@ inline std::uint64_t image_layer_bytes(const Config& c, const Workload& work) {
   return (feature_rows(c, work) * checked(c.hidden_size) * 2 * float_bytes).value();
 }
 
-/// Mapped bytes of the embedding beyond the rows of this work, each of which brings a window along.
+/// Mapped bytes of the embedding except for the rows that `work` reads, with a window for each.
 inline std::uint64_t unread_rows(const WeightRequest& request, const WeightBytes& bytes,
                                  const Workload& work) {
   if (request.role != WeightRole::table || component_of(request.name) != "embedding") return 0;
@@ -111,18 +111,18 @@ inline std::uint64_t unread_rows(const WeightRequest& request, const WeightBytes
   return bytes.mapped - std::min(bytes.mapped, read.value());
 }
 
-/// Layers and their tensors without the elements; what an allocation and its count of owners take beside
-/// each tensor of the process's own; and the table by which double quantization rounds.
+/// Layers and their tensors without the elements; the overhead of the allocation and the reference
+/// count of each tensor in anonymous memory; and the rounding table of double quantization.
 inline std::uint64_t bookkeeping_bytes(const std::vector<WeightRequest>& table,
                                        const WeightBytes& weights, bool double_quantized) {
-  constexpr std::uint64_t beside = 80;  // glibc's aligned_alloc: 48; std::shared_ptr's block: 32
-  std::uint64_t bytes = weights.copies * beside + (double_quantized ? nearest_steps : 0);
+  constexpr std::uint64_t overhead = 80;  // glibc's aligned_alloc: 48; std::shared_ptr's block: 32
+  std::uint64_t bytes = weights.copies * overhead + (double_quantized ? nearest_steps : 0);
   for (const WeightRequest& request : table)
     bytes += request.role == WeightRole::matrix ? sizeof(Linear) : sizeof(Tensor);
   return bytes;
 }
 
-/// Where the pages of a weight are that is used as the file holds it.
+/// Adds the pages of a weight that is used in place.
 inline void add_pages(MappedPages& pages, const Checkpoint& checkpoint,
                       const WeightRequest& request) {
   const auto name = stored_name(checkpoint, request.name);
@@ -131,7 +131,7 @@ inline void add_pages(MappedPages& pages, const Checkpoint& checkpoint,
   if (is_bnb(checkpoint, *name)) pages.add(checkpoint, *name + ".absmax");
 }
 
-/// Layers ask one after the other, and cross-attention just before its layer.
+/// Requests come layer by layer, with cross-attention just before its decoder layer.
 inline void add_module(std::vector<ModuleMemory>& modules, const std::string& name,
                        const WeightBytes& bytes) {
   if (modules.empty() || modules.back().name != name) modules.push_back({name});
@@ -139,7 +139,7 @@ inline void add_module(std::vector<ModuleMemory>& modules, const std::string& na
   last.weight_bytes = (Checked(last.weight_bytes) + bytes.total()).value();
 }
 
-/// Puts the caches where they are read.
+/// Adds each cache to the module that reads it.
 inline void add_caches(MemoryPlan& plan, const Config& c, const Workload& work) {
   const std::uint64_t kv = kv_layer_bytes(c, work), cross = image_layer_bytes(c, work);
   const std::string pictures = c.use_resampler ? "perceiver_resampler" : "vision_model";
@@ -165,7 +165,7 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
   MemoryPlan plan;
   detail::MappedPages pages;
   std::vector<bool> in_4bit;
-  bool quantized = false;  // on load, and not in the file
+  bool quantized = false;  // on load rather than in the file
   for (const WeightRequest& request : table) {
     const WeightBytes bytes = detail::weight_bytes(checkpoint, request, options);
     in_4bit.push_back(bytes.packed);
@@ -176,11 +176,11 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
     detail::add_module(plan.modules, detail::module_of(request.name, c), bytes);
   }
   detail::add_caches(plan, c, work);
-  plan.beside_bytes = pages.beside();
-  const bool table_of_steps = quantized && options.quantization_config.bnb_4bit_use_double_quant;
+  plan.beside_bytes = pages.surplus();
+  const bool rounding_table = quantized && options.quantization_config.bnb_4bit_use_double_quant;
   plan.scratch_bytes = (Checked(detail::scratch_bytes(c, work, plan.kv_cache_bytes)) +
                         detail::kernel_bytes(c, table, in_4bit, options, work) +
-                        detail::bookkeeping_bytes(table, plan.weights(), table_of_steps))
+                        detail::bookkeeping_bytes(table, plan.weights(), rounding_table))
                            .value();
   return plan;
 }

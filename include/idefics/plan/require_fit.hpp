@@ -1,4 +1,5 @@
-// A load that cannot fit is refused before it starts, with the plan and the smallest change that would fit.
+// Refuses a load that cannot fit, before it starts: the message has the plan and the smallest
+// change that would fit.
 #pragma once
 
 #include <cstdio>
@@ -22,13 +23,13 @@ inline std::string readable_bytes(std::uint64_t bytes) {
   return text;
 }
 
-/// A form of weights under the name that people ask for it with.
+/// A form of weights, with the name by which users select it.
 struct NamedWeightOptions {
   std::string name;
   WeightOptions options{};
 };
 
-/// Every form, the largest first; 4 bits are quantized from what `dtype` makes of the weights.
+/// Every form, largest first; 4-bit weights are quantized after rounding to `dtype`.
 inline std::vector<NamedWeightOptions> weight_forms(std::optional<DType> dtype = {}) {
   std::vector<NamedWeightOptions> forms;
   for (const DType plain : {DType::f32, DType::bf16, DType::f16})
@@ -44,14 +45,14 @@ inline std::vector<NamedWeightOptions> weight_forms(std::optional<DType> dtype =
 
 namespace detail {
 
-/// The first form that needs no more than is available, and less than `asked` does.
+/// The first form offered that needs no more than `available` bytes, so less than `requested`.
 inline std::optional<std::string> form_that_fits(const Config& c,
                                                  const std::vector<WeightRequest>& table,
                                                  const Checkpoint& checkpoint,
-                                                 const WeightOptions& asked, const Workload& work,
-                                                 std::uint64_t available) {
-  for (NamedWeightOptions& form : weight_forms(asked.dtype)) {
-    form.options.adapter = asked.adapter;
+                                                 const WeightOptions& requested,
+                                                 const Workload& work, std::uint64_t available) {
+  for (NamedWeightOptions& form : weight_forms(requested.dtype)) {
+    form.options.adapter = requested.adapter;
     const bool offered = form.name == "bf16" || form.name.starts_with("nf4");
     if (offered &&
         plan_memory(c, table, &checkpoint, form.options, work).total_bytes() <= available)
@@ -60,7 +61,7 @@ inline std::optional<std::string> form_that_fits(const Config& c,
   return std::nullopt;
 }
 
-/// What to ask for instead, in the words of ModelOptions and of the command line.
+/// What to request instead, in the words of ModelOptions and of the command line.
 inline std::string advice(const std::string& form) {
   if (form == "bf16") return "dtype bf16";
   return form == "nf4" ? "load_in_4bit nf4" : "load_in_4bit nf4 and double_quant";
@@ -68,9 +69,9 @@ inline std::string advice(const std::string& form) {
 
 }  // namespace detail
 
-/// Throws `out_of_memory` when the model, with the caches of `work`, needs more than `available` bytes:
-/// mapped weights count, since a pass reads all of them, and what does not stay is read from disk at every
-/// token. The message has the plan and the smallest change of form that fits.
+/// Throws `out_of_memory` if the model, with the caches of `work`, needs more than `available`
+/// bytes. Mapped weights count: a pass reads all of them, so those that do not stay in memory are
+/// read from disk for every token. The message has the plan and the smallest change that would fit.
 inline void require_fit(const Config& c, const std::vector<WeightRequest>& table,
                         const Checkpoint& checkpoint, const WeightOptions& options,
                         const Workload& work, std::uint64_t available) {
@@ -83,14 +84,14 @@ inline void require_fit(const Config& c, const std::vector<WeightRequest>& table
                      readable_bytes(plan.kv_cache_bytes) + ", pictures " +
                      readable_bytes(plan.image_cache_bytes) + ", buffers " +
                      readable_bytes(plan.scratch_bytes) + "), and " + readable_bytes(available) +
-                     " can be had; ";
+                     " is available; ";
   const auto form = detail::form_that_fits(c, table, checkpoint, options, work, available);
   text += form ? "with " + detail::advice(*form) + " it fits"
-               : std::string("no dtype and no quantization makes it fit");
+               : std::string("no dtype or quantization makes it fit");
   if (plan.anonymous_bytes() <= available)
-    text +=
-        "; a larger max_memory loads it nevertheless, and what does not stay in memory of the " +
-        readable_bytes(weights.mapped) + " is read from disk at every token";
+    text += "; a larger max_memory loads it anyway, but the part of the " +
+            readable_bytes(weights.mapped) +
+            " mapped that does not stay in memory is read from disk for every token";
   fail(ErrorCode::out_of_memory, text,
        {.file = checkpoint.directory().string(),
         .field = "max_memory",

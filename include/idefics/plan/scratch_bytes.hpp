@@ -1,5 +1,5 @@
-// What a pass takes beside weights and caches: the buffers of the vision tower, the resampler and the
-// decoder. Letters as in the files whose buffers are counted.
+// Memory that a pass needs in addition to weights and caches: the buffers of the vision tower, the
+// resampler and the decoder. Variables are named as in the files that declare the buffers.
 #pragma once
 
 #include <algorithm>
@@ -11,13 +11,13 @@
 
 namespace idefics { inline namespace v0 {
 
-/// For how much work memory is planned.
+/// The work for which memory is planned.
 struct Workload {
   std::int64_t context = 512;                // tokens of a sequence, prompt and answer
-  std::optional<std::int64_t> new_tokens{};  // of them in the answer; unset: it may be all
+  std::optional<std::int64_t> new_tokens{};  // of these in the answer; unset: up to all
   std::int64_t batch = 1;                    // prompts
-  std::int64_t beams = 1;                    // sequences of each prompt
-  std::int64_t pictures = 1;                 // in all prompts together
+  std::int64_t beams = 1;                    // sequences per prompt
+  std::int64_t pictures = 1;                 // in all prompts combined
   std::int64_t chunk = 256;                  // tokens per pass, ModelOptions::prefill_chunk
   std::int64_t threads = 1;
 };
@@ -27,7 +27,7 @@ namespace detail {
 inline Checked checked(std::int64_t value) { return Checked(static_cast<std::uint64_t>(value)); }
 inline constexpr std::uint64_t float_bytes = sizeof(float);
 
-/// Tokens of a prompt that a pass reads at most, or of all rows that are decoded together.
+/// The most tokens of a pass: those of a prefill chunk, or one for each row of a decode step.
 inline std::int64_t tokens_per_pass(const Workload& work) {
   const std::int64_t answer = std::min(work.new_tokens.value_or(0), work.context - 1);
   const Checked prompts = checked(work.batch) * checked(work.context - answer);
@@ -36,12 +36,12 @@ inline std::int64_t tokens_per_pass(const Workload& work) {
   return static_cast<std::int64_t>(std::max(rows, std::min(prompts, chunk)).value());
 }
 
-/// Pictures that the vision tower takes at a time (model/picture_encoding.hpp).
+/// Pictures that the vision tower encodes at a time (model/picture_encoding.hpp).
 inline std::int64_t pictures_per_pass(const Workload& work) {
   return std::min<std::int64_t>(work.pictures, 4);
 }
 
-/// VisionTower::State, and while it begins the pixels and the unfolded patches.
+/// VisionTower::State, and the pixels, unfolded patches and patch embeddings that fill it.
 inline Checked vision_floats(const VisionConfig& c, std::int64_t pictures) {
   const Checked n = checked(pictures), s = checked(c.num_positions()), d = checked(c.embed_dim);
   const Checked pixels = checked(c.num_channels) * checked(c.image_size) * checked(c.image_size);
@@ -49,7 +49,7 @@ inline Checked vision_floats(const VisionConfig& c, std::int64_t pictures) {
   return n * (pixels + s * (d * 6 + checked(c.intermediate_size)) + (s - 1) * (unfolded + d));
 }
 
-/// PerceiverResampler::State, and the pixels and features of the tower.
+/// PerceiverResampler::State, and the pixels and features of the vision tower.
 inline Checked resampler_floats(const Config& c, std::int64_t pictures) {
   const PerceiverConfig& p = c.perceiver;
   const Checked n = checked(pictures), s = checked(c.vision.num_positions());
@@ -59,7 +59,7 @@ inline Checked resampler_floats(const Config& c, std::int64_t pictures) {
   return n * (side * side * 3 + s * d * 2 + l * (d * 6 + inner * 2) + (s + l) * (d + inner * 2));
 }
 
-/// TextState, the last hidden states, logits and the rotary table.
+/// TextState, the last hidden states, the logits and the rotary table.
 inline Checked text_floats(const Config& c, const Workload& work) {
   const Checked rows = checked(work.batch) * checked(work.beams);
   const Checked m = checked(tokens_per_pass(work));
@@ -68,8 +68,8 @@ inline Checked text_floats(const Config& c, const Workload& work) {
          rows * (d + checked(c.total_vocab_size())) + checked(work.context) * checked(c.head_dim());
 }
 
-/// What choosing tokens takes: scores of a row, or of all beams, and per token of the vocabulary what
-/// LogitsPipeline keeps (TokenMarks and WarpScratch).
+/// Memory for choosing tokens: the scores of one row, or of all beams, and what LogitsPipeline
+/// keeps for each token of the vocabulary (TokenMarks and WarpScratch).
 inline Checked search_bytes(const Config& c, const Workload& work) {
   constexpr std::uint64_t marks = 8, values = 4, probabilities = 8, order = 4;
   const Checked rows = work.beams > 1 ? checked(work.batch) * checked(work.beams) : Checked(1);
@@ -77,16 +77,16 @@ inline Checked search_bytes(const Config& c, const Workload& work) {
          (rows * float_bytes + (marks + values + probabilities + order));
 }
 
-/// What stands for each token of a sequence: its place in the cache, twice (CacheTable), its id, and with
-/// beams the ids and parents of hypotheses that run, that come next and that have ended.
+/// Bookkeeping for each token of a sequence: its cache row, twice (CacheTable), its id and, with
+/// beams, the ids and parents of running beams, of the next ones and of finished hypotheses.
 inline Checked sequence_bytes(const Workload& work) {
   const std::uint64_t ids = work.beams > 1 ? 6 : 1;
   return checked(work.batch) * checked(work.beams) * checked(work.context) * (2 + ids) *
          sizeof(std::int32_t);
 }
 
-/// Bytes that are taken while pictures are encoded, or while a run lives that has `kv_cache` bytes of keys
-/// and values besides: they do not live at the same time.
+/// Bytes for encoding pictures and for a run, on top of the run's `kv_cache` bytes of keys and
+/// values. The two do not overlap in time, so encoding counts only for what exceeds `kv_cache`.
 inline std::uint64_t scratch_bytes(const Config& c, const Workload& work, Checked kv_cache) {
   const std::int64_t n = detail::pictures_per_pass(work);
   Checked pictures = detail::vision_floats(c.vision, n);

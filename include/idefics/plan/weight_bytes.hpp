@@ -1,5 +1,5 @@
-// What one weight will take, and where: in the mapping of its file, which the system can drop and read
-// again, or in memory of the process's own. From headers alone: no weight is touched.
+// The memory that one weight will need, and its kind: mapped from its file, which the system can
+// drop and read again, or the process's own. Computed from headers alone: no weight is touched.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace idefics { inline namespace v0 {
 class Checkpoint;
 class LoraAdapter;
 
-/// In what form weights are kept; as ModelOptions says it.
+/// The form in which weights are kept, as in ModelOptions.
 struct WeightOptions {
   std::optional<DType> dtype{};
   BitsAndBytesConfig quantization_config{};
@@ -23,10 +23,10 @@ struct WeightOptions {
 
 struct WeightBytes {
   std::uint64_t parameters = 0;
-  std::uint64_t mapped = 0;     // used where they lie in the file
+  std::uint64_t mapped = 0;     // used in place in the file
   std::uint64_t anonymous = 0;  // converted, quantized, or copied
-  std::uint64_t copies = 0;     // tensors that `anonymous` is made of
-  bool packed = false;          // of one weight: in 4 bits, in the file or after loading
+  std::uint64_t copies = 0;     // tensors that `anonymous` consists of
+  bool packed = false;          // for one weight: in 4 bits, as stored or after loading
 
   std::uint64_t total() const { return (Checked(mapped) + anonymous).value(); }
   WeightBytes& operator+=(const WeightBytes& other) {
@@ -40,8 +40,8 @@ struct WeightBytes {
 
 namespace detail {
 
-/// What the weight that answers `request` takes when it is loaded from `checkpoint` as CheckpointWeights
-/// does. A tensor that the checkpoint lacks counts as stored in the dtype asked for.
+/// Bytes of the weight for `request` when CheckpointWeights loads it from `checkpoint`. A tensor
+/// that the checkpoint lacks counts as stored in the requested dtype.
 IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
                                                const WeightRequest& request,
                                                const WeightOptions& options);
@@ -59,7 +59,7 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Codes and constants of `count` values that are quantized on load (quant/blockwise.hpp).
+/// Codes and constants of `count` values that loading quantizes (quant/blockwise.hpp).
 inline std::uint64_t quantized_bytes(Checked count, bool double_quant) {
   const auto blocks = [](Checked n, std::uint64_t size) {
     return Checked((n + (size - 1)).value() / size);
@@ -70,10 +70,10 @@ inline std::uint64_t quantized_bytes(Checked count, bool double_quant) {
   return (codes + constants + (nested + dynamic_map().size()) * sizeof(float)).value();
 }
 
-/// A tensor that the checkpoint holds in 4 bits: only nested constants are copied.
+/// A tensor that the checkpoint stores in 4 bits: only nested constants are copied.
 inline WeightBytes stored_4bit(const Checkpoint& checkpoint, const std::string& name) {
-  const auto stored = [&](const std::string& beside) {
-    const TensorInfo* info = checkpoint.find(name + beside);
+  const auto stored = [&](const std::string& suffix) {
+    const TensorInfo* info = checkpoint.find(name + suffix);
     return info == nullptr ? std::uint64_t{0} : info->end - info->begin;
   };
   WeightBytes bytes;
@@ -83,15 +83,15 @@ inline WeightBytes stored_4bit(const Checkpoint& checkpoint, const std::string& 
   return bytes;
 }
 
-/// `own`, with what an adapter makes of it: AdaptedWeights keeps whole tensors and merged matrices in
-/// memory, and puts the matrices A and B beside what is in 4 bits.
+/// `own` after an adapter is applied: AdaptedWeights keeps replaced tensors and merged matrices in
+/// memory, and adds the matrices A and B to weights in 4 bits.
 inline WeightBytes adapted(WeightBytes own, const WeightRequest& request,
                            const WeightOptions& options) {
-  const bool whole = options.adapter->replaces(request);
+  const bool replaced = options.adapter->replaces(request);
   const auto rank =
       request.role == WeightRole::matrix ? options.adapter->rank(request) : std::nullopt;
-  if (!whole && !rank) return own;
-  if (!whole && own.packed) {
+  if (!replaced && !rank) return own;
+  if (!replaced && own.packed) {
     const Checked sides = Checked(static_cast<std::uint64_t>(request.shape[0])) +
                           static_cast<std::uint64_t>(request.shape[1]);
     const Checked added = sides * static_cast<std::uint64_t>(*rank);
@@ -110,7 +110,7 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
                                                const WeightRequest& request,
                                                const WeightOptions& options) {
   const BitsAndBytesConfig& quantization = options.quantization_config;
-  const std::optional<DType> asked =
+  const std::optional<DType> requested =
       quantization.load_in_4bit ? options.dtype.value_or(DType::f16) : options.dtype;
   const auto name = checkpoint == nullptr ? std::nullopt : stored_name(*checkpoint, request.name);
   const Checked count = static_cast<std::uint64_t>(request.shape.count());
@@ -127,9 +127,9 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
     bytes.copies = quantization.bnb_4bit_use_double_quant ? 4 : 2;
     bytes.packed = true;
   } else {
-    const DType otherwise = asked.value_or(DType::f32);
-    const DType stored = name ? checkpoint->find(*name)->dtype.value_or(otherwise) : otherwise;
-    const DType kept = kept_dtype(stored, asked);
+    const DType fallback = requested.value_or(DType::f32);
+    const DType stored = name ? checkpoint->find(*name)->dtype.value_or(fallback) : fallback;
+    const DType kept = kept_dtype(stored, requested);
     (kept == stored ? bytes.mapped : bytes.anonymous) = (count * size_of(kept)).value();
     bytes.copies = kept == stored ? 0 : 1;
   }
