@@ -1,11 +1,12 @@
-// LoRA adapters as PEFT stores them: adapter_config.json beside adapter_model.safetensors, which holds
+// LoRA adapters as PEFT stores them: adapter_config.json, and adapter_model.safetensors with
 //
 //   base_model.model.PATH.lora_A.weight   [r,K]   A
 //   base_model.model.PATH.lora_B.weight   [N,r]   B
-//   base_model.model.PATH.weight          whole tensors, of modules_to_save
+//   base_model.model.PATH.weight          replacements, for modules_to_save
 //
-// A plain matrix becomes W + scale * B A as it is loaded, what PEFT's merge_and_unload makes of it. One in
-// 4 bits stays, and its layer adds scale * B (A x). Source: peft 0.18.0, tuners/lora/layer.py and bnb.py.
+// Loading turns a plain matrix W into W + scale * B A, as PEFT's merge_and_unload does. A matrix in
+// 4 bits stays as it is, and its layer adds scale * B (A x). Letters: N outputs, K inputs, r rank.
+// Source: peft 0.18.0, tuners/lora/layer.py and bnb.py.
 #pragma once
 
 #include <algorithm>
@@ -28,13 +29,13 @@ namespace idefics { inline namespace v0 {
 
 class LoraAdapter {
  public:
-  /// What an adapter adds to the matrix of one module.
+  /// The addition to the matrix of one module.
   struct Addition {
-    Tensor a, b;  // f32 [r,K], [N,r]; b times the scale
+    Tensor a, b;  // f32 [r,K] and [N,r]; b includes the scale
   };
 
-  /// Reads the list of tensors and none of them. Throws `not_a_checkpoint`, `unsupported_adapter`,
-  /// `missing_tensor`, and what its files can cause.
+  /// Reads the list of tensors, but no tensor. Throws `not_a_checkpoint`, `unsupported_adapter`,
+  /// `missing_tensor`, and the errors of reading the files.
   static LoraAdapter open(const std::filesystem::path& directory) {
     if (!std::filesystem::exists(directory / "adapter_config.json"))
       fail(ErrorCode::not_a_checkpoint, "the directory has no adapter_config.json",
@@ -47,7 +48,7 @@ class LoraAdapter {
 
   const LoraConfig& config() const { return config_; }
 
-  /// Holds every tensor of the adapter against the tensors of the model. Throws `adapter_mismatch`
+  /// Checks every tensor of the adapter against the tensors of the model. Throws `adapter_mismatch`
   /// for a module that the model lacks, `shape_mismatch` or `dtype_mismatch`.
   void check(const std::vector<WeightRequest>& table) const {
     std::map<std::string, const WeightRequest*> matrices, all;
@@ -59,7 +60,7 @@ class LoraAdapter {
     for (const std::string& path : paths_) {
       const auto found = matrices.find(path);
       if (found == matrices.end())
-        refuse(path + ".lora_A.weight", "the model has no linear layer of this path");
+        refuse(path + ".lora_A.weight", "the model has no linear layer at this path");
       if (!config_.targets(path))
         refuse(path + ".lora_A.weight", "target_modules does not name this layer");
       const std::int64_t r = config_.rank(path);
@@ -70,19 +71,19 @@ class LoraAdapter {
     for (const std::string& name : saved_) {
       if (detail::is_ignorable(name)) continue;
       const auto found = all.find(name);
-      if (found == all.end()) refuse(name, "the model has no tensor of this name");
-      if (!lies_in_saved_module(name)) refuse(name, "modules_to_save does not name this module");
+      if (found == all.end()) refuse(name, "the model has no tensor with this name");
+      if (!in_saved_module(name)) refuse(name, "modules_to_save does not name this module");
       check_shape(name, found->second->shape);
     }
   }
 
-  /// The rank of what is added to a matrix, if anything is.
+  /// The rank of the addition to a matrix, if there is one.
   std::optional<std::int64_t> rank(const WeightRequest& request) const {
     const std::string path = detail::module_path(request.name);
     if (!std::ranges::binary_search(paths_, path)) return std::nullopt;
     return config_.rank(path);
   }
-  /// Whether the adapter holds a tensor that takes the place of the model's.
+  /// Whether the adapter has a tensor that replaces the model's.
   bool replaces(const WeightRequest& request) const {
     return std::ranges::binary_search(saved_, full_name(request));
   }
@@ -94,7 +95,7 @@ class LoraAdapter {
     for (float& value : found.b.as_mutable<float>()) value *= scale;
     return found;
   }
-  /// The tensor that takes the place of the model's, if the adapter holds one.
+  /// The tensor that replaces the model's, if the adapter has one.
   std::optional<Tensor> replacement(const WeightRequest& request) const {
     if (!replaces(request)) return std::nullopt;
     return file_.tensor(prefix + full_name(request)).reshape(request.shape);
@@ -112,11 +113,11 @@ class LoraAdapter {
     if (std::filesystem::exists(directory / "adapter_model.bin"))
       return detail::open_torch_file(directory / "adapter_model.bin");
     fail(ErrorCode::not_a_checkpoint,
-         "the directory holds no adapter_model.safetensors and no adapter_model.bin",
+         "the directory has neither adapter_model.safetensors nor adapter_model.bin",
          {.file = directory.string()});
   }
-  /// Whether the module of a tensor, or one around it, is trained whole.
-  bool lies_in_saved_module(std::string_view name) const {
+  /// Whether the module of a tensor, or one that contains it, is trained in full.
+  bool in_saved_module(std::string_view name) const {
     for (auto end = name.rfind('.'); end != std::string_view::npos && end > 0;
          end = name.rfind('.', end - 1))
       if (config_.saves(name.substr(0, end))) return true;
@@ -131,17 +132,17 @@ class LoraAdapter {
     fail(code, why, {.file = file_.path().string(), .tensor = prefix + name});
   }
 
-  /// Tells pairs from whole tensors, and what is neither by its name.
+  /// Sorts tensors into A/B pairs and replacements by name; throws for any other kind.
   void sort_tensors() {
     for (const TensorInfo& tensor : file_.tensors()) {
       if (!tensor.name.starts_with(prefix))
         fail(ErrorCode::unsupported_adapter,
-             "the names of an adapter's tensors begin with " + prefix,
+             "the names of adapter tensors must begin with " + prefix,
              {.file = file_.path().string(), .tensor = tensor.name});
       const std::string name = tensor.name.substr(prefix.size());
       const bool a = name.ends_with(".lora_A.weight"), b = name.ends_with(".lora_B.weight");
       if (!a && !b && name.find(".lora_") != std::string::npos)
-        refuse(name, "of adapters only the matrices A and B of linear layers are read",
+        refuse(name, "only the matrices A and B of linear layers are supported",
                ErrorCode::unsupported_adapter);
       if (!a && !b) saved_.push_back(name);
       if (!a && !b) continue;
@@ -157,9 +158,11 @@ class LoraAdapter {
   void check_shape(const std::string& name, const Shape& shape) const {
     const Tensor tensor = file_.tensor(prefix + name);
     if (!is_float(tensor.dtype()))
-      refuse(name, "dtype " + std::string(name_of(tensor.dtype())) + " is no weight's",
+      refuse(name,
+             "dtype " + std::string(name_of(tensor.dtype())) +
+                 " is not a weight dtype (f32, f16, bf16)",
              ErrorCode::dtype_mismatch);
-    // gates are published as [1]; unit dimensions change nothing
+    // gates are published as [1]; unit dimensions do not matter
     const bool fits = shape.rank() > 1 ? tensor.shape() == shape : tensor.count() == shape.count();
     if (!fits)
       refuse(name, "shape " + tensor.shape().to_string() + ", expected " + shape.to_string(),
@@ -171,24 +174,24 @@ class LoraAdapter {
 
   LoraConfig config_;
   TensorFile file_;
-  std::vector<std::string> paths_, saved_;  // of modules, of tensors; sorted
+  std::vector<std::string> paths_, saved_;  // of modules and tensors, sorted
 };
 
 namespace detail {
 
-/// `base` [N,K] + b [N,r] a [r,K] in `dtype`, summed in f32 and rounded once; `name` is that of the weight.
+/// `base` [N,K] + b [N,r] a [r,K], summed in f32 and rounded once to `dtype`; `name` of the weight.
 inline Tensor merged(Backend& backend, const std::string& name, const Tensor& base,
                      const LoraAdapter::Addition& addition, DType dtype) {
-  constexpr std::int64_t piece = 256;  // rows: what is f32 in between stays small
+  constexpr std::int64_t block = 256;  // rows at a time, to keep the f32 intermediates small
   const std::int64_t n = base.dim(0), k = base.dim(1), r = addition.a.dim(0);
   const std::int64_t columns_first[] = {1, k};
+  // a transposed, [K,r]
   const LinearWeight a_columns{
-      // [K,r]
       .values = backend.upload(
           detail::gathered(DType::f32, {k, r}, columns_first, addition.a.raw()), name)};
   Tensor result = Tensor::empty(dtype, base.shape());
-  for (std::int64_t begin = 0; begin < n; begin += piece) {
-    const std::int64_t end = std::min(begin + piece, n);
+  for (std::int64_t begin = 0; begin < n; begin += block) {
+    const std::int64_t end = std::min(begin + block, n);
     Tensor product = backend.empty(DType::f32, {end - begin, k});
     backend.linear(product, backend.upload(addition.b.slice(begin, end), name), a_columns, {},
                    Compute::f32);
@@ -203,25 +206,25 @@ inline Tensor merged(Backend& backend, const std::string& name, const Tensor& ba
 
 }  // namespace detail
 
-/// A model's weights with an adapter's additions in them, or beside those in 4 bits.
+/// A model's weights with an adapter merged into them, or attached to those in 4 bits.
 class AdaptedWeights final : public WeightSource {
  public:
-  /// `dtype`: what the model's weights are rounded to; unset, or f32: adapted ones are kept in f32.
+  /// `dtype`: what the model's weights are rounded to. If unset or f32, adapted weights are f32.
   AdaptedWeights(WeightSource& source, const LoraAdapter& adapter, Backend& backend,
                  std::optional<DType> dtype)
       : source_(source), adapter_(adapter), backend_(backend), dtype_(dtype.value_or(DType::f32)) {}
 
   Tensor get(const WeightRequest& request) override {
     Tensor own = source_.get(request);
-    const auto whole = adapter_.replacement(request);
-    if (!whole) return own;
+    const auto replacement = adapter_.replacement(request);
+    if (!replacement) return own;
     const bool vector = request.role == WeightRole::vector;
-    return backend_.upload(convert(*whole, vector ? DType::f32 : dtype_), request.name);
+    return backend_.upload(convert(*replacement, vector ? DType::f32 : dtype_), request.name);
   }
   LinearWeight matrix(const WeightRequest& request) override {
     LinearWeight weight = source_.matrix(request);
-    if (const auto whole = adapter_.replacement(request))
-      return {.values = backend_.upload(convert(*whole, dtype_), request.name)};
+    if (const auto replacement = adapter_.replacement(request))
+      return {.values = backend_.upload(convert(*replacement, dtype_), request.name)};
     if (weight.packed) return weight;
     if (const auto addition = adapter_.addition(request))
       weight.values =

@@ -1,5 +1,5 @@
-// adapter_config.json: what PEFT writes beside the tensors of a LoRA adapter. What would change the sum
-// W x + scale * B (A x) is read or refused by name; what concerns training alone is passed over.
+// adapter_config.json, which PEFT writes along with the tensors of a LoRA adapter. Options that
+// affect W x + scale * B (A x) are read or refused by name; options of training alone are ignored.
 //
 // Source: peft 0.18.0, LoraConfig.
 #pragma once
@@ -23,9 +23,9 @@ struct LoraConfig {
   std::int64_t r = 8;
   double lora_alpha = 8;
   bool use_rslora = false;
-  std::map<std::string, double> rank_pattern{}, alpha_pattern{};  // by the end of a module's path
-  /// Names at the end of the paths of adapted modules. Empty: whichever the tensors name, since the
-  /// file gives a regular expression.
+  std::map<std::string, double> rank_pattern{}, alpha_pattern{};  // keyed by the end of a path
+  /// Names at the end of the paths of adapted modules. Empty if the file has a regular expression:
+  /// then the tensors decide.
   std::vector<std::string> target_modules{};
   std::vector<std::string> modules_to_save{};
 
@@ -33,9 +33,9 @@ struct LoraConfig {
   bool targets(std::string_view path) const {
     return target_modules.empty() ||
            std::ranges::any_of(target_modules,
-                               [&](const std::string& name) { return is_end(path, name); });
+                               [&](const std::string& name) { return path_ends_in(path, name); });
   }
-  /// Whether the module at `path` is trained whole: as in PEFT its path ends so, within a name too.
+  /// Whether the module at `path` is trained in full: as in PEFT, a match may begin inside a name.
   bool saves(std::string_view path) const {
     return std::ranges::any_of(modules_to_save,
                                [&](const std::string& name) { return path.ends_with(name); });
@@ -43,32 +43,32 @@ struct LoraConfig {
   std::int64_t rank(std::string_view path) const {
     return static_cast<std::int64_t>(pattern(rank_pattern, path).value_or(static_cast<double>(r)));
   }
-  /// What B A is multiplied by.
+  /// The factor of B A.
   float scale(std::string_view path) const {
     const auto rank_here = static_cast<double>(rank(path));
     const double alpha = pattern(alpha_pattern, path).value_or(lora_alpha);
     return static_cast<float>(alpha / (use_rslora ? std::sqrt(rank_here) : rank_here));
   }
 
-  /// Throws `unsupported_adapter`, `invalid_config` and what reading JSON can cause.
+  /// Throws `unsupported_adapter`, `invalid_config`, and the errors of reading JSON.
   static LoraConfig from_file(const std::filesystem::path& file);
 
  private:
-  static bool is_end(std::string_view path, std::string_view name) {
+  static bool path_ends_in(std::string_view path, std::string_view name) {
     return path.ends_with(name) &&
            (path.size() == name.size() || path[path.size() - name.size() - 1] == '.');
   }
   static std::optional<double> pattern(const std::map<std::string, double>& by_name,
                                        std::string_view path) {
     for (const auto& [name, value] : by_name)
-      if (is_end(path, name)) return value;
+      if (path_ends_in(path, name)) return value;
     return std::nullopt;
   }
 };
 
 namespace detail {
 
-/// Reads the fields; every refusal names its key.
+/// Reads the fields; errors name the key.
 class LoraFields {
  public:
   LoraFields(const Json& json, const std::string& file)
@@ -76,7 +76,7 @@ class LoraFields {
 
   LoraConfig read() const {
     if (const auto type = fields_.text("peft_type", ""); type != "LORA")
-      refuse("peft_type", "only adapters of type LORA are read");
+      refuse("peft_type", "only adapters of type LORA are supported");
     refuse_extras();
     LoraConfig c{.r = fields_.integer("r", 8, 1, max_rank),
                  .lora_alpha = number(json_, "lora_alpha", 8),
@@ -87,7 +87,7 @@ class LoraFields {
                  .modules_to_save = names("modules_to_save")};
     for (const auto& [name, rank] : c.rank_pattern)
       if (rank < 1 || rank > max_rank || rank != std::floor(rank))
-        invalid("rank_pattern." + name, "a rank is an integer from 1 to 65536");
+        invalid("rank_pattern." + name, "a rank must be an integer from 1 to 65536");
     return c;
   }
 
@@ -100,33 +100,33 @@ class LoraFields {
   [[noreturn]] void invalid(const std::string& key, const std::string& why) const {
     fail(ErrorCode::invalid_config, why, {.file = file_, .field = key});
   }
-  /// Null, false and what is empty say nothing.
-  static bool says_something(const Json& value) {
+  /// Null, false and empty values count as unset.
+  static bool is_set(const Json& value) {
     return !value.is_null() && value != false && !(value.is_structured() && value.empty());
   }
 
   void refuse_extras() const {
     if (fields_.text("bias", "none") != "none")
-      refuse("bias", "adapters that train biases are not read: bias must be none");
+      refuse("bias", "adapters with trained biases are not supported: bias must be none");
     for (const char* key :
          {"use_dora", "use_qalora", "lora_bias", "layer_replication", "target_parameters",
           "trainable_token_indices", "alora_invocation_tokens", "arrow_config", "megatron_config"})
-      if (json_.contains(key) && says_something(json_[key]))
-        refuse(key, "an adapter with this is not read");
+      if (json_.contains(key) && is_set(json_[key]))
+        refuse(key, "adapters with this option are not supported");
     static constexpr std::string_view plain[] = {"gaussian", "eva", "orthogonal"};
     if (!json_.contains("init_lora_weights")) return;
     const Json& init = json_["init_lora_weights"];
     const bool known =
         init.is_string() && std::ranges::find(plain, init.get<std::string>()) != std::end(plain);
     if (!known && !init.is_boolean() && !init.is_null())
-      refuse(
-          "init_lora_weights",
-          "this start changes the weights of the model too: convert the adapter with PEFT first");
+      refuse("init_lora_weights",
+             "this initialization also changes the model's weights: convert the adapter with PEFT "
+             "first");
   }
 
-  double number(const Json& object, const std::string& key, double otherwise) const {
+  double number(const Json& object, const std::string& key, double fallback) const {
     const auto found = object.find(key);
-    if (found == object.end() || found->is_null()) return otherwise;
+    if (found == object.end() || found->is_null()) return fallback;
     const double value = found->is_number() ? found->get<double>() : std::nan("");
     if (!(std::abs(value) <= 1e9)) invalid(key, "must be a number up to 10^9");
     return value;
@@ -137,12 +137,13 @@ class LoraFields {
     if (found == json_.end() || found->is_null()) return by_name;
     if (!found->is_object()) invalid(key, "must be an object of numbers");
     for (const auto& [name, value] : found->items()) {
-      if (!is_plain(name)) refuse(key, "only plain names of modules are read here, no expressions");
+      if (!is_plain(name))
+        refuse(key, "only plain module names are supported, not regular expressions");
       by_name.emplace(name, number(*found, name, 0));
     }
     return by_name;
   }
-  /// A list of names. A text is a regular expression, and none of its own.
+  /// A list of names; empty for a string, which is a regular expression.
   std::vector<std::string> names(const char* key) const {
     std::vector<std::string> list;
     const auto found = json_.find(key);
