@@ -1,5 +1,5 @@
-// A conversation with an instruct checkpoint: who said what, the prompt that this makes, and the
-// next answer. Source of the form of prompts: the guide "Image tasks with IDEFICS".
+// A conversation with an instruct checkpoint: its messages, the prompt made of them, and the next
+// answer. Source of the prompt format: the guide "Image tasks with IDEFICS".
 #pragma once
 
 #include <string>
@@ -20,7 +20,7 @@ struct ChatMessage {
   std::string text{};
 };
 
-/// Options for an answer instead of any text: it ends at </s> or <end_of_utterance>, and contains
+/// Options for an answer rather than free text: it ends at </s> or <end_of_utterance>, and contains
 /// no picture tokens. The published generation configs leave both to the caller.
 inline GenerationConfig answer_config(const Processor& processor, GenerationConfig config = {}) {
   const Tokenizer& tokenizer = processor.tokenizer();
@@ -32,7 +32,7 @@ inline GenerationConfig answer_config(const Processor& processor, GenerationConf
 
 namespace detail {
 
-/// "User:" picture "words<end_of_utterance>" "\nAssistant:", as the instruct checkpoints learnt it.
+/// "User:" picture "words<end_of_utterance>" "\nAssistant:", as instruct checkpoints learned it.
 inline Prompt instruct_prompt(const std::vector<ChatMessage>& messages) {
   const std::string end = Processor::end_of_utterance_token;
   Prompt prompt;
@@ -51,7 +51,7 @@ inline Prompt instruct_prompt(const std::vector<ChatMessage>& messages) {
   return prompt;
 }
 
-/// What the tokenizer's own template makes of the messages: its text, cut where it says <image>.
+/// The prompt that the tokenizer's own template makes of the messages, split at <image>.
 inline Prompt template_prompt(const std::vector<ChatMessage>& messages,
                               const Tokenizer& tokenizer) {
   Json list = Json::array();
@@ -68,29 +68,29 @@ inline Prompt template_prompt(const std::vector<ChatMessage>& messages,
   const std::string text = render_chat_template(
       tokenizer.chat_template(), {{"messages", std::move(list)},
                                   {"add_generation_prompt", true},
-                                  {"bos_token", ""},  // the processor begins every prompt with it
+                                  {"bos_token", ""},  // the processor adds it to every prompt
                                   {"eos_token", tokenizer.id_to_token(tokenizer.eos_id())}});
   constexpr std::string_view token = Processor::image_token;
   Prompt prompt;
-  std::size_t at = 0, next = 0;
+  std::size_t begin = 0, next = 0;
   for (std::size_t found;
-       next < pictures.size() && (found = text.find(token, at)) != std::string::npos;
-       at = found + token.size()) {
-    if (found > at) prompt.push_back(PromptItem::text(text.substr(at, found - at)));
+       next < pictures.size() && (found = text.find(token, begin)) != std::string::npos;
+       begin = found + token.size()) {
+    if (found > begin) prompt.push_back(PromptItem::text(text.substr(begin, found - begin)));
     prompt.emplace_back(*pictures[next++]);
   }
   if (next < pictures.size())
-    fail(ErrorCode::image_count_mismatch, "the chat template leaves pictures out",
+    fail(ErrorCode::image_count_mismatch, "the chat template omits pictures",
          {.field = "chat_template", .actual = next, .limit = pictures.size()});
-  prompt.push_back(PromptItem::text(text.substr(at)));
+  prompt.push_back(PromptItem::text(text.substr(begin)));
   return prompt;
 }
 
 }  // namespace detail
 
-/// The prompt that asks for the assistant's next turn: by the tokenizer's chat_template if it has
-/// one, else in the form of the published instruct checkpoints. Throws `invalid_tokenizer` for a
-/// template that this engine cannot follow. Process it without end-of-utterance tokens added.
+/// The prompt for the assistant's next turn: by the tokenizer's chat_template if it has one, else
+/// in the format of the published instruct checkpoints. Throws `invalid_tokenizer` for a template
+/// that this engine cannot render. Process the prompt without adding end-of-utterance tokens.
 inline Prompt chat_prompt(const std::vector<ChatMessage>& messages, const Tokenizer& tokenizer) {
   return tokenizer.chat_template().empty() ? detail::instruct_prompt(messages)
                                            : detail::template_prompt(messages, tokenizer);
@@ -104,9 +104,9 @@ class Chat {
         model_(model),
         processor_(processor) {}
 
-  /// The answer to a text and the pictures shown with it; both turns join the conversation. Pictures
-  /// of earlier turns are not encoded again. A callback that returns false cuts the answer short.
-  /// When an error is thrown, nothing was said.
+  /// The answer to a text and the pictures shown with it; both turns join the conversation.
+  /// Pictures of earlier turns are not encoded again. A callback that returns false ends the answer
+  /// early. If an error is thrown, the conversation is unchanged.
   std::string ask(std::string text, std::vector<Image> pictures = {},
                   const PieceCallback& on_piece = {}) {
     messages_.push_back({"user", std::move(pictures), std::move(text)});
@@ -130,7 +130,7 @@ class Chat {
 
   void reset() { messages_.clear(), past_.clear(); }
   const std::vector<ChatMessage>& messages() const { return messages_; }
-  /// Of the last answer: its tokens and timings.
+  /// The tokens and timings of the last answer.
   const GenerationOutput& output() const { return output_; }
 
   GenerationConfig config;  // may be changed between turns

@@ -1,5 +1,4 @@
-// Which of some labels goes on with a prompt best: ranked by log-likelihood, or generated with
-// nothing but labels allowed.
+// Which of several labels best continues a prompt: by log-likelihood, or by constrained generation.
 #pragma once
 
 #include <algorithm>
@@ -28,12 +27,12 @@ inline Prompt category_prompt(const PromptItem& picture, std::span<const std::st
 
 struct Ranking {
   std::vector<double> scores;  // log-likelihood of each label; per token if normalized
-  std::size_t best = 0;        // the first of the highest
+  std::size_t best = 0;        // index of the highest score, the first if tied
 };
 
 namespace detail {
 
-/// Ids of a row, padding dropped.
+/// The ids of a row without padding.
 inline std::vector<std::int32_t> unpadded(const Inputs& in, std::int64_t row) {
   std::vector<std::int32_t> ids;
   for (std::int64_t i = row * in.input_ids.dim(1); i < (row + 1) * in.input_ids.dim(1); ++i)
@@ -43,9 +42,10 @@ inline std::vector<std::int32_t> unpadded(const Inputs& in, std::int64_t row) {
   return ids;
 }
 
-/// `prompt` with " label" behind its last text, as the tokenizer reads the two together.
+/// `prompt` with " label" appended to its last text, so that both are tokenized together.
 inline Prompt continued(Prompt prompt, const std::string& label) {
-  require(!prompt.empty() && prompt.back().image() == nullptr, "a prompt for labels ends in text");
+  require(!prompt.empty() && prompt.back().image() == nullptr,
+          "a prompt for labels must end in text");
   prompt.back() = PromptItem::text(prompt.back().string() + " " + label);
   return prompt;
 }
@@ -53,7 +53,7 @@ inline Prompt continued(Prompt prompt, const std::string& label) {
 inline void check_labels(std::span<const std::string> labels) {
   for (const auto& label : labels)
     if (label.empty() || label.front() == ' ' || label.back() == ' ')
-      fail(ErrorCode::invalid_option, "a label is empty or has spaces at its ends",
+      fail(ErrorCode::invalid_option, "a label is empty, or begins or ends with a space",
            {.field = "labels"});
   if (labels.empty()) fail(ErrorCode::invalid_option, "there are no labels", {.field = "labels"});
 }
@@ -66,42 +66,43 @@ inline std::size_t common_prefix(const std::vector<std::int32_t>& a,
 /// The first `count` tokens of one prompt without padding, and the pictures that they see.
 inline Inputs first_tokens(const Inputs& in, std::int64_t count) {
   const auto cut = [count](const Tensor& all /*[1,T,...]*/) {
-    const Shape& whole = all.shape();
-    if (whole.rank() == 2) return all.reshape({whole[1]}).slice(0, count).reshape({1, count});
-    const Tensor rows = all.reshape({whole[1], whole[2]}).slice(0, count);
-    return rows.reshape({1, count, whole[2]});
+    const Shape& shape = all.shape();
+    if (shape.rank() == 2) return all.reshape({shape[1]}).slice(0, count).reshape({1, count});
+    const Tensor rows = all.reshape({shape[1], shape[2]}).slice(0, count);
+    return rows.reshape({1, count, shape[2]});
   };
   return {cut(in.input_ids), cut(in.attention_mask), in.pixel_values, cut(in.image_attention_mask)};
 }
 
 }  // namespace detail
 
-/// Log-likelihood of every label behind the prompt, whose last item is a text: the sum over the
-/// label's tokens, or with `normalize` their mean. What the prompt and all labels begin with is read
-/// once. Throws `invalid_option` for labels that are empty, `non_finite_logits`.
+/// The log-likelihood of every label after the prompt, whose last item must be a text: the sum over
+/// the label's tokens or, with `normalize`, their mean. The common prefix of the prompt and all
+/// labels is read once. Throws `invalid_option` for empty labels, and `non_finite_logits`.
 inline Ranking rank_labels(Model& model, const Processor& processor, const Prompt& prompt,
                            std::span<const std::string> labels, bool normalize = false,
                            const ProcessorOptions& options = {}) {
   detail::check_labels(labels);
-  const Inputs alone = processor(prompt, options);
-  const auto prompt_ids = detail::unpadded(alone, 0);
+  const Inputs prompt_only = processor(prompt, options);
+  const auto prompt_ids = detail::unpadded(prompt_only, 0);
   std::vector<Continuation> rows;
-  std::vector<std::size_t> begins;  // of each label, in tokens of its row
+  std::vector<std::size_t> label_begins;  // in tokens of each label's row
   for (const std::string& label : labels) {
     rows.push_back(detail::unpadded(processor(detail::continued(prompt, label), options), 0));
-    begins.push_back(detail::common_prefix(prompt_ids, rows.back()));
+    label_begins.push_back(detail::common_prefix(prompt_ids, rows.back()));
   }
-  const std::size_t shared = std::ranges::min(begins);
+  const std::size_t shared = std::ranges::min(label_begins);
   for (Continuation& ids : rows)
     ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(shared));
   const auto logprobs = model.continuation_logprobs(
-      detail::first_tokens(alone, static_cast<std::int64_t>(shared)), rows);
+      detail::first_tokens(prompt_only, static_cast<std::int64_t>(shared)), rows);
   Ranking ranking;
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    const auto label = std::span(logprobs[i]).subspan(begins[i] - shared);
+    const auto label = std::span(logprobs[i]).subspan(label_begins[i] - shared);
     const double score = std::accumulate(label.begin(), label.end(), 0.0);
     if (!std::isfinite(score))
-      fail(ErrorCode::non_finite_logits, "the label \"" + labels[i] + "\" has no likelihood");
+      fail(ErrorCode::non_finite_logits,
+           "the log-likelihood of \"" + labels[i] + "\" is not finite");
     ranking.scores.push_back(normalize ? score / static_cast<double>(label.size()) : score);
   }
   ranking.best =
@@ -109,30 +110,31 @@ inline Ranking rank_labels(Model& model, const Processor& processor, const Promp
   return ranking;
 }
 
-/// A constraint under which generation behind the prompt gives one of the labels and then an end
+/// A constraint under which generation after the prompt gives one of the labels and then an end
 /// token: for GenerationConfig::prefix_allowed_tokens_fn, with one prompt.
 inline PrefixAllowedTokens only_labels(const Processor& processor, const Prompt& prompt,
                                        std::span<const std::string> labels,
                                        const ProcessorOptions& options = {}) {
   detail::check_labels(labels);
-  const auto alone = detail::unpadded(processor(prompt, options), 0);
-  std::vector<std::vector<std::int32_t>> endings;
+  const auto prompt_ids = detail::unpadded(processor(prompt, options), 0);
+  std::vector<std::vector<std::int32_t>> continuations;
   for (const std::string& label : labels) {
     auto ids = detail::unpadded(processor(detail::continued(prompt, label), options), 0);
-    if (detail::common_prefix(alone, ids) != alone.size())
-      fail(ErrorCode::invalid_option, "the label \"" + label + "\" does not begin at a token",
-           {.field = "labels"});
-    ids.erase(ids.begin(), ids.begin() + std::ssize(alone));
+    if (detail::common_prefix(prompt_ids, ids) != prompt_ids.size())
+      fail(ErrorCode::invalid_option,
+           "the label \"" + label + "\" does not begin at a token boundary", {.field = "labels"});
+    ids.erase(ids.begin(), ids.begin() + std::ssize(prompt_ids));
     ids.push_back(processor.tokenizer().eos_id());
-    endings.push_back(std::move(ids));
+    continuations.push_back(std::move(ids));
   }
-  return [endings, length = alone.size()](std::int64_t, std::span<const std::int32_t> so_far) {
+  return [continuations, length = prompt_ids.size()](std::int64_t,
+                                                     std::span<const std::int32_t> so_far) {
     const auto chosen = so_far.subspan(std::min(length, so_far.size()));
     std::vector<std::int32_t> allowed;
-    for (const auto& ending : endings)
-      if (chosen.size() < ending.size() &&
-          std::ranges::equal(chosen, std::span(ending).first(chosen.size())))
-        allowed.push_back(ending[chosen.size()]);
+    for (const auto& continuation : continuations)
+      if (chosen.size() < continuation.size() &&
+          std::ranges::equal(chosen, std::span(continuation).first(chosen.size())))
+        allowed.push_back(continuation[chosen.size()]);
     return allowed;
   };
 }

@@ -1,4 +1,4 @@
-// The engine as programs use it: load a checkpoint, ask for logits, generate.
+// The engine's programming interface: load a checkpoint, compute logits, generate.
 //
 //   auto model = idefics::Model::from_pretrained("HuggingFaceM4/idefics-9b");
 //   auto output = model.generate(inputs, {.max_new_tokens = 20});
@@ -26,36 +26,39 @@
 namespace idefics { inline namespace v0 {
 
 struct ModelOptions {
-  /// What weights are rounded to. Unset: as the files hold them, with f32 arithmetic, which equals
-  /// transformers' own default of loading in f32. bf16 also selects the bf16 order of summation.
+  /// What weights are rounded to. Unset: as stored, with f32 arithmetic, which equals transformers'
+  /// default of loading in f32. bf16 also selects the bf16 order of summation.
   std::optional<DType> dtype{};
-  /// Quantizes weights that the files hold plain; those that they hold in 4 bits stay as they are.
+  /// Quantizes weights that are stored plain; those stored in 4 bits stay as they are.
   BitsAndBytesConfig quantization_config{};
-  /// A LoRA adapter in PEFT's layout, a directory or a repository in the cache: merged into plain
-  /// weights (in f32, or in `dtype`), beside those in 4 bits. As transformers' load_adapter.
+  /// A LoRA adapter in PEFT's layout, a directory or a repository in the cache, as for
+  /// transformers' load_adapter: merged into plain weights (in f32, or in `dtype`), attached to
+  /// those in 4 bits.
   std::string adapter{};
-  /// "cpu", "cuda", "cuda:1", devices by module, or "auto": the first GPU where there is one; if it has not
-  /// room for all, what does not fit goes to further GPUs and to the CPU (plan/placement.hpp).
+  /// "cpu", "cuda", "cuda:1", a device per module, or "auto": the first GPU if there is one; what
+  /// does not fit on it goes to further GPUs and to the CPU (plan/placement.hpp).
   DeviceMap device_map = "auto";
-  /// Bytes that the model may take, mapped weights and a usual run included (plan/require_fit.hpp): a
-  /// load that needs more is refused; where "auto" splits, on each device. Unset: what can be had.
+  /// Bytes that the model may use, including mapped weights and a usual run (plan/require_fit.hpp):
+  /// a load that needs more is refused. A limit per device if "auto" splits. Unset: the available
+  /// memory.
   std::optional<std::uint64_t> max_memory{};
-  std::int64_t prefill_chunk = 256;    // tokens per pass; changes memory and speed, never a bit
+  /// Tokens per pass: affects memory and speed, but not a bit of the results.
+  std::int64_t prefill_chunk = 256;
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
-  std::shared_ptr<Backend> backend{};  // unset: what device_map says
+  std::shared_ptr<Backend> backend{};  // unset: according to device_map
   ProgressCallback progress{};         // of loading, pictures, prompts and generation
 };
 
 struct ForwardOptions {
-  bool interpolate_pos_encoding = false;  // take pictures of another size than the configuration's
-  /// What earlier calls of `generate` with this object and this model have read is not read again.
-  /// For one prompt, without beams; else ignored.
+  bool interpolate_pos_encoding = false;  // allow picture sizes other than the configuration's
+  /// Tokens that earlier calls of `generate` with this object and this model have read are not read
+  /// again. For one prompt without beams; otherwise ignored.
   PastKeyValues* past_key_values = nullptr;
 };
 
 struct ForwardOutput {
   Tensor logits;               // [B,T,V+A] f32; zeros where attention_mask is zero
-  Tensor image_hidden_states;  // [B,N,L,Dv] f32
+  Tensor image_hidden_states;  // [B,I,L,Dv] f32
 };
 
 namespace detail {
@@ -77,13 +80,13 @@ class Model {
   /// `shape_mismatch`, `invalid_token_id`, `empty_prompt`, `out_of_memory`.
   ForwardOutput forward(const Inputs& inputs, ForwardOptions options = {});
 
-  /// The mode that the options ask for. What is not set comes from generation_config.json. Throws
-  /// `invalid_option`, `context_overflow`, `non_finite_logits`, and what `forward` throws.
+  /// Generates in the mode that the options select. Unset options come from generation_config.json.
+  /// Throws `invalid_option`, `context_overflow`, `non_finite_logits`, and what `forward` throws.
   GenerationOutput generate(const Inputs& inputs, const GenerationConfig& config = {},
                             ForwardOptions options = {}, const StepCallback& on_step = {});
 
   /// log p of every token of every continuation of one prompt, which is read once. Throws
-  /// `invalid_argument` for another number of prompts and for a continuation without tokens, and what
+  /// `invalid_argument` for any other number of prompts or a continuation without tokens, and what
   /// `forward` throws.
   std::vector<std::vector<double>> continuation_logprobs(
       const Inputs& prompt, std::span<const Continuation> continuations);
@@ -91,7 +94,7 @@ class Model {
   const Config& config() const { return parts_->model.config(); }
   const GenerationConfig& generation_config() const { return parts_->generation_config; }
   Backend& backend() const { return *parts_->backend; }
-  /// Modules, by their names in transformers, to devices; {{"", "cpu"}} where one device has all.
+  /// Maps modules, named as in transformers, to devices; {{"", "cpu"}} if one device holds all.
   const DeviceMap::Modules& hf_device_map() const { return parts_->device_map; }
   /// Pictures whose latents, keys and values are kept.
   std::int64_t cached_pictures() const { return parts_->pictures.size(); }
@@ -119,12 +122,13 @@ class Model {
   detail::LogitsContext logits_context(const GenerationConfig& config, const Inputs& inputs) const;
   PictureSlots encode(const Inputs& inputs, const PicturesNeeded& needed, bool interpolate) const;
   detail::TextRun start(std::vector<Sequence> sequences, const PictureSlots& slots,
-                        const detail::LogitsContext& context, detail::TextRunOptions how) const;
+                        const detail::LogitsContext& context,
+                        detail::TextRunOptions run_options) const;
   std::optional<detail::Guidance> guided(const GenerationConfig& config,
                                          const detail::LogitsContext& context,
                                          std::span<const Sequence> sequences,
                                          const PictureSlots& slots,
-                                         const detail::TextRunOptions& how) const;
+                                         const detail::TextRunOptions& run_options) const;
   Tensor gather_image_hidden_states(const PictureSlots& slots) const;
 
   std::unique_ptr<Parts> parts_;
@@ -150,7 +154,7 @@ namespace idefics { inline namespace v0 {
 
 IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
                                                    ModelOptions options) {
-  const detail::FreeMemoryReturned last;  // headers, names and lists were of loading alone
+  const detail::FreeMemoryReturned last;  // frees headers, names and lists that only loading needed
   const std::filesystem::path directory = resolve_model(directory_or_repo);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   const std::filesystem::path config_file = directory / "config.json";
@@ -158,10 +162,10 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   Config config = Config::from_json(json, config_file.string());
   // a checkpoint in 4 bits keeps its own quantization, as in transformers
   if (const auto own = read_quantization_config(json, config_file.string())) {
-    BitsAndBytesConfig& asked = options.quantization_config;
-    asked.load_in_4bit = false;
-    if (!asked.bnb_4bit_compute_dtype && !options.dtype)
-      asked.bnb_4bit_compute_dtype = own->bnb_4bit_compute_dtype;
+    BitsAndBytesConfig& requested = options.quantization_config;
+    requested.load_in_4bit = false;
+    if (!requested.bnb_4bit_compute_dtype && !options.dtype)
+      requested.bnb_4bit_compute_dtype = own->bnb_4bit_compute_dtype;
   }
 
   WeightTable table;
@@ -182,15 +186,15 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
           : detail::place_model(options.device_map, {config, requests, checkpoint, form, work},
                                 options.max_memory);
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
-  weights.check(requests);  // every tensor is found before the first is read
-  const auto room = options.max_memory ? options.max_memory : backend->memory_left();
-  if (room && map.size() == 1)  // else what fits where was decided with the map
-    require_fit(config, requests, checkpoint, form, work, *room);
+  weights.check(requests);  // finds every tensor before the first is read
+  const auto available = options.max_memory ? options.max_memory : backend->memory_left();
+  if (available && map.size() == 1)  // otherwise the map has decided what goes where
+    require_fit(config, requests, checkpoint, form, work, *available);
   ReportedWeights reported(weights, options.progress, std::ssize(requests));
   std::optional<AdaptedWeights> adapted;
   if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
   Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
-  checkpoint.release();  // pages around what was copied came along
+  checkpoint.release();  // drops the pages mapped around copied weights
   ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);
   auto generation = read_generation_config(directory, config);
   return Model(std::unique_ptr<Parts>(
@@ -208,26 +212,26 @@ IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, Forward
       .logits = Tensor::zeros(DType::f32, {inputs.input_ids.dim(0), columns, width}),
       .image_hidden_states = gather_image_hidden_states(slots)};
   const auto logits = output.logits.as_mutable<float>();
-  std::vector<std::vector<std::int64_t>> places;
-  for (const Sequence& sequence : sequences) places.push_back(sequence.columns);
+  std::vector<std::vector<std::int64_t>> row_columns;
+  for (const Sequence& sequence : sequences) row_columns.push_back(sequence.columns);
 
   detail::TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
                       slots, 0, parts_->prefill_chunk, detail::LogitRows::all);
   run.prefill([&](std::size_t row, std::int64_t token, std::span<const float> base,
                   std::span<const float> additional) {
-    const std::int64_t column = places[row][static_cast<std::size_t>(token)];
-    const auto at = logits.begin() + (static_cast<std::int64_t>(row) * columns + column) * width;
-    std::ranges::copy(base, at);
-    std::ranges::copy(additional, at + v);
+    const std::int64_t column = row_columns[row][static_cast<std::size_t>(token)];
+    const auto out = logits.begin() + (static_cast<std::int64_t>(row) * columns + column) * width;
+    std::ranges::copy(base, out);
+    std::ranges::copy(additional, out + v);
   });
   return output;
 }
 
 IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
-                                                       const GenerationConfig& asked,
+                                                       const GenerationConfig& requested,
                                                        ForwardOptions options,
                                                        const StepCallback& on_step) {
-  const GenerationConfig config = asked.merged_over(parts_->generation_config);
+  const GenerationConfig config = requested.merged_over(parts_->generation_config);
   validate(config, this->config().total_vocab_size());
   auto sequences = detail::make_sequences(inputs, this->config());
   detail::check_context(sequences, this->config());
@@ -237,21 +241,23 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
       encode(inputs, detail::seen_pictures(inputs, sequences), options.interpolate_pos_encoding);
   const double vision_s = watch.lap();
 
-  detail::TextRunOptions how = detail::run_options(config, this->config());
-  auto guidance = guided(config, context, sequences, slots, how);
-  const auto guesses = candidates(config, context, inputs, options.interpolate_pos_encoding);
-  if (guesses) how.tokens_per_step = guesses->longest() + 1;
-  if (config.output_attentions.value_or(false)) how.attention_columns = inputs.input_ids.dim(1);
-  how.past = options.past_key_values;
-  if (!config.max_new_tokens && config.max_length) how.length_option = "max_length";
-  detail::TextRun run = start(std::move(sequences), slots, context, std::move(how));
+  detail::TextRunOptions run_options = detail::run_options(config, this->config());
+  auto guidance = guided(config, context, sequences, slots, run_options);
+  const auto generator = candidates(config, context, inputs, options.interpolate_pos_encoding);
+  if (generator) run_options.tokens_per_step = generator->longest() + 1;
+  if (config.output_attentions.value_or(false))
+    run_options.attention_columns = inputs.input_ids.dim(1);
+  run_options.past = options.past_key_values;
+  if (!config.max_new_tokens && config.max_length) run_options.length_option = "max_length";
+  detail::TextRun run = start(std::move(sequences), slots, context, std::move(run_options));
   run.report_to(parts_->progress);
   const std::int64_t prefill_tokens = run.unread();
 
   const StepCallback step = reported(on_step, context.limits);
-  GenerationOutput output = guesses ? detail::assisted_search(run, *guesses, config, context, step)
-                                    : detail::generate_tokens(run, config, context, step,
-                                                              guidance ? &*guidance : nullptr);
+  GenerationOutput output =
+      generator
+          ? detail::assisted_search(run, *generator, config, context, step)
+          : detail::generate_tokens(run, config, context, step, guidance ? &*guidance : nullptr);
   output.timings.vision_s = vision_s;
   output.timings.prefill_tokens = prefill_tokens;
   return output;
@@ -260,22 +266,23 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
 IDEFICS_ENGINE_INLINE std::vector<std::vector<double>> Model::continuation_logprobs(
     const Inputs& prompt, std::span<const Continuation> continuations) {
   auto sequences = detail::make_sequences(prompt, config());
-  require(sequences.size() == 1, "continuations are of one prompt");
-  require(std::ranges::none_of(continuations, &Continuation::empty), "a continuation has no token");
+  require(sequences.size() == 1, "continuations need exactly one prompt");
+  require(std::ranges::none_of(continuations, &Continuation::empty),
+          "a continuation has no tokens");
   for (const Continuation& ids : continuations)
     for (const std::int32_t id : ids) detail::check_id(id, config());
   const PictureSlots slots = encode(prompt, detail::seen_pictures(prompt, sequences), false);
-  detail::TextRunOptions how = detail::continuation_options(continuations);
-  const std::int64_t longest = how.tokens_per_step;
+  detail::TextRunOptions run_options = detail::continuation_options(continuations);
+  const std::int64_t longest = run_options.tokens_per_step;
   detail::TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
                       slots, longest, parts_->prefill_chunk, detail::LogitRows::last,
-                      std::move(how));
+                      std::move(run_options));
   run.report_to(parts_->progress);
   return idefics::detail::continuation_logprobs(
       run, continuations, static_cast<std::size_t>(config().total_vocab_size()));
 }
 
-/// What processors and criteria know of a call besides the options.
+/// What logits processors and stopping criteria know of a call in addition to its options.
 inline detail::LogitsContext Model::logits_context(const GenerationConfig& config,
                                                    const Inputs& inputs) const {
   return {.vocabulary = static_cast<std::size_t>(this->config().total_vocab_size()),
@@ -291,48 +298,49 @@ inline PictureSlots Model::encode(const Inputs& inputs, const PicturesNeeded& ne
                                  interpolate, parts_->progress);
 }
 
-/// A run that can generate what `context` asks for.
+/// A run with space for the new tokens that `context` allows.
 inline detail::TextRun Model::start(std::vector<Sequence> sequences, const PictureSlots& slots,
                                     const detail::LogitsContext& context,
-                                    detail::TextRunOptions how) const {
-  // a hidden state comes with logits
-  const detail::LogitRows rows = how.hidden ? detail::LogitRows::all : detail::LogitRows::last;
+                                    detail::TextRunOptions run_options) const {
+  // only rows with logits have hidden states
+  const detail::LogitRows rows =
+      run_options.hidden ? detail::LogitRows::all : detail::LogitRows::last;
   return detail::TextRun(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
                          slots, context.limits.new_tokens(), parts_->prefill_chunk, rows,
-                         std::move(how));
+                         std::move(run_options));
 }
 
-/// What guides the answers, or nothing where the options ask for no guidance.
-inline std::optional<detail::Guidance> Model::guided(const GenerationConfig& config,
-                                                     const detail::LogitsContext& context,
-                                                     std::span<const Sequence> sequences,
-                                                     const PictureSlots& slots,
-                                                     const detail::TextRunOptions& how) const {
+/// The guidance of the answers, or nothing if the options request none.
+inline std::optional<detail::Guidance> Model::guided(
+    const GenerationConfig& config, const detail::LogitsContext& context,
+    std::span<const Sequence> sequences, const PictureSlots& slots,
+    const detail::TextRunOptions& run_options) const {
   if (!detail::is_guided(config)) return std::nullopt;
-  return detail::Guidance(start(detail::negative_sequences(config, sequences), slots, context, how),
-                          *config.guidance_scale, context.vocabulary, how.copies);
+  return detail::Guidance(
+      start(detail::negative_sequences(config, sequences), slots, context, run_options),
+      *config.guidance_scale, context.vocabulary, run_options.copies);
 }
 
-/// What guesses tokens, or null where the options ask for no assistance.
+/// The generator of candidate tokens, or null if the options request no assistance.
 inline std::unique_ptr<detail::CandidateGenerator> Model::candidates(
     const GenerationConfig& config, const detail::LogitsContext& context, const Inputs& inputs,
     bool interpolate) const {
   if (generation_mode(config) != GenerationMode::assisted_generation) return nullptr;
   const char* option = config.assistant_model ? "assistant_model" : "prompt_lookup_num_tokens";
   if (context.prompts.size() > 1)
-    fail(ErrorCode::invalid_option, "takes one prompt at a time",
+    fail(ErrorCode::invalid_option, "supports one prompt at a time",
          {.field = option, .actual = context.prompts.size(), .limit = 1});
   if (!config.assistant_model) return std::make_unique<detail::PromptLookup>(config, context);
-  const std::int64_t theirs = config.assistant_model->config().total_vocab_size();
-  if (theirs != this->config().total_vocab_size())
-    fail(ErrorCode::invalid_option, "has another vocabulary than the model",
+  const std::int64_t draft_vocab = config.assistant_model->config().total_vocab_size();
+  if (draft_vocab != this->config().total_vocab_size())
+    fail(ErrorCode::invalid_option, "has a different vocabulary from the model",
          {.field = option,
-          .actual = static_cast<std::uint64_t>(theirs),
+          .actual = static_cast<std::uint64_t>(draft_vocab),
           .limit = static_cast<std::uint64_t>(context.vocabulary)});
   return config.assistant_model->draft(config, context, inputs, interpolate);
 }
 
-/// This model as the draft model of another one's generation.
+/// This model as the draft model for another model's generation.
 inline std::unique_ptr<detail::DraftModel> Model::draft(const GenerationConfig& config,
                                                         const detail::LogitsContext& context,
                                                         const Inputs& inputs,
@@ -346,7 +354,7 @@ inline std::unique_ptr<detail::DraftModel> Model::draft(const GenerationConfig& 
   return std::make_unique<detail::DraftModel>(std::move(run), config, context, settings, padding);
 }
 
-/// `on_step`, after whoever watches progress has been told of the step.
+/// `on_step`, preceded by a progress report of the step.
 IDEFICS_ENGINE_INLINE StepCallback Model::reported(const StepCallback& on_step,
                                                    const LengthLimits& limits) const {
   if (!parts_->progress) return on_step;

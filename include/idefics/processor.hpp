@@ -1,5 +1,5 @@
-// Interleaved text and pictures to the four tensors of the model.
-// Source: transformers' IdeficsProcessor. docs/layers/preprocessing.md works the masks through.
+// From interleaved text and pictures to the four input tensors of the model.
+// Source: transformers' IdeficsProcessor. docs/layers/preprocessing.md works through the masks.
 #pragma once
 
 #include <algorithm>
@@ -26,10 +26,10 @@ class PromptItem {
  public:
   PromptItem(const char* text) : PromptItem(std::string(text)) {}
   PromptItem(std::string_view text) : PromptItem(std::string(text)) {}
-  /// A text; or, if it is a URL, the picture there.
+  /// A text or, if it is a URL, the picture at that URL.
   PromptItem(std::string text) : value_(std::move(text)) {}
   PromptItem(Image image) : value_(std::move(image)) {}
-  /// Always a text, whatever it looks like.
+  /// Always a text, even if it looks like a URL.
   static PromptItem text(std::string text) {
     PromptItem item(std::move(text));
     item.kind_ = Kind::text;
@@ -44,16 +44,16 @@ class PromptItem {
 
   const Image* image() const { return std::get_if<Image>(&value_); }
   const std::string& string() const { return std::get<std::string>(value_); }
-  /// Whether this string, given without the spaces around it, names a picture.
+  /// Whether this string, passed without surrounding spaces, refers to a picture.
   bool names_picture(std::string_view stripped) const {
-    return kind_ == Kind::url || (kind_ == Kind::unsaid && is_url(stripped));
+    return kind_ == Kind::url || (kind_ == Kind::unspecified && is_url(stripped));
   }
 
  private:
-  enum class Kind { unsaid, text, url };
+  enum class Kind { unspecified, text, url };
 
   std::variant<std::string, Image> value_;
-  Kind kind_ = Kind::unsaid;
+  Kind kind_ = Kind::unspecified;
 };
 
 using Prompt = std::vector<PromptItem>;
@@ -61,15 +61,15 @@ using Prompt = std::vector<PromptItem>;
 struct ProcessorOptions {
   bool add_eos_token = false;
   std::optional<bool> add_end_of_utterance_token{};  // unset: if the tokenizer has the token
-  std::optional<PaddingSide> padding_side{};         // unset: as tokenizer_config.json says
-  std::optional<std::int64_t> image_size{};          // unset: as preprocessor_config.json says
-  /// Fetches the bytes behind a URL. Unset: fetch_url with its own limits.
+  std::optional<PaddingSide> padding_side{};         // unset: from tokenizer_config.json
+  std::optional<std::int64_t> image_size{};          // unset: from preprocessor_config.json
+  /// Fetches the bytes at a URL. Unset: fetch_url with its own limits.
   std::function<std::vector<std::byte>(const std::string&)> fetch{};
 };
 
 class Processor {
  public:
-  /// Throws what the tokenizer files and preprocessor_config.json can cause.
+  /// Throws the errors of reading the tokenizer files and preprocessor_config.json.
   static Processor from_pretrained(std::string_view directory_or_repo);
   Processor(Tokenizer tokenizer, ImageProcessor image_processor)
       : tokenizer_(std::move(tokenizer)), image_processor_(image_processor) {}
@@ -77,14 +77,14 @@ class Processor {
   Inputs operator()(const Prompt& prompt, const ProcessorOptions& options = {}) const {
     return (*this)(std::vector<Prompt>{prompt}, options);
   }
-  /// processor({image, "text"}), and unambiguously so for two texts.
+  /// For processor({image, "text"}); makes a call with two texts unambiguous.
   Inputs operator()(std::initializer_list<PromptItem> prompt,
                     const ProcessorOptions& options = {}) const {
     return (*this)(std::vector<Prompt>{Prompt(prompt)}, options);
   }
-  /// Throws `empty_prompt` for a batch without rows, `invalid_utf8`, `out_of_memory` for more pictures
-  /// than there is memory for, and for pictures at URLs `url_refused`, `fetch_failed` and what decoding
-  /// can cause.
+  /// Throws `empty_prompt` for a batch without rows, `invalid_utf8`, `out_of_memory` if the
+  /// pictures do not fit in memory, and for pictures at URLs `url_refused`, `fetch_failed` and the
+  /// errors of decoding.
   Inputs operator()(const std::vector<Prompt>& batch, const ProcessorOptions& options = {}) const;
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
@@ -93,8 +93,7 @@ class Processor {
                                         DecodeOptions options = {}) const {
     return tokenizer_.batch_decode(rows, options);
   }
-  /// The ids around and of pictures, which an answer should not contain: bad_words_ids of the
-  /// guide.
+  /// The ids of both picture tokens, which answers should not contain: the guide's bad_words_ids.
   std::vector<std::vector<std::int32_t>> image_token_ids() const {
     std::vector<std::vector<std::int32_t>> ids;
     for (const char* token : {fake_token, image_token})
@@ -132,7 +131,7 @@ IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view dire
   return {Tokenizer::from_pretrained(directory), ImageProcessor::from_pretrained(directory)};
 }
 
-/// "<s>" and the items joined: texts lose spaces at their ends, pictures become their tokens.
+/// "<s>" and the joined items: texts lose the spaces at their ends, pictures become their tokens.
 IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt,
                                                      const ProcessorOptions& options) const {
   Row row;
@@ -168,7 +167,7 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt,
   return row;
 }
 
-/// For every token the latest picture before it (its own token included), or -1; none after an eos.
+/// For every token, the latest picture up to and including it; -1 for none, and after an eos.
 IDEFICS_ENGINE_INLINE std::vector<std::int64_t> Processor::pictures_seen(
     std::span<const std::int64_t> ids) const {
   const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1),
@@ -186,14 +185,14 @@ IDEFICS_ENGINE_INLINE std::vector<std::int64_t> Processor::pictures_seen(
 
 IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& batch,
                                                    const ProcessorOptions& options) const {
-  if (batch.empty()) fail(ErrorCode::empty_prompt, "the batch has no prompt");
+  if (batch.empty()) fail(ErrorCode::empty_prompt, "the batch has no prompts");
   std::vector<Row> rows;
   std::int64_t t = 0, n = 1;
   bool any_picture = false;
   const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1);
   for (const Prompt& prompt : batch) {
     rows.push_back(read(prompt, options));
-    // no more pictures than image tokens; fewer can only be typed ones, which see nothing
+    // at most one picture per image token; further tokens were typed in texts, and see nothing
     Row& row = rows.back();
     row.pictures.resize(std::min<std::size_t>(
         row.pictures.size(), static_cast<std::size_t>(std::ranges::count(row.ids, image))));
@@ -222,7 +221,7 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
       const auto at = static_cast<std::size_t>(first) + i;
       ids[at] = row.ids[i], mask[at] = 1;
     }
-    // over the padded row: padding behind a text sees what the last token sees, as in the reference
+    // over the padded row: as in the reference, padding after a text sees what its last token sees
     const auto seen =
         pictures_seen(ids.subspan(static_cast<std::size_t>(r * t), static_cast<std::size_t>(t)));
     for (std::size_t i = 0; any_picture && i < seen.size(); ++i) {
@@ -257,23 +256,24 @@ inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path
   };
   if (item.is_string()) return item.get<std::string>();
   if (!item.is_object() || item.size() != 1 || !item.begin()->is_string())
-    refuse("an item is a string, {\"image\": …} or {\"text\": …}");
+    refuse("an item must be a string, {\"image\": …} or {\"text\": …}");
   const auto value = item.begin()->get<std::string>();
   if (item.begin().key() == "text") return PromptItem::text(value);
-  if (item.begin().key() != "image") refuse("an item is a string, {\"image\": …} or {\"text\": …}");
+  if (item.begin().key() != "image")
+    refuse("an item must be a string, {\"image\": …} or {\"text\": …}");
   if (is_url(value) || is_data_url(value)) return PromptItem::image_url(value);
-  if (value.find('\0') != std::string::npos) refuse("a path holds a zero byte");
+  if (value.find('\0') != std::string::npos) refuse("a path contains a zero byte");
   return Image::open(file.parent_path() / value);
 }
 
 }  // namespace detail
 
-/// Prompts of a JSON file: an array is one prompt, an array of arrays a batch. Paths in it are
+/// The prompts of a JSON file: an array is one prompt, an array of arrays a batch. Paths in it are
 /// relative to the file. Throws `invalid_prompt` naming the item.
 inline std::vector<Prompt> read_prompt_file(const std::filesystem::path& file) {
   const Json json = read_json_file(file);
   auto refuse = [&file](const std::string& where) {
-    fail(ErrorCode::invalid_prompt, "a prompt is an array of items",
+    fail(ErrorCode::invalid_prompt, "a prompt must be an array of items",
          {.file = file.string(), .field = where});
   };
   if (!json.is_array()) refuse("$");

@@ -1,6 +1,6 @@
-// A checkpoint directory in 4 bits, tensor for tensor what transformers' save_pretrained writes with
-// bitsandbytes: matrices of linear layers quantized, everything else in the load dtype. One tensor is in
-// memory at a time, and the directory has its name only when it is whole.
+// Writes a checkpoint directory in 4 bits, tensor for tensor what transformers' save_pretrained
+// writes with bitsandbytes: matrices of linear layers quantized, everything else in the load dtype.
+// One tensor is in memory at a time, and the directory gets its name only when it is complete.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,15 @@ namespace idefics { inline namespace v0 {
 
 struct QuantizeCheckpointOptions {
   BitsAndBytesConfig config{.load_in_4bit = true};
-  DType dtype = DType::f16;  // what weights are rounded to before, and what the rest is stored in
+  DType dtype = DType::f16;  // weights are rounded to it, and stored in it unless quantized
   std::uint64_t max_shard_size = 5'000'000'000;
   ProgressCallback progress{};
 };
 
-/// Writes the checkpoint directory `source` in 4 bits as `destination`, which must not exist or be
-/// empty; transformers and bitsandbytes load it. Throws what loading throws, `unsupported_quantization`
-/// for a source in 4 bits, `io_failure`, and `cancelled`; nothing is left under the name then.
+/// Writes the checkpoint directory `source` in 4 bits to `destination`, which must be empty or
+/// absent, for transformers and bitsandbytes to load. Throws what loading throws,
+/// `unsupported_quantization` for a source in 4 bits, `io_failure`, and `cancelled`, and then
+/// leaves nothing at `destination`.
 IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& source,
                                                const std::filesystem::path& destination,
                                                const QuantizeCheckpointOptions& options = {});
@@ -51,8 +52,8 @@ namespace detail {
 /// The `quantization_config` that transformers writes into config.json.
 inline Json quantization_config_json(const BitsAndBytesConfig& c) {
   const auto compute = c.bnb_4bit_compute_dtype.value_or(DType::f32);
-  const bool usual = c.llm_int8_skip_modules == BitsAndBytesConfig{}.llm_int8_skip_modules;
-  const Json skipped = usual ? Json(nullptr) : Json(c.llm_int8_skip_modules);
+  const bool is_default = c.llm_int8_skip_modules == BitsAndBytesConfig{}.llm_int8_skip_modules;
+  const Json skipped = is_default ? Json(nullptr) : Json(c.llm_int8_skip_modules);
   return {{"_load_in_4bit", true},
           {"_load_in_8bit", false},
           {"bnb_4bit_compute_dtype", detail::torch_name_of(compute)},
@@ -68,14 +69,14 @@ inline Json quantization_config_json(const BitsAndBytesConfig& c) {
           {"quant_method", "bitsandbytes"}};
 }
 
-/// A directory under a temporary name, which is gone unless it was committed.
+/// A directory under a temporary name, removed unless it is committed.
 class AtomicDirectory {
  public:
   explicit AtomicDirectory(std::filesystem::path path) : path_(std::move(path)) {
     if (!path_.has_filename()) path_ = path_.parent_path();
     std::error_code error;
     if (std::filesystem::exists(path_, error) && !std::filesystem::is_empty(path_, error))
-      fail(ErrorCode::io_failure, "there is something under this name already",
+      fail(ErrorCode::io_failure, "the destination already exists and is not empty",
            {.file = path_.string()});
     temporary_ = path_.string() + ".part-" + std::to_string(::getpid());
     if (!std::filesystem::create_directory(temporary_, error) || error)
@@ -94,7 +95,7 @@ class AtomicDirectory {
     std::error_code error;
     std::filesystem::rename(temporary_, path_, error);
     if (error)
-      fail(ErrorCode::io_failure, "cannot name the directory: " + error.message(),
+      fail(ErrorCode::io_failure, "cannot rename the directory: " + error.message(),
            {.file = path_.string()});
     committed_ = true;
   }
@@ -104,13 +105,13 @@ class AtomicDirectory {
   bool committed_ = false;
 };
 
-/// One tensor of the source, and what becomes of it.
+/// One tensor of the source, and the tensors to write for it.
 struct QuantizeTask {
-  std::string stored, name;  // as the source has it; with "model."
+  std::string stored, name;  // name in the source; name with "model."
   bool quantized = false;
-  std::vector<TensorForm> forms{};  // of what is written, without the JSON
-  std::string text{};               // name of the JSON, if it is quantized
-  std::uint64_t bytes = 0;          // of what is written, or a little more
+  std::vector<TensorForm> forms{};  // of the tensors to write, without the JSON
+  std::string json_name{};          // name of the tensor of the JSON, if quantized
+  std::uint64_t bytes = 0;          // of the tensors to write, or a little more
 };
 
 class CheckpointQuantizer {
@@ -120,10 +121,10 @@ class CheckpointQuantizer {
     const auto file = source / "config.json";
     config_ = read_json_file(file);
     if (read_quantization_config(config_, file.string()))
-      fail(ErrorCode::unsupported_quantization, "the checkpoint is in 4 bits already",
+      fail(ErrorCode::unsupported_quantization, "the checkpoint is already in 4 bits",
            {.file = file.string(), .field = "quantization_config"});
     if (!is_float(options.dtype))
-      fail(ErrorCode::invalid_option, "weights are f32, f16 or bf16", {.field = "dtype"});
+      fail(ErrorCode::invalid_option, "dtype must be f32, f16 or bf16", {.field = "dtype"});
     plan(Config::from_json(config_, file.string()));
     std::vector<std::string> names;
     for (const QuantizeTask& task : tasks_) names.push_back(task.stored);
@@ -133,14 +134,14 @@ class CheckpointQuantizer {
   void write(const std::filesystem::path& destination) {
     AtomicDirectory directory(destination);
     copy_other_files(directory.path());
-    const auto shards = divide();
+    const auto shards = divide_into_shards();
     Json weight_map = Json::object();
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const std::string name = shard_name(i, shards.size());
       write_shard(directory.path() / name, shards[i]);
       for (const QuantizeTask* task : shards[i]) {
         for (const TensorForm& form : task->forms) weight_map[form.name] = name;
-        if (task->quantized) weight_map[task->text] = name;
+        if (task->quantized) weight_map[task->json_name] = name;
       }
     }
     if (shards.size() > 1)
@@ -155,7 +156,7 @@ class CheckpointQuantizer {
   }
 
  private:
-  /// Every tensor that the architecture has, and the one that it has and does not use.
+  /// Lists every tensor that the architecture uses, and the one that it has but does not use.
   void plan(const Config& config) {
     WeightTable table;
     const Idefics layers(table, config);
@@ -166,8 +167,9 @@ class CheckpointQuantizer {
       (request.role == WeightRole::matrix ? matrices : others).insert(name);
     }
     for (const TensorInfo* tensor : checkpoint_.tensors()) {
-      const bool whole = tensor->name.starts_with("model.") || tensor->name.starts_with("lm_head.");
-      const std::string name = whole ? tensor->name : "model." + tensor->name;
+      const bool qualified =
+          tensor->name.starts_with("model.") || tensor->name.starts_with("lm_head.");
+      const std::string name = qualified ? tensor->name : "model." + tensor->name;
       const bool unused = name.find(".post_layernorm.") != std::string::npos;
       if (matrices.contains(name) || others.contains(name) || unused)
         add({.stored = tensor->name,
@@ -181,10 +183,10 @@ class CheckpointQuantizer {
   void add(QuantizeTask task) {
     const Shape shape = checkpoint_.tensor(task.stored).shape();
     if (task.quantized) {
-      const QuantizedTensor form = form_of(shape);
+      const QuantizedTensor form = quantized_form(shape);
       for (const NamedTensor& part : bnb_tensors(task.name, form))
         task.forms.push_back({part.name, part.tensor.dtype(), part.tensor.shape()});
-      task.text = task.forms.back().name;
+      task.json_name = task.forms.back().name;
       task.forms.pop_back();
     } else {
       task.forms.push_back({task.name, options_.dtype, shape});
@@ -195,8 +197,8 @@ class CheckpointQuantizer {
     tasks_.push_back(std::move(task));
   }
 
-  /// What a matrix of this shape becomes, with no bytes behind it.
-  QuantizedTensor form_of(const Shape& shape) const {
+  /// What quantizing makes of a matrix of this shape, as views without data.
+  QuantizedTensor quantized_form(const Shape& shape) const {
     QuantizedTensor q{.type = options_.config.bnb_4bit_quant_type, .shape = shape};
     const auto view = [](DType dtype, std::int64_t n) {
       static const std::byte nothing{};
@@ -212,7 +214,7 @@ class CheckpointQuantizer {
     return q;
   }
 
-  std::vector<std::vector<const QuantizeTask*>> divide() const {
+  std::vector<std::vector<const QuantizeTask*>> divide_into_shards() const {
     std::vector<std::vector<const QuantizeTask*>> shards(1);
     std::uint64_t bytes = 0;
     for (const QuantizeTask& task : tasks_) {
@@ -234,15 +236,15 @@ class CheckpointQuantizer {
   void write_shard(const std::filesystem::path& path,
                    const std::vector<const QuantizeTask*>& shard) {
     std::vector<TensorForm> forms;
-    std::vector<std::string> texts;
+    std::vector<std::string> json_names;
     for (const QuantizeTask* task : shard) {
       forms.insert(forms.end(), task->forms.begin(), task->forms.end());
-      if (task->quantized) texts.push_back(task->text);
+      if (task->quantized) json_names.push_back(task->json_name);
     }
-    SafetensorsWriter writer(path, std::move(forms), texts, max_bnb_json);
+    SafetensorsWriter writer(path, std::move(forms), json_names, max_bnb_json);
     for (const QuantizeTask* task : shard) {
       ahead_->reach(task->stored);
-      for (const NamedTensor& part : made(*task)) {
+      for (const NamedTensor& part : converted(*task)) {
         writer.put(part);
         bytes_ += part.tensor.bytes();
       }
@@ -252,7 +254,7 @@ class CheckpointQuantizer {
     writer.finish();
   }
 
-  std::vector<NamedTensor> made(const QuantizeTask& task) const {
+  std::vector<NamedTensor> converted(const QuantizeTask& task) const {
     const Tensor stored = checkpoint_.tensor(task.stored);
     if (task.quantized)
       return bnb_tensors(task.name, quantize_rounded(stored, options_.dtype, options_.config));
@@ -260,7 +262,7 @@ class CheckpointQuantizer {
         {task.name, stored.dtype() == options_.dtype ? stored : convert(stored, options_.dtype)}};
   }
 
-  /// What belongs to a model beside config.json and weights, where it is there.
+  /// Copies the files of a model other than config.json and weights, if present.
   void copy_other_files(const std::filesystem::path& to) const {
     for (const char* name :
          {"generation_config.json", "preprocessor_config.json", "processor_config.json",
