@@ -1,5 +1,5 @@
-// A decode step allocates nothing, in any mode and whatever it keeps: every allocation between the
-// first choice of tokens and the last is counted.
+// A decode step allocates nothing, in any mode and with any output that it keeps: all allocations
+// between the first choice of tokens and the last are counted.
 #include <idefics/model.hpp>
 
 #include "support/catch.hpp"
@@ -21,7 +21,7 @@ Inputs prompts_for(const Model& model, int rows) {
   return testing::batch_of(prompts, model.config(), true);
 }
 
-/// Allocations between the first step and the last.
+/// The number of allocations between the first step and the last.
 std::int64_t allocated_between_steps(Model& model, GenerationConfig config, int rows = 3) {
   config.max_new_tokens = 12;
   config.eos_token_id = Ids{};
@@ -35,14 +35,14 @@ std::int64_t allocated_between_steps(Model& model, GenerationConfig config, int 
   return counts.back() - counts.front();
 }
 
-/// Everything that a step can keep.
+/// With every output that a step can keep.
 GenerationConfig keeping_all(GenerationConfig config) {
   config.output_scores = config.output_logits = config.output_attentions = true;
   config.top_logprobs = 5;
   return config;
 }
 
-/// With every processor that goes with beams.
+/// With every processor that beams support.
 GenerationConfig with_processors(const Model& model, GenerationConfig config) {
   config.min_new_tokens = 12;
   config.max_time = 1e6;
@@ -97,7 +97,7 @@ TEST_CASE("a step of greedy search, sampling or beams allocates nothing") {
     }
 }
 
-TEST_CASE("a step with weights in 4 bits allocates nothing") {
+TEST_CASE("a step with 4-bit weights allocates nothing") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const bool nested : {false, true}) {
       auto model = golden::load(
@@ -131,7 +131,7 @@ TEST_CASE("a step of contrastive search, or of DoLa, allocates nothing") {
   }
 }
 
-TEST_CASE("a step with guesses allocates nothing") {
+TEST_CASE("a step of assisted decoding allocates nothing") {
   auto model = golden::load("published");
   const auto draft = golden::load("published", {.dtype = DType::bf16});
   for (const bool sample : {false, true}) {
@@ -151,7 +151,7 @@ TEST_CASE("a step with guesses allocates nothing") {
   }
 }
 
-TEST_CASE("a step allocates nothing with every processor, and whatever it keeps") {
+TEST_CASE("a step allocates nothing with every processor and every output that it keeps") {
   auto model = golden::load("published");
   std::vector<GenerationConfig> modes{{}, {.num_beams = 3}, in_groups(), constrained()};
   modes.push_back(sampled({.num_return_sequences = 2, .best_of = 3, .guidance_scale = 1.5}));

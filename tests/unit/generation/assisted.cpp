@@ -15,7 +15,7 @@ namespace {
 
 using Ids = std::vector<std::int32_t>;
 
-/// A checkpoint without its last layers: often, and not always, of the same opinion.
+/// A checkpoint without its last layers, which often, but not always, agrees with the full one.
 Model first_layers(const std::string& name, int layers) {
   const testing::TempDir dir;
   const auto source = golden::models_dir() / name;
@@ -54,7 +54,7 @@ bool same_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 
-/// Holds the assisted answer to the plain one; returns the passes behind the prompt's.
+/// Checks that the assisted answer equals the plain one; returns the passes after the prompt's.
 std::size_t check_same(Model& model, const Inputs& inputs, const GenerationConfig& plain,
                        const GenerationConfig& assisted, std::size_t most = 1000) {
   const Watched a = generate(model, inputs, plain, most),
@@ -73,7 +73,7 @@ std::size_t check_same(Model& model, const Inputs& inputs, const GenerationConfi
   return b.output.rounds.size();
 }
 
-/// Options of one case: processors that look at the tokens before, ends, sampling.
+/// Options of one case: processors that depend on previous tokens, end tokens, sampling.
 GenerationConfig random_options(std::mt19937& random, const Ids& likely) {
   const auto chance = [&random](int n) { return random() % static_cast<unsigned>(n) == 0; };
   GenerationConfig c{.max_new_tokens = 1 + static_cast<std::int64_t>(random() % 24),
@@ -133,7 +133,7 @@ TEST_CASE("assisted answers, scores and callbacks are those of the plain modes")
   CHECK(rejected > 300);
 }
 
-TEST_CASE("a model that drafts for itself is always right, and passes are few") {
+TEST_CASE("a model that drafts for itself is always right, and needs few passes") {
   auto model = golden::load("published", {.dtype = DType::f32});
   const auto inputs = prompt_for(model, 4);
   GenerationConfig plain{.max_new_tokens = 31, .eos_token_id = Ids{}};
@@ -143,16 +143,17 @@ TEST_CASE("a model that drafts for itself is always right, and passes are few") 
     assisted.assistant_model = &model;
     assisted.num_assistant_tokens = 5;
     assisted.assistant_confidence_threshold = 0.0;
-    CHECK(check_same(model, inputs, plain, assisted) == 5);  // 1 and 5 times 6
+    CHECK(check_same(model, inputs, plain, assisted) == 5);  // 1 token, then 5 times 6
     assisted.num_assistant_tokens_schedule = "heuristic_transient";
-    CHECK(check_same(model, inputs, plain, assisted) == 4);  // 1, 6, 8, 10, 6
+    CHECK(check_same(model, inputs, plain, assisted) == 4);  // tokens: 1, 6, 8, 10, 6
   }
 }
 
-TEST_CASE("text that repeats itself is looked up: fewer passes than tokens") {
+TEST_CASE("prompt lookup in repetitive text needs fewer passes than tokens") {
   auto model = golden::load("published", {.dtype = DType::f32});
   GenerationConfig plain{.max_new_tokens = 40, .eos_token_id = Ids{}};
-  const int period = 4;  // a processor that makes any model repeat itself
+  // a processor makes the model repeat itself
+  const int period = 4;
   plain.logits_processor.push_back([](auto scores, auto so_far) {
     scores[static_cast<std::size_t>(3 + so_far.size() % period)] += 1000;
   });
@@ -162,7 +163,7 @@ TEST_CASE("text that repeats itself is looked up: fewer passes than tokens") {
   CHECK(passes <= 14);
 }
 
-TEST_CASE("stop strings, the caller's rules and callables see the tokens of the answer only") {
+TEST_CASE("stop strings, stopping criteria and processors see only tokens of the answer") {
   auto model = golden::load("published", {.dtype = DType::f32});
   const auto inputs = prompt_for(model, 6);
   const auto free = model.generate(inputs, {.max_new_tokens = 12, .eos_token_id = Ids{}});
@@ -189,7 +190,7 @@ TEST_CASE("stop strings, the caller's rules and callables see the tokens of the 
   CHECK(std::pair(rule, processor) == calls);
 }
 
-TEST_CASE("what a conversation leaves behind is the same") {
+TEST_CASE("assisted decoding leaves the same past to a conversation") {
   auto model = golden::load("published", {.dtype = DType::f32});
   const auto inputs = prompt_for(model, 8);
   PastKeyValues plain, assisted;
@@ -204,7 +205,7 @@ TEST_CASE("what a conversation leaves behind is the same") {
         a.new_tokens);
 }
 
-TEST_CASE("the heuristic schedule goes on with the next generation, the transient one does not") {
+TEST_CASE("the heuristic schedule continues in the next generation, the transient one does not") {
   auto model = golden::load("published", {.dtype = DType::f32});
   auto draft = golden::load("published", {.dtype = DType::f32});
   const auto inputs = prompt_for(model, 4);
@@ -218,7 +219,7 @@ TEST_CASE("the heuristic schedule goes on with the next generation, the transien
   CHECK(model.generate(inputs, config).rounds.at(0).guesses > 20);
 }
 
-TEST_CASE("what cannot be assisted is refused by name") {
+TEST_CASE("options that cannot be assisted are refused by name") {
   auto model = golden::load("published");
   const auto inputs = prompt_for(model, 1);
   GenerationConfig c{.max_new_tokens = 2, .num_beams = 2};
@@ -233,7 +234,7 @@ TEST_CASE("what cannot be assisted is refused by name") {
   CHECK(refusal(model, prompt_for(model, 1, 2), c) == "prompt_lookup_num_tokens");
   const auto other = golden::load("no_added_tokens");
   c.assistant_model = &other;
-  CHECK(refusal(model, inputs, c) == "assistant_model");  // and lookup as well
+  CHECK(refusal(model, inputs, c) == "assistant_model");  // in addition to lookup
   c.prompt_lookup_num_tokens.reset();
   CHECK(refusal(model, inputs, c) == "assistant_model");  // another vocabulary
   c.num_assistant_tokens_schedule = "sometimes";

@@ -1,5 +1,5 @@
-// Beam sampling: fair draws without replacement, the same for the same seed whatever stands beside
-// a prompt, and beam search where nothing is left to chance.
+// Beam sampling: fair draws without replacement, the same for the same seed whatever else is in the
+// batch, and beam search where nothing is left to chance.
 #include <cmath>
 
 #include <idefics/core/random.hpp>
@@ -16,7 +16,7 @@ namespace {
 
 using Ids = std::vector<std::int32_t>;
 
-/// Whether Pearson's statistic lies within five deviations of what chance gives.
+/// Whether Pearson's statistic is within five standard deviations of its expected value.
 bool by_chance(const std::vector<double>& found, const std::vector<double>& p, double total) {
   double statistic = 0, rest_found = 0, rest = 0;
   int freedom = -1;
@@ -36,7 +36,8 @@ bool by_chance(const std::vector<double>& found, const std::vector<double>& p, d
 
 }  // namespace
 
-TEST_CASE("twenty thousand draws, the first and the first two, pass a chi-square test") {
+TEST_CASE(
+    "twenty thousand draws, of the first and of the first two candidates, pass a chi-square test") {
   constexpr std::size_t vocabulary = 7, beams = 2, count = 20'000;
   std::mt19937 random(19);
   std::normal_distribution<float> normal(0, 1.0f);
@@ -58,19 +59,19 @@ TEST_CASE("twenty thousand draws, the first and the first two, pass a chi-square
           return detail::uniform(seed, 0, 2, static_cast<std::uint32_t>(i));
         },
         scratch, drawn);
-    const auto at = [&](std::size_t i) {
+    const auto index_of = [&](std::size_t i) {
       return static_cast<std::size_t>(drawn[i].beam) * vocabulary +
              static_cast<std::size_t>(drawn[i].id);
     };
-    for (std::size_t i = 1; i < 4; ++i) CHECK_FALSE(at(0) == at(i));
-    first[at(0)] += 1, pairs[at(0) * n + at(1)] += 1;
+    for (std::size_t i = 1; i < 4; ++i) CHECK_FALSE(index_of(0) == index_of(i));
+    first[index_of(0)] += 1, pairs[index_of(0) * n + index_of(1)] += 1;
   }
   CHECK(by_chance(first, p, count));
   CHECK(by_chance(pairs, pair_p, count));
   CHECK(first[3] == 0);
 }
 
-TEST_CASE("when no probability is left the best of the rest follow, each once") {
+TEST_CASE("when no probability is left, the best of the rest follow, each once") {
   const std::vector<float> sums{-1e9f, 0, -2e9f, detail::forbidden, -1e9f, detail::forbidden};
   std::vector<double> scratch(sums.size());
   std::vector<detail::Candidate> drawn;
@@ -81,7 +82,7 @@ TEST_CASE("when no probability is left the best of the rest follow, each once") 
   CHECK(places == Ids{1, 0, 4, 2, 3, 5});
 }
 
-TEST_CASE("beam sampling: the same seed, the same answers, in any batch and with any threads") {
+TEST_CASE("beam sampling: the same seed gives the same answers in any batch, with any threads") {
   auto model = golden::load(golden::model_names().front(), {.dtype = DType::f32});
   std::mt19937 random(23);
   std::vector<testing::RandomPrompt> prompts;
@@ -113,7 +114,7 @@ TEST_CASE("beam sampling: the same seed, the same answers, in any batch and with
         together.new_tokens);
 }
 
-TEST_CASE("a temperature near 0 leaves beam search over the same scores") {
+TEST_CASE("a temperature near 0 gives beam search over the same scores") {
   auto model = golden::load(golden::model_names().front(), {.dtype = DType::f32});
   std::mt19937 random(5);
   constexpr double cold = 1e-5;

@@ -1,4 +1,4 @@
-// Beams: what a step moves, which rows of the cache they name, and how the best are chosen.
+// Beams: what a step moves, which cache rows beams use, and how the best candidates are chosen.
 #include <idefics/backend/cpu/cpu_backend.hpp>
 #include <idefics/generation/run/cache_table.hpp>
 #include <idefics/generation/search/beams.hpp>
@@ -32,8 +32,8 @@ TEST_CASE("a beam step writes the keys and values of its new tokens and moves no
   const auto row = static_cast<std::size_t>(c.hidden_size) * sizeof(float);
   const std::size_t rows = 2 * 4, layers = static_cast<std::size_t>(c.num_hidden_layers);
   for (std::size_t i = 1; i < scattered.size(); ++i) {
-    CHECK(scattered[i] - scattered[i - 1] == rows * 2 * layers * row);  // a key and a value each
-    CHECK(gathered[i] - gathered[i - 1] == rows * row);                 // what the head reads
+    CHECK(scattered[i] - scattered[i - 1] == rows * 2 * layers * row);  // one key and one value
+    CHECK(gathered[i] - gathered[i - 1] == rows * row);                 // rows that the head reads
   }
 }
 
@@ -54,13 +54,13 @@ TEST_CASE("cache tables: copies share the prompt, follow their parents and write
   table.reorder(Ids{0, 1}, Ids{1, 0});
   CHECK(rows(0) == Ids{0, 1, 6});
   CHECK(rows(1) == Ids{0, 1, 3});
-  CHECK(table.append(0) == 4);  // its second own row, whoever its parent was
+  CHECK(table.append(0) == 4);  // its second own row, whatever its parent
   table.reorder(Ids{1}, Ids{0});
   CHECK(rows(1) == Ids{0, 1, 6, 4});
 }
 
 TEST_CASE(
-    "cache tables: copies that part for one token keep one row per token, and theirs of this one") {
+    "cache tables: after a branch of one token, copies share past rows and own their newest") {
   const std::vector<std::int64_t> lengths{2, 1};
   detail::CacheTable table(lengths, 3, 4, detail::Branches::one_token);
   CHECK(table.pool_rows() == 2 + 1 + 2 * (3 + 4 - 1));
@@ -72,7 +72,7 @@ TEST_CASE(
   CHECK(Ids{table.append(0), table.append(1), table.append(2)} == Ids{3, 4, 5});
   CHECK(Ids{table.append(3), table.append(4)} == Ids{6, 7});
   table.reorder(Ids{0, 1, 2}, Ids{1, 1, 1});
-  CHECK(Ids{table.append(0), table.append(1), table.append(2)} == Ids{3, 9, 5});  // 4 is kept
+  CHECK(Ids{table.append(0), table.append(1), table.append(2)} == Ids{3, 9, 5});  // row 4 is kept
   table.reorder(Ids{0, 2}, Ids{0, 0});
   CHECK(Ids{table.append(0), table.append(2)} == Ids{10, 5});
   table.reorder(Ids{0, 1, 2}, Ids{2, 2, 2});
@@ -82,7 +82,7 @@ TEST_CASE(
   CHECK(Ids{table.append(3), table.append(4), table.append(5)} == Ids{6, 12, 8});
 }
 
-TEST_CASE("the best candidates come in order, and equals by place") {
+TEST_CASE("the best candidates are sorted by score, and equal ones by position") {
   const std::vector<float> sums{1, 5, 3, 5, 2, 4};  // two beams, three ids
   std::vector<detail::Candidate> best;
   best.reserve(5);
@@ -94,7 +94,7 @@ TEST_CASE("the best candidates come in order, and equals by place") {
   CHECK((best[3].beam == 0 && best[3].id == 2));
 }
 
-TEST_CASE("a callback ends beam search after any step with the beams as they stand") {
+TEST_CASE("a callback ends beam search after any step, with the beams of that step") {
   auto model = golden::load("published", {.dtype = DType::f32});
   std::mt19937 random(3);
   const auto inputs = testing::batch_of({testing::random_prompt(random, model.config(), 5, 1)},
@@ -106,11 +106,11 @@ TEST_CASE("a callback ends beam search after any step with the beams as they sta
       [&steps](auto) { return ++steps < 4; });
   REQUIRE(output.new_tokens.size() == 2);
   CHECK(output.new_tokens[0].size() == 4);
-  const auto whole = model.generate(
+  const auto expected = model.generate(
       inputs,
       {.max_new_tokens = 4, .eos_token_id = Ids{}, .num_return_sequences = 2, .num_beams = 3});
-  CHECK(whole.new_tokens == output.new_tokens);
-  CHECK(whole.sequences_scores == output.sequences_scores);
+  CHECK(expected.new_tokens == output.new_tokens);
+  CHECK(expected.sequences_scores == output.sequences_scores);
 }
 
 TEST_CASE("diverse and constrained beams stop when a criterion holds for all beams of a prompt") {
@@ -137,7 +137,7 @@ TEST_CASE("diverse and constrained beams stop when a criterion holds for all bea
     CHECK(stopped.new_tokens == three.new_tokens);
     CHECK(stopped.sequences_scores == three.sequences_scores);
 
-    int calls = 0;  // never all beams at once
+    int calls = 0;  // never true for all beams at once
     config.stopping_criteria = {[&calls](auto) { return ++calls % 2 == 0; }};
     CHECK(model.generate(inputs, config).new_tokens == nine.new_tokens);
 

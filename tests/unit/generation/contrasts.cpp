@@ -1,5 +1,5 @@
-// Contrastive search and DoLa: what goldens do not say. Answers do not depend on the batch, options
-// that contradict them are refused, and what is kept of a step is that of the chosen token.
+// Contrastive search and DoLa, beyond the goldens: answers do not depend on the batch, options that
+// contradict these modes are refused, and what is kept of a step belongs to the chosen token.
 #include <idefics/generation/search/generate.hpp>
 
 #include "support/catch.hpp"
@@ -21,7 +21,8 @@ std::vector<testing::RandomPrompt> prompts_for(const Model& model, unsigned seed
   return prompts;
 }
 
-/// The rows of a batch, and each prompt on its own, in a model that reads prompts two by two.
+/// Compares the rows of a batch with each prompt alone, in a model that reads prompts two tokens at
+/// a time.
 void check_batches(const GenerationConfig& config) {
   auto model = golden::load("published"), careful = golden::load("published", {.prefill_chunk = 2});
   for (const unsigned seed : {1u, 2u, 3u}) {
@@ -46,7 +47,7 @@ std::string refusal(Model& model, const GenerationConfig& config) {
 
 }  // namespace
 
-TEST_CASE("contrasts: a row has the same answer in every batch") {
+TEST_CASE("contrastive search and DoLa give a row the same answer in every batch") {
   check_batches({.max_new_tokens = 6, .eos_token_id = Ids{}, .penalty_alpha = 0.6, .top_k = 4});
   const DolaLayers layers{.layers = {0, 1, 2, 3}};
   check_batches({.max_new_tokens = 6, .eos_token_id = Ids{}, .dola_layers = layers});
@@ -58,13 +59,13 @@ TEST_CASE("contrasts: a row has the same answer in every batch") {
                  .dola_layers = layers});
 }
 
-TEST_CASE("contrastive search keeps no keys and values of candidates that lost") {
+TEST_CASE("contrastive search keeps no keys and values of rejected candidates") {
   const auto config = golden::load("published").config();
-  const auto how = detail::run_options({.penalty_alpha = 0.6, .top_k = 4}, config);
-  CHECK((how.copies == 4 && how.branches == detail::Branches::one_token));
+  const auto options = detail::run_options({.penalty_alpha = 0.6, .top_k = 4}, config);
+  CHECK((options.copies == 4 && options.branches == detail::Branches::one_token));
 }
 
-TEST_CASE("contrastive search with next to no penalty is greedy search") {
+TEST_CASE("contrastive search with a tiny penalty is greedy search") {
   auto model = golden::load("published");
   const auto inputs = testing::batch_of(prompts_for(model, 4, 3), model.config(), true);
   GenerationConfig config{.max_new_tokens = 7, .eos_token_id = Ids{}, .output_logits = true};
@@ -80,7 +81,7 @@ TEST_CASE("contrastive search with next to no penalty is greedy search") {
       CHECK(contrastive.logprobs[row][i].chosen.logprob == greedy.logprobs[row][i].chosen.logprob);
 }
 
-TEST_CASE("contrastive search chooses nothing that is forbidden, however few are allowed") {
+TEST_CASE("contrastive search chooses no forbidden token, however few are allowed") {
   auto model = golden::load("published");
   GenerationConfig config{.max_new_tokens = 5, .eos_token_id = Ids{}, .penalty_alpha = 0.9};
   config.top_k = 10;
@@ -91,7 +92,7 @@ TEST_CASE("contrastive search chooses nothing that is forbidden, however few are
     for (const std::int32_t id : row) CHECK((id >= 40 && id <= 42));
 }
 
-TEST_CASE("contrasts are streamed, stopped and counted as other modes are") {
+TEST_CASE("contrastive search and DoLa are streamed, stopped and counted like other modes") {
   auto model = golden::load("published");
   const auto inputs = testing::batch_of(prompts_for(model, 6, 1), model.config(), true);
   const GenerationConfig contrastive{
@@ -131,7 +132,7 @@ TEST_CASE("DoLa's layers are those of the reference") {
   CHECK_THROWS_AS(detail::early_layers({.layers = {32}}, 32, false), Error);
 }
 
-TEST_CASE("options that contradict contrasts are refused by name") {
+TEST_CASE("options that contradict contrastive search or DoLa are refused by name") {
   auto model = golden::load("published");
   const DolaLayers low{.bucket = "low"};
   CHECK(refusal(model, {.num_beams = 2, .penalty_alpha = 0.5}) == "penalty_alpha");

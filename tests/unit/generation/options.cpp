@@ -28,11 +28,12 @@ Inputs prompt_for(const Model& model, unsigned seed, std::int64_t rows = 1) {
 
 }  // namespace
 
-TEST_CASE("lengths: max_new_tokens wins, max_length counts the prompt, else twenty new tokens") {
+TEST_CASE(
+    "lengths: max_new_tokens wins, max_length counts the prompt, the default is 20 new tokens") {
   CHECK(detail::length_limits({.max_new_tokens = 3, .max_length = 100}, 10, {}).longest == 13);
   CHECK(detail::length_limits({.max_length = 12}, 10, {}).longest == 12);
   CHECK(detail::length_limits({}, 10, {}).longest == 30);
-  CHECK(detail::length_limits({}, 10, 25).longest == 25);  // capped, but only the default
+  CHECK(detail::length_limits({}, 10, 25).longest == 25);  // only the default is capped
   CHECK(detail::length_limits({.max_new_tokens = 30}, 10, 25).longest == 40);
   CHECK(detail::length_limits({.max_new_tokens = 9, .min_new_tokens = 4, .min_length = 99}, 10, {})
             .shortest == 14);
@@ -59,7 +60,7 @@ TEST_CASE("rows end at their end token and are filled with the pad id") {
   auto model = golden::load(golden::model_names().front(), {.dtype = DType::f32});
   const auto inputs = prompt_for(model, 3, 3);
   const auto free = model.generate(inputs, {.max_new_tokens = 8, .eos_token_id = Ids{}}).new_tokens;
-  const std::int32_t end = free[0][2];  // make an id that is really chosen the end token
+  const std::int32_t end = free[0][2];  // an id that is chosen becomes the end token
   const auto ended =
       model.generate(inputs, {.max_new_tokens = 8, .eos_token_id = Ids{end}, .pad_token_id = 0});
   for (std::size_t row = 0; row < 3; ++row) {
@@ -71,7 +72,7 @@ TEST_CASE("rows end at their end token and are filled with the pad id") {
   }
 }
 
-TEST_CASE("min_new_tokens holds the end token back") {
+TEST_CASE("min_new_tokens delays the end token") {
   auto model = golden::load(golden::model_names().front(), {.dtype = DType::f32});
   const auto inputs = prompt_for(model, 3);
   const auto first =
@@ -108,7 +109,7 @@ TEST_CASE("options out of range are refused by name") {
   CHECK(refusal(model, inputs, {.bad_words_ids = {{-1}}}) == "bad_words_ids");
 }
 
-TEST_CASE("an answer that no memory has room for is refused by the option that asks for it") {
+TEST_CASE("an answer that does not fit in memory is refused by the option that set its length") {
   auto model = golden::load("published");
   const auto inputs = prompt_for(model, 1);
   constexpr std::int64_t most = 1 << 24;
@@ -135,7 +136,7 @@ TEST_CASE("options that contradict each other, or themselves, are refused by nam
   const auto inputs = prompt_for(model, 1);
   CHECK(refusal(model, inputs, {.max_new_tokens = 2, .min_new_tokens = 3}) == "min_new_tokens");
   CHECK(refusal(model, inputs, {.stop_strings = {""}}) == "stop_strings");
-  CHECK(refusal(model, inputs, {.stop_strings = {"a"}}) == "stop_strings");  // and no texts
+  CHECK(refusal(model, inputs, {.stop_strings = {"a"}}) == "stop_strings");  // without token_texts
   CHECK(refusal(model, inputs, {.num_return_sequences = 2}) == "num_return_sequences");
   CHECK(refusal(model, inputs, {.num_return_sequences = 3, .num_beams = 2}) ==
         "num_return_sequences");
@@ -157,7 +158,7 @@ TEST_CASE("options that contradict each other, or themselves, are refused by nam
         "prefix_allowed_tokens_fn");
 }
 
-TEST_CASE("files of options: unknown keys and wrong forms are refused by name, null is unset") {
+TEST_CASE("option files: unknown keys and wrong types are refused by name, null means unset") {
   const auto field_of = [](const char* text) -> std::string {
     try {
       generation_config_from_json(Json::parse(text), "file");
@@ -188,7 +189,7 @@ TEST_CASE("files of options: unknown keys and wrong forms are refused by name, n
   CHECK(read.stop_strings.at(0) == "end");
 }
 
-TEST_CASE("a checkpoint's own file may have keys that nobody knows; a call and its file may not") {
+TEST_CASE("a checkpoint's own file may have unknown keys; an option file may not") {
   const testing::TempDir dir;
   const auto path =
       dir.write("generation_config.json",
@@ -196,13 +197,13 @@ TEST_CASE("a checkpoint's own file may have keys that nobody knows; a call and i
                     "transformers_version": "4.99.0", "token_healing": false})");
   CHECK(read_generation_config(dir.path(), Config{}).top_p == 0.5);
   CHECK_THROWS_AS(generation_config_from_file(path), Error);
-  dir.write("generation_config.json", R"({"token_healing": true})");  // known, and not there
+  dir.write("generation_config.json", R"({"token_healing": true})");  // known, but unsupported
   CHECK_THROWS_AS(read_generation_config(dir.path(), Config{}), Error);
   dir.write("generation_config.json", R"({"top_p": "much"})");
   CHECK_THROWS_AS(read_generation_config(dir.path(), Config{}), Error);
 }
 
-TEST_CASE("a call wins over the file, option by option") {
+TEST_CASE("a call overrides the file, option by option") {
   const GenerationConfig file{.max_new_tokens = 5, .bad_words_ids = {{3}}, .top_p = 0.5};
   const GenerationConfig call{.max_new_tokens = 7, .top_k = 3};
   const auto merged = call.merged_over(file);
@@ -212,14 +213,14 @@ TEST_CASE("a call wins over the file, option by option") {
   CHECK(merged.top_k == 3);
 }
 
-TEST_CASE("values that are not finite are mended where the options ask for it") {
+TEST_CASE("remove_invalid_values makes scores finite, check_finite refuses others") {
   std::vector<float> scores{std::nanf(""), -INFINITY, INFINITY, 1.0f};
   detail::remove_invalid_values(scores);
   CHECK(detail::all_finite(scores));
   CHECK_THROWS_AS(detail::check_finite(std::vector<float>{1.0f, INFINITY}, 0, 0), Error);
 }
 
-TEST_CASE("rows end by time, by a rule of the caller, and by a stop string") {
+TEST_CASE("rows end by time, by a stopping criterion, and by a stop string") {
   auto model = golden::load(golden::model_names().front());
   const auto inputs = prompt_for(model, 3);
   CHECK(model.generate(inputs, {.max_new_tokens = 9, .max_time = 0.0}).lengths.at(0) == 1);
@@ -247,7 +248,7 @@ TEST_CASE("a callback can stop generation after any step") {
   CHECK(output.new_tokens[0].size() == 3);
 }
 
-TEST_CASE("faulty tensors are typed errors") {
+TEST_CASE("invalid input tensors are typed errors") {
   auto model = golden::load(golden::model_names().front());
   auto code_of = [&model](const Inputs& in) -> std::string {
     try {

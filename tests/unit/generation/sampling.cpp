@@ -1,5 +1,5 @@
 // Sampling: the generator's published numbers, fair draws, and the same tokens for the same seed
-// whatever stands beside a prompt.
+// whatever else is in the batch.
 #include <cmath>
 
 #include <idefics/core/random.hpp>
@@ -27,7 +27,7 @@ std::vector<testing::RandomPrompt> prompts_for(const Model& model, unsigned seed
   return prompts;
 }
 
-/// All draws of `count` seeds from the scores of one step.
+/// How often each token is drawn with `count` seeds from the scores of one step.
 std::vector<double> frequencies(const GenerationConfig& config, const std::vector<float>& scores,
                                 std::size_t count) {
   std::vector<double> found(scores.size(), 0.0);
@@ -40,7 +40,7 @@ std::vector<double> frequencies(const GenerationConfig& config, const std::vecto
   return found;
 }
 
-/// Pearson's statistic over tokens expected at least five times.
+/// Pearson's statistic and its degrees of freedom; tokens expected less than five times are pooled.
 std::pair<double, int> chi_square(const std::vector<double>& found, const std::vector<double>& p) {
   double total = 0, statistic = 0, rest_found = 0, rest_expected = 0;
   for (const double f : found) total += f;
@@ -63,7 +63,7 @@ std::pair<double, int> chi_square(const std::vector<double>& found, const std::v
 
 }  // namespace
 
-TEST_CASE("Philox gives the numbers its authors published") {
+TEST_CASE("Philox gives the numbers that its authors published") {
   using Four = std::array<std::uint32_t, 4>;
   CHECK(detail::philox4x32({0, 0, 0, 0}, {0, 0}) ==
         Four{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
@@ -78,7 +78,7 @@ TEST_CASE("Philox gives the numbers its authors published") {
   CHECK(detail::uniform(1, 2, 3) != detail::uniform(2, 2, 3));
 }
 
-TEST_CASE("exp and log are right to twelve digits") {
+TEST_CASE("exp and log are accurate to twelve digits") {
   for (double x = -700; x < 700; x += 0.37) {
     const double e = std::exp(x);
     CHECK(std::abs(detail::portable_exp(x) - e) <= 1e-12 * e);
@@ -101,7 +101,7 @@ TEST_CASE("twenty thousand draws pass a chi-square test") {
   detail::softmax(scores, p);
   const auto found = frequencies({.do_sample = true}, scores, 20'000);
   const auto [statistic, freedom] = chi_square(found, p);
-  // the statistic has mean `freedom` and variance twice that: five deviations are never by chance
+  // the statistic has mean `freedom` and variance twice that: five deviations are not due to chance
   CHECK(statistic < freedom + 5 * std::sqrt(2.0 * freedom));
   CHECK(statistic > freedom - 5 * std::sqrt(2.0 * freedom));
   CHECK(freedom > 30);
@@ -146,7 +146,7 @@ TEST_CASE("top_k of one and a tiny top_p are greedy search") {
         greedy);
 }
 
-TEST_CASE("best_of returns the likeliest of the answers it draws") {
+TEST_CASE("best_of returns the likeliest of the answers that it draws") {
   auto model = golden::load(golden::model_names().front(), {.dtype = DType::f32});
   const auto inputs = testing::batch_of(prompts_for(model, 8, 2), model.config(), true);
   GenerationConfig config{

@@ -1,5 +1,5 @@
-// Streams: the pieces joined are the decoded text, no piece ends within a character, and leaving
-// early or failing ends the generation behind them.
+// Streams: the joined pieces are the decoded text, no piece ends within a character, and a reader
+// that leaves early or fails ends the generation.
 #include <idefics/generation/run/streamer.hpp>
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
@@ -17,7 +17,7 @@ const std::string tokenizers = std::string(IDEFICS_GOLDEN_DIR) + "/tokenizer/";
 
 using Ids = std::vector<std::int32_t>;
 
-/// Ids in which runs of byte tokens, valid or not, and special tokens are frequent.
+/// Random ids with frequent special tokens and runs of byte tokens, valid or not.
 Ids random_ids(std::mt19937& random, const Tokenizer& tokenizer) {
   auto pick = [&random](std::size_t below) {
     return static_cast<std::int32_t>(
@@ -45,7 +45,7 @@ struct Scene {
       processor({Image::open(std::string(IDEFICS_SOURCE_DIR) + "/samples/pictures/pink-boat.png")});
   GenerationConfig config{.max_new_tokens = 20};
 
-  std::string whole() {
+  std::string text() {
     return processor.batch_decode(model.generate(inputs, config).new_tokens,
                                   {.skip_special_tokens = true})[0];
   }
@@ -53,7 +53,7 @@ struct Scene {
 
 }  // namespace
 
-TEST_CASE("pieces joined are the decoded text, and each is whole characters") {
+TEST_CASE("joined pieces are the decoded text, and each piece has complete characters") {
   for (const char* name : {"base", "instruct"}) {
     const auto tokenizer = Tokenizer::from_pretrained(tokenizers + name);
     std::mt19937 random(7);
@@ -61,39 +61,40 @@ TEST_CASE("pieces joined are the decoded text, and each is whole characters") {
       const Ids ids = random_ids(random, tokenizer);
       const DecodeOptions options{.skip_special_tokens = i % 2 == 0};
       std::string joined;
-      bool whole = true;
+      bool complete = true;
       TextStreamer streamer(
           tokenizer,
           [&](const std::string& piece) {
             joined += piece;
-            whole = whole && !piece.empty() && detail::valid_utf8_prefix(piece) == piece.size();
+            complete =
+                complete && !piece.empty() && detail::valid_utf8_prefix(piece) == piece.size();
             return true;
           },
           options);
       for (const auto id : ids) streamer.push(id);
       streamer.finish();
       INFO(Json(ids).dump());
-      CHECK(whole);
+      CHECK(complete);
       REQUIRE(joined == tokenizer.decode(ids, options));
     }
   }
 }
 
-TEST_CASE("a text appears as soon as it is certain") {
+TEST_CASE("text is returned as soon as it is certain") {
   const auto tokenizer = Tokenizer::from_pretrained(tokenizers + "base");
   TextDecoder decoder(tokenizer);
   std::vector<std::string> pieces;
   for (const auto id : tokenizer.encode(" a漢b")) pieces.push_back(decoder.push(id));
   CHECK(pieces.front().empty());  // the space that decoding removes
-  CHECK(pieces.back() == "漢b");  // three bytes, held back until the run is over
+  CHECK(pieces.back() == "漢b");  // three byte tokens, held back until their run ends
   CHECK(decoder.finish().empty());
   decoder.push(*tokenizer.token_to_id("<0xE6>"));
   CHECK(decoder.finish() == "\xEF\xBF\xBD");
 }
 
-TEST_CASE("a generation streams what it returns, by callback and as a range") {
+TEST_CASE("a generation streams the text that it returns, by callback and as a range") {
   Scene scene;
-  const std::string whole = scene.whole();
+  const std::string text = scene.text();
   std::string called;
   TextStreamer streamer(scene.processor.tokenizer(), [&called](const std::string& piece) {
     called += piece;
@@ -101,16 +102,16 @@ TEST_CASE("a generation streams what it returns, by callback and as a range") {
   });
   scene.model.generate(scene.inputs, scene.config, {}, std::ref(streamer));
   streamer.finish();
-  CHECK(called == whole);
+  CHECK(called == text);
 
   std::string ranged;
   auto stream = stream_text(scene.model, scene.processor.tokenizer(), scene.inputs, scene.config);
   for (const std::string& piece : stream) ranged += piece;
-  CHECK(ranged == whole);
+  CHECK(ranged == text);
   CHECK(stream.output().new_tokens == scene.model.generate(scene.inputs, scene.config).new_tokens);
 }
 
-TEST_CASE("whoever stops reading stops the generation") {
+TEST_CASE("a reader that stops ends the generation") {
   Scene scene;
   scene.config = {.max_new_tokens = 4000, .min_new_tokens = 4000};
   int pieces = 0;
@@ -121,7 +122,7 @@ TEST_CASE("whoever stops reading stops the generation") {
   for (const std::string& piece :
        stream_text(scene.model, scene.processor.tokenizer(), scene.inputs, scene.config)) {
     CHECK_FALSE(piece.empty());
-    break;  // the stream's end joins its thread: 4,000 tokens would take a while
+    break;  // the stream then joins its thread: 4,000 tokens would take a while
   }
 }
 

@@ -1,4 +1,4 @@
-// The memory plan against the tensors that are really loaded, and what is decided by it.
+// The memory plan against the tensors that are actually loaded, and the decisions that it leads to.
 #include <chrono>
 #include <iostream>
 
@@ -18,7 +18,7 @@ using namespace idefics;
 
 namespace {
 
-/// Hands weights on and counts their bytes: what is no view of a file was allocated.
+/// Forwards weights and counts their bytes: those that are not views of a file were allocated.
 class CountedWeights final : public WeightSource {
  public:
   explicit CountedWeights(WeightSource& source) : source_(source) {}
@@ -77,7 +77,7 @@ MemoryPlan plan_of(const std::filesystem::path& model, const WeightOptions& opti
   return plan_memory(config, table_of(config), &checkpoint, options, work);
 }
 
-/// A checkpoint of the shapes of idefics-80b in bf16: headers, and nothing but holes behind them.
+/// A checkpoint with the shapes of idefics-80b in bf16: headers, followed by holes instead of data.
 void write_sparse(const std::filesystem::path& directory) {
   {
     AtomicFile config(directory / "config.json");
@@ -127,7 +127,7 @@ bool says(const std::string& text, const char* part) {
 
 }  // namespace
 
-TEST_CASE("planned weights are the bytes that loading leaves, mapped and not, in every form") {
+TEST_CASE("planned weights are the bytes that loading maps and allocates, in every form") {
   auto backend = make_cpu_backend();
   for (const auto& path : checkpoints()) {
     const Checkpoint checkpoint = Checkpoint::open(path);
@@ -150,7 +150,7 @@ TEST_CASE("planned weights are the bytes that loading leaves, mapped and not, in
   }
 }
 
-TEST_CASE("planned weights with an adapter are the bytes that loading leaves") {
+TEST_CASE("planned weights with an adapter are the bytes that loading maps and allocates") {
   auto backend = make_cpu_backend();
   const auto data = std::filesystem::path(IDEFICS_GOLDEN_DIR);
   std::vector<NamedWeightOptions> forms = weight_forms(DType::bf16);
@@ -175,7 +175,7 @@ TEST_CASE("planned weights with an adapter are the bytes that loading leaves") {
       }
 }
 
-TEST_CASE("modules hold what components and caches hold together") {
+TEST_CASE("the modules of a plan add up to its components and caches") {
   const auto path = golden::models_dir() / "interval_three";
   const MemoryPlan plan = plan_of(path, {}, {.context = 7, .batch = 2, .beams = 3, .pictures = 2});
   std::uint64_t weights = 0, caches = 0;
@@ -187,15 +187,15 @@ TEST_CASE("modules hold what components and caches hold together") {
   CHECK(std::ssize(plan.modules) == c.num_hidden_layers + (c.use_resampler ? 5 : 4));
 }
 
-TEST_CASE("pages around mapped weights count as far as weights touch their windows") {
+TEST_CASE("pages around mapped weights count where weights touch their window") {
   const auto tiny = std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples/tiny";
-  const MemoryPlan stored =
-      plan_of(tiny);  // nothing of the file is further than a window from them
+  // no byte of the file is further than a window from the weights
+  const MemoryPlan stored = plan_of(tiny);
   CHECK(stored.weights().mapped + stored.beside_bytes ==
         std::filesystem::file_size(tiny / "model.safetensors"));
   CHECK(stored.mapped_bytes() ==
         stored.weights().mapped - stored.unread_bytes + stored.beside_bytes);
-  CHECK(plan_of(tiny, {.dtype = DType::f16}).beside_bytes == 0);  // all of it was converted
+  CHECK(plan_of(tiny, {.dtype = DType::f16}).beside_bytes == 0);  // all weights were converted
 }
 
 TEST_CASE("80 billion parameters are planned from their headers, and refused") {
@@ -227,12 +227,13 @@ TEST_CASE("a load that cannot fit is refused with the smallest change that would
   const auto forms = weight_forms();
   const std::uint64_t nf4 = plan_of(tiny, forms[5].options, usual).total_bytes();
   CHECK(says(message_of(tiny, {.max_memory = nf4}), "with load_in_4bit nf4 it fits"));
-  // where all is small the table of double quantization may outweigh what it saves
+  // in a small model the table of double quantization may be larger than what it saves
   const std::uint64_t nested = plan_of(tiny, forms[6].options, usual).total_bytes();
   CHECK(says(message_of(tiny, {.max_memory = std::min(nf4, nested) - 1}), "no dtype"));
 }
 
-TEST_CASE("modules go to the first device with room, and never back") {
+TEST_CASE(
+    "modules are placed on the first device that can hold them, and never on an earlier one") {
   const std::vector<ModuleMemory> modules{
       {"vision_model", 3, 0}, {"embed_tokens", 2, 0}, {"layers.0", 4, 2}, {"layers.1", 1, 0}};
   using Map = std::vector<std::size_t>;
@@ -241,12 +242,12 @@ TEST_CASE("modules go to the first device with room, and never back") {
   };
   CHECK(map({{"cpu", 12}}, 0) == Map{0, 0, 0, 0});
   CHECK(map({{"cuda:0", 100}, {"cpu", 0}}, 9) == Map{0, 0, 0, 0});
-  CHECK(map({{"cuda:0", 6}, {"cpu", 8}}, 1) == Map{0, 0, 1, 1});  // layers.1 would fit before
+  CHECK(map({{"cuda:0", 6}, {"cpu", 8}}, 1) == Map{0, 0, 1, 1});  // layers.1 would fit on cuda:0
   CHECK(map({{"cuda:0", 4}, {"cuda:1", 5}, {"cpu", 9}}, 1) == Map{0, 1, 2, 2});
   CHECK(map({{"cuda:0", 0}, {"cpu", 12}}, 0) == Map{1, 1, 1, 1});
   for (const auto& devices : {std::vector<DeviceMemory>{{"cpu", 10}}, {}}) try {
       (void)map(devices, 0);
-      FAIL("there is no room");
+      FAIL("no error");
     } catch (const Error& error) {
       CHECK(error.code() == ErrorCode::out_of_memory);
     }

@@ -1,5 +1,5 @@
-// The memory plan against whole runs: every allocation from the beginning of a load to the end of an
-// answer is counted, so that the system, its page sizes and its free lists have no say.
+// The memory plan against complete runs: every allocation from the start of a load to the end of an
+// answer is counted, so that the system, its page size and its free lists have no influence.
 #include <idefics/model.hpp>
 #include <idefics/plan/require_fit.hpp>
 #include <idefics/processor.hpp>
@@ -27,10 +27,11 @@ Inputs captions(const Processor& processor, const Pictures& pictures) {
   return processor(prompts);
 }
 
-/// Bytes at most while a model is loaded and answers twice, the second time about other pictures: only then is
-/// a picture read while kernels keep all that they came to need. Cached are as many as there are prompts.
-std::int64_t taken(const WeightOptions& form, std::span<const Inputs> questions,
-                   std::int64_t beams) {
+/// The most bytes in use while a model is loaded and answers twice, the second time about other
+/// pictures: only then are pictures read while kernels keep all the scratch memory that they have
+/// needed. The image cache holds one picture for each prompt.
+std::int64_t peak_bytes(const WeightOptions& form, std::span<const Inputs> questions,
+                        std::int64_t beams) {
   const heap::Peak peak;
   auto model = Model::from_pretrained(tiny.string(),
                                       {.dtype = form.dtype,
@@ -59,9 +60,9 @@ void check_form(const NamedWeightOptions& form, std::span<const Inputs> question
                              .beams = beams,
                              .pictures = batch,
                              .threads = num_threads()});
-  auto real = static_cast<double>(taken(form.options, questions, beams));
+  auto real = static_cast<double>(peak_bytes(form.options, questions, beams));
   if (form.options.quantization_config.bnb_4bit_use_double_quant)
-    real += static_cast<double>(detail::nearest_of_step().size());  // made once in a process
+    real += static_cast<double>(detail::nearest_of_step().size());  // allocated once per process
   const auto planned = static_cast<double>(plan.anonymous_bytes());
   CAPTURE(form.name, batch, beams, num_threads(), planned, real);
   CHECK(planned > 0.97 * real);
@@ -70,7 +71,7 @@ void check_form(const NamedWeightOptions& form, std::span<const Inputs> question
 
 }  // namespace
 
-TEST_CASE("a run takes within 3 % what was planned for it, in every form") {
+TEST_CASE("a run uses the memory that was planned for it within 3 %, in every form") {
   const auto processor = Processor::from_pretrained(tiny.string());
   const Inputs one[] = {captions(processor, {"pink-boat.png"}),
                         captions(processor, {"blue-cat-and-pink-fish.png"})};
