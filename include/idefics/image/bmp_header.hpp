@@ -1,4 +1,4 @@
-// The header of a BMP in each of its versions.
+// The header of a BMP, in all of its versions.
 #pragma once
 
 #include <algorithm>
@@ -11,21 +11,21 @@
 namespace idefics { inline namespace v0 { namespace detail {
 
 struct BmpHeader {
-  std::uint64_t size = 0;  // of the header: says which of its versions this is
+  std::uint64_t size = 0;  // of the header: identifies its version
   std::uint64_t width = 0, height = 0;
   bool top_down = false;
   std::uint64_t bits = 0, compression = 0, colours = 0;
   std::array<std::uint64_t, 4> masks{};   // bits of red, green, blue and alpha
-  std::uint64_t palette = 0, pixels = 0;  // where they begin
+  std::uint64_t palette = 0, pixels = 0;  // offsets in the file
 };
 
 inline constexpr std::uint64_t bmp_plain = 0, bmp_rle8 = 1, bmp_rle4 = 2, bmp_bitfields = 3;
 
 [[noreturn]] inline void refuse_bmp(const std::string& what, const std::string& name) {
-  fail(ErrorCode::unsupported_image, "a BMP with " + what, {.file = name});
+  fail(ErrorCode::unsupported_image, "unsupported BMP: " + what, {.file = name});
 }
 
-/// The fields behind the size in every header but the oldest.
+/// The fields after the size, in every header but the oldest.
 inline void read_bmp_fields(const ByteReader& in, BmpHeader& bmp) {
   bmp.width = in.little_endian(18, 4), bmp.height = in.little_endian(22, 4);
   bmp.top_down = in.byte(25) == 0xff;
@@ -60,7 +60,7 @@ inline BmpHeader read_bmp_header(const ByteReader& in, const ImageLimits& limits
   bmp.palette = 14 + bmp.size;
   const bool masks_follow = bmp.compression == bmp_bitfields && bmp.size == 40;
   bmp.pixels = in.little_endian(10, 4);
-  // A palette that the offset of the pixels leaves no room for lies there all the same.
+  // A palette is present even if the offset of the pixels leaves no space for it.
   if (bmp.bits <= 8 && bmp.pixels == bmp.palette) bmp.pixels += 4 * bmp.colours;
   if (bmp.bits <= 8 && bmp.pixels == 0)
     bmp.pixels = bmp.palette + (bmp.size == 12 ? 3 : 4) * bmp.colours;

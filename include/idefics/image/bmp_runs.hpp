@@ -1,5 +1,5 @@
-// Run-length encoded BMP, as Pillow unpacks it, including where it departs from the format: the two
-// bytes before those of a jump are passed over, the half of an odd byte in four-bit literals is
+// Run-length encoded BMP as Pillow unpacks it, including its deviations from the format: the two
+// bytes before those of a jump are skipped, and the last of an odd number of 4-bit literals is
 // lost.
 #pragma once
 
@@ -17,7 +17,7 @@ class BmpRuns {
           bool four_bits)
       : in_(in), at_(at), width_(width), count_(width * height), four_bits_(four_bits) {}
 
-  /// Rows from the bottom up; refuses what ends before the last pixel.
+  /// Rows from the bottom up. Refuses data that ends before the last pixel.
   std::vector<std::uint8_t> unpack() {
     while (indices_.size() < count_ && !ended_ && at_ + 1 < in_.size()) {
       const std::uint64_t length = in_.byte(at_), value = in_.byte(at_ + 1);
@@ -30,7 +30,7 @@ class BmpRuns {
   }
 
  private:
-  /// A run does not reach beyond its row.
+  /// A run is cut off at the end of its row.
   void run(std::uint64_t length, std::uint64_t value) {
     length = std::min(length, width_ > x_ ? width_ - x_ : 0);
     for (std::uint64_t i = 0; i < length; ++i)
@@ -38,7 +38,7 @@ class BmpRuns {
     x_ += length;
   }
   void command(std::uint64_t what) {
-    if (what == 0) {  // the rest of the row is of colour 0
+    if (what == 0) {  // the rest of the row has colour 0
       indices_.resize((indices_.size() + width_ - 1) / width_ * width_);
       x_ = 0;
     } else if (what == 1) {
@@ -52,7 +52,7 @@ class BmpRuns {
       literals(what);
     }
   }
-  /// Indices as they are, padded to an even position in the file.
+  /// Literal indices, padded to an even position in the file.
   void literals(std::uint64_t count) {
     const auto bytes = in_.part(at_, four_bits_ ? count / 2 : count);
     for (const std::byte byte : bytes) {
@@ -72,7 +72,7 @@ class BmpRuns {
   std::vector<std::uint8_t> indices_;
 };
 
-/// Indices [H,W] in the order of the file.
+/// Indices [Y,X] in file order.
 inline std::vector<std::uint8_t> unpack_bmp_runs(const ByteReader& in, std::uint64_t at,
                                                  std::uint64_t width, std::uint64_t height,
                                                  bool four_bits) {

@@ -1,5 +1,4 @@
-// Decoding: which format a file has, and which decoder of image/ it goes to.
-// docs/layers/preprocessing.md lists the rules.
+// Detects the format of a picture file and calls its decoder (docs/layers/preprocessing.md).
 #pragma once
 
 #include <idefics/core/config.hpp>
@@ -35,7 +34,7 @@ IDEFICS_ENGINE_INLINE Image Image::decode(std::span<const std::byte> encoded, st
     fail(ErrorCode::image_too_large, "the file is too large",
          {.file = file, .actual = encoded.size(), .limit = limits.max_file_bytes});
   if (detail::is_git_lfs_pointer(encoded))
-    fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the picture it stands for",
+    fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the picture itself",
          {.file = file});
   if (detail::starts_with(encoded, "\x89PNG\r\n\x1a\n"))
     return detail::decode_png(encoded, file, limits);
@@ -48,8 +47,7 @@ IDEFICS_ENGINE_INLINE Image Image::decode(std::span<const std::byte> encoded, st
       detail::starts_with(encoded.subspan(8), "WEBP"))
     return detail::decode_webp(encoded, file, limits);
   fail(ErrorCode::invalid_image,
-       encoded.empty() ? "the file is empty" : "this is no JPEG, PNG, GIF, BMP or WebP",
-       {.file = file});
+       encoded.empty() ? "the file is empty" : "not a JPEG, PNG, GIF, BMP or WebP", {.file = file});
 }
 
 IDEFICS_ENGINE_INLINE Image Image::open(const std::filesystem::path& path,

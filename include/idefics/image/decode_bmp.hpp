@@ -1,5 +1,5 @@
-// BMP by Pillow's rules, some of which are its own: a palette that is a ramp of greys is ignored,
-// and with it the number of bits that the header gives (`depth` below). Only bitfields can have
+// BMP by Pillow's rules, some of which are its own: a palette that is a grey ramp is ignored,
+// together with the number of bits in the header (see `depth` below). Only bitfields can have
 // alpha.
 #pragma once
 
@@ -15,14 +15,14 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// The first pixel's byte of row `y`, counted from the top; every row but the last is padded to a
-/// multiple of four bytes.
+/// The rows of a BMP, counted from the top; every row but the last is padded to a multiple of four
+/// bytes.
 class BmpRows {
  public:
   BmpRows(const ByteReader& in, const BmpHeader& bmp, std::uint64_t depth, const std::string& name)
       : stride_((bmp.width * bmp.bits + 31) / 32 * 4), bmp_(bmp) {
     const std::uint64_t row = (bmp.width * depth + 7) / 8;
-    if (row > stride_) refuse_bmp("a grey palette and fewer than 8 bits per pixel", name);
+    if (row > stride_) refuse_bmp("a grey palette with fewer than 8 bits per pixel", name);
     bytes_ = in.part(bmp.pixels, stride_ * (bmp.height - 1) + row);
   }
   const std::byte* row(std::uint64_t y) const {
@@ -35,7 +35,7 @@ class BmpRows {
   std::span<const std::byte> bytes_;
 };
 
-/// The palette, and whether it is a ramp of greys: (0, 255) for two colours, 0, 1, 2, … for more.
+/// The palette, and whether it is a grey ramp: 0, 255 for two colours; 0, 1, 2, … for more.
 inline std::pair<Palette, bool> read_bmp_palette(const ByteReader& in, const BmpHeader& bmp,
                                                  const std::string& name) {
   if (bmp.colours > 256) refuse_bmp(std::to_string(bmp.colours) + " colours", name);
@@ -52,10 +52,10 @@ inline std::pair<Palette, bool> read_bmp_palette(const ByteReader& in, const Bmp
   return {palette, ramp};
 }
 
-/// Indices of 1, 4 or 8 bits, highest bits first.
+/// Indices of 1, 4 or 8 bits, the highest bits first.
 inline Image decode_bmp_indices(const ByteReader& in, const BmpHeader& bmp,
                                 const std::string& name) {
-  if (bmp.compression == bmp_bitfields) refuse_bmp("bitfields and a palette", name);
+  if (bmp.compression == bmp_bitfields) refuse_bmp("bitfields with a palette", name);
   auto [palette, ramp] = read_bmp_palette(in, bmp, name);
   const bool two_levels = ramp && bmp.colours == 2;
   if (ramp && !two_levels) palette = grey_palette();
@@ -70,7 +70,7 @@ inline Image decode_bmp_indices(const ByteReader& in, const BmpHeader& bmp,
       indices[i] = static_cast<std::uint8_t>(packed >> shift & ((1u << depth) - 1));
     }
   } else {
-    if (two_levels) refuse_bmp("runs of black and white", name);
+    if (two_levels) refuse_bmp("run-length encoding of black and white", name);
     indices = unpack_bmp_runs(in, bmp.pixels, bmp.width, bmp.height, bmp.compression == bmp_rle4);
     if (!bmp.top_down)
       for (std::uint64_t y = 0; y < bmp.height / 2; ++y)
@@ -80,13 +80,13 @@ inline Image decode_bmp_indices(const ByteReader& in, const BmpHeader& bmp,
   return apply_palette(bmp.width, bmp.height, indices, palette);
 }
 
-/// Where the bits of red, green and blue begin, and how many they are, in a pixel of 16 bits.
+/// Extracts red, green and blue from a pixel of 16 bits: 5 bits each, or 6 for green.
 struct Bmp16Layout {
   unsigned green_bits = 5;
   std::array<std::uint8_t, 3> operator()(unsigned pixel) const {
     auto level = [pixel](unsigned shift, unsigned bits) {
-      const unsigned most = (1u << bits) - 1;
-      return static_cast<std::uint8_t>((pixel >> shift & most) * 255 / most);
+      const unsigned max = (1u << bits) - 1;
+      return static_cast<std::uint8_t>((pixel >> shift & max) * 255 / max);
     };
     return {level(5 + green_bits, 5), level(5, green_bits), level(0, 5)};
   }
@@ -116,7 +116,7 @@ inline Image decode_bmp_16(const ByteReader& in, const BmpHeader& bmp, const std
   return image;
 }
 
-/// Which byte of a pixel holds red, green, blue and, if `alpha`, alpha.
+/// The position in a pixel of the bytes of red, green, blue and, if `alpha`, alpha.
 struct BmpByteLayout {
   std::array<std::uint8_t, 4> at{2, 1, 0, 3};
   bool alpha = false;
@@ -166,7 +166,7 @@ inline Image decode_bmp(std::span<const std::byte> encoded, const std::string& n
   const BmpHeader bmp = read_bmp_header(in, limits, name);
   if (bmp.bits <= 8) return decode_bmp_indices(in, bmp, name);
   if (bmp.compression == bmp_rle8 || bmp.compression == bmp_rle4)
-    refuse_bmp("runs but no palette", name);
+    refuse_bmp("run-length encoding without a palette", name);
   return bmp.bits == 16 ? decode_bmp_16(in, bmp, name) : decode_bmp_bytes(in, bmp, name);
 }
 

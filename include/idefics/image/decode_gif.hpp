@@ -1,6 +1,6 @@
-// The first frame of a GIF, as Pillow shows it: on a screen that grows until the frame fits, which
-// is transparent around the frame if the frame has a transparent index, else of colour 0. All
-// pixels of the frame must be there; what follows them is not looked at.
+// The first frame of a GIF as Pillow shows it: on a screen that is enlarged to contain the frame.
+// Around the frame the screen is transparent if the frame has a transparent index, else of colour
+// 0. All pixels of the frame must be present; what follows them is ignored.
 #pragma once
 
 #include <algorithm>
@@ -12,17 +12,17 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Where the first frame lies on its screen, how it is coloured, and where its codes begin.
+/// The position of the first frame on the screen, its colours, and the offset of its codes.
 struct GifFrame {
   std::uint64_t screen_width = 0, screen_height = 0;
   std::uint64_t x = 0, y = 0, width = 0, height = 0;
   bool interlaced = false;
   Palette palette = grey_palette();
   std::optional<std::uint8_t> transparent{};
-  std::uint64_t codes = 0;  // offset of the byte that says how many bits an index has
+  std::uint64_t codes = 0;  // offset of the byte with the number of bits of an index
 };
 
-/// `count` colours at `at`; a ramp of greys from black on counts as no palette at all.
+/// Reads `count` colours at `at`. A grey ramp that begins with black is treated as no palette.
 inline Palette read_gif_palette(const ByteReader& in, std::uint64_t at, std::uint64_t count) {
   Palette palette = black_palette();
   bool ramp = true;
@@ -35,8 +35,8 @@ inline Palette read_gif_palette(const ByteReader& in, std::uint64_t at, std::uin
   return ramp ? grey_palette() : palette;
 }
 
-/// Reads one extension, behind its '!', and gives the position behind it. Of interest is only which
-/// index is transparent.
+/// Reads an extension, after its '!', and returns the position after it. Only the transparent index
+/// is used.
 inline std::uint64_t read_gif_extension(const ByteReader& in, std::uint64_t at, GifFrame& frame) {
   constexpr std::uint64_t graphic_control = 249;
   const std::uint64_t label = in.byte(at++);
@@ -59,7 +59,7 @@ inline GifFrame read_gif_header(const ByteReader& in, const ImageLimits& limits,
   palette_at(at, in.byte(10));
   for (;;) {
     const std::uint64_t kind = in.byte(at++);
-    if (kind == ';') fail(ErrorCode::invalid_image, "the GIF holds no picture", {.file = name});
+    if (kind == ';') fail(ErrorCode::invalid_image, "the GIF contains no picture", {.file = name});
     if (kind == '!') at = read_gif_extension(in, at, frame);
     if (kind == ',') break;
   }
@@ -77,8 +77,8 @@ inline GifFrame read_gif_header(const ByteReader& in, const ImageLimits& limits,
   return frame;
 }
 
-/// Codes of a changing number of bits, lowest bit first, from blocks of up to 255 bytes. A block
-/// that is not there as a whole is an error.
+/// Codes of varying width, lowest bit first, from blocks of up to 255 bytes. An incomplete block is
+/// an error.
 class GifCodes {
  public:
   GifCodes(const ByteReader& in, std::uint64_t at) : in_(in), at_(at) {}
@@ -97,11 +97,11 @@ class GifCodes {
 
  private:
   const ByteReader& in_;
-  std::uint64_t at_, left_ = 0;  // the next byte, and how many are left in its block
+  std::uint64_t at_, left_ = 0;  // the next byte, and the bytes left in its block
   unsigned buffer_ = 0, held_ = 0;
 };
 
-/// Strings by code, each the string of an earlier code and one index more.
+/// The strings of codes: each is the string of an earlier code and one more index.
 class GifStrings {
  public:
   explicit GifStrings(unsigned clear) : clear_(clear), next_(clear + 2) {}
@@ -111,7 +111,7 @@ class GifStrings {
     prefix_[next_] = prefix, last_[next_] = last;
     ++next_;
   }
-  /// Appends the string of `code`; gives its first index.
+  /// Appends the string of `code`; returns its first index.
   std::uint8_t append(unsigned code, std::vector<std::uint8_t>& to) const {
     const std::size_t begin = to.size();
     for (; code >= clear_; code = prefix_[code]) to.push_back(last_[code]);
@@ -127,20 +127,20 @@ class GifStrings {
   std::array<std::uint8_t, capacity> last_{};
 };
 
-/// The indices of a frame in the order of the file, at least `count`. Nothing behind the last pixel
-/// is read, not even the code for the end.
+/// The indices of a frame in file order, at least `count`. Nothing after the last pixel is read,
+/// not even the end code.
 inline std::vector<std::uint8_t> unpack_gif(const ByteReader& in, std::uint64_t at,
                                             std::uint64_t count, const std::string& name) {
   const auto index_bits = static_cast<unsigned>(in.byte(at));
   auto refuse = [&](const char* why) {
     fail(ErrorCode::invalid_image, why, {.file = name, .offset = at});
   };
-  if (index_bits > 11) refuse("a GIF whose codes have too many bits");
+  if (index_bits > 11) refuse("the codes of the GIF have too many bits");
   const unsigned clear = 1u << index_bits;
   GifCodes codes(in, at + 1);
   GifStrings strings(clear);
   std::vector<std::uint8_t> indices;
-  unsigned bits = index_bits + 1, last = clear;  // `clear`: no string came before
+  unsigned bits = index_bits + 1, last = clear;  // `clear`: no previous string
   while (indices.size() < count) {
     const unsigned code = codes.next(bits);
     if (code == clear) {
@@ -148,9 +148,8 @@ inline std::vector<std::uint8_t> unpack_gif(const ByteReader& in, std::uint64_t 
       continue;
     }
     if (code == clear + 1) refuse("the GIF ends before its last pixel");
-    if (code > (last == clear ? clear : strings.next()))
-      refuse("a GIF code that stands for nothing");
-    const bool ahead = code == strings.next();  // the string that this code itself completes
+    if (code > (last == clear ? clear : strings.next())) refuse("the GIF uses an undefined code");
+    const bool ahead = code == strings.next();  // the string that this very code completes
     const std::uint8_t first = strings.append(ahead ? last : code, indices);
     if (ahead) indices.push_back(first);
     if (last != clear && strings.next() < GifStrings::capacity) {
@@ -162,7 +161,8 @@ inline std::vector<std::uint8_t> unpack_gif(const ByteReader& in, std::uint64_t 
   return indices;
 }
 
-/// The row that is stored as number `i` of an interlaced frame: every 8th, those between them, ...
+/// The row that is stored at index `i` of an interlaced frame: first every 8th row, then those
+/// halfway between, and so on.
 inline std::uint64_t interlaced_row(std::uint64_t i, std::uint64_t height) {
   constexpr std::array<std::array<std::uint64_t, 2>, 4> passes{{{0, 8}, {4, 8}, {2, 4}, {1, 2}}};
   for (const auto& [first, step] : passes) {

@@ -1,5 +1,5 @@
-// JPEG through libjpeg-turbo with the settings Pillow uses: accurate inverse DCT and smooth chroma,
-// so the pixels are Pillow's, bit for bit.
+// JPEG through libjpeg-turbo with Pillow's settings, accurate inverse DCT and smooth chroma, so
+// that the pixels equal Pillow's bit for bit.
 #pragma once
 
 #ifndef IDEFICS_NO_LIBJPEG
@@ -31,12 +31,13 @@ struct JpegErrors {
     self->base.format_message(info, self->message);
     std::longjmp(self->back, 1);
   }
-  /// The end of the data is an error, as for Pillow; other warnings leave a picture behind.
+  /// Premature end of data is an error, as in Pillow; other warnings still yield a picture.
   static void on_message(j_common_ptr info, int level) {
     if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) on_error(info);
   }
   static void silent(j_common_ptr) {}
-  /// A few bytes of an empty scan cost a pass over the whole picture; real files have about ten.
+  /// Limits the scans: an empty one of a few bytes costs a pass over the whole picture. Real files
+  /// have about ten.
   static void on_progress(j_common_ptr info) {
     constexpr int max_scans = 100;
     if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= max_scans) return;
@@ -51,8 +52,7 @@ struct JpegPixels {
   std::vector<std::uint8_t> bytes;
 };
 
-/// Everything between setjmp and longjmp; holds no C++ object of its own whose destructor a jump
-/// skips.
+/// The code between setjmp and longjmp: no C++ objects with destructors that a jump would skip.
 inline bool run_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors, jpeg_progress_mgr& progress,
                      std::span<const std::byte> encoded, const ImageLimits& limits, JpegPixels& out,
                      bool& too_large) {
@@ -77,12 +77,12 @@ inline bool run_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors, jpeg_prog
     JSAMPROW line = &out.bytes[row * jpeg.output_scanline];
     jpeg_read_scanlines(&jpeg, &line, 1);
   }
-  jpeg_finish_decompress(&jpeg);  // the end marker must be there
+  jpeg_finish_decompress(&jpeg);  // requires the end marker
   return true;
 }
 
-/// CMYK to RGB as Pillow converts it: ink is stored inverted, as Adobe does, whatever the file
-/// says; (255 - ink) is scaled by (255 - key) and rounded.
+/// CMYK to RGB as Pillow converts it: ink is assumed to be stored inverted, as by Adobe, regardless
+/// of what the file declares; (255 - ink) is scaled by (255 - key) and rounded.
 inline std::vector<std::uint8_t> cmyk_to_rgb(const JpegPixels& in) {
   std::vector<std::uint8_t> rgb(in.bytes.size() / 4 * 3);
   for (std::size_t i = 0; i < in.bytes.size() / 4; ++i) {
@@ -127,7 +127,7 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
     return Image::from_pixels(pixels.width, pixels.height, 3, cmyk_to_rgb(pixels));
   if (pixels.channels != 1 && pixels.channels != 3)
     fail(ErrorCode::unsupported_image,
-         "a JPEG of " + std::to_string(pixels.channels) + " components", {.file = name});
+         "unsupported JPEG: " + std::to_string(pixels.channels) + " components", {.file = name});
   return Image::from_pixels(pixels.width, pixels.height, pixels.channels, pixels.bytes);
 }
 
@@ -141,7 +141,7 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Without libjpeg-turbo: the picture, with levels that differ from Pillow's by a few.
+/// Without libjpeg-turbo: levels differ from Pillow's by a few.
 inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& name,
                          const ImageLimits& limits) {
   int width = 0, height = 0, channels = 0;

@@ -1,5 +1,4 @@
-// PNG through stb_image, with Pillow's rules for palettes, for what is transparent, and for 16
-// bits.
+// PNG through stb_image, with Pillow's rules for palettes, transparency and 16 bits.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +11,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Grey levels of 16 bits saturate at 255 and are never transparent.
+/// 16-bit grey levels saturate at 255 and are never transparent.
 inline Image decode_png_grey16(std::span<const std::byte> file, const std::string& name,
                                const ImageLimits& limits) {
   const StbPixels<stbi_us> levels(stbi_load_16_from_memory, file, name, limits, 1);
@@ -23,8 +22,8 @@ inline Image decode_png_grey16(std::span<const std::byte> file, const std::strin
   return Image::from_pixels(levels.width(), levels.height(), 1, pixels);
 }
 
-/// What each level that stb_image gives stands for: it stretches those of fewer than 8 bits to 0 to
-/// 255. A level of grey is transparent if it is, stretched, the number in the tRNS chunk.
+/// The colour of each level that stb_image returns; it stretches levels of fewer than 8 bits to 0
+/// to 255. A grey level is transparent if the stretched level equals the number in the tRNS chunk.
 inline Palette png_palette_of(const PngFile& png, const std::string& name) {
   auto level = [](std::byte b) { return static_cast<std::uint8_t>(b); };
   if (png.colour_type == 0) {
@@ -35,11 +34,11 @@ inline Palette png_palette_of(const PngFile& png, const std::string& name) {
   }
   const std::size_t colours = png.palette.size() / 3;
   if (colours == 0 || colours > 256)
-    fail(ErrorCode::invalid_image, "the palette of the PNG has 1 to 256 colours",
+    fail(ErrorCode::invalid_image, "the palette of the PNG must have 1 to 256 colours",
          {.file = name, .actual = colours});
   Palette palette = black_palette();
-  const std::size_t stretch = 255u / ((1u << png.depth) - 1), most = 1u << png.depth;
-  for (std::size_t i = 0; i < most; ++i) {
+  const std::size_t stretch = 255u / ((1u << png.depth) - 1), levels = 1u << png.depth;
+  for (std::size_t i = 0; i < levels; ++i) {
     auto& colour = palette[i * stretch];
     for (std::size_t c = 0; c < 3 && i < colours; ++c) colour[c] = level(png.palette[3 * i + c]);
     if (i < png.transparency.size()) colour[3] = level(png.transparency[i]);

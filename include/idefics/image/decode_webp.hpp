@@ -1,5 +1,5 @@
-// WebP through libwebp, still or animated: the first frame on its canvas, which is transparent (or
-// black, where the file says that nothing in it is transparent).
+// WebP through libwebp, still or animated: the first frame on its canvas, which is transparent, or
+// black if the file declares that it has no transparency.
 #pragma once
 
 #ifndef IDEFICS_NO_WEBP
@@ -15,7 +15,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// The first frame of an opened file; its memory is released with it.
+/// The first frame of an open file; the destructor releases its memory.
 class WebpFrame {
  public:
   explicit WebpFrame(const WebPDemuxer* file) : found_(WebPDemuxGetFrame(file, 1, &frame_) != 0) {}

@@ -1,4 +1,4 @@
-// Checks that run before any decoder sees a file: sizes, and reading within the file alone.
+// Checks before any decoder sees a file: limits of size, and reads that stay within the file.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,7 @@ inline void check_size(std::uint64_t width, std::uint64_t height, const ImageLim
          {.file = name, .actual = width * height, .limit = limits.max_pixels});
 }
 
-/// Reads numbers from a file's bytes; whoever asks beyond the end gets `invalid_image`.
+/// Reads numbers from the bytes of a file. Reading past the end throws `invalid_image`.
 class ByteReader {
  public:
   ByteReader(std::span<const std::byte> bytes, const std::string& name)

@@ -1,4 +1,4 @@
-// Pictures as the model knows them: 8-bit RGB, on white where they were transparent.
+// Pictures in the form that the model uses: 8-bit RGB, on white where they were transparent.
 #pragma once
 
 #include <cstddef>
@@ -12,35 +12,35 @@
 
 namespace idefics { inline namespace v0 {
 
-/// What a file may ask of this machine before anything is decoded.
+/// Limits on picture files, checked before anything is decoded.
 struct ImageLimits {
   std::uint64_t max_file_bytes = 64u << 20;
   std::uint64_t max_pixels = 89'478'485;  // Pillow's bound against decompression bombs
   std::uint64_t max_side = 32'768;
-  std::uint64_t max_decoded_bytes = 1u << 30;  // of the decoder's own memory
+  std::uint64_t max_decoded_bytes = 1u << 30;  // memory of the decoder itself
 };
 
 struct Image {
   std::int64_t width = 0, height = 0;
-  std::vector<std::uint8_t> rgb;  // [H,W,3]
+  std::vector<std::uint8_t> rgb;  // [Y,X,3]
 
-  /// Decodes a file: JPEG, PNG, GIF (first frame), BMP, WebP, told apart by their first bytes. EXIF
-  /// orientation is ignored, as the reference ignores it. Throws `file_not_found`, `invalid_image`,
+  /// Decodes a file: JPEG, PNG, GIF (first frame), BMP or WebP, recognized by its first bytes. EXIF
+  /// orientation is ignored, as in the reference. Throws `file_not_found`, `invalid_image`,
   /// `unsupported_image`, `image_too_large` or `git_lfs_pointer`.
   static Image open(const std::filesystem::path& path, const ImageLimits& limits = {});
 
-  /// Decodes a file that lies in memory; `name` is named in errors.
+  /// Decodes a file in memory; errors name it `name`.
   static Image decode(std::span<const std::byte> encoded, std::string_view name = "",
                       const ImageLimits& limits = {});
 
-  /// Raw pixels [H,W,channels], row by row: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+  /// From raw pixels [Y,X,channels]: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
   static Image from_pixels(std::int64_t width, std::int64_t height, int channels,
                            std::span<const std::uint8_t> pixels);
 };
 
 namespace detail {
 
-/// One channel over white: rounded to nearest, as Pillow's alpha_composite gives it.
+/// One channel over white, rounded to nearest as by Pillow's alpha_composite.
 constexpr std::uint8_t over_white(std::uint8_t value, std::uint8_t alpha) {
   return static_cast<std::uint8_t>((value * alpha + 255 * (255 - alpha) + 127) / 255);
 }
@@ -50,11 +50,11 @@ constexpr std::uint8_t over_white(std::uint8_t value, std::uint8_t alpha) {
 inline Image Image::from_pixels(std::int64_t width, std::int64_t height, int channels,
                                 std::span<const std::uint8_t> pixels) {
   require(width > 0 && height > 0 && channels >= 1 && channels <= 4,
-          "a picture has pixels and 1 to 4 channels");
+          "a picture needs pixels and 1 to 4 channels");
   const Checked count =
       Checked(static_cast<std::uint64_t>(width)) * static_cast<std::uint64_t>(height);
   require((count * static_cast<std::uint64_t>(channels)).value() == pixels.size(),
-          "pixels must be [H,W,channels]");
+          "pixels must be [Y,X,channels]");
   Image image{
       .width = width, .height = height, .rgb = std::vector<std::uint8_t>((count * 3).size())};
   const bool alpha = channels % 2 == 0, grey = channels <= 2;

@@ -1,4 +1,4 @@
-// Pictures of indices into a list of colours, as GIF and BMP store them.
+// Pictures stored as indices into a list of colours, as in GIF and BMP.
 #pragma once
 
 #include <array>
@@ -10,10 +10,10 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// RGB and alpha for every index.
+/// RGB and alpha of every index.
 using Palette = std::array<std::array<std::uint8_t, 4>, 256>;
 
-/// Every index is its own level of grey.
+/// Every index is a level of grey.
 constexpr Palette grey_palette() {
   Palette palette{};
   for (std::size_t i = 0; i < palette.size(); ++i) {
@@ -23,14 +23,14 @@ constexpr Palette grey_palette() {
   return palette;
 }
 
-/// What an index shows beyond the end of a short palette: opaque black, as in Pillow.
+/// Opaque black, the colour of indices beyond the end of a short palette, as in Pillow.
 constexpr Palette black_palette() {
   Palette palette{};
   for (auto& colour : palette) colour[3] = 255;
   return palette;
 }
 
-/// The picture [H,W,3] of `indices` [H,W], on white where the palette is transparent.
+/// The picture [Y,X,3] of `indices` [Y,X], on white where the palette is transparent.
 inline Image apply_palette(std::uint64_t width, std::uint64_t height,
                            std::span<const std::uint8_t> indices, const Palette& palette) {
   Palette opaque{};

@@ -1,5 +1,5 @@
-// The chunks of a PNG: checked against the real size of the file before anything is decoded, and
-// packed anew with only those that say how the pixels are stored, so that stb_image sees no other.
+// The chunks of a PNG: checked against the actual size of the file before anything is decoded, and
+// repacked with only those that define the pixels, so that stb_image sees no others.
 #pragma once
 
 #include <array>
@@ -29,20 +29,21 @@ inline std::uint32_t crc32(std::span<const std::byte> bytes) {
   return ~crc;
 }
 
+/// IHDR, PLTE, tRNS, IDAT, IEND
 constexpr std::uint32_t png_header = 0x49484452, png_palette = 0x504c5445,
                         png_transparency = 0x74524e53, png_pixels = 0x49444154,
-                        png_end = 0x49454e44;  // IHDR, PLTE, tRNS, IDAT, IEND
+                        png_end = 0x49454e44;
 
 struct PngFile {
   std::uint64_t width = 0, height = 0;
-  unsigned depth = 0,
-           colour_type = 0;  // 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha
+  /// Colour types: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
+  unsigned depth = 0, colour_type = 0;
   std::span<const std::byte> header, palette, transparency;  // bodies of chunks
   std::vector<std::span<const std::byte>> pixels;
 };
 
-/// The depths that the format has for each colour type.
-constexpr bool png_has(unsigned colour_type, unsigned depth) {
+/// Whether the format allows this depth for this colour type.
+constexpr bool png_allows(unsigned colour_type, unsigned depth) {
   const bool bytes = depth == 8 || depth == 16, less = depth == 1 || depth == 2 || depth == 4;
   switch (colour_type) {
     case 0: return bytes || less;
@@ -57,13 +58,13 @@ inline void read_png_header(const ByteReader& in, PngFile& png, const ImageLimit
   png.depth = static_cast<unsigned>(in.byte(24));
   png.colour_type = static_cast<unsigned>(in.byte(25));
   check_size(png.width, png.height, limits, name);
-  if (!png_has(png.colour_type, png.depth))
-    fail(ErrorCode::invalid_image, "a PNG of no known kind of pixels",
+  if (!png_allows(png.colour_type, png.depth))
+    fail(ErrorCode::invalid_image, "the PNG has an invalid colour type or depth",
          {.file = name, .offset = 24});
 }
 
-/// Walks the chunks: lengths and checksums. Behind the pixels the file may end without an end
-/// chunk, as Pillow has it.
+/// Walks the chunks and checks their lengths and checksums. After the pixels the file may end
+/// without an end chunk, as in Pillow.
 inline PngFile scan_png(std::span<const std::byte> bytes, const std::string& name,
                         const ImageLimits& limits) {
   const ByteReader in(bytes, name);
@@ -77,7 +78,7 @@ inline PngFile scan_png(std::span<const std::byte> bytes, const std::string& nam
     const auto body = in.part(at + 8, length);
     if (crc32(in.part(at + 4, length + 4)) != in.big_endian(at + 8 + length, 4))
       refuse("a PNG chunk has a wrong checksum", at);
-    if ((at == 8) != (type == png_header)) refuse("a PNG begins with its one header", at);
+    if ((at == 8) != (type == png_header)) refuse("a PNG must begin with its only header", at);
     if (type == png_header) {
       if (length != 13) refuse("the header of the PNG has a wrong length", at);
       read_png_header(in, png, limits, name);
@@ -92,8 +93,8 @@ inline PngFile scan_png(std::span<const std::byte> bytes, const std::string& nam
   return png;
 }
 
-/// The same pixels in a file of header, pixels and end; indices into a palette pass for levels of
-/// grey. Checksums are zero: stb_image does not look at them.
+/// The same pixels in a file of header, pixels and end; palette indices are declared as grey
+/// levels. Checksums are zero, since stb_image ignores them.
 inline std::vector<std::byte> pack_png(std::span<const std::byte> original, const PngFile& png) {
   std::vector<std::byte> file(original.begin(), original.begin() + 8);
   auto number = [&file](std::size_t value) {

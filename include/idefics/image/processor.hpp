@@ -1,5 +1,5 @@
-// From a picture to the model's pixels: resize, scale to [0,1], normalise per channel.
-// Source: transformers' IdeficsImageProcessor; preprocessor_config.json.
+// Turns a picture into the model's pixels: resize, scale to [0,1], normalise per channel. Source:
+// transformers' IdeficsImageProcessor; preprocessor_config.json.
 #pragma once
 
 #include <array>
@@ -19,16 +19,16 @@ struct ImageProcessor {
   std::array<float, 3> mean{0.48145466f, 0.4578275f, 0.40821073f};
   std::array<float, 3> std{0.26862954f, 0.26130258f, 0.27577711f};
 
-  /// Reads preprocessor_config.json; keys that are missing have the published values. Throws
+  /// Reads preprocessor_config.json; missing keys keep the published values. Throws
   /// `invalid_config`.
   static ImageProcessor from_pretrained(const std::filesystem::path& directory);
 
-  /// Writes [3,S,S] f32, S = `size`: float(double(u8) * (1 / 255)), then (x - mean) / std in f32,
-  /// which is the reference's arithmetic bit for bit.
+  /// Writes [3,Y,X] f32, Y = X = `size`: float(double(u8) * (1 / 255)), then (x - mean) / std in
+  /// f32, the arithmetic of the reference, bit for bit.
   void operator()(const Image& image, std::span<float> out, std::int64_t size) const {
     const Image square = resize_bicubic(image, size, size);
     const auto area = static_cast<std::size_t>(size * size);
-    require(out.size() == 3 * area, "out must be [3,S,S]");
+    require(out.size() == 3 * area, "out must be [3,Y,X]");
     for (std::size_t c = 0; c < 3; ++c) {
       std::array<float, 256> value{};
       for (std::size_t v = 0; v < 256; ++v) {

@@ -1,7 +1,7 @@
 // Pillow's bicubic resize on 8-bit channels, bit for bit: antialiased (the filter widens when a
-// picture shrinks), fixed-point weights, first along rows and then along columns, rounded to 8 bits
-// in between. Source: the arithmetic of Pillow's ImagingResample with BICUBIC.
-// docs/layers/preprocessing.md works one example through.
+// picture shrinks), with fixed-point weights, first along rows and then along columns, rounded to 8
+// bits in between. Source: the arithmetic of Pillow's ImagingResample with BICUBIC.
+// docs/layers/preprocessing.md works through an example.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-/// For one output coordinate: the first input and its fixed-point weights.
+/// For one output coordinate: the first input coordinate, and the weights in fixed point.
 struct ResizeTaps {
   std::int64_t first = 0;
   std::vector<std::int32_t> weights;
@@ -38,7 +38,7 @@ inline std::vector<ResizeTaps> resize_taps(std::int64_t in, std::int64_t out) {
   std::vector<ResizeTaps> taps(static_cast<std::size_t>(out));
   for (std::int64_t i = 0; i < out; ++i) {
     const double center = (static_cast<double>(i) + 0.5) * scale;
-    // truncation, not rounding down: Pillow converts to int
+    // truncates toward zero: Pillow converts to int
     const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(center - support + 0.5));
     const auto last = std::min<std::int64_t>(in, static_cast<std::int64_t>(center + support + 0.5));
     std::vector<double> weights;
@@ -62,7 +62,7 @@ inline std::uint8_t clip_to_byte(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp(sum >> resize_bits, 0, 255));
 }
 
-/// Resamples lines of `taps.size()` outputs; `stride` is the distance of neighbours along the line.
+/// Resamples one line to `taps.size()` outputs; `stride` is the distance of neighbours along it.
 inline void resample_line(const std::uint8_t* in, std::uint8_t* out, std::size_t stride,
                           const std::vector<ResizeTaps>& taps) {
   for (std::size_t i = 0; i < taps.size(); ++i) {
@@ -78,11 +78,11 @@ inline void resample_line(const std::uint8_t* in, std::uint8_t* out, std::size_t
 
 }  // namespace detail
 
-/// A picture of `width` x `height`; the aspect is not kept. A side that already fits is not
+/// Resizes to `width` x `height` without keeping the aspect ratio. A side that already fits is not
 /// resampled.
 inline Image resize_bicubic(const Image& image, std::int64_t width, std::int64_t height) {
   require(width > 0 && height > 0 && image.width > 0 && image.height > 0,
-          "a picture has at least one pixel");
+          "a picture needs at least one pixel");
   auto blank = [](std::int64_t w, std::int64_t h) {
     return Image{.width = w,
                  .height = h,

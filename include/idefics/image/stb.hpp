@@ -1,5 +1,5 @@
-// stb_image, compiled into this translation unit alone: PNG and JPEG from memory, nothing else,
-// with an allocator that stops at a budget.
+// stb_image, compiled as static functions into each translation unit: PNG and JPEG from memory
+// only, with an allocator that enforces a budget.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +13,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Bytes that the decoder of this thread may still take. Each block remembers its size in front of
-/// it.
+/// The bytes that this thread's decoder may still allocate. Each block is preceded by its size.
 class DecoderBudget {
  public:
   static constexpr std::size_t header = 16;
@@ -22,7 +21,7 @@ class DecoderBudget {
     thread_local std::size_t bytes = 0;
     return bytes;
   }
-  /// What the decoder would have held with the block that did not fit; 0 if all did.
+  /// The total that the decoder would have held with the block that did not fit; 0 if all did.
   static std::size_t& refused() {
     thread_local std::size_t bytes = 0;
     return bytes;
@@ -76,7 +75,7 @@ class DecoderBudget {
 #define STBI_FREE(memory) idefics::detail::DecoderBudget::release(memory)
 #define STBI_REALLOC_SIZED(memory, old_size, new_size) \
   idefics::detail::DecoderBudget::reallocate(memory, old_size, new_size)
-// stb_image asks for a plain STBI_REALLOC beside the sized one, and never calls it.
+// stb_image requires a plain STBI_REALLOC in addition to the sized one, and never calls it.
 #define STBI_REALLOC(memory, new_size) idefics::detail::DecoderBudget::allocate(new_size)
 #include <stb_image.h>
 #undef STB_IMAGE_IMPLEMENTATION
@@ -96,8 +95,8 @@ class DecoderBudget {
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Values [H,W,channels] decoded by one of stb_image's functions, within the budget. Throws
-/// `invalid_image`, or `image_too_large` where the budget is the reason.
+/// Values [Y,X,channels] decoded by one of stb_image's functions, within the budget. Throws
+/// `invalid_image`, or `image_too_large` if the budget is exceeded.
 template <class T>
 class StbPixels {
  public:
