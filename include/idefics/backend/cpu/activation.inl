@@ -1,7 +1,6 @@
 // out = act(x), and out = act(gate) * up.                                  all f32, any shape
-// Source: transformers' ACT2FN; docs/kernels/activation.md.
-// Parallel over elements, no sum; exp, tanh and erf are our own (math.inl).
-// Bound: bytes of x and out for the simple ones, arithmetic for the others.
+// Source: transformers' ACT2FN; docs/kernels/activation.md. Parallel over elements, no sum; exp,
+// tanh and erf are in math.inl. Bound: bytes of x and out, or the arithmetic of these functions.
 
 IDEFICS_CPU_INLINE F32x16 sigmoid(F32x16 x) {
   const F32x16 one = F32x16::set(1.0f);
@@ -19,7 +18,7 @@ IDEFICS_CPU_INLINE F32x16 gelu_tanh(F32x16 x) {
   return x * F32x16::set(0.5f) * (tanh(inner) + F32x16::set(1.0f));
 }
 
-/// tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2); from 20 on it is 1.
+/// With e = exp(x), tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2); from x = 20 on it is 1.
 IDEFICS_CPU_INLINE F32x16 mish(F32x16 x) {
   const F32x16 e = exp(F32x16::min(F32x16::set(20.0f), x)), two = F32x16::set(2.0f);
   const F32x16 product = e * (e + two);
@@ -58,7 +57,7 @@ inline void activate_all(float* out, const float* x, const float* up, std::int64
     (up == nullptr ? y : y * F32x16::load(up + i)).store(out + i);
   }
   if (i == count) return;
-  float padded[16], padded_up[16];  // the rest once more, as a whole vector
+  float padded[16], padded_up[16];  // the tail as a full vector
   load_part(x + i, count - i).store(padded);
   if (up != nullptr) load_part(up + i, count - i).store(padded_up);
   activate_all<act>(padded, padded, up == nullptr ? nullptr : padded_up, 16);

@@ -1,12 +1,11 @@
 // softmax(q k^T * scale) v of one head.                  q, out [M,H,E], k, v [J,H,E], all f32
-// Source: transformers' IdeficsAttention; docs/kernels/attention.md.
-// Parallel over segments, heads and queries. Order, which knows key indices only: a score is 16
-// lanes over E and the tree; the sum of exponentials is 16 lanes over keys and the tree; the output
-// is a chain of fused multiply-adds over the keys, divided by that sum at the end. Two queries
-// share every key and value that is loaded; many queries have the keys and values of their head
-// copied together first. Bound: flops in prefill, bytes in decode.
+// Source: transformers' IdeficsAttention; docs/kernels/attention.md. Parallel over segments, heads
+// and queries. The order depends on key indices only: a score is 16 lanes over E, then the tree;
+// the sum of exponentials is the same over keys; the output is a chain of fused multiply-adds over
+// the keys, divided by that sum at the end. Two queries share each load of a key or value; for
+// many, those of a head are first copied together. Bound: flops in prefill, bytes in decode.
 
-/// Keys that query i of the segment sees.
+/// The number of keys that `query` sees.
 inline std::int64_t visible_keys(const AttentionSegment& s, std::int64_t query) {
   const auto keys = static_cast<std::int64_t>(s.key_rows.size());
   if (!s.causal) return keys;
@@ -16,13 +15,13 @@ inline std::int64_t visible_keys(const AttentionSegment& s, std::int64_t query) 
 /// The keys or values of one head, in the order of summation.
 struct HeadRows {
   const float* base;
-  const std::int32_t* rows;  // null: one after the other
+  const std::int32_t* rows;  // null: rows 0, 1, …
   std::int64_t stride;
 
   const float* operator[](std::int64_t j) const { return base + (rows ? rows[j] : j) * stride; }
 };
 
-/// Asks for `count` floats that are soon needed; rows of a head are too far apart to be guessed.
+/// Prefetches `count` floats: rows of a head are too far apart for the hardware to predict.
 IDEFICS_CPU_INLINE void prefetch(const float* p, std::int64_t count) {
 #if defined(__GNUC__)
   for (std::int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i);
@@ -31,7 +30,7 @@ IDEFICS_CPU_INLINE void prefetch(const float* p, std::int64_t count) {
 #endif
 }
 
-/// Unscaled scores of `queries` queries with `queries * tile` = 4 dot products at a time.
+/// Unscaled scores of `queries` queries and `tile` keys: queries * tile = 4 dot products.
 template <int queries, int tile>
 IDEFICS_CPU_INLINE void score_tile(const float* const (&q)[queries], const float* const (&k)[tile],
                                    std::int64_t width, float* scores, std::int64_t stride,
@@ -62,7 +61,7 @@ inline void scores_of(const AttentionArgs& t, const HeadRows& keys, std::int64_t
   const float* q[queries];
   for (int i = 0; i < queries; ++i) q[i] = t.q + ((query + i) * t.heads + head) * t.width;
   for (std::int64_t j = 0; j < count; j += tile) {
-    const float* k[tile];  // behind the last key: the last once more, never used
+    const float* k[tile];  // padded with the last key; those scores are not used
     for (int i = 0; i < tile; ++i) {
       k[i] = keys[std::min(j + i, count - 1)];
       if (queries == 1) prefetch(keys[std::min(j + i + 16, count - 1)], t.width);
@@ -71,16 +70,16 @@ inline void scores_of(const AttentionArgs& t, const HeadRows& keys, std::int64_t
   }
 }
 
-/// scores[j] -> exp(scores[j] * scale - max); returns their sum. Room for whole vectors is there.
+/// scores[j] = exp(scores[j] * scale - max); returns their sum. `scores` is padded to full vectors.
 inline float exponentials(float* scores, std::int64_t keys, float scale) {
-  const float none = -std::numeric_limits<float>::infinity();
+  const float minus_infinity = -std::numeric_limits<float>::infinity();
   const std::int64_t padded = round_up(keys, 16);
   const F32x16 factor = F32x16::set(scale);
-  F32x16 largest = F32x16::set(none);
+  F32x16 largest = F32x16::set(minus_infinity);
   for (std::int64_t j = 0; j < padded; j += 16) {
     (F32x16::load(scores + j) * factor).store(scores + j);
     if (j + 16 > keys)
-      for (std::int64_t i = keys; i < padded; ++i) scores[i] = none;
+      for (std::int64_t i = keys; i < padded; ++i) scores[i] = minus_infinity;
     largest = F32x16::max(largest, F32x16::load(scores + j));
   }
   const F32x16 shift = F32x16::set(largest.max_lane());
@@ -129,10 +128,10 @@ inline void add_values(const AttentionArgs& t, const HeadRows& v, std::int64_t h
   const std::int64_t row = t.heads * t.width;
   float* out = t.out + (query * t.heads + head) * t.width;
   std::int64_t e = 0;
-  const auto whole = [](const float* p) IDEFICS_CPU_LAMBDA { return F32x16::load(p); };
-  const auto keep = [](F32x16 x, float* p) IDEFICS_CPU_LAMBDA { x.store(p); };
+  const auto load16 = [](const float* p) IDEFICS_CPU_LAMBDA { return F32x16::load(p); };
+  const auto store16 = [](F32x16 x, float* p) IDEFICS_CPU_LAMBDA { x.store(p); };
   for (; e + 16 * tile <= t.width; e += 16 * tile)
-    values_tile<queries, tile>(v, e, out + e, row, weights, stride, begin, end, whole, keep);
+    values_tile<queries, tile>(v, e, out + e, row, weights, stride, begin, end, load16, store16);
   for_each_vector(t.width - e, [&](std::int64_t i, auto load, auto store) IDEFICS_CPU_LAMBDA {
     values_tile<queries, 1>(v, e + i, out + e + i, row, weights, stride, begin, end, load, store);
   });
@@ -144,7 +143,7 @@ inline void divide_by(float* out, float sum, std::int64_t width) {
                              IDEFICS_CPU_LAMBDA { store(load(out + e) / divisor, out + e); });
 }
 
-/// `queries` neighbours; a later one sees at least the keys of an earlier one.
+/// `queries` consecutive queries; a later one sees at least the keys of an earlier one.
 template <int queries>
 inline void attend(const AttentionArgs& t, const AttentionSegment& s, const HeadRows& k,
                    const HeadRows& v, std::int64_t head, std::int64_t query, float* scores) {
@@ -167,8 +166,8 @@ inline void attend(const AttentionArgs& t, const AttentionSegment& s, const Head
       divide_by(t.out + ((query + i) * t.heads + head) * t.width, sums[i], t.width);
 }
 
-/// Copies the first `count` rows behind each other.
-inline HeadRows together(const HeadRows& from, std::int64_t count, std::int64_t width, float* to) {
+/// Copies the first `count` rows to contiguous memory.
+inline HeadRows gathered(const HeadRows& from, std::int64_t count, std::int64_t width, float* to) {
   for (std::int64_t j = 0; j < count; ++j)
     std::memcpy(to + j * width, from[j], static_cast<std::size_t>(width) * sizeof(float));
   return {to, nullptr, width};
@@ -183,14 +182,14 @@ inline void attention(const AttentionArgs& t, const AttentionSegment& s, std::in
     const std::int64_t count = visible_keys(s, query_end - 1);
     const auto keys = static_cast<std::int64_t>(s.key_rows.size());
     float* copies = scratch + attention_scratch(keys, 0);
-    k = together(k, count, t.width, copies);
-    v = together(v, count, t.width, copies + keys * t.width);
+    k = gathered(k, count, t.width, copies);
+    v = gathered(v, count, t.width, copies + keys * t.width);
   }
   for (; query + 2 <= query_end; query += 2) attend<2>(t, s, k, v, head, query, scratch);
   if (query < query_end) attend<1>(t, s, k, v, head, query, scratch);
 }
 
-/// What one query and head weighs its keys with, in the bits of `attention`.
+/// The weights of the keys of one query and head, bit for bit those that `attention` uses.
 inline void attention_weights(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
                               std::int64_t query, float* scratch) {
   const HeadRows k = {t.k + head * t.width, s.key_rows.data(), t.heads * t.width};

@@ -1,4 +1,4 @@
-// Tensors in host memory from one float dtype to another, on the kernels and threads of the CPU.
+// Converts tensors in host memory between float dtypes, with the kernels and threads of the CPU.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-/// `count` values of dtype `from` at `x` as dtype `to` at `y`, on this thread.
+/// Converts `count` values of dtype `from` at `x` to dtype `to` at `y`, on this thread.
 inline void convert_values(const cpu::KernelTable& kernels, std::byte* y, DType to,
                            const std::byte* x, DType from, std::int64_t count) {
   constexpr std::int64_t piece = 1024;
@@ -29,8 +29,8 @@ inline void convert_values(const cpu::KernelTable& kernels, std::byte* y, DType 
 
 }  // namespace detail
 
-/// The values of `in`, at any alignment, in dtype f32, f16 or bf16, rounded to nearest, ties to
-/// even: element for element what from_f32 gives. Throws `unsupported_dtype`.
+/// Converts `in`, at any alignment, to f32, f16 or bf16, rounded to nearest, ties to even; each
+/// element has the bits that from_f32 gives. Throws `unsupported_dtype`.
 inline Tensor convert(const Tensor& in, DType dtype) {
   if (!is_float(dtype) || !is_float(in.dtype()))
     fail(ErrorCode::unsupported_dtype, "weights are f32, f16 or bf16");

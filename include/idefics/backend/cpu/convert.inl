@@ -1,5 +1,5 @@
-// From f32 to storage, rounded to nearest, ties to even: the bits of to_f16 and to_bf16. The other
-// direction is exact and stands in embedding.inl. Bound: bytes.
+// Rounds f32 to f16 or bf16, to nearest, ties to even, with the bits of to_f16 and to_bf16. The
+// other direction is exact; it is in embedding.inl. Bound: bytes.
 
 template <void (F32x16::*store)(void*) const>
 inline void narrow_to(std::byte* out, const std::byte* x, std::int64_t count) {
@@ -14,7 +14,6 @@ inline void narrow_to(std::byte* out, const std::byte* x, std::int64_t count) {
   std::memcpy(out + 2 * i, rounded, 2 * rest);
 }
 
-/// `count` f32 values at any alignment to f16 or bf16.
 inline void narrow(std::byte* out, DType dtype, const std::byte* x, std::int64_t count) {
   if (dtype == DType::f16)
     narrow_to<&F32x16::store_f16>(out, x, count);

@@ -1,5 +1,6 @@
-// The CPU backend: picks an instruction set once, divides every operation by its outputs, calls the
-// kernels. All instruction sets and thread counts give the same bits (docs/determinism.md).
+// The CPU backend: chooses an instruction set once, divides the outputs of each operation among
+// threads and calls the kernels. All instruction sets and thread counts give the same bits
+// (docs/determinism.md).
 #pragma once
 
 #include <optional>
@@ -13,8 +14,8 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Operations on the threads of core/threads.hpp. One object serves one calling thread at a time:
-/// it owns the scratch memory, which grows to the largest shapes seen and is then reused.
+/// Runs operations on the threads of core/threads.hpp. An object may be used by only one thread at
+/// a time: it owns the scratch memory, which grows to the largest shapes seen and is then reused.
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(Isa isa)
@@ -124,7 +125,7 @@ class CpuBackend final : public Backend {
 
   void do_rope(Tensor x, const Tensor& cos, const Tensor& sin,
                std::span<const std::int32_t> positions) override {
-    check_indices(positions, std::min(cos.dim(0), sin.dim(0)), "rope positions");
+    check_indices(positions, std::min(cos.dim(0), sin.dim(0)), "rope position");
     const std::int64_t heads = x.dim(1), half = cos.dim(1), row = heads * 2 * half;
     float* to = x.as_mutable<float>().data();
     const float *c = as_f32(cos, parameters_[0]), *s = as_f32(sin, parameters_[1]);
@@ -219,29 +220,29 @@ class CpuBackend final : public Backend {
   }
 
   void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) override {
-    check_indices(rows, out.dim(0), "scatter_rows");
+    check_indices(rows, out.dim(0), "scatter_rows row");
     copy_rows(out, x, rows.size(), [&](std::size_t i) {
       return std::pair{static_cast<std::size_t>(rows[i]), i};
     });
   }
 
   void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) override {
-    check_indices(rows, x.dim(0), "gather_rows");
+    check_indices(rows, x.dim(0), "gather_rows row");
     copy_rows(out, x, rows.size(), [&](std::size_t i) {
       return std::pair{i, static_cast<std::size_t>(rows[i])};
     });
   }
 
  private:
-  static constexpr std::int64_t query_block = 32;          // queries of one attention args
-  static constexpr std::int64_t thread_work = 16384;       // elements that are worth another thread
-  static constexpr std::int64_t thread_products = 131072;  // products that are worth it
+  static constexpr std::int64_t query_block = 32;          // queries of one attention task
+  static constexpr std::int64_t thread_work = 16384;       // elements that justify another thread
+  static constexpr std::int64_t thread_products = 131072;  // products that justify all threads
 
   static std::int64_t grain(std::int64_t row) {
     return std::max<std::int64_t>(1, thread_work / row);
   }
 
-  /// Tasks go to all threads when their products are worth waking them, else they run here.
+  /// Runs tasks on all threads if their products justify waking them, else on this one.
   template <class Body>
   static void divide(std::int64_t tasks, std::int64_t products, const Body& body) {
     if (products >= thread_products) return parallel_tasks(tasks, body);
@@ -254,7 +255,7 @@ class CpuBackend final : public Backend {
     return detail::cpu::ceil_div(s.query_end - s.query_begin, query_block);
   }
 
-  /// Index of a weight's dtype among f32, f16, bf16.
+  /// Index of a weight's dtype in f32, f16, bf16.
   static std::size_t format_of(const Tensor& t) {
     switch (t.dtype()) {
       case DType::f32: return 0;
@@ -264,7 +265,7 @@ class CpuBackend final : public Backend {
     }
   }
 
-  /// A small parameter as aligned f32: itself, or a copy in `room`; null when empty.
+  /// A small parameter as aligned f32: in place, or a copy in `scratch`; null if empty.
   const float* as_f32(const Tensor& t, detail::cpu::Scratch& scratch) const {
     if (!t) return nullptr;
     const bool aligned = reinterpret_cast<std::uintptr_t>(t.raw()) % alignof(float) == 0;
@@ -274,7 +275,7 @@ class CpuBackend final : public Backend {
     return values;
   }
 
-  /// Takes the room that the product will need with as many rows as are expected.
+  /// Allocates the scratch that the product will need for the expected number of rows.
   void reserve_scratch(const detail::cpu::LinearArgs& args,
                        const detail::cpu::LinearKernels& kernels) {
     const std::int64_t rows = std::min(expected_rows(), detail::cpu::row_block);
@@ -299,19 +300,19 @@ class CpuBackend final : public Backend {
            });
   }
 
-  void linear_gemm(const detail::cpu::LinearArgs& whole, const detail::cpu::LinearKernels& kernels,
+  void linear_gemm(const detail::cpu::LinearArgs& full, const detail::cpu::LinearKernels& kernels,
                    std::size_t dtype, bool flush) {
     using detail::cpu::ceil_div;
-    const std::int64_t rows = detail::cpu::rows_at_once(kernels, whole.m);
-    const std::int64_t cols = detail::cpu::cols_at_once(kernels, whole.n, num_threads());
-    const auto need = detail::cpu::gemm_scratch(kernels, whole.m, whole.n, whole.k, num_threads());
+    const std::int64_t rows = detail::cpu::rows_at_once(kernels, full.m);
+    const std::int64_t cols = detail::cpu::cols_at_once(kernels, full.n, num_threads());
+    const auto need = detail::cpu::gemm_scratch(kernels, full.m, full.n, full.k, num_threads());
     float* packed = packed_.floats(need.packed);
     float* scratch = scratch_.floats(need.of_thread * threads());
-    for (std::int64_t m = 0; m < whole.m; m += rows) {
-      auto args = whole;
-      args.m = std::min(rows, whole.m - m);
-      args.out += m * whole.n;
-      const float* x = whole.x + m * whole.k;
+    for (std::int64_t m = 0; m < full.m; m += rows) {
+      auto args = full;
+      args.m = std::min(rows, full.m - m);
+      args.out += m * full.n;
+      const float* x = full.x + m * full.k;
       divide(ceil_div(args.m, kernels.tile_x_rows), 8 * args.m * args.k,
              [&](std::int64_t i, int) { kernels.pack_tiles(packed, x, i, i + 1, args.m, args.k); });
       args.x = packed;
@@ -323,11 +324,11 @@ class CpuBackend final : public Backend {
     }
   }
 
-  /// Copies whole rows, the i-th from and to the places that `place` names as {to, from}.
+  /// Copies `count` rows; place(i) returns the row numbers {target, source} of the i-th copy.
   template <class Place>
   static void copy_rows(Tensor& out, const Tensor& x, std::size_t count, const Place& place) {
     if (out.dtype() != x.dtype())
-      fail(ErrorCode::dtype_mismatch, "rows can only be copied between tensors of one dtype");
+      fail(ErrorCode::dtype_mismatch, "rows can only be copied between tensors of the same dtype");
     if (count == 0) return;
     const std::size_t bytes = out.bytes() / static_cast<std::size_t>(out.dim(0));
     std::byte* to = out.raw_mutable();
@@ -347,12 +348,12 @@ class CpuBackend final : public Backend {
   detail::cpu::Scratch packed_, scratch_, parameters_[2];
 };
 
-/// A CPU backend on the best instruction set of this machine, or on `isa`. Throws
-/// `device_unavailable` when the CPU lacks it.
+/// A CPU backend for the best instruction set of this machine, or for `isa`. Throws
+/// `device_unavailable` if the CPU lacks it.
 inline std::shared_ptr<Backend> make_cpu_backend(std::optional<Isa> isa = std::nullopt) {
   const Isa chosen = isa.value_or(available_isas().back());
   if (!detail::cpu::has(chosen))
-    fail(ErrorCode::device_unavailable, "this CPU lacks the instruction set that was asked for");
+    fail(ErrorCode::device_unavailable, "this CPU lacks the requested instruction set");
   return std::make_shared<CpuBackend>(chosen);
 }
 

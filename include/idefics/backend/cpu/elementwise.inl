@@ -1,5 +1,5 @@
 // add: out = x + y; scaled_add: x += scale * y.                             all f32, any shape
-// Source: residual sums, and tanh(alpha) gates of IdeficsGatedCrossAttentionLayer;
+// Source: residual sums, and the tanh(alpha) gates of IdeficsGatedCrossAttentionLayer;
 // docs/kernels/elementwise.md. Parallel over elements, no sum. Bound: bytes.
 
 inline void add(float* out, const float* x, const float* y, std::int64_t count) {

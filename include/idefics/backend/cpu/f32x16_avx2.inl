@@ -1,11 +1,12 @@
-// Sixteen f32 lanes as two 256-bit registers. f32x16_scalar.inl says what each operation means.
+// Sixteen f32 lanes as two 256-bit registers. f32x16_scalar.inl defines the operations.
 
-/// The part of sixteen lanes that one register holds: the unit of the matrix kernels.
+/// The lanes of one register, the unit of the GEMV and GEMM: here, eight.
 struct Lanes {
   static constexpr int width = 8;
-  static constexpr int tile_x_rows = 4,
-                       tile_w_rows = 3;  // 12 sums, 3 weights, 1 input: 16 registers
-  static constexpr int gemv_x_rows = 2;  // 4 x 2 sums, 2 inputs, 1 weight, and room to overlap
+  // 12 sums, 3 weights, 1 input: 16 registers
+  static constexpr int tile_x_rows = 4, tile_w_rows = 3;
+  // 4 x 2 sums, 2 inputs, 1 weight; the others let iterations overlap
+  static constexpr int gemv_x_rows = 2;
   static constexpr int code_streams = 1;
   __m256 v;
 
@@ -42,7 +43,7 @@ struct Lanes {
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm256_fmadd_ps(a.v, b.v, c.v)};
   }
-  /// The same value, loaded for good: a register and not a memory operand of each use.
+  /// This value, forced into a register instead of a memory operand of each use.
   IDEFICS_CPU_INLINE Lanes held() const {
     __m256 x = v;
     __asm__("" : "+x"(x));
@@ -135,7 +136,7 @@ struct F32x16 {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
-  /// The same tree for four values: after each step, two half-filled registers become one.
+  /// The same tree for four vectors: after each step, two half-filled registers become one.
   static IDEFICS_CPU_INLINE void sum4(const F32x16 (&a)[4], float* out) {
     const __m128 s0 = four_lanes(a[0]), s1 = four_lanes(a[1]);
     const __m128 s2 = four_lanes(a[2]), s3 = four_lanes(a[3]);
@@ -151,14 +152,14 @@ struct F32x16 {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
 
-  /// The same value, loaded for good: a register and not a memory operand of each use.
+  /// This value, forced into a register instead of a memory operand of each use.
   IDEFICS_CPU_INLINE F32x16 held() const { return {pinned(lo), pinned(hi)}; }
   IDEFICS_CPU_INLINE Lanes group(int i) const { return {i == 0 ? lo : hi}; }
   static IDEFICS_CPU_INLINE F32x16 join(const F32x16* groups) { return groups[0]; }
   static IDEFICS_CPU_INLINE F32x16 join(const Lanes* groups) { return {groups[0].v, groups[1].v}; }
 
  private:
-  /// to_bf16 in the lower halves of eight words.
+  /// to_bf16 of each lane, in the lower half of a 32-bit word.
   static IDEFICS_CPU_INLINE __m256i rounded_to_bf16(__m256 x) {
     const __m256i bits = _mm256_castps_si256(x), upper = _mm256_srli_epi32(bits, 16);
     const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));

@@ -1,11 +1,12 @@
-// Sixteen f32 lanes as one 512-bit register. f32x16_scalar.inl says what each operation means.
+// Sixteen f32 lanes as one 512-bit register. f32x16_scalar.inl defines the operations.
 
-/// The part of sixteen lanes that one register holds, the unit of the matrix kernels: here, all.
+/// The lanes of one register, the unit of the GEMV and GEMM: here, all sixteen.
 struct Lanes {
   static constexpr int width = 16;
-  static constexpr int tile_x_rows = 4,
-                       tile_w_rows = 6;  // 24 sums, 6 weights, 1 input: 31 registers
-  static constexpr int gemv_x_rows = 4;  // 4 x 4 sums, 4 inputs, 1 weight: 21 registers
+  // 24 sums, 6 weights, 1 input: 31 registers
+  static constexpr int tile_x_rows = 4, tile_w_rows = 6;
+  // 4 x 4 sums, 4 inputs, 1 weight: 21 registers
+  static constexpr int gemv_x_rows = 4;
   static constexpr int code_streams = 4;
   __m512 v;
 
@@ -25,7 +26,7 @@ struct Lanes {
   static IDEFICS_CPU_INLINE Lanes load_bf16_odd(const void* p) {
     return load(static_cast<const float*>(p)).odd_bf16();
   }
-  /// Of 16 pairs of bf16: elements 1, 3, 5… and 0, 2, 4…
+  /// Elements 1, 3, 5, … of 16 bf16 pairs; even_bf16() gives elements 0, 2, 4, …
   IDEFICS_CPU_INLINE Lanes odd_bf16() const {
     const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
     return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper))};
@@ -49,7 +50,7 @@ struct Lanes {
     return {x};
   }
 #if IDEFICS_CPU_BF16_PRODUCTS
-  /// c + a.odd * b.odd, then + a.even * b.even, each one fused multiply-add with FTZ and DAZ.
+  /// c + a.odd * b.odd, then + a.even * b.even, each a fused multiply-add with FTZ and DAZ.
   static IDEFICS_CPU_INLINE Lanes fma_pairs(Lanes a, Lanes b, Lanes c) {
     return {
         _mm512_dpbf16_ps(c.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};

@@ -1,14 +1,14 @@
-// Sixteen f32 lanes as an array: what the other two files mean, and the fallback of every machine.
+// Sixteen f32 lanes as an array: defines the operations, and is the fallback on every machine.
 //
 // Each operation is one IEEE operation per lane. Products are hidden from the optimiser before they
-// are used again, so that no compiler fuses them into a neighbouring sum. Nothing is inlined:
-// without vector instructions there is nothing to gain, and compile time to lose.
+// are used, so that no compiler contracts them with a following sum. Nothing is inlined: without
+// vector instructions that would gain nothing, and cost compile time.
 
 struct F32x16 {
   static constexpr int width = 16;
-  static constexpr int tile_x_rows = 2, tile_w_rows = 2;  // register tile of the matrix kernel
-  static constexpr int gemv_x_rows = 2;                   // rows of x that share a few weight rows
-  static constexpr int code_streams = 1;  // rows of 4-bit codes that share one row of x
+  static constexpr int tile_x_rows = 2, tile_w_rows = 2;  // register tile of the GEMM
+  static constexpr int gemv_x_rows = 2;   // rows of x in the register tile of the GEMV
+  static constexpr int code_streams = 1;  // rows of 4-bit codes that are multiplied together
   float v[16];
 
   static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }
@@ -23,7 +23,7 @@ struct F32x16 {
     return r;
   }
   IDEFICS_CPU_OUTLINE void store(float* p) const { std::memcpy(p, v, sizeof v); }
-  /// Rounded to nearest, ties to even, as to_f16 and to_bf16 do it; NaN stays NaN.
+  /// Rounds to nearest, ties to even, as to_f16 and to_bf16 do; NaN stays NaN.
   IDEFICS_CPU_OUTLINE void store_f16(void* p) const {
     f16_t half[16];
     for (int i = 0; i < 16; ++i) half[i] = to_f16(v[i]);
@@ -43,21 +43,22 @@ struct F32x16 {
     return r;
   }
   static IDEFICS_CPU_OUTLINE F32x16 load_bf16(const void* p) { return load_strided<1>(p, 0); }
-  /// Of 16 pairs of bf16: elements 0, 2, 4…
+  /// Elements 0, 2, 4, … of 16 bf16 pairs.
   static IDEFICS_CPU_OUTLINE F32x16 load_bf16_even(const void* p) { return load_strided<2>(p, 0); }
-  /// Of 16 pairs of bf16: elements 1, 3, 5…
+  /// Elements 1, 3, 5, … of 16 bf16 pairs.
   static IDEFICS_CPU_OUTLINE F32x16 load_bf16_odd(const void* p) { return load_strided<2>(p, 1); }
 
-  /// The same of pairs that are lanes already.
+  /// The same for pairs that are already in lanes.
   IDEFICS_CPU_OUTLINE F32x16 even_bf16() const { return load_bf16_even(v); }
   IDEFICS_CPU_OUTLINE F32x16 odd_bf16() const { return load_bf16_odd(v); }
-  /// a in lanes 0 to 7, b in the others; `group` counts the registers that sixteen lanes take.
+  /// a in lanes 0 to 7, b in the others. The last argument is the index of a register that holds
+  /// fewer than sixteen lanes.
   static IDEFICS_CPU_OUTLINE F32x16 set_halves(float a, float b, int) {
     F32x16 r;
     for (int i = 0; i < 16; ++i) r.v[i] = i < 8 ? a : b;
     return r;
   }
-  /// a * b, rounded, + c.
+  /// a * b + c, with the product rounded.
   static IDEFICS_CPU_OUTLINE F32x16 multiply_then_add(F32x16 a, F32x16 b, F32x16 c) {
     return a * b + c;
   }
@@ -93,7 +94,7 @@ struct F32x16 {
       r.v[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(v[i]) & 0x7fffffffu);
     return r;
   }
-  /// This magnitude, with the signs of `from` (lanes here must not be negative).
+  /// These values, which must not be negative, with the signs of `from`.
   IDEFICS_CPU_OUTLINE F32x16 with_sign_of(F32x16 from) const {
     for (int i = 0; i < 16; ++i)
       from.v[i] = std::bit_cast<float>((std::bit_cast<std::uint32_t>(from.v[i]) & 0x80000000u) |
@@ -115,8 +116,8 @@ struct F32x16 {
     for (int i = 0; i < 16; ++i) no.v[i] = a.v[i] < b.v[i] ? yes.v[i] : no.v[i];
     return no;
   }
-  /// This times 2^n, where n sits in the low bits of `shifted` = n + 1.5 * 2^23, |n| <= 252.
-  /// Two factors, so that results below the normal range round once.
+  /// This times 2^n, with n in the low bits of `shifted` = n + 1.5 * 2^23, |n| <= 252. Multiplies
+  /// by two factors, so that subnormal results are rounded once.
   IDEFICS_CPU_OUTLINE F32x16 times_power_of_two(F32x16 shifted) const {
     for (int i = 0; i < 16; ++i) {
       const auto n =
@@ -127,7 +128,7 @@ struct F32x16 {
     return shifted;
   }
 
-  /// The fixed tree: 16 to 8, 4, 2, 1, each lane with the one half the width above it.
+  /// Adds up the lanes in a fixed tree, 16 to 8, 4, 2, 1: each and the one half the width above it.
   IDEFICS_CPU_OUTLINE float sum() const {
     float t[8];
     for (int i = 0; i < 8; ++i) t[i] = v[i] + v[i + 8];
@@ -171,5 +172,5 @@ struct F32x16 {
   }
 };
 
-/// The part of sixteen lanes that one register holds, the unit of the matrix kernels: here, all.
+/// The lanes of one register, the unit of the GEMV and GEMM: here, all sixteen.
 using Lanes = F32x16;

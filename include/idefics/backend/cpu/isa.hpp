@@ -1,11 +1,15 @@
-// Instruction sets: which ones this CPU has, and the macros that compile a stretch of a header for
-// one of them, whatever flags the user compiles with.
+// Instruction sets: detection, and macros that compile part of a header for one of them, whatever
+// flags the user compiles with.
 //
 //   IDEFICS_CPU_REGION_BEGIN(features) … IDEFICS_CPU_REGION_END
 //
-// encloses the functions of one instruction set. Two rules hold inside: no standard header is
-// included, and no function is an in-class friend (GCC would not apply the region to it).
-// The macros live from here to the end of cpu_backend.hpp.
+// encloses the functions of one instruction set. Inside, include no standard headers and define no
+// in-class friend functions (GCC does not apply the region to them).
+//
+// The macros below stay defined after this header. They are internal and follow from the compiler
+// and the target; none is configuration (core/config.hpp lists those macros). For its regions,
+// kernels.hpp defines two more, IDEFICS_CPU_BF16_PRODUCTS and IDEFICS_CPU_UNROLL, and undefines
+// them at the end.
 #pragma once
 
 #include <vector>
@@ -29,7 +33,7 @@
 #define IDEFICS_CPU_LAMBDA
 #endif
 
-// Loops over the registers of a tile, unrolled at every optimisation level.
+// Unrolls loops over the registers of a tile, at every optimisation level.
 #if defined(__clang__)
 #define IDEFICS_CPU_UNROLL_TILE _Pragma("unroll")
 #elif defined(__GNUC__)
@@ -44,7 +48,7 @@
   IDEFICS_CPU_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define IDEFICS_CPU_REGION_END IDEFICS_CPU_PRAGMA(clang attribute pop)
 #else
-// GCC 12 reports false uninitialised uses in its own AVX-512 header.
+// GCC 12 falsely reports uninitialised variables in its own AVX-512 header.
 #define IDEFICS_CPU_REGION_BEGIN(features)                           \
   IDEFICS_CPU_PRAGMA(GCC push_options)                               \
   IDEFICS_CPU_PRAGMA(GCC target(features))                           \
@@ -57,7 +61,7 @@
 
 namespace idefics { inline namespace v0 {
 
-/// Instruction sets that the kernels are compiled for. All of them give the same bits.
+/// Instruction sets that the kernels are compiled for. All give the same bits.
 enum class Isa { scalar, avx2, avx512 };
 
 namespace detail::cpu {

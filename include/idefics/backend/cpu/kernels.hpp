@@ -1,4 +1,4 @@
-// The kernels, compiled once for each instruction set, and the choice among them.
+// The kernels, compiled once for each instruction set, and the selection among them.
 #pragma once
 
 #include <idefics/backend/cpu/isa.hpp>
@@ -6,8 +6,8 @@
 
 namespace idefics { inline namespace v0 { namespace detail::cpu {
 
-/// The kernels for `isa`, which this CPU must have. `native_bf16` allows `vdpbf16ps` where it
-/// exists; the bits are the same without.
+/// The kernels for `isa`, which this CPU must support. `native_bf16` permits `vdpbf16ps` where it
+/// is available; the bits are the same without it.
 IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true);
 
 }}}  // namespace idefics::v0::detail::cpu
@@ -18,7 +18,7 @@ IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16 = true);
 #include <type_traits>
 
 #if defined(__GNUC__)
-// GCC reports every array bound that is a template parameter of type int.
+// GCC warns about every array bound that is a template parameter of type int.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #endif
@@ -54,7 +54,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::avx512 {
 }}}  // namespace idefics::v0::detail::cpu::avx512
 IDEFICS_CPU_REGION_END
 
-// Linear layers once more, for CPUs that multiply bf16 pairs.
+// Linear layers again, for CPUs with instructions for products of bf16 pairs.
 #undef IDEFICS_CPU_BF16_PRODUCTS
 #define IDEFICS_CPU_BF16_PRODUCTS 1
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")

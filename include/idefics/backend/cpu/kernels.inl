@@ -1,5 +1,5 @@
-// All kernels of one instruction set, in reading order. Included once per instruction set, inside
-// its namespace and region and behind its F32x16.
+// All kernels of one instruction set, in reading order. Included once per instruction set, in its
+// namespace and region, after its F32x16.
 // clang-format off
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/math.inl>
@@ -20,7 +20,7 @@
 inline constexpr KernelTable table = {
     .linear_f32 = linear_kernels<Layout::natural>(),
     .linear_bf16 = linear_kernels<Layout::split_pairs>(),
-    .four_bit = {expand_absmax, dequantize, pack_dealt_rows, multiply_f32},
+    .four_bit = {expand_absmax, dequantize, pack_lookup_rows, multiply_f32},
     .four_bit_pairs = four_bit_pair_kernels<Layout::split_pairs>(),
     .attention = attention,
     .attention_weights = attention_weights,

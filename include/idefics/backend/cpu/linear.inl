@@ -1,8 +1,7 @@
-// out[m,n] = sum_k x[m,k] w[n,k] + b[n].          x [M,K] f32, w [N,K] f32, f16 or bf16, out [M,N]
-// f32 Source: torch.nn.Linear; docs/kernels/linear.md. Parallel over n. Order: 16 lanes, one chain
-// of fused multiply-adds over the whole of K per lane and output, then the tree 16, 8, 4, 2, 1
-// (docs/determinism.md); the same in both kernels below. Bound: gemv by the bytes of w, gemm
-// by the peak of the products.
+// out[m,n] = sum_k x[m,k] w[n,k] + b[n].   x [M,K], out [M,N], b [N] f32, w [N,K] f32, f16 or bf16
+// Source: torch.nn.Linear; docs/kernels/linear.md. Parallel over n. Order: 16 lanes, one chain of
+// fused multiply-adds over all of K per lane and output, then the tree 16, 8, 4, 2, 1
+// (docs/determinism.md), in both kernels below. Bound: bytes of w (GEMV), product peak (GEMM).
 
 template <bool pairs, class V>
 IDEFICS_CPU_INLINE V product(V a, V b, V c) {
@@ -14,9 +13,9 @@ IDEFICS_CPU_INLINE V product(V a, V b, V c) {
     return V::fma(a, b, c);
 }
 
-// ---- few rows: every weight row is read once, where it lies -------------------------------------
+// ---- few rows of x (GEMV): every weight row is read once, in place ------------------------------
 
-/// Rows [begin, end) of x, each as a line of vectors.
+/// Packs rows [begin, end) of x, the vectors of a row contiguous.
 template <Layout layout>
 inline void pack_rows(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                       std::int64_t, std::int64_t k) {
@@ -36,12 +35,12 @@ inline void pack_rows(float* packed, const float* x, std::int64_t begin, std::in
   }
 }
 
-/// One step of `w_rows` weight rows against `x_rows` rows of x, for the lanes from `lane` on.
+/// One step of w_rows weight rows times x_rows rows of x, for the lanes from `lane` on.
 template <Layout layout, class T, class V, int w_rows, int x_rows>
 IDEFICS_CPU_INLINE void accumulate(V (&sums)[w_rows][x_rows], const std::byte* const (&w)[w_rows],
                                    const float* const (&x)[x_rows], std::int64_t offset,
                                    std::int64_t at, int lane) {
-  // Left alone, compilers load an input once for every weight row; three of them need that room.
+  // Unless held, inputs are reloaded for every weight row; AVX2 lacks the registers to hold three.
   constexpr bool hold = x_rows != 3 || Lanes::gemv_x_rows > 3;
   IDEFICS_CPU_UNROLL
   for (int v = 0; v < Step<layout>::vectors; ++v) {
@@ -61,12 +60,12 @@ IDEFICS_CPU_INLINE void accumulate(V (&sums)[w_rows][x_rows], const std::byte* c
   }
 }
 
-/// K values [k_begin, k_end) for the lanes from `lane` on; the sums wait in memory in between. With
-/// several rows of x the multiplications take longer than a prefetcher looks ahead: `next`, weight rows
-/// as far behind as the piece that follows, are called in beside them; several of them to the second
-/// cache, since the first has room for few lines under way.
+/// K values [k_begin, k_end) for the lanes from `lane` on; sums are in memory between calls. With
+/// several rows of x, a piece takes longer than hardware prefetchers look ahead, so the weight rows
+/// `next`, at the following piece, are prefetched: one of them to L1, several to L2, since L1
+/// supports few outstanding misses.
 template <Layout layout, class T, class V, int w_rows, int x_rows, int prefetches>
-inline void gemv_block(float* waiting, const std::byte* const (&w)[w_rows],
+inline void gemv_block(float* partial, const std::byte* const (&w)[w_rows],
                        const float* const (&x)[x_rows], std::int64_t k_begin, std::int64_t k_end,
                        int lane, const std::byte* const (&next)[prefetches]) {
   using S = Step<layout>;
@@ -74,7 +73,7 @@ inline void gemv_block(float* waiting, const std::byte* const (&w)[w_rows],
   V sums[w_rows][x_rows];
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < w_rows * x_rows; ++i)
-    sums[i / x_rows][i % x_rows] = V::load(waiting + i * V::width);
+    sums[i / x_rows][i % x_rows] = V::load(partial + i * V::width);
   std::int64_t k = k_begin, at = k_begin / S::values * S::vectors * 16;
   for (; k + S::values <= k_end; k += S::values, at += 16 * S::vectors) {
     if constexpr (x_rows > 1)
@@ -82,7 +81,7 @@ inline void gemv_block(float* waiting, const std::byte* const (&w)[w_rows],
         __builtin_prefetch(row + k * size, 0, prefetches > 1 ? 2 : 3);
     accumulate<layout, T>(sums, w, x, k * size, at, lane);
   }
-  if (k < k_end) {  // the last step of a row whose width is no multiple: zeros behind it
+  if (k < k_end) {  // the tail of a row, zero-padded
     std::byte rest[w_rows][32 * sizeof(T)] = {};
     const std::byte* padded[w_rows];
     for (int r = 0; r < w_rows; ++r) {
@@ -93,12 +92,11 @@ inline void gemv_block(float* waiting, const std::byte* const (&w)[w_rows],
   }
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < w_rows * x_rows; ++i)
-    sums[i / x_rows][i % x_rows].store(waiting + i * V::width);
+    sums[i / x_rows][i % x_rows].store(partial + i * V::width);
 }
 
-/// Sums of weight rows n.. n + w_rows and rows m.. m + x_rows of x over K values [k_begin, k_end), one
-/// pass for each group of lanes that a register holds. Where there are several passes each calls in one
-/// of the rows.
+/// Weight rows [n, n + w_rows) times rows [m, m + x_rows) of x over K values [k_begin, k_end), one
+/// pass per group of lanes that a register holds. Each of several passes prefetches one weight row.
 template <Layout layout, class T, class V, int w_rows, int x_rows>
 inline void gemv_tile(const LinearArgs& t, float* sums, std::int64_t n, std::int64_t m,
                       std::int64_t k_begin, std::int64_t k_end) {
@@ -120,7 +118,7 @@ inline void gemv_tile(const LinearArgs& t, float* sums, std::int64_t n, std::int
   }
 }
 
-/// The trees over the lanes of a gemv tile, and its outputs.
+/// Adds up the lanes of a GEMV tile and stores its outputs.
 template <class V, int w_rows, int x_rows>
 inline void finish_gemv(const LinearArgs& t, const float* sums, std::int64_t n, std::int64_t m) {
   constexpr int groups = 16 / V::width;
@@ -134,7 +132,7 @@ inline void finish_gemv(const LinearArgs& t, const float* sums, std::int64_t n, 
     }
 }
 
-/// Weight rows n.. n + w_rows against one row of x.
+/// Weight rows [n, n + w_rows) times row m of x.
 template <Layout layout, class T, int w_rows>
 inline void gemv_row(const LinearArgs& t, std::int64_t n, std::int64_t m) {
   float sums[w_rows * 16] = {};
@@ -142,7 +140,7 @@ inline void gemv_row(const LinearArgs& t, std::int64_t n, std::int64_t m) {
   finish_gemv<F32x16, w_rows, 1>(t, sums, n, m);
 }
 
-/// Calls body.template operator()<x_rows>(m) for groups of gemv_x_rows rows of x, three or two.
+/// Calls body.template operator()<x_rows>(m) for groups of gemv_x_rows, three or two rows of x.
 template <class Body>
 inline void for_few_rows(std::int64_t m_end, const Body& body) {
   constexpr int most = Lanes::gemv_x_rows;
@@ -152,8 +150,8 @@ inline void for_few_rows(std::int64_t m_end, const Body& body) {
   if (m_end - m > 1) body.template operator()<2>(m);
 }
 
-/// Weight rows n.. n + 4 against all rows of x. Their streams run on without a break; all groups of
-/// rows and lanes pass over a piece of them while it is in the nearest cache.
+/// Weight rows [n, n + 4) times all rows of x. Weights are streamed without a break; all groups of
+/// rows and lanes process a piece of them while it is in L1.
 template <Layout layout, class T>
 inline void gemv_rows(const LinearArgs& t, std::int64_t n) {
   float sums[4 * gemv_rows_max * 16] = {};
@@ -179,13 +177,12 @@ inline void gemv(const LinearArgs& t, std::int64_t n, std::int64_t n_end) {
     for (std::int64_t m = 0; m < t.m; ++m) gemv_row<layout, T, 1>(t, n, m);
 }
 
-// ---- many rows: tiles of both sides are packed, then multiplied from cache ----------------------
+// ---- many rows of x (GEMM): tiles of both operands are packed, then multiplied from cache -------
 //
-// A packed tile holds `tile` rows: for each block of K, for each group of lanes, for each vector,
-// the lanes of row 0, row 1, … The groups of lanes are independent sums, so each takes its own pass
-// and has all registers to itself.
+// A packed tile of `tile` rows is ordered by block of K, group of lanes, vector, and row. The
+// groups of lanes are independent sums, so each has a pass of its own that can use all registers.
 
-/// Vectors [begin, end) of the rows of one tile; fetch(r, v, vectors) gives `step` of row r from v on.
+/// Packs vectors [begin, end) of a tile; fetch(r, v, vectors) loads `step` of row r from v on.
 template <int step, int tile, class Fetch>
 IDEFICS_CPU_INLINE void pack_block(float* packed, std::int64_t begin, std::int64_t end,
                                    const Fetch& fetch) {
@@ -202,7 +199,7 @@ IDEFICS_CPU_INLINE void pack_block(float* packed, std::int64_t begin, std::int64
   }
 }
 
-/// The same from `rows` rows of T; the others of the tile are zero.
+/// The same for `rows` rows of T; further rows of the tile are zero.
 template <Layout layout, class T, int tile>
 inline void pack_values(float* packed, const std::byte* x, std::int64_t rows, std::int64_t k,
                         std::int64_t begin, std::int64_t end) {
@@ -221,7 +218,7 @@ inline void pack_values(float* packed, const std::byte* x, std::int64_t rows, st
       });
 }
 
-/// Tiles [begin, end) of x.
+/// Packs tiles [begin, end) of x.
 template <Layout layout>
 inline void pack_tiles(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                        std::int64_t m, std::int64_t k) {
@@ -235,7 +232,7 @@ inline void pack_tiles(float* packed, const float* x, std::int64_t begin, std::i
   }
 }
 
-/// One vector of each row of x against one of each weight row.
+/// One vector of each row of x times one of each weight row.
 template <bool pairs, int x_rows, int w_rows>
 IDEFICS_CPU_INLINE void tile_step(Lanes (&acc)[x_rows][w_rows], const float* x, const float* w) {
   Lanes weights[w_rows];
@@ -249,7 +246,7 @@ IDEFICS_CPU_INLINE void tile_step(Lanes (&acc)[x_rows][w_rows], const float* x, 
   }
 }
 
-/// One group of lanes of one register tile over one block of K; the sums wait in memory in between.
+/// One group of lanes of a register tile over one block of K; sums are in memory between blocks.
 template <bool pairs>
 inline void multiply_tile(float* sums, const float* x, const float* w, std::int64_t vectors,
                           bool first) {
@@ -264,7 +261,7 @@ inline void multiply_tile(float* sums, const float* x, const float* w, std::int6
   for (int i = 0; i < x_rows * w_rows; ++i) acc[i / w_rows][i % w_rows].store(sums + i * width);
 }
 
-/// The trees over the lanes of one register tile, and its outputs.
+/// Adds up the lanes of a register tile and stores its outputs.
 inline void finish_tile(const LinearArgs& t, const float* sums, std::int64_t m, std::int64_t n,
                         std::int64_t n_end) {
   constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows, width = Lanes::width;
@@ -278,7 +275,7 @@ inline void finish_tile(const LinearArgs& t, const float* sums, std::int64_t m, 
     }
 }
 
-/// Weight rows [n_begin, n_end) against all tiles of x. Scratch: packed weights, then all sums.
+/// Weight rows [n_begin, n_end) times all tiles of x. Scratch: packed weights, then all sums.
 template <Layout layout, class T>
 inline void gemm(const LinearArgs& t, std::int64_t n_begin, std::int64_t n_end, float* scratch) {
   constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows,
@@ -298,7 +295,7 @@ inline void gemm(const LinearArgs& t, std::int64_t n_begin, std::int64_t n_end, 
                                      t.weight + (n_begin + j * w_rows) * row_bytes,
                                      n_end - n_begin - j * w_rows, t.k, v, v + count);
     for (std::int64_t i = 0; i < m_tiles; ++i)
-      for (int g = 0; g < groups; ++g)  // the group of x stays in the nearest cache
+      for (int g = 0; g < groups; ++g)  // the group of x stays in L1
         for (std::int64_t j = 0; j < n_tiles; ++j)
           multiply_tile<layout == Layout::whole_pairs>(
               sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),

@@ -1,4 +1,4 @@
-// Linear layers with 4-bit weights: which kernel multiplies, and who of the threads gets which rows.
+// Linear layers with 4-bit weights: chooses the kernel and divides weight rows among threads.
 #pragma once
 
 #include <algorithm>
@@ -10,15 +10,15 @@
 
 namespace idefics { inline namespace v0 { namespace detail::cpu {
 
-/// Multiplies by 4-bit matrices; owns the scratch memory for that. Few rows of x are multiplied by codes
-/// as they are read. For more rows each thread turns some weight rows into plain ones at a time and
-/// multiplies those; so it does, whatever the rows of x, where 64 neighbours do not share a block.
+/// Multiplies by 4-bit matrices, and owns the scratch for it. With few rows of x, codes are decoded
+/// as they are read. With more rows, or if the matrix is not aligned, each thread decodes some
+/// weight rows at a time and then multiplies those.
 class FourBitLinear {
  public:
   explicit FourBitLinear(const KernelTable& kernels) : kernels_(kernels) {}
 
-  /// `args` as in the args of plain weights; its x is not packed yet and its weight is not read.
-  /// Room is taken for any number of rows up to `expected`.
+  /// `args` are as for plain weights, but x is not packed yet and args.weight is ignored. Allocates
+  /// scratch for any number of rows up to `expected`.
   void operator()(const LinearArgs& args, const QuantizedTensor& weight, Compute compute,
                   std::int64_t expected) {
     const Codebook table = weight.table();
@@ -41,22 +41,22 @@ class FourBitLinear {
  private:
   static constexpr std::int64_t thread_products = 131072;
 
-  /// Where a product puts things.
+  /// Scratch of a product.
   struct Buffers {
     float* packed;
-    float* values;     // of_thread floats for each thread
-    float* constants;  // [threads, absmax of a thread]
-    std::size_t of_thread, constants_of_thread;
+    float* values;     // values_per_thread floats for each thread
+    float* constants;  // constants_per_thread floats for each thread
+    std::size_t values_per_thread, constants_per_thread;
 
     float* values_of(int worker) const {
-      return values + static_cast<std::size_t>(worker) * of_thread;
+      return values + static_cast<std::size_t>(worker) * values_per_thread;
     }
     float* constants_of(int worker) const {
-      return constants + static_cast<std::size_t>(worker) * constants_of_thread;
+      return constants + static_cast<std::size_t>(worker) * constants_per_thread;
     }
   };
 
-  /// The room that is taken and then kept.
+  /// The scratch of a product, allocated if necessary and kept.
   Buffers buffers_for(std::int64_t m, const FourBitMatrix& w, Compute compute) {
     const bool pairs = compute == Compute::bf16;
     const LinearScratch need = four_bit_scratch(pairs ? kernels_.linear_bf16 : kernels_.linear_f32,
@@ -67,7 +67,7 @@ class FourBitLinear {
             need.constants.size()};
   }
 
-  /// Takes the room that the product will need with any number of rows up to `expected`.
+  /// Allocates the scratch that the product needs for any number of rows up to `expected`.
   void reserve_scratch(const FourBitMatrix& w, Compute compute, std::int64_t expected) {
     for (const std::int64_t most : {gemv_rows_max, row_block})
       (void)buffers_for(std::min(expected, most), w, compute);
@@ -84,8 +84,8 @@ class FourBitLinear {
     for (std::int64_t i = 0; i < tasks; ++i) run(i, 0);
   }
 
-  /// absmax of all blocks that weight rows [begin, end) touch: where they lie, if that is possible, and
-  /// else in `room`.
+  /// absmax of all blocks that overlap weight rows [begin, end): in place if stored as aligned f32,
+  /// else in `scratch`.
   const float* fetch_absmax(float* scratch, const QuantizedTensor& weight, std::int64_t begin,
                             std::int64_t end) const {
     const std::int64_t k = weight.shape[1], first = begin * k / weight.blocksize;
@@ -103,17 +103,17 @@ class FourBitLinear {
     return scratch;
   }
 
-  /// absmax of every 64 values of weight rows [begin, end): as they lie, where rows have a whole number
-  /// of pairs of blocks of 64, and else made in `room`.
+  /// absmax for every 64 values of weight rows [begin, end), as fetch_absmax returns them if rows
+  /// consist of an even number of blocks of 64, else expanded into `scratch`.
   const float* fetch_factors(float* scratch, const QuantizedTensor& weight, const FourBitMatrix& w,
                              std::int64_t begin, std::int64_t end) const {
     if (w.one_factor_per_block()) return fetch_absmax(scratch, weight, begin, end);
-    const std::int64_t of_row = w.row_factors(), size = (end - begin) * of_row;
+    const std::int64_t row_factors = w.row_factors(), size = (end - begin) * row_factors;
     const float* absmax = fetch_absmax(scratch + size, weight, begin, end);
     const std::int64_t first_block = begin * w.k / w.blocksize;
     for (std::int64_t i = 0; i < size; ++i) {
-      const std::int64_t row = begin + i / of_row, at = i % of_row * 64;
-      scratch[i] = at < w.k ? absmax[(row * w.k + at) / w.blocksize - first_block] : 0.0f;
+      const std::int64_t row = begin + i / row_factors, offset = i % row_factors * 64;
+      scratch[i] = offset < w.k ? absmax[(row * w.k + offset) / w.blocksize - first_block] : 0.0f;
     }
     return scratch;
   }
@@ -125,13 +125,13 @@ class FourBitLinear {
     const auto pack = pairs ? kernels_.four_bit_pairs.pack_rows : kernels_.four_bit.pack_rows;
     pack(buffers.packed, args.x, 0, args.m, args.m, args.k);
     args.x = buffers.packed;
-    const bool kept = pairs && args.m == 1 && w.one_factor_per_block() && weight.double_quant() &&
-                      flushing_changes_nothing(weight.nested);
+    const bool keep_nested = pairs && args.m == 1 && w.one_factor_per_block() &&
+                             weight.double_quant() && flushing_changes_nothing(weight.nested);
     const std::int64_t rows = run_of_rows(args.n, args.k, num_threads());
     divide(args, rows, [&](std::int64_t begin, std::int64_t end, int worker) {
       FourBitFactors factors{nullptr, &weight.nested,
                              reinterpret_cast<const std::uint8_t*>(weight.absmax.raw())};
-      if (!kept)
+      if (!keep_nested)
         factors = {fetch_factors(buffers.constants_of(worker), weight, w, begin, end), nullptr,
                    nullptr};
       if (!pairs) return kernels_.four_bit.multiply(args, w, factors.values, begin, end);
@@ -140,15 +140,15 @@ class FourBitLinear {
     });
   }
 
-  /// Whether the bf16 order, which takes subnormal numbers for zero, may expand these constants: a product
-  /// that is flushed must vanish beside the offset anyway.
+  /// Whether these constants may be expanded in the bf16 order, which treats subnormal numbers as
+  /// zero: a product that is flushed must be too small to change the offset anyway.
   static bool flushing_changes_nothing(const NestedConstants& nested) {
     const auto map = nested.map.as<float>();
     const auto subnormal = [](float x) { return x != 0.0f && std::abs(x) < 0x1p-126f; };
     return std::abs(nested.offset) > 0x1p-100f && std::ranges::none_of(map, subnormal);
   }
 
-  /// The args of weight rows [begin, end), whose values in f32 are put behind `values`.
+  /// Decodes weight rows [begin, end) to f32 at `values`, and returns the args of their product.
   LinearArgs dequantized(const LinearArgs& args, const QuantizedTensor& weight,
                          const FourBitMatrix& w, float* values, float* constants,
                          std::int64_t begin, std::int64_t end) const {
@@ -173,16 +173,16 @@ class FourBitLinear {
     });
   }
 
-  /// Calls body(args) for parts of the rows of x that fit the cache, packed in tiles.
+  /// Calls body(args) for blocks of rows of x whose sums fit the cache, packed in tiles.
   template <class Body>
-  static void for_row_blocks(const LinearArgs& whole, const LinearKernels& kernels,
+  static void for_row_blocks(const LinearArgs& full, const LinearKernels& kernels,
                              LinearKernels::Pack pack_tiles, float* packed, const Body& body) {
-    const std::int64_t rows = rows_at_once(kernels, whole.m);
-    for (std::int64_t m = 0; m < whole.m; m += rows) {
-      LinearArgs args = whole;
-      args.m = std::min(rows, whole.m - m);
-      args.out += m * whole.n;
-      const float* x = whole.x + m * whole.k;
+    const std::int64_t rows = rows_at_once(kernels, full.m);
+    for (std::int64_t m = 0; m < full.m; m += rows) {
+      LinearArgs args = full;
+      args.m = std::min(rows, full.m - m);
+      args.out += m * full.n;
+      const float* x = full.x + m * full.k;
       parallel_tasks(ceil_div(args.m, kernels.tile_x_rows),
                      [&](std::int64_t i, int) { pack_tiles(packed, x, i, i + 1, args.m, args.k); });
       args.x = packed;
@@ -190,25 +190,24 @@ class FourBitLinear {
     }
   }
 
-  void multiply_many_rows(const LinearArgs& whole, const QuantizedTensor& weight,
+  void multiply_many_rows(const LinearArgs& full, const QuantizedTensor& weight,
                           const FourBitMatrix& w, const Buffers& buffers) const {
-    const std::int64_t size =
-        round_up(gemm_w_rows * whole.k, 16);  // of values; sums are behind them
+    const std::int64_t value_floats = round_up(gemm_w_rows * full.k, 16);  // followed by the sums
     const LinearKernels& kernels = kernels_.linear_f32;
-    for_row_blocks(whole, kernels, kernels.pack_tiles, buffers.packed, [&](const LinearArgs& args) {
+    for_row_blocks(full, kernels, kernels.pack_tiles, buffers.packed, [&](const LinearArgs& args) {
       divide(args, gemm_w_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-        float* mine = buffers.values_of(worker);
+        float* values = buffers.values_of(worker);
         const LinearArgs part =
-            dequantized(args, weight, w, mine, buffers.constants_of(worker), begin, end);
-        kernels.gemm[0](part, 0, end - begin, mine + size);
+            dequantized(args, weight, w, values, buffers.constants_of(worker), begin, end);
+        kernels.gemm[0](part, 0, end - begin, values + value_floats);
       });
     });
   }
 
-  void multiply_many_rows_bf16(const LinearArgs& whole, const QuantizedTensor& weight,
+  void multiply_many_rows_bf16(const LinearArgs& full, const QuantizedTensor& weight,
                                const FourBitMatrix& w, const Buffers& buffers) const {
     const FourBitPairKernels& kernels = kernels_.four_bit_pairs;
-    for_row_blocks(whole, kernels_.linear_bf16, kernels.pack_tiles, buffers.packed,
+    for_row_blocks(full, kernels_.linear_bf16, kernels.pack_tiles, buffers.packed,
                    [&](const LinearArgs& args) {
                      divide(
                          args, gemm_w_rows, [&](std::int64_t begin, std::int64_t end, int worker) {

@@ -1,9 +1,9 @@
-// out[m,n] = sum_k x[m,k] w[n,k] + b[n] with w in 4 bits.  x [M,K] f32, w codes in blocks, out [M,N] f32
+// out[m,n] = sum_k x[m,k] w[n,k] + b[n].        x [M,K], out [M,N] f32, w [N,K] in blocks of 4 bits
 // Source: bitsandbytes' Linear4bit; docs/determinism.md has both orders. Parallel over n.
-//   f32   w = table[code] * absmax, rounded, then the f32 order: equal to a dequantized matrix
-//   bf16  of every 128 values a lane takes eight neighbours: their sum with table values rounded to
-//         bf16, from zero; then total = fma(sum, absmax, total)
-// Bound: few rows by the bytes of the codes and by the lookups; many rows by the peak of the products.
+//   f32   w = table[code] * absmax, rounded, then the f32 order: the bits of a dequantized matrix
+//   bf16  of every 128 values a lane sums eight neighbours from zero, times table values rounded to
+//         bf16; then total = fma(sum, absmax, total)
+// Bound: bytes of the codes and lookups for few rows of x, the product peak for many.
 
 /// absmax [begin, end): map[code] * nested, rounded, + offset.
 inline void expand_absmax(float* out, const std::uint8_t* codes, const NestedConstants& nested,
@@ -15,7 +15,7 @@ inline void expand_absmax(float* out, const std::uint8_t* codes, const NestedCon
     const std::int64_t group = at / NestedConstants::blocksize;
     const std::int64_t group_end = std::min(end, (group + 1) * NestedConstants::blocksize);
     const F32x16 factor = F32x16::set(factors[group]);
-    float* const to = out + at - begin;  // first the lookups, as integers, then the sums
+    float* const to = out + at - begin;  // looked up as integers, then scaled
     std::int64_t i = 0;
     for (; i + 16 <= group_end - at; i += 16) {
       IDEFICS_CPU_UNROLL
@@ -47,8 +47,8 @@ inline void dequantize(float* out, const FourBitMatrix& w, const float* absmax, 
       if (at % 32 == 0 && at + 32 <= block_end) {
         F32x16 values[2];
         lookup.values(block, w.codes + at / 2, values);
-        Lookup::undealt(values[0]).store(out + at - begin);
-        Lookup::undealt(values[1]).store(out + at - begin + 16);
+        Lookup::to_natural_order(values[0]).store(out + at - begin);
+        Lookup::to_natural_order(values[1]).store(out + at - begin + 16);
         at += 32;
       } else {
         out[at - begin] = w.table[code_at(w.codes, at)] * *absmax;
@@ -64,38 +64,38 @@ IDEFICS_CPU_INLINE float bias_of(const LinearArgs& t, std::int64_t n) {
   return t.bias == nullptr ? 0.0f : t.bias[n];
 }
 
-/// Calls in codes that will be read soon, to the second cache: the first has room for few lines under way.
+/// Prefetches codes that are read soon, to L2: L1 supports few outstanding misses.
 IDEFICS_CPU_INLINE void prefetch_codes(const std::uint8_t* codes) {
   __builtin_prefetch(codes + 2048, 0, 2);
 }
 
-/// Factors of weight rows as floats.
+/// Factors of weight rows, stored as f32.
 struct PlainFactors {
   const float* values;
 
   PlainFactors from(std::int64_t i) const { return {values + i}; }
-  /// Factor i in lanes 0 to 7, i + 1 in the others; of the group of lanes `group`.
+  /// Factor i in lanes 0 to 7 and i + 1 in the others, for the lanes of `group`.
   IDEFICS_CPU_INLINE Lanes two(std::int64_t i, int group) const {
     return Lanes::set_halves(values[i], values[i + 1], group);
   }
 };
 
-/// The weight rows of one pass: n, n + apart, …, and the factors of the first.
+/// The weight rows of one pass, n, n + apart, …, and the factors of the first.
 template <class Factors>
 struct CodeRows {
   Factors factors;
   std::int64_t n, apart;
 };
 
-/// Rows [begin, end) of x for the f32 order, in the lanes in which the lookups leave their values.
-inline void pack_dealt_rows(float* packed, const float* x, std::int64_t begin, std::int64_t end,
-                            std::int64_t m, std::int64_t k) {
+/// Packs rows [begin, end) of x for the f32 order, in the lane order of Lookup::values.
+inline void pack_lookup_rows(float* packed, const float* x, std::int64_t begin, std::int64_t end,
+                             std::int64_t m, std::int64_t k) {
   pack_rows<Layout::natural>(packed, x, begin, end, m, k);
   for (std::int64_t i = 0; i < (end - begin) * vectors_of(Layout::natural, k); ++i)
-    Lookup::dealt(F32x16::load(packed + 16 * i)).store(packed + 16 * i);
+    Lookup::to_lookup_order(F32x16::load(packed + 16 * i)).store(packed + 16 * i);
 }
 
-/// `w_rows` weight rows against rows m.. m + x_rows of x.
+/// w_rows weight rows times rows [m, m + x_rows) of x.
 template <int w_rows, int x_rows>
 IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearArgs& t, const FourBitMatrix& w,
                                                   const Lookup& lookup,
@@ -131,12 +131,12 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearArgs& t, const Fou
   for (int r = 0; r < w_rows; ++r)
     for (int c = 0; c < x_rows; ++c) {
       const std::int64_t n = at.n + r * at.apart;
-      t.out[(m + c) * t.n + n] = Lookup::undealt(sums[r][c]).sum() + bias_of(t, n);
+      t.out[(m + c) * t.n + n] = Lookup::to_natural_order(sums[r][c]).sum() + bias_of(t, n);
     }
 }
 
-/// `streams` weight rows against all rows of x, four, two or one of these at a time while the codes are
-/// in the nearest cache. Sixteen sums at most are under way.
+/// `streams` weight rows times all rows of x, four, two or one of these at a time while the codes
+/// are in L1. At most sixteen sums are computed at once.
 template <int streams, class Factors, class Multiply>
 IDEFICS_CPU_INLINE void multiply_streams(const LinearArgs& t, const FourBitMatrix& w,
                                          const CodeRows<Factors>& at, const Multiply& multiply) {
@@ -154,9 +154,9 @@ IDEFICS_CPU_INLINE void multiply_streams(const LinearArgs& t, const FourBitMatri
   if (m < t.m) all.template operator()<1>(m);
 }
 
-/// Calls multiply.template operator()<w_rows, x_rows>(weight rows, m) for weight rows [begin, end) and all
-/// rows of x. Several weight rows at a time hide the latency of their sums and share what is loaded of
-/// x. They lie in different parts of the run: prefetchers follow one stream in a page.
+/// Calls multiply.template operator()<w_rows, x_rows>(weight rows, m) for weight rows [begin, end)
+/// and all rows of x. Several weight rows at a time hide the latency of their sums and share loads
+/// of x. They come from different parts of the range, since prefetchers follow one stream per page.
 template <class Factors, class Multiply>
 inline void for_rows(const LinearArgs& t, const FourBitMatrix& w, const Factors& factors,
                      std::int64_t begin, std::int64_t end, const Multiply& multiply) {

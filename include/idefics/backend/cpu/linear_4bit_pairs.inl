@@ -1,17 +1,17 @@
 // The bf16 order of linear_4bit.inl.
 //
-// Of every chunk of 128 values, 64 bytes of codes, lane d takes the values 8 d to 8 d + 7, one word of
-// 32 bits. Four bits of each half of that word make a pair: in step j the values 8 d + j and
-// 8 d + 4 + j. So a register of codes needs a shift and a lookup for each step, and no shuffle. A lane's
-// values lie in one block: their sum starts from zero and is scaled by the block's absmax.
+// Of every chunk of 128 values (64 bytes of codes), lane d holds values 8 d to 8 d + 7, a word of
+// 32 bits. Step j multiplies the pair 8 d + j and 8 d + 4 + j, whose codes are in different halves
+// of the word, so a register of codes needs a shift and a lookup per step, and no shuffle. The
+// values of a lane share a block: their sum starts from zero and is scaled by its absmax.
 
 inline constexpr int chunk = FourBitPairKernels::chunk, chunk_bytes = chunk / 2, chunk_steps = 4;
 
 constexpr int chunk_vectors(Layout layout) { return layout == Layout::whole_pairs ? 4 : 8; }
 
-/// 128 values of x, rounded to bf16 and dealt; of the last chunk of a row `count` exist.
+/// Rounds a chunk of x to bf16 and pairs its values as above, with zeros from `count` on.
 template <Layout layout>
-inline void deal_chunk(const float* x, std::int64_t count,
+inline void pack_chunk(const float* x, std::int64_t count,
                        F32x16 (&vectors)[chunk_vectors(layout)]) {
   float padded[chunk];
   if (count < chunk) {
@@ -19,7 +19,7 @@ inline void deal_chunk(const float* x, std::int64_t count,
     std::memcpy(padded, x, static_cast<std::size_t>(count) * sizeof(float));
     x = padded;
   }
-  std::uint64_t halves[32];  // of each lane: the values that are added second, those added first
+  std::uint64_t halves[32];  // per lane: four values added second, then four added first
   for (int i = 0; i < chunk / 16; ++i)
     F32x16::load(x + 16 * i).store_bf16(reinterpret_cast<std::byte*>(halves) + 32 * i);
   for (int j = 0; j < chunk_steps; ++j) {
@@ -36,30 +36,30 @@ inline void deal_chunk(const float* x, std::int64_t count,
   }
 }
 
-/// Rows [begin, end) of x, each as a line of vectors.
+/// Packs rows [begin, end) of x, the vectors of a row contiguous.
 template <Layout layout>
 inline void pack_chunk_rows(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                             std::int64_t, std::int64_t k) {
   constexpr int vectors = chunk_vectors(layout);
   for (std::int64_t m = begin; m < end; ++m)
     for (std::int64_t c = 0; c < ceil_div(k, chunk); ++c) {
-      F32x16 dealt[vectors];
-      deal_chunk<layout>(x + m * k + c * chunk, k - c * chunk, dealt);
+      F32x16 values[vectors];
+      pack_chunk<layout>(x + m * k + c * chunk, k - c * chunk, values);
       float* to = packed + (m * ceil_div(k, chunk) + c) * vectors * 16;
-      for (int v = 0; v < vectors; ++v) dealt[v].store(to + 16 * v);
+      for (int v = 0; v < vectors; ++v) values[v].store(to + 16 * v);
     }
 }
 
-/// Codes of the chunk at `codes`, of which `bytes` exist; zeros for the others.
-IDEFICS_CPU_INLINE const std::uint8_t* whole_chunk(const std::uint8_t* codes, std::int64_t bytes,
-                                                   std::uint8_t (&padded)[chunk_bytes]) {
+/// The codes of a chunk, zero-padded if only `bytes` exist.
+IDEFICS_CPU_INLINE const std::uint8_t* padded_chunk(const std::uint8_t* codes, std::int64_t bytes,
+                                                    std::uint8_t (&padded)[chunk_bytes]) {
   if (bytes >= chunk_bytes) return codes;
   std::memset(padded, 0, sizeof padded);
   std::memcpy(padded, codes, static_cast<std::size_t>(bytes));
   return padded;
 }
 
-/// The sum, from zero, of one chunk of x and one of weights, in one group of lanes.
+/// The products of a chunk of x and one of weights, summed from zero in one group of lanes.
 template <Layout layout>
 IDEFICS_CPU_INLINE Lanes multiply_chunk(const float* x, const Lanes (&pairs)[chunk_steps]) {
   Lanes sum = Lanes::zero();
@@ -75,7 +75,7 @@ IDEFICS_CPU_INLINE Lanes multiply_chunk(const float* x, const Lanes (&pairs)[chu
   return sum;
 }
 
-/// The trees over the lanes of some sums, and their outputs.
+/// Adds up the lanes of `totals` and stores the outputs.
 template <int w_rows, int x_rows>
 IDEFICS_CPU_INLINE void finish_rows(const LinearArgs& t,
                                     const Lanes (&totals)[w_rows][x_rows][16 / Lanes::width],
@@ -87,8 +87,8 @@ IDEFICS_CPU_INLINE void finish_rows(const LinearArgs& t,
     }
 }
 
-/// Doubly quantized factors: map[code] * nested, rounded, + offset. Beside the products that takes no
-/// time; before them memory would wait.
+/// Doubly quantized factors: map[code] * nested, rounded, + offset. Computing them between products
+/// is free; in a pass of their own, memory would be idle.
 struct NestedFactors {
   const std::uint8_t* codes;
   const float *map, *nested;
@@ -97,14 +97,14 @@ struct NestedFactors {
 
   NestedFactors from(std::int64_t i) const { return {codes, map, nested, offset, first + i}; }
   IDEFICS_CPU_INLINE Lanes two(std::int64_t i, int group) const {
-    i += first;  // even, so both are of one group of 256
+    i += first;  // even, so both are in one group of 256
     const Lanes values = Lanes::set_halves(map[codes[i]], map[codes[i + 1]], group);
     const Lanes scale = Lanes::set(nested[i / NestedConstants::blocksize]);
     return Lanes::multiply_then_add(values, scale, Lanes::set(offset));
   }
 };
 
-/// `w_rows` weight rows against rows m.. m + x_rows of x.
+/// w_rows weight rows times rows [m, m + x_rows) of x.
 template <Layout layout, int w_rows, int x_rows, class Factors>
 IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearArgs& t, const FourBitMatrix& w,
                                                     const PairLookup& lookup,
@@ -143,7 +143,7 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_pairs(const LinearArgs& t, const F
   if (w.k % chunk != 0)
     for (int r = 0; r < w_rows; ++r) {
       std::uint8_t padded[chunk_bytes];
-      step(r, whole_chunk(codes + r * codes_apart, w.k % chunk / 2, padded), w.k / chunk);
+      step(r, padded_chunk(codes + r * codes_apart, w.k % chunk / 2, padded), w.k / chunk);
     }
   finish_rows(t, totals, at.n, at.apart, m);
 }
@@ -158,15 +158,15 @@ inline void multiply_pairs(const LinearArgs& t, const FourBitMatrix& w,
   if (factors.nested == nullptr)
     return for_rows(t, w, PlainFactors{factors.values}, begin, end, multiply);
   const NestedConstants& nested = *factors.nested;
-  const NestedFactors kept{factors.codes, reinterpret_cast<const float*>(nested.map.raw()),
-                           reinterpret_cast<const float*>(nested.absmax.raw()), nested.offset,
-                           begin * w.row_factors()};
-  for_rows(t, w, kept, begin, end, multiply);
+  const NestedFactors nested_factors{
+      factors.codes, reinterpret_cast<const float*>(nested.map.raw()),
+      reinterpret_cast<const float*>(nested.absmax.raw()), nested.offset, begin * w.row_factors()};
+  for_rows(t, w, nested_factors, begin, end, multiply);
 }
 
 // ---- many rows of x in the bf16 order: the tiles of linear.inl, with a factor for each chunk ----
 
-/// Tiles [begin, end) of x.
+/// Packs tiles [begin, end) of x.
 template <Layout layout>
 inline void pack_chunk_tiles(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                              std::int64_t m, std::int64_t k) {
@@ -176,16 +176,16 @@ inline void pack_chunk_tiles(float* packed, const float* x, std::int64_t begin, 
     for (std::int64_t v = 0; v < vectors; v += block_vectors)
       pack_block<step, tile>(
           packed + (i * vectors + v) * 16 * tile, v, std::min(v + block_vectors, vectors),
-          [&](std::int64_t r, std::int64_t at, F32x16(&dealt)[step]) IDEFICS_CPU_LAMBDA {
+          [&](std::int64_t r, std::int64_t at, F32x16(&values)[step]) IDEFICS_CPU_LAMBDA {
             const std::int64_t row = i * tile + r, first = at / step * chunk;
             if (row < m)
-              deal_chunk<layout>(x + row * k + first, k - first, dealt);
+              pack_chunk<layout>(x + row * k + first, k - first, values);
             else
-              for (auto& vector : dealt) vector = F32x16::zero();
+              for (auto& vector : values) vector = F32x16::zero();
           });
 }
 
-/// One chunk of a weight row, without its absmax.
+/// Decodes one chunk of a weight row, without absmax.
 template <Layout layout>
 IDEFICS_CPU_INLINE void expand_chunk(const PairLookup& lookup, const std::uint8_t* codes,
                                      F32x16 (&vectors)[chunk_vectors(layout)]) {
@@ -207,7 +207,7 @@ IDEFICS_CPU_INLINE void expand_chunk(const PairLookup& lookup, const std::uint8_
   }
 }
 
-/// Vectors [begin, end) of a tile of weight rows from n on.
+/// Packs vectors [begin, end) of a tile of weight rows from n on.
 template <Layout layout>
 inline void pack_codes(float* packed, const PairLookup& lookup, const FourBitMatrix& w,
                        std::int64_t n, std::int64_t n_end, std::int64_t begin, std::int64_t end) {
@@ -222,14 +222,13 @@ inline void pack_codes(float* packed, const PairLookup& lookup, const FourBitMat
         const std::int64_t at = v / step * chunk;
         std::uint8_t padded[chunk_bytes];
         expand_chunk<layout>(
-            lookup, whole_chunk(w.codes + ((n + r) * w.k + at) / 2, (w.k - at) / 2, padded),
+            lookup, padded_chunk(w.codes + ((n + r) * w.k + at) / 2, (w.k - at) / 2, padded),
             vectors);
       });
 }
 
-/// multiply_tile of linear.inl for one group of lanes, but chunks start from zero and are added to the
-/// totals scaled: those of weight row j by its factors[j]. It takes as many weight rows at a time as
-/// leave registers for the totals.
+/// multiply_tile of linear.inl, but each chunk is summed from zero and then added to the totals,
+/// scaled by the factors of its weight row. Three weight rows at most leave registers for totals.
 template <Layout layout>
 inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
                                  std::int64_t vectors,
@@ -240,11 +239,11 @@ inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
   static_assert(w_rows % part == 0);
   for (int from = 0; from < w_rows; from += part) {
     const auto total_of = [&](int i, int j) { return totals + (i * w_rows + from + j) * width; };
-    const float *of_x = x, *of_w = w + from * width;
-    Lanes waiting[x_rows][part];
+    const float *x_chunk = x, *w_chunk = w + from * width;
+    Lanes partial[x_rows][part];
     IDEFICS_CPU_UNROLL
     for (int i = 0; i < x_rows * part; ++i)
-      waiting[i / part][i % part] =
+      partial[i / part][i % part] =
           first ? Lanes::zero() : Lanes::load(total_of(i / part, i % part));
     for (std::int64_t c = 0; c < vectors / steps; ++c) {
       Lanes acc[x_rows][part];
@@ -252,25 +251,25 @@ inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
       for (int i = 0; i < x_rows * part; ++i) acc[i / part][i % part] = Lanes::zero();
       IDEFICS_CPU_UNROLL
       for (int v = 0; v < steps; ++v)
-        tile_step<layout == Layout::whole_pairs>(acc, of_x + v * x_rows * width,
-                                                 of_w + v * w_rows * width);
-      of_x += steps * x_rows * width;
-      of_w += steps * w_rows * width;
+        tile_step<layout == Layout::whole_pairs>(acc, x_chunk + v * x_rows * width,
+                                                 w_chunk + v * w_rows * width);
+      x_chunk += steps * x_rows * width;
+      w_chunk += steps * w_rows * width;
       IDEFICS_CPU_UNROLL
       for (int j = 0; j < part; ++j) {
         const Lanes factor = PlainFactors{factors[from + j]}.two(2 * c, group);
         IDEFICS_CPU_UNROLL
         for (int i = 0; i < x_rows; ++i)
-          waiting[i][j] = Lanes::fma(acc[i][j], factor, waiting[i][j]);
+          partial[i][j] = Lanes::fma(acc[i][j], factor, partial[i][j]);
       }
     }
     IDEFICS_CPU_UNROLL
     for (int i = 0; i < x_rows * part; ++i)
-      waiting[i / part][i % part].store(total_of(i / part, i % part));
+      partial[i / part][i % part].store(total_of(i / part, i % part));
   }
 }
 
-/// Weight rows [n_begin, n_end) of an aligned matrix against all tiles of x, as `gemm` does it.
+/// `gemm` of linear.inl for weight rows [n_begin, n_end) of an aligned matrix.
 template <Layout layout>
 inline void blocked_pairs(const LinearArgs& t, const FourBitMatrix& matrix, const float* factors,
                           float* scratch, std::int64_t n_begin, std::int64_t n_end) {
@@ -291,15 +290,15 @@ inline void blocked_pairs(const LinearArgs& t, const FourBitMatrix& matrix, cons
     for (std::int64_t i = 0; i < m_tiles; ++i)
       for (int g = 0; g < groups; ++g)
         for (std::int64_t j = 0; j < n_tiles; ++j) {
-          const float* of_rows[w_rows];
-          for (int c = 0; c < w_rows; ++c)  // rows behind the last one are zero: any factor will do
-            of_rows[c] = factors +
-                         std::min(j * w_rows + c, n_end - n_begin - 1) * matrix.row_factors() +
-                         2 * (v / chunk_vectors(layout));
+          const float* tile_factors[w_rows];
+          for (int c = 0; c < w_rows; ++c)  // rows after the last are zero: any factor will do
+            tile_factors[c] = factors +
+                              std::min(j * w_rows + c, n_end - n_begin - 1) * matrix.row_factors() +
+                              2 * (v / chunk_vectors(layout));
           multiply_scaled_tile<layout>(
               sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
               t.x + (i * vectors + v) * 16 * x_rows + g * x_group,
-              scratch + (j * groups + g) * w_group, count, of_rows, g, v == 0);
+              scratch + (j * groups + g) * w_group, count, tile_factors, g, v == 0);
         }
   }
   for (std::int64_t i = 0; i < m_tiles; ++i)
@@ -307,49 +306,49 @@ inline void blocked_pairs(const LinearArgs& t, const FourBitMatrix& matrix, cons
       finish_tile(t, sums + (i * n_tiles + j) * tile_sums, i * x_rows, n_begin + j * w_rows, n_end);
 }
 
-// ---- other matrices: rows that are no multiple of 64 wide, small blocks -------------------------
+// ---- unaligned matrices: K is not a multiple of 64, or blocks are small -------------------------
 
-/// A chunk that was put together: its codes, and a factor for every lane.
-struct LooseChunk {
+/// A chunk gathered from an unaligned matrix: its codes, and a factor for every lane.
+struct GatheredChunk {
   std::uint8_t codes[chunk_bytes];
   float factors[16];
 };
 
-/// A lane's eight values lie in two blocks where blocks and lanes are not in step.
-constexpr int loose_passes(std::int64_t k) { return k % 8 == 0 ? 1 : 2; }
+/// Passes per chunk: if K is not a multiple of 8, the eight values of a lane may span two blocks.
+constexpr int gather_passes(std::int64_t k) { return k % 8 == 0 ? 1 : 2; }
 
-/// The values of weight row n from `at` on that lie in the first block of their lane, or in the second;
-/// the code of zero stands for the others.
-inline LooseChunk loosen(const FourBitMatrix& w, const float* absmax, std::int64_t n,
-                         std::int64_t at, int pass) {
+/// A chunk of weight row n from `at` on, with the values in the first block of each lane (pass 0)
+/// or in the second (pass 1), and zeros for the others.
+inline GatheredChunk gather_chunk(const FourBitMatrix& w, const float* absmax, std::int64_t n,
+                                  std::int64_t at, int pass) {
   const std::int64_t row = n * w.k;
   const int zero = static_cast<int>(std::find(w.table, w.table + 16, 0.0f) - w.table);
-  LooseChunk out{};
+  GatheredChunk out{};
   for (int i = 0; i < chunk; i += 8) {
     const std::int64_t block = (row + at + i) / w.blocksize + pass;
     const std::int64_t begin = block * w.blocksize - row;
     const std::int64_t end = std::min(begin + w.blocksize, w.k);
     for (int j = i; j < i + 8; ++j) {
-      const bool mine = at + j >= begin && at + j < end;
-      const int code = mine ? code_at(w.codes, row + at + j) : zero;
+      const bool in_block = at + j >= begin && at + j < end;
+      const int code = in_block ? code_at(w.codes, row + at + j) : zero;
       out.codes[j / 2] = static_cast<std::uint8_t>(out.codes[j / 2] << 4 | code);
-      if (mine) out.factors[i / 8] = absmax[block - row / w.blocksize];
+      if (in_block) out.factors[i / 8] = absmax[block - row / w.blocksize];
     }
   }
   return out;
 }
 
-/// Weight row n, put together in `row`, against rows m.. m + x_rows of x.
+/// Weight row n, gathered in `row`, times rows [m, m + x_rows) of x.
 template <Layout layout, int x_rows>
-inline void multiply_loose_row(const LinearArgs& t, const LooseChunk* row, const PairLookup& lookup,
-                               std::int64_t n, std::int64_t m) {
+inline void multiply_gathered_row(const LinearArgs& t, const GatheredChunk* row,
+                                  const PairLookup& lookup, std::int64_t n, std::int64_t m) {
   constexpr int groups = 16 / Lanes::width, vectors = chunk_vectors(layout);
   const std::int64_t chunks = ceil_div(t.k, chunk), stride = chunks * vectors * 16;
   Lanes totals[1][x_rows][groups];
   for (auto& total : totals[0])
     for (auto& lanes : total) lanes = Lanes::zero();
-  for (std::int64_t i = 0; i < chunks * loose_passes(t.k); ++i, ++row) {
-    const float* x = t.x + m * stride + i / loose_passes(t.k) * vectors * 16;
+  for (std::int64_t i = 0; i < chunks * gather_passes(t.k); ++i, ++row) {
+    const float* x = t.x + m * stride + i / gather_passes(t.k) * vectors * 16;
     for (int g = 0; g < groups; ++g) {
       Lanes pairs[chunk_steps];
       lookup.pairs(row->codes + g * (chunk_bytes / groups), pairs);
@@ -363,21 +362,21 @@ inline void multiply_loose_row(const LinearArgs& t, const LooseChunk* row, const
   finish_rows(t, totals, n, 0, m);
 }
 
-/// Weight rows [begin, end) of any matrix against all rows of x.
+/// Weight rows [begin, end) of any matrix times all rows of x.
 template <Layout layout>
 inline void multiply_any(const LinearArgs& t, const FourBitMatrix& w, const float* absmax,
                          float* scratch, std::int64_t begin, std::int64_t end) {
   const PairLookup lookup(w.table);
-  auto* const row = reinterpret_cast<LooseChunk*>(scratch);
+  auto* const row = reinterpret_cast<GatheredChunk*>(scratch);
   const std::int64_t first_block = begin * w.k / w.blocksize;
-  const int passes = loose_passes(w.k);
+  const int passes = gather_passes(w.k);
   for (std::int64_t n = begin; n < end; ++n) {
-    const float* of_row = absmax + (n * w.k / w.blocksize - first_block);
+    const float* row_absmax = absmax + (n * w.k / w.blocksize - first_block);
     for (std::int64_t i = 0; i < ceil_div(w.k, chunk) * passes; ++i)
-      row[i] = loosen(w, of_row, n, i / passes * chunk, static_cast<int>(i % passes));
+      row[i] = gather_chunk(w, row_absmax, n, i / passes * chunk, static_cast<int>(i % passes));
     std::int64_t m = 0;
-    for (; m + 3 <= t.m; m += 3) multiply_loose_row<layout, 3>(t, row, lookup, n, m);
-    for (; m < t.m; ++m) multiply_loose_row<layout, 1>(t, row, lookup, n, m);
+    for (; m + 3 <= t.m; m += 3) multiply_gathered_row<layout, 3>(t, row, lookup, n, m);
+    for (; m < t.m; ++m) multiply_gathered_row<layout, 1>(t, row, lookup, n, m);
   }
 }
 

@@ -1,5 +1,7 @@
-// How much memory a product takes: said once, for the backend that takes it and for the plan that
-// foresees it (plan/kernel_bytes.hpp).
+// Sizes of the scratch of products, which the backend allocates and the plan predicts
+// (plan/kernel_bytes.hpp).
+//
+// Letters: M rows, N outputs, K inputs.
 #pragma once
 
 #include <algorithm>
@@ -12,13 +14,13 @@ namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 inline constexpr std::int64_t row_block = 384;      // rows of x whose sums fit the cache
 inline constexpr std::int64_t gemm_w_rows = 48;     // weight rows that are worth packing together
-inline constexpr std::int64_t unpacked_w_rows = 8;  // weight rows whose values fit the second cache
+inline constexpr std::int64_t unpacked_w_rows = 8;  // weight rows whose f32 values fit L2
 
-/// Floats.
+/// Scratch of a product, in floats.
 struct LinearScratch {
-  Checked packed = 0;     // rows of x, of all threads together
-  Checked of_thread = 0;  // weight rows and their sums
-  Checked constants = 0;  // of each thread: absmax of 4-bit blocks
+  Checked packed = 0;     // rows of x, for all threads combined
+  Checked of_thread = 0;  // per thread: weight rows and their sums
+  Checked constants = 0;  // per thread: absmax of 4-bit blocks
 
   void grow(const LinearScratch& other) {
     packed = std::max(packed, other.packed);
@@ -29,24 +31,24 @@ struct LinearScratch {
 
 inline Checked floats(std::int64_t count) { return Checked(static_cast<std::uint64_t>(count)); }
 
-/// Rows of x that are packed at a time: parts of one size.
+/// Rows of x that are packed at a time: all rows, divided into equal parts.
 inline std::int64_t rows_at_once(const LinearKernels& kernels, std::int64_t m) {
   return round_up(ceil_div(m, ceil_div(m, row_block)), kernels.tile_x_rows);
 }
 
-/// Weight rows that are packed at a time: every thread gets some.
+/// Weight rows that are packed at a time: few enough that every thread gets some.
 inline std::int64_t cols_at_once(const LinearKernels& kernels, std::int64_t n,
                                  std::int64_t threads) {
   const std::int64_t tile = kernels.tile_w_rows;
   return std::clamp(ceil_div(n, 4 * threads) / tile * tile, tile, gemm_w_rows);
 }
 
-/// Few rows of x [m,K], the weight read where it lies.
+/// x [M,K] with few rows; the weight is read in place.
 inline LinearScratch gemv_scratch(const LinearKernels& kernels, std::int64_t m, std::int64_t k) {
   return {.packed = floats(m) * floats(kernels.row_floats(k))};
 }
 
-/// x [m,K] against a plain weight [N,K] that is packed.
+/// x [M,K] times a plain weight [N,K], which is packed.
 inline LinearScratch gemm_scratch(const LinearKernels& kernels, std::int64_t m, std::int64_t n,
                                   std::int64_t k, std::int64_t threads) {
   const std::int64_t rows = rows_at_once(kernels, m), cols = cols_at_once(kernels, n, threads);
@@ -54,30 +56,30 @@ inline LinearScratch gemm_scratch(const LinearKernels& kernels, std::int64_t m, 
           .of_thread = floats(kernels.scratch_floats(rows, cols, k))};
 }
 
-/// Rows of a 4-bit weight that one thread takes at a time: runs of about 512 KiB of codes, and several
-/// for each thread.
+/// Rows of a 4-bit weight in one task: about 512 KiB of codes, but several tasks per thread.
 inline std::int64_t run_of_rows(std::int64_t n, std::int64_t k, std::int64_t threads) {
   return std::clamp<std::int64_t>(round_up(1048576 / std::max<std::int64_t>(k, 1), 8), 8,
                                   round_up(n / (4 * threads) + 1, 8));
 }
 
-/// x [m,K] against a 4-bit weight, `kernels` being those of its order: `pairs` for bf16. Few rows of x
-/// need no copy of the weight unless it is not aligned: then one loose row or eight as f32. Many rows
-/// need the sums of gemm_w_rows weight rows, and in the f32 order their values. Factors lie before the
-/// absmax from which they are made.
+/// x [M,K] times a 4-bit weight; `kernels` are those of its order, which is bf16 if `pairs`. With
+/// few rows of x, only a weight that is not aligned is copied: one row as gathered chunks (bf16,
+/// any number of rows), or eight as f32. With many rows, scratch holds the sums of gemm_w_rows
+/// weight rows and, in the f32 order, their values. Factors are followed by the absmax that they
+/// are made from.
 inline LinearScratch four_bit_scratch(const LinearKernels& kernels, bool pairs, std::int64_t m,
                                       const FourBitMatrix& w, std::int64_t threads) {
   const auto blocks = [&](std::int64_t rows) { return floats(rows * w.k / w.blocksize + 2); };
   const auto factors = [&](std::int64_t rows) {
     return floats(rows * w.row_factors()) + blocks(rows);
   };
-  const bool few = m <= gemv_rows_max, loose = pairs && !w.aligned();
+  const bool few = m <= gemv_rows_max, unaligned_pairs = pairs && !w.aligned();
   const std::int64_t k = pairs ? round_up(w.k, FourBitPairKernels::chunk) : w.k;
   LinearScratch scratch = gemv_scratch(kernels, m, k);
-  if (loose || (few && !w.aligned())) {
+  if (unaligned_pairs || (few && !w.aligned())) {
     scratch.constants = blocks(unpacked_w_rows);
-    scratch.of_thread =
-        floats(loose ? FourBitPairKernels::loose_floats(k) : round_up(unpacked_w_rows * k, 16));
+    scratch.of_thread = floats(unaligned_pairs ? FourBitPairKernels::unaligned_floats(k)
+                                               : round_up(unpacked_w_rows * k, 16));
   } else if (few) {
     scratch.constants = factors(run_of_rows(w.n, k, threads));
   } else {

@@ -1,5 +1,5 @@
-// From storage to sixteen f32 lanes: one function per storage format, at any alignment. Conversions
-// to f32 are exact; rounding to bf16 happens only where the bf16 order asks for it.
+// Loads from storage into sixteen f32 lanes: one function per storage format, at any alignment.
+// Conversions to f32 are exact; only the bf16 order rounds values, to bf16.
 
 template <class T, class V = F32x16>
 IDEFICS_CPU_INLINE V load_as_f32(const std::byte* p) {
@@ -11,7 +11,7 @@ IDEFICS_CPU_INLINE V load_as_f32(const std::byte* p) {
     return V::load_bf16(p);
 }
 
-/// The first `count` < 16 lanes from memory, zeros behind them.
+/// Loads `count` < 16 lanes; the others are zero.
 IDEFICS_CPU_INLINE F32x16 load_part(const float* p, std::int64_t count) {
   float lanes[16] = {};
   std::memcpy(lanes, p, static_cast<std::size_t>(count) * sizeof(float));
@@ -30,7 +30,7 @@ IDEFICS_CPU_INLINE F32x16 keep_part(F32x16 x, std::int64_t count) {
   return load_part(lanes, count);
 }
 
-/// Calls body(offset, load, store) for each 16 values of `count`; the last call sees a part.
+/// Calls body(offset, load, store) for every 16 of `count` values; the last call handles the tail.
 template <class Body>
 IDEFICS_CPU_INLINE void for_each_vector(std::int64_t count, const Body& body) {
   std::int64_t i = 0;
@@ -45,14 +45,14 @@ IDEFICS_CPU_INLINE void for_each_vector(std::int64_t count, const Body& body) {
         [rest](F32x16 x, float* p) IDEFICS_CPU_LAMBDA { store_part(x, p, rest); });
 }
 
-/// K values and vectors that one step of a layout takes and gives.
+/// The K values that one step of a layout reads, and the vectors that it gives.
 template <Layout layout>
 struct Step {
   static constexpr int values = layout == Layout::natural ? 16 : 32;
   static constexpr int vectors = layout == Layout::split_pairs ? 2 : 1;
 };
 
-/// 32 values of another format as bf16.
+/// Rounds 32 values of T to bf16.
 template <class T>
 IDEFICS_CPU_OUTLINE inline void round_to_bf16(const std::byte* p, bf16_t* rounded) {
   T values[32];
@@ -60,7 +60,7 @@ IDEFICS_CPU_OUTLINE inline void round_to_bf16(const std::byte* p, bf16_t* rounde
   for (int i = 0; i < 32; ++i) rounded[i] = to_bf16(to_f32(values[i]));
 }
 
-/// Vector `i` of a step that begins at p, from lane `lane` on. Pairs must be bf16 already.
+/// Vector `i` of the step that begins at p, from lane `lane` on. For pairs, T must be bf16.
 template <Layout layout, class T, class V>
 IDEFICS_CPU_INLINE V fetch(const std::byte* p, int i, int lane) {
   if constexpr (layout == Layout::natural)
@@ -71,7 +71,7 @@ IDEFICS_CPU_INLINE V fetch(const std::byte* p, int i, int lane) {
     return V::load(reinterpret_cast<const float*>(p) + lane);
 }
 
-/// All vectors of one step of a row of T, rounded where the layout asks for it.
+/// All vectors of one step of a row of T, rounded to bf16 if the layout requires it.
 template <Layout layout, class T>
 IDEFICS_CPU_INLINE void fetch_step(const std::byte* p, F32x16* vectors) {
   if constexpr (layout != Layout::natural && !std::is_same_v<T, bf16_t>) {
@@ -83,7 +83,7 @@ IDEFICS_CPU_INLINE void fetch_step(const std::byte* p, F32x16* vectors) {
   }
 }
 
-/// The last step of a row, of which `count` values exist; zeros stand for the others.
+/// The last step of a row, which has `count` values, zero-padded.
 template <Layout layout, class T>
 IDEFICS_CPU_INLINE void fetch_part(const std::byte* p, std::int64_t count, F32x16* vectors) {
   std::byte values[32 * sizeof(T)] = {};

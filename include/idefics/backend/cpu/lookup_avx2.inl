@@ -1,20 +1,22 @@
-// Codes of 4 bits to values with the byte shuffle, which looks up 32 nibbles in a table of 16 bytes:
-// once for each byte of a value, then the bytes are put together. lookup_scalar.inl says what is meant.
+// Decodes 4-bit codes as defined by lookup_scalar.inl, with the byte shuffle, which looks up 32
+// nibbles in a table of 16 bytes: one shuffle for each byte of a value, then the bytes are
+// interleaved.
 //
-// Shuffles and unpacks work within halves of a register. Codes are therefore dealt to the halves so
-// that unpacking twice leaves values in order: k = 0..3, 8..11, … below, 4..7, 12..15, … above.
+// Shuffles and unpacks work within the halves of a register. Codes are therefore distributed to the
+// halves such that unpacking twice gives values in order: k = 0..3, 8..11, … in the lower half, and
+// 4..7, 12..15, … in the upper half.
 //
-// Bound: on the CPUs at hand shuffles, shifts, products and sums share two ports, and logic does not.
-// 64 values cost 44 such instructions in the f32 order and 23 in the bf16 order, so 22 and 12 cycles.
+// Bound: on the CPUs tested, shuffles, shifts, products and sums share two ports; logic does not.
+// 64 values cost 44 such instructions in the f32 order and 23 in the bf16 order: 22 and 12 cycles.
 
-/// Sixteen bytes of codes dealt by `deal`, which names each byte twice: its high nibble in the even
-/// byte, its low one in the odd byte.
-IDEFICS_CPU_INLINE __m256i nibbles(const std::uint8_t* codes, __m256i deal) {
+/// Sixteen bytes of codes, shuffled by `order`, which lists each byte twice: the even copy keeps
+/// the high nibble, the odd copy the low one.
+IDEFICS_CPU_INLINE __m256i nibbles(const std::uint8_t* codes, __m256i order) {
   const __m256i both =
       _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
-  const __m256i dealt = _mm256_shuffle_epi8(both, deal);
-  return _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(dealt, 4), _mm256_set1_epi16(0x000f)),
-                         _mm256_and_si256(dealt, _mm256_set1_epi16(0x0f00)));
+  const __m256i bytes = _mm256_shuffle_epi8(both, order);
+  return _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi16(0x000f)),
+                         _mm256_and_si256(bytes, _mm256_set1_epi16(0x0f00)));
 }
 
 struct Lookup {
@@ -31,8 +33,8 @@ struct Lookup {
           _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes[b])));
   }
   IDEFICS_CPU_INLINE Scaled scaled(float absmax) const { return _mm256_set1_ps(absmax); }
-  static IDEFICS_CPU_INLINE F32x16 dealt(F32x16 x) { return x; }
-  static IDEFICS_CPU_INLINE F32x16 undealt(F32x16 x) { return x; }
+  static IDEFICS_CPU_INLINE F32x16 to_lookup_order(F32x16 x) { return x; }
+  static IDEFICS_CPU_INLINE F32x16 to_natural_order(F32x16 x) { return x; }
 
   IDEFICS_CPU_INLINE void values(Scaled absmax, const std::uint8_t* codes, F32x16 (&w)[2]) const {
     const __m256i index =
@@ -68,15 +70,16 @@ struct PairLookup {
     high = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes[1])));
   }
 
-  /// Bytes 0 and 2 of the lanes are dealt below, bytes 1 and 3 above, where unpacking finds them.
+  /// Bytes 0 and 2 of each lane go to the low end of their half, bytes 1 and 3 to the high end, as
+  /// unpacking requires.
   IDEFICS_CPU_INLINE void pairs(const std::uint8_t* codes, Lanes (&w)[4]) const {
-    const __m256i dealt = _mm256_shuffle_epi8(
+    const __m256i bytes = _mm256_shuffle_epi8(
         _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)),
         _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
                          0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
     const __m256i nibble = _mm256_set1_epi8(15);
-    const __m256i first = _mm256_and_si256(_mm256_srli_epi16(dealt, 4), nibble);
-    const __m256i second = _mm256_and_si256(dealt, nibble);
+    const __m256i first = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
+    const __m256i second = _mm256_and_si256(bytes, nibble);
     const __m256i first_low = _mm256_shuffle_epi8(low, first);
     const __m256i first_high = _mm256_shuffle_epi8(high, first);
     const __m256i second_low = _mm256_shuffle_epi8(low, second);

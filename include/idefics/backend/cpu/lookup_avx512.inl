@@ -1,11 +1,11 @@
-// Codes of 4 bits to values with permutes, whose tables hold all 16 and ignore the upper bits of an
-// index. lookup_scalar.inl says what is meant.
+// Decodes 4-bit codes as defined by lookup_scalar.inl, with permutes: a table register holds all 16
+// values, and the upper bits of an index are ignored.
 //
-// Bound: on a Zen 4 shifts and permutes of 512 bits share two ports, and so do products; loads that
-// broadcast 32 or 64 bits take none of them.
+// Bound: on a Zen 4, shifts and permutes of 512 bits share two ports, and so do products; loads
+// that broadcast 32 or 64 bits use none of them.
 
 struct Lookup {
-  using Scaled = __m512;  // the products of the whole table, once per block
+  using Scaled = __m512;  // the table times absmax, computed once per block
   __m512 table;
 
   explicit Lookup(const float* values) : table(_mm512_loadu_ps(values)) {}
@@ -17,18 +17,19 @@ struct Lookup {
     w[1] = {_mm512_permutexvar_ps(index(codes + 8), block)};
   }
 
-  /// Lane 2 i holds value i, lane 2 i + 1 value 8 + i: a broadcast of eight bytes leaves them there.
-  static IDEFICS_CPU_INLINE F32x16 dealt(F32x16 x) {
+  /// Lookup order is that of a broadcast of eight bytes: value i in lane 2 i, 8 + i in lane 2 i +
+  /// 1.
+  static IDEFICS_CPU_INLINE F32x16 to_lookup_order(F32x16 x) {
     static constexpr std::int32_t from[16] = {0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15};
     return {_mm512_permutexvar_ps(_mm512_loadu_si512(from), x.v)};
   }
-  static IDEFICS_CPU_INLINE F32x16 undealt(F32x16 x) {
+  static IDEFICS_CPU_INLINE F32x16 to_natural_order(F32x16 x) {
     static constexpr std::int32_t from[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
     return {_mm512_permutexvar_ps(_mm512_loadu_si512(from), x.v)};
   }
 
  private:
-  /// Eight bytes to sixteen lanes, each shifted to its own code.
+  /// Broadcasts eight bytes to all lanes and shifts each lane to its own code.
   static IDEFICS_CPU_INLINE __m512i index(const std::uint8_t* codes) {
     std::int64_t eight;
     std::memcpy(&eight, codes, sizeof eight);
@@ -42,7 +43,7 @@ struct PairLookup {
   __m512i table;
 
   explicit PairLookup(const float* values) {
-    std::uint16_t twice[32];  // the fifth bit of an index is a neighbour's: it must not matter
+    std::uint16_t twice[32];  // duplicated, since bit 4 of an index belongs to another code
     for (int i = 0; i < 32; ++i) twice[i] = to_bf16(values[i % 16]).bits;
     table = _mm512_loadu_si512(twice);
   }

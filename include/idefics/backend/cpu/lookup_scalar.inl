@@ -1,8 +1,8 @@
-// Codes of 4 bits to values, as table lookups: what the other two files mean.
+// Decodes 4-bit codes by table lookup: the definition of Lookup and PairLookup.
 
-/// f32 order: 32 codes give two vectors, lane l of vector i the value of code 16 i + l, after `undealt`.
+/// f32 order: 32 codes give two vectors; in natural order, lane l of vector i is code 16 i + l.
 struct Lookup {
-  /// A block's view of the table.
+  /// The table scaled for a block.
   struct Scaled {
     float values[16];
   };
@@ -19,15 +19,15 @@ struct Lookup {
     for (int i = 0; i < 32; ++i)
       w[i / 16].v[i % 16] = block.values[i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15];
   }
-  /// From the order of lanes in which an instruction set has values most easily, and into it.
-  static F32x16 undealt(F32x16 x) { return x; }
-  static F32x16 dealt(F32x16 x) { return x; }
+  /// Conversions from and to the lane order of values(), the cheapest one of an instruction set.
+  static F32x16 to_natural_order(F32x16 x) { return x; }
+  static F32x16 to_lookup_order(F32x16 x) { return x; }
 };
 
-/// bf16 order: a lane's four bytes b give four pairs, each from a table rounded to bf16:
-///   step       0       1       2       3       high nibbles first, as they come;
-///   below   b[0].hi b[0].lo b[1].hi b[1].lo    `below` is the lower half of the lane and the even
-///   above   b[2].hi b[2].lo b[3].hi b[3].lo    element of the pair
+/// bf16 order: the four bytes b of a lane give four pairs of table values, rounded to bf16:
+///   step      0       1       2       3
+///   even   b[0].hi b[0].lo b[1].hi b[1].lo    the lower half of the lane
+///   odd    b[2].hi b[2].lo b[3].hi b[3].lo    the upper half
 struct PairLookup {
   std::uint16_t table[16];
 
@@ -38,9 +38,9 @@ struct PairLookup {
     for (int l = 0; l < 16; ++l, codes += 4)
       for (int j = 0; j < 4; ++j) {
         const int shift = j % 2 == 0 ? 4 : 0;
-        const std::uint32_t below = table[codes[j / 2] >> shift & 15];
-        const std::uint32_t above = table[codes[2 + j / 2] >> shift & 15];
-        w[j].v[l] = std::bit_cast<float>(below | above << 16);
+        const std::uint32_t even = table[codes[j / 2] >> shift & 15];
+        const std::uint32_t odd = table[codes[2 + j / 2] >> shift & 15];
+        w[j].v[l] = std::bit_cast<float>(even | odd << 16);
       }
   }
 };

@@ -1,6 +1,5 @@
-// exp, tanh and erf on sixteen lanes, so that the C library, whose versions differ, decides no bit.
-//
-// Polynomials are minimax fits in f32. Largest errors over all of f32, found by
+// exp, tanh and erf on sixteen lanes: results must not depend on the version of the C library. The
+// polynomials are minimax fits in f32. Largest errors over all of f32, measured by
 // tests/unit/backend/isa_bits.cpp: exp 2 ulp, tanh 3 ulp, erf 3 ulp.
 
 template <std::size_t n>
@@ -25,7 +24,7 @@ IDEFICS_CPU_INLINE F32x16 exp(F32x16 x) {
   return p.times_power_of_two(shifted);
 }
 
-/// Near zero an odd polynomial; beyond, 1 - 2 / (e^2|x| + 1).
+/// Near zero an odd polynomial, elsewhere 1 - 2 / (e^(2|x|) + 1).
 IDEFICS_CPU_INLINE F32x16 tanh(F32x16 x) {
   static constexpr float odd[] = {-0x1.76ac1ap-8f, 0x1.5256d8p-6f, -0x1.b84448p-5f, 0x1.110768p-3f,
                                   -0x1.555534p-2f};
@@ -35,7 +34,7 @@ IDEFICS_CPU_INLINE F32x16 tanh(F32x16 x) {
   return F32x16::where_less(size, F32x16::set(0.625f), near, far.with_sign_of(x));
 }
 
-/// Below 1 an odd polynomial; beyond, 1 - e^q with q = log erfc |x|.
+/// Below 1 an odd polynomial, elsewhere 1 - e^q with q = log erfc |x|.
 IDEFICS_CPU_INLINE F32x16 erf(F32x16 x) {
   static constexpr float odd[] = {0x1.4ae4dp-14f, -0x1.a485ecp-11f, 0x1.5419f6p-8f, -0x1.b7fbb4p-6f,
                                   0x1.ce2d2p-4f,  -0x1.81273ep-2f,  0x1.06eba8p-3f};

@@ -1,5 +1,5 @@
-// Cuts one patch out of a picture: out [C, patch, patch] from pixels [C, S, S], both f32.
-// Source: the strided convolution of transformers' IdeficsVisionEmbeddings, seen as a product;
+// Cuts one patch out of a picture: out [C,patch,patch] from pixels [C,Y,X], both f32.
+// Source: the strided convolution of transformers' IdeficsVisionEmbeddings, computed as a product;
 // docs/kernels/patch.md. Parallel over patches, no arithmetic. Bound: bytes.
 
 inline void unfold_patch(float* out, const float* pixels, std::int64_t channels,

@@ -1,4 +1,4 @@
-// Tensors to 4 bits and back, on the kernels and threads of the CPU.
+// Converts tensors to 4 bits and back, with the kernels and threads of the CPU.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@ inline const cpu::KernelTable& best_kernels() {
   return kernels;
 }
 
-/// The `count` values at `x` in 4 bits, rounded to `q.dtype` before, a block at a time: what is in
-/// between stays in the cache.
+/// Quantizes the `count` values at `x`, rounded to `q.dtype` first. At most max_blocksize values
+/// are rounded at a time, so that they stay in the cache.
 inline void quantize_values(const cpu::KernelTable& kernels, std::uint8_t* codes, float* absmax,
                             const std::byte* x, DType dtype, std::int64_t count,
                             const QuantizedTensor& q, const CodeRule& rule) {
@@ -34,18 +34,18 @@ inline void quantize_values(const cpu::KernelTable& kernels, std::uint8_t* codes
 
 }  // namespace detail
 
-/// `x` (f32, f16 or bf16, at any alignment) in 4 bits, bit for bit as bitsandbytes quantizes it on the
-/// CPU (quant/blockwise.hpp). Throws `dtype_mismatch`, `invalid_option` for a block size that
-/// bitsandbytes does not take, or `out_of_memory`.
+/// Quantizes `x` (f32, f16 or bf16, at any alignment) to 4 bits, bit for bit as bitsandbytes does
+/// on the CPU (quant/blockwise.hpp). Throws `dtype_mismatch`, `invalid_option` for a block size
+/// that bitsandbytes does not support, or `out_of_memory`.
 inline QuantizedTensor quantize_4bit(
     const Tensor& x, const QuantizeOptions& options = {},
     const detail::cpu::KernelTable& kernels = detail::best_kernels()) {
   if (!is_float(x.dtype()) || !is_float(options.dtype.value_or(DType::f32)))
-    fail(ErrorCode::dtype_mismatch, "only f32, f16 and bf16 are quantized");
+    fail(ErrorCode::dtype_mismatch, "only f32, f16 and bf16 tensors can be quantized");
   if (!detail::is_blocksize(options.blocksize))
     fail(ErrorCode::invalid_option, "a block size is a power of two from 32 to 4096",
          {.field = "blocksize"});
-  constexpr std::int64_t piece = 1 << 18;  // values of a task: whole blocks of every size
+  constexpr std::int64_t piece = 1 << 18;  // values per task, a multiple of every block size
   QuantizedTensor q{.type = options.type,
                     .blocksize = options.blocksize,
                     .dtype = options.dtype.value_or(x.dtype()),
@@ -70,7 +70,7 @@ inline QuantizedTensor quantize_4bit(
   return q;
 }
 
-/// The values that the codes stand for, [shape] f32.
+/// The values that the codes stand for, in f32.
 inline Tensor dequantize_4bit(const QuantizedTensor& q,
                               const detail::cpu::KernelTable& kernels = detail::best_kernels()) {
   constexpr std::int64_t piece = 64;  // blocks

@@ -1,7 +1,7 @@
 // absmax[b] = max |x| over block b; code = order[number of thresholds below x / absmax]
 // Source: quant/blockwise.hpp has the rules. Parallel over blocks. No sum. Bound: bytes of x.
 
-/// max |x|, NaN if there is one: magnitudes are ordered as their bits are, NaN above infinity.
+/// max |x|, or NaN if there is one: magnitudes are ordered like their bits, NaN above infinity.
 template <class T>
 inline float largest_bits(const std::byte* x, std::int64_t count) {
   std::uint32_t largest = 0;
@@ -14,37 +14,37 @@ inline float largest_bits(const std::byte* x, std::int64_t count) {
   return std::bit_cast<float>(largest);
 }
 
-/// The same; looks at bits only if something is not finite.
+/// The same, comparing bits only if a value is not finite.
 template <class T>
 inline float largest_magnitude(const std::byte* x, std::int64_t count) {
   const F32x16 zero = F32x16::zero(), one = F32x16::set(1.0f);
-  F32x16 largest = zero, strange = zero;  // zero times a number is zero
+  F32x16 largest = zero, nonfinite = zero;  // stays zero for finite x
   for (std::int64_t i = 0; i < count; i += 16) {
     const auto v = load_as_f32<T, F32x16>(x + i * static_cast<std::int64_t>(sizeof(T)));
     largest = F32x16::max(largest, v.abs());
-    strange = strange + v * zero;
+    nonfinite = nonfinite + v * zero;
   }
-  const bool finite = F32x16::where_less(strange, one, zero, one).max_lane() == 0.0f;
+  const bool finite = F32x16::where_less(nonfinite, one, zero, one).max_lane() == 0.0f;
   return finite ? largest.max_lane() : largest_bits<T>(x, count);
 }
 
-/// One block of `count` values, a multiple of 32. Gives the absmax that is stored.
-template <class T, bool whole>
+/// Quantizes one block of `count` values, a multiple of 32. Returns the absmax to store.
+template <class T, bool full>
 inline float quantize_block(std::uint8_t* codes, const std::byte* x, std::int64_t count,
                             const CodeSearch& search) {
   constexpr float least = 1e-38f;
   const float absmax = largest_magnitude<T>(x, count);
   const float divisor = absmax < least ? least : absmax;
-  const F32x16 scale = F32x16::set(whole ? 1.0f / divisor : divisor);
+  const F32x16 scale = F32x16::set(full ? 1.0f / divisor : divisor);
   for (std::int64_t i = 0; i < count; i += 32) {
     F32x16 v[2];
     for (int half = 0; half < 2; ++half) {
       v[half] = load_as_f32<T, F32x16>(x + (i + 16 * half) * static_cast<std::int64_t>(sizeof(T)));
-      v[half] = whole ? v[half] * scale : v[half] / scale;
+      v[half] = full ? v[half] * scale : v[half] / scale;
     }
     search.codes(v, codes + i / 2);
   }
-  return whole ? absmax : divisor;
+  return full ? absmax : divisor;
 }
 
 /// The partial block at the end of a tensor.
@@ -74,7 +74,6 @@ inline void quantize_values(std::uint8_t* codes, float* absmax, const std::byte*
         quantize_rest<T>(codes + at / 2, x + at * size, count - at, search, rule.code_of_zero());
 }
 
-/// Blocks of the `count` values at `x`, the first at the beginning of a block.
 inline void quantize(std::uint8_t* codes, float* absmax, const std::byte* x, DType dtype,
                      std::int64_t count, std::int64_t blocksize, const CodeRule& rule) {
   if (dtype == DType::f32)

@@ -1,8 +1,7 @@
-// (a, b) -> (a cos - b sin, b cos + a sin), a and b the halves of each head.
-// x [H,E] f32, one position at a time; cos, sin [E/2] f32 of that position.
-// Source: rotate-half of transformers' IdeficsAttention; docs/kernels/rope.md.
-// Parallel over positions. No sum: each output is one product and one fused multiply-add.
-// Bound: bytes of x.
+// (a, b) -> (a cos - b sin, b cos + a sin), a and b the halves of each head. x [H,E] and cos, sin
+// [E/2] are f32, of one position. Source: rotate-half of transformers' IdeficsAttention;
+// docs/kernels/rope.md. Parallel over positions. No sum: each output is one product and one fused
+// multiply-add. Bound: bytes of x.
 
 inline void rope(float* x, const float* cos, const float* sin, std::int64_t heads,
                  std::int64_t half) {

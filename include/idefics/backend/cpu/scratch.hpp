@@ -1,5 +1,4 @@
-// Memory between kernels that grows to the largest shapes and stays, and the subnormal mode of the
-// bf16 order.
+// Scratch memory that is reused from call to call, and the subnormal mode of the bf16 order.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +8,8 @@
 
 namespace idefics { inline namespace v0 { namespace detail::cpu {
 
-/// Floats that stay allocated; contents do not survive the next call.
+/// A buffer that grows to the largest request and then stays allocated. Its contents do not survive
+/// the next call of floats().
 class Scratch {
  public:
   float* floats(Checked count) {
@@ -28,17 +28,17 @@ class Scratch {
   Checked size_ = 0;
 };
 
-/// While it lives, this thread reads and writes subnormal numbers as zero, as `vdpbf16ps` does.
+/// While it exists, this thread treats subnormal operands and results as zero, as `vdpbf16ps` does.
 class FlushSubnormals {
  public:
 #if IDEFICS_CPU_X86
-  explicit FlushSubnormals(bool on) : before_(_mm_getcsr()) {
-    if (on) _mm_setcsr(before_ | 0x8040u);
+  explicit FlushSubnormals(bool on) : saved_(_mm_getcsr()) {
+    if (on) _mm_setcsr(saved_ | 0x8040u);
   }
-  ~FlushSubnormals() { _mm_setcsr(before_); }
+  ~FlushSubnormals() { _mm_setcsr(saved_); }
 
  private:
-  unsigned before_;
+  unsigned saved_;
 #else
   explicit FlushSubnormals(bool) {}
 #endif

@@ -1,8 +1,7 @@
-// The code of a value by halving, with the permute of eight lanes. search_scalar.inl says what is
-// meant.
+// Binary search for the code of a value as in search_scalar.inl, with the permute of eight lanes.
 //
-// A comparison gives -1 for yes, so ranks are counted downwards: each is the negative of what it says,
-// and the tables of midpoints and codes are laid out for that, as indices take the low bits alone.
+// A true comparison is -1, so ranks are negative. An index uses only their low bits, and the tables
+// of midpoints and codes are laid out accordingly.
 
 struct CodeSearch {
   __m256 first, second[2], third, fourth;  // midpoints: of all, halves, quarters, eighths
@@ -20,7 +19,7 @@ struct CodeSearch {
   }
 
   IDEFICS_CPU_INLINE void codes(const F32x16 (&v)[2], std::uint8_t* out) const {
-    // words of a half: values 0..3 of each of the four registers, then 4..7 of each
+    // lower half: values 0..3 of each of the four registers; upper half: values 4..7
     const __m256i words = _mm256_packs_epi16(_mm256_packs_epi32(rank(v[0].lo), rank(v[0].hi)),
                                              _mm256_packs_epi32(rank(v[1].lo), rank(v[1].hi)));
     const __m256i codes = _mm256_shuffle_epi8(order, _mm256_and_si256(words, _mm256_set1_epi8(15)));

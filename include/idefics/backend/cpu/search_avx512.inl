@@ -1,8 +1,8 @@
-// The code of a value by halving, with permutes whose tables hold all midpoints. search_scalar.inl
-// says what is meant.
+// Binary search for the code of a value as in search_scalar.inl, with permutes whose tables hold
+// all midpoints.
 
 struct CodeSearch {
-  __m512 halves[4];  // midpoint that divides what is left, by the rank so far
+  __m512 halves[4];  // midpoint of the remaining range, by the rank so far
   __m256i order;     // codes by rank, in both halves
 
   explicit CodeSearch(const CodeRule& rule) {

@@ -1,12 +1,12 @@
-// The code of a value by halving: four comparisons with midpoints, the upper half for what is above
-// one, or NaN. What the other two files mean.
+// Binary search for the code of a value: four comparisons with midpoints, continuing in the upper
+// half if the value is above the midpoint or NaN. The definition of CodeSearch.
 
 struct CodeSearch {
   const CodeRule& rule;
 
   explicit CodeSearch(const CodeRule& r) : rule(r) {}
 
-  /// Thirty-two values to sixteen bytes, the first of a pair in the high nibble.
+  /// Encodes 32 values in 16 bytes, the first of each pair in the high nibble.
   void codes(const F32x16 (&v)[2], std::uint8_t* out) const {
     for (int i = 0; i < 16; ++i)
       out[i] = static_cast<std::uint8_t>(code(v[i / 8].v[2 * i % 16]) << 4 |
