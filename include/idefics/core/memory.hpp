@@ -50,7 +50,7 @@ struct FreeMemoryReturned {
   }
 };
 
-/// `bytes` of uninitialised memory, aligned to a cache line. Throws `out_of_memory`.
+/// `bytes` of uninitialized memory, aligned to a cache line. Throws `out_of_memory`.
 inline std::shared_ptr<std::byte> allocate(Checked bytes) {
   const std::size_t rounded = (bytes + (cache_line - 1)).size() / cache_line * cache_line;
   void* memory = ::operator new (rounded == 0 ? cache_line : rounded, std::align_val_t{cache_line},

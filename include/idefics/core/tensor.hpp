@@ -20,7 +20,7 @@ class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialised, cache-line aligned. Throws `out_of_memory` or `arithmetic_overflow`.
+  /// Uninitialized, cache-line aligned. Throws `out_of_memory` or `arithmetic_overflow`.
   static Tensor empty(DType dtype, Shape shape) {
     const Checked bytes = Checked(static_cast<std::uint64_t>(shape.count())) * size_of(dtype);
     auto owner = detail::allocate(bytes);

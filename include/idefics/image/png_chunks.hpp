@@ -29,7 +29,7 @@ inline std::uint32_t crc32(std::span<const std::byte> bytes) {
   return ~crc;
 }
 
-/// IHDR, PLTE, tRNS, IDAT, IEND
+/// Chunk types: IHDR, PLTE, tRNS, IDAT, IEND.
 constexpr std::uint32_t png_header = 0x49484452, png_palette = 0x504c5445,
                         png_transparency = 0x74524e53, png_pixels = 0x49444154,
                         png_end = 0x49454e44;

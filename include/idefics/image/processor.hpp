@@ -1,4 +1,4 @@
-// Turns a picture into the model's pixels: resize, scale to [0,1], normalise per channel. Source:
+// Turns a picture into the model's pixels: resize, scale to [0,1], normalize per channel. Source:
 // transformers' IdeficsImageProcessor; preprocessor_config.json.
 #pragma once
 

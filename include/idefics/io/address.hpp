@@ -28,7 +28,7 @@ constexpr bool is_public_ipv4(std::uint32_t address) {
   constexpr std::array<Block, 15> reserved{{
       {0x00000000, 8},   // this network
       {0x0a000000, 8},   // private
-      {0x64400000, 10},  // shared by the customers of a provider
+      {0x64400000, 10},  // shared by a provider's customers (carrier-grade NAT)
       {0x7f000000, 8},   // loopback
       {0xa9fe0000, 16},  // link-local, and the metadata service of clouds
       {0xac100000, 12},  // private

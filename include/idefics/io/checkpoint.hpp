@@ -94,8 +94,7 @@ class Checkpoint {
   void prefetch(std::string_view name) const { file_with(name).prefetch(name); }
   /// Releases the memory of a tensor that was read; the next access reads it from the file again.
   void release(std::string_view name) const { file_with(name).release(name); }
-  /// Releases the memory of all files; later accesses find in the system's cache what is still
-  /// there.
+  /// Releases the memory of all files; the next access finds what the system's cache still has.
   void release() const {
     for (const TensorFile& file : files_) file.release();
   }

@@ -1,8 +1,8 @@
 // pytorch_model.bin: a dict of tensors as torch.save writes it, a zip archive with one folder:
 //
-//   X/data.pkl      a pickle: name -> (storage, offset, size, stride)
-//   X/data/0, 1, …  the bytes of the storages, which tensors may share, or view with other strides
-//   X/byteorder     "little"
+//   FOLDER/data.pkl      a pickle: name -> (storage, offset, size, stride)
+//   FOLDER/data/0, 1, …  the bytes of storages; tensors may share them, with strides of their own
+//   FOLDER/byteorder     "little"
 //
 // Storages are used in place. Source: torch/serialization.py (2.11.0).
 #pragma once

@@ -1,4 +1,5 @@
-// 4-bit weights: values are stored in blocks, each as the nearest of 16 fractions of the largest.
+// 4-bit weights: blocks of values, each stored as the nearest of 16 fractions of the block's
+// absmax.
 //
 //   absmax[b] = max |x| over block b
 //   code      = the c with codebook[c] nearest to x / absmax[b]

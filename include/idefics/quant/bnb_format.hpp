@@ -1,10 +1,11 @@
-// The tensors that bitsandbytes stores in a safetensors file for a 4-bit tensor X.
+// The tensors that bitsandbytes stores in a safetensors file for a 4-bit tensor NAME.
 //
-//   X                                     [bytes / storage, 1]  codes: u8, or another dtype's bytes
-//   X.absmax                              [blocks]              f32; u8 when doubly quantized
-//   X.quant_map                           [16]                  f32, the value of each code
-//   X.nested_absmax, X.nested_quant_map   [blocks / 256], [256] f32, when doubly quantized
-//   X.quant_state.bitsandbytes__TYPE      [length]              u8: the JSON of BnbState
+//   NAME                                 [bytes / storage, 1]  codes: u8, or another dtype's bytes
+//   NAME.absmax                          [blocks]              f32; u8 when doubly quantized
+//   NAME.quant_map                       [16]                  f32, the value of each code
+//   NAME.nested_absmax                   [blocks / 256]        f32, when doubly quantized
+//   NAME.nested_quant_map                [256]                 f32, when doubly quantized
+//   NAME.quant_state.bitsandbytes__TYPE  [length]              u8: the JSON of BnbState
 //
 // Source: bitsandbytes 0.50.2, QuantState.as_dict(packed=True) and from_dict. Tensors are accepted
 // only if they agree with each other, with the codebooks and with the supported block sizes.
@@ -134,7 +135,7 @@ class BnbStateReader {
   Json json_;
 };
 
-/// Parses the JSON of a quant state; `type` is the end of the name of its tensor, and errors name
+/// Parses the JSON of a quant state; `type` is the one in the name of its tensor, and errors name
 /// the file and tensor of `where`. Throws `invalid_quant_state`, `invalid_json`, `duplicate_key`,
 /// `arithmetic_overflow`.
 inline BnbState parse_bnb_state(std::string_view text, QuantType type, const ErrorContext& where) {
@@ -253,7 +254,7 @@ class BnbReader {
     return all;
   }
 
-  /// The tensor X.`companion`, [count].
+  /// The tensor NAME.`companion`, [count].
   Tensor part(const std::string& companion, DType dtype, std::int64_t count) const {
     const std::string full_name = name_ + "." + companion;
     const TensorInfo* info = checkpoint_.find(full_name);

@@ -1,11 +1,13 @@
 // Double quantization: the absmax of 4-bit blocks, quantized to 8 bits in blocks of 256.
 //
-//   offset = mean of all absmax                 code = about the nearest of dynamic_map() to
-//   absmax = map[code] * nested + offset               (absmax - offset) / nested
+//   offset    = mean of all absmax
+//   nested[b] = max |absmax - offset| over block b
+//   code      = about the c with map[c] nearest to (absmax - offset) / nested[b]
+//   absmax'   = map[code] * nested[b] + offset
 //
 // Source: bitsandbytes 0.50.2, quantize_blockwise on the CPU, reproduced bit for bit. Its kernel
-// first rounds to one of 65,536 even steps and then takes the entry nearest to that step, so zero
-// has code 131.
+// first rounds to one of 65,536 even steps and then takes the map entry nearest to that step, so
+// zero has code 131.
 #pragma once
 
 #include <algorithm>

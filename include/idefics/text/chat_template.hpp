@@ -39,8 +39,8 @@ struct TemplatePart {
 inline std::vector<TemplatePart> split_template(std::string_view source) {
   std::vector<TemplatePart> parts;
   if (source.ends_with('\n')) source.remove_suffix(1);
-  bool strip_after = false,
-       strip_newline = false;  // what the last tag strips from the text after it
+  // what the last tag strips from the text after it
+  bool strip_after = false, strip_newline = false;
   for (std::size_t at = 0; at <= source.size();) {
     std::size_t open = at;
     while ((open = source.find('{', open)) != std::string_view::npos &&

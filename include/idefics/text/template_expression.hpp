@@ -57,7 +57,7 @@ class TemplateExpression {
     if (!take(symbol)) refuse_template("expected \"" + std::string(symbol) + "\"");
   }
 
-  /// Parses a part of the text that Jinja would not evaluate.
+  /// Parses a part of the text without evaluating it, where Jinja would not.
   template <class Part>
   void skip(const Part& part) {
     ++skipping_;

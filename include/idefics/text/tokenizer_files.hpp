@@ -241,7 +241,7 @@ inline void complete_added_tokens(const std::filesystem::path& directory,
   }
 }
 
-/// Reads the tokenizer in a directory. Throws `not_a_checkpoint` if it has none;
+/// Reads the tokenizer in a directory. Throws `not_a_checkpoint` if there is none, or
 /// `invalid_tokenizer`.
 inline TokenizerDescription read_tokenizer_files(const std::filesystem::path& directory,
                                                  TokenizerFormat format = TokenizerFormat::any) {
