@@ -1,5 +1,5 @@
-// Attention: bytes of keys and values against the read bandwidth where there is one query for each row, flops
-// where there are many; shapes are those of idefics-9b.
+// Attention: the bytes of keys and values relative to the read bandwidth if each row has one query,
+// flops if it has many. The shapes are those of idefics-9b.
 #pragma once
 
 #include <numeric>
@@ -8,13 +8,13 @@
 
 namespace idefics::bench::gpu {
 
-/// `segments` times the same problem beside each other: pictures, or rows of a batch.
+/// `segments` instances of the same problem in one call: pictures, or rows of a batch.
 struct AttentionProblem {
   const char* name;
   std::int64_t segments, queries, keys, heads, width;
   bool causal = false;
 
-  double pairs() const {  // of a query and a key that it sees
+  double pairs() const {  // pairs of a query and a key that it sees
     const std::int64_t unseen = causal ? queries * (queries - 1) / 2 : 0;
     return static_cast<double>(segments * (queries * keys - unseen));
   }
@@ -41,7 +41,7 @@ inline void measure_attention(Harness& h, const AttentionProblem& p) {
   const auto run = [&](std::size_t i) {
     h.device.attention(out, q, k[i % copies], v[i % copies], segments, 0.1f);
   };
-  if (p.pairs() * static_cast<double>(p.heads * p.width) < 2e8) {  // else the reference takes long
+  if (p.pairs() * static_cast<double>(p.heads * p.width) < 2e8) {  // else the reference is too slow
     Tensor expected = Tensor::empty(DType::f32, q_shape);
     h.reference.attention(expected, host_q, host_k, host_v, segments, 0.1f);
     run(0);

@@ -1,4 +1,4 @@
-// The bound of kernels that read more than they compute: the sum of a gigabyte, read once.
+// The bound of kernels that read more than they compute: summing a gigabyte, read once.
 #pragma once
 
 #include "harness.cuh"
@@ -7,7 +7,8 @@ namespace idefics::bench::gpu {
 
 inline constexpr int bandwidth_threads = 512, bandwidth_loads = 8;
 
-/// sums[thread] = the sum of every quad that is this thread's; `loads` of them are under way at a time.
+/// sums[thread] = the sum of all quads that belong to this thread, with `bandwidth_loads` loads in
+/// flight at a time.
 __global__ void __launch_bounds__(bandwidth_threads)
     bandwidth_kernel(float* sums, const float* x, std::int64_t quads) {
   const std::int64_t threads = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
@@ -27,7 +28,7 @@ __global__ void __launch_bounds__(bandwidth_threads)
   sums[first] = sum;
 }
 
-/// Bytes per second that the device's memory can be read with.
+/// The read bandwidth of the device's memory, in bytes per second.
 inline double read_bandwidth(Harness& h) {
   const std::int64_t bytes = h.quick ? std::int64_t{1} << 16 : std::int64_t{1} << 30;
   const unsigned blocks = h.quick ? 2 : 2048;

@@ -1,4 +1,4 @@
-// cuBLAS on the same shapes, where the build found it: a denominator, and nothing that the library uses.
+// cuBLAS on the same shapes, if the build found it: for comparison, not used by the library.
 #pragma once
 
 #include <idefics/core/error.hpp>
@@ -22,12 +22,12 @@ class Cublas {
   Cublas& operator=(const Cublas&) = delete;
   ~Cublas() { (void)cublasDestroy(handle_); }
 
-  /// out [M,N] = x [M,K] times weight [N,K], all bf16, sums in f32; as torch.nn.Linear without bias.
+  /// out [M,N] = x [M,K] times weight [N,K], all bf16 with f32 sums: torch.nn.Linear without bias.
   void linear(Tensor& out, const Tensor& x, const Tensor& weight) {
     const int m = static_cast<int>(x.dim(0)), n = static_cast<int>(weight.dim(0));
     const int k = static_cast<int>(x.dim(1));
     const float one = 1, zero = 0;
-    // its matrices are column-major: the transpose of out is weight times the transpose of x
+    // cuBLAS matrices are column-major: the transpose of out is weight times the transpose of x
     check(cublasGemmEx(handle_, CUBLAS_OP_T, CUBLAS_OP_N, n, m, k, &one, weight.raw(), CUDA_R_16BF,
                        k, x.raw(), CUDA_R_16BF, k, &zero, out.raw_mutable(), CUDA_R_16BF, n,
                        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));

@@ -1,3 +1,3 @@
-// The one unit of these programs that compiles model and kernels (core/config.hpp says how).
+// The translation unit of these programs that compiles model and kernels (see core/config.hpp).
 #define IDEFICS_DEFINE_ENGINE
 #include <idefics/model.hpp>

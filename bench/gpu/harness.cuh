@@ -1,5 +1,5 @@
-// What every family of GPU measurements is given: the backend, the bounds measured in the same run, and a
-// table in Markdown. A family is a function of this; kernels.cu runs them all.
+// What all GPU measurements share: the backend, the bounds measured in the same run, and a Markdown
+// table. A family of measurements is a function that takes a Harness; kernels.cu runs them all.
 #pragma once
 
 #include <algorithm>
@@ -17,18 +17,18 @@ namespace idefics::bench::gpu {
 
 struct Harness {
   cuda::CudaBackend& device;
-  Backend& reference;    // right
-  bool quick = false;    // few rounds and small shapes: only to see that all of it runs
-  double bandwidth = 0;  // bytes per second that can be read (bandwidth.cuh)
-  std::size_t cold = 0;  // bytes of operands to take in turn, so that none waits in the L2 cache
+  Backend& reference;    // defines the right results
+  bool quick = false;    // few rounds and small shapes: only checks that everything runs
+  double bandwidth = 0;  // bytes read per second (bandwidth.cuh)
+  std::size_t cold = 0;  // bytes of operands to cycle through, so that none is in the L2 cache
   Cublas* cublas = nullptr;
-  std::int64_t wrong = 0;  // results that were not what the reference says
+  std::int64_t wrong = 0;  // results that differed from the reference
 
-  /// How many copies of `bytes` bytes are enough to be cold.
+  /// How many copies of `bytes` bytes have more than `cold` bytes in total.
   std::size_t copies(std::size_t bytes) const { return quick ? 2 : 1 + cold / bytes; }
 };
 
-/// Two points in the order of a stream, and the time between them.
+/// The time between two points in the order of a stream.
 class Stopwatch {
  public:
   explicit Stopwatch(cuda::Stream& stream) : stream_(stream) {
@@ -42,12 +42,12 @@ class Stopwatch {
     (void)cudaEventDestroy(end_);
   }
   void start() { cuda::check(cudaEventRecord(begin_, stream_.native()), "recording an event"); }
-  /// Seconds since start(); waits for them.
+  /// Waits for the work since start() and returns its seconds.
   double stop() {
     float milliseconds = 0;
     cuda::check(cudaEventRecord(end_, stream_.native()), "recording an event");
     cuda::check(cudaEventSynchronize(end_), "running kernels");
-    cuda::check(cudaEventElapsedTime(&milliseconds, begin_, end_), "asking for a time");
+    cuda::check(cudaEventElapsedTime(&milliseconds, begin_, end_), "reading a time");
     return static_cast<double>(milliseconds) * 1e-3;
   }
 
@@ -56,9 +56,9 @@ class Stopwatch {
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
 };
 
-/// Seconds of one call(i) in the order of the stream: the median over batches of i = 0, 1, …, each long
-/// enough that its two events are nothing beside it. Batches are equal passes, hence replayed as one graph
-/// (cuda/stream.cuh), and queued while another one runs: the host's part in them is not measured.
+/// Seconds of one call(i) in the order of the stream: the median over batches of i = 0, 1, …, each
+/// long enough to make its two events negligible. Batches are equal passes, hence replayed as one
+/// graph (cuda/stream.cuh), and queued while another one runs: the time of the host is excluded.
 template <class Call>
 double device_seconds(const Harness& h, const Call& call) {
   Stopwatch watch(h.device.stream());
@@ -73,10 +73,10 @@ double device_seconds(const Harness& h, const Call& call) {
     return watch.stop() / static_cast<double>(calls);
   };
   const std::size_t few = h.quick ? 1 : 3;
-  time(few);  // first touches, growing pools
+  time(few);  // first accesses, growing pools
   const double once = time(few);
   const auto calls = h.quick ? 1 : static_cast<std::size_t>(std::clamp(3e-3 / once, 1.0, 1000.0));
-  time(calls);  // the first of them is remembered, the second recorded
+  time(calls);  // its first batch is remembered, its second recorded
   std::vector<double> times;
   for (int i = 0; i < (h.quick ? 1 : 5); ++i) times.push_back(time(calls));
   return median(std::move(times));
@@ -86,7 +86,7 @@ inline void print_header(const char* family) {
   std::printf("\n| %s | us | rate | share | of |\n|---|---|---|---|---|\n", family);
 }
 
-/// A row of the table: `work` bytes or flops per call, against what the bound would take.
+/// A row of the table: `work` bytes or flops per call, and the time of the bound as a share.
 inline void print_row(const std::string& name, double seconds, double work, bool flops,
                       double bound_seconds, const char* bound) {
   const double rate = work / seconds * (flops ? 1e-12 : 1e-9);
@@ -99,13 +99,13 @@ inline void print_row(const std::string& name, double seconds, double work, bool
   std::fflush(stdout);
 }
 
-/// A row whose bound is reading and writing `bytes`.
+/// A row with reading and writing `bytes` as its bound.
 inline void print_bytes(const Harness& h, const std::string& name, double seconds, double bytes) {
   print_row(name, seconds, bytes, false, bytes / h.bandwidth, "read bandwidth");
 }
 
-/// Says so in the table, and counts it, when `found` on the device is not the expected within 1e-5 of its
-/// norm: the order of sums differs from the reference's, no more.
+/// Reports and counts a wrong result: `found`, on the device, differs from `expected` by more than
+/// 1e-5 of its norm. The order of sums may differ from the reference's, nothing else.
 inline void check_close(Harness& h, const std::string& name, const Tensor& found,
                         const Tensor& expected) {
   const Tensor host = h.device.download(found);
@@ -121,7 +121,7 @@ inline void check_close(Harness& h, const std::string& name, const Tensor& found
   std::printf("| %s | **wrong** | | | the reference |\n", name.c_str());
 }
 
-/// `count` copies on the device.
+/// Uploads `count` copies.
 inline std::vector<Tensor> uploaded(Harness& h, const Tensor& host, std::size_t count) {
   std::vector<Tensor> copies;
   while (copies.size() < count) copies.push_back(h.device.upload(host));

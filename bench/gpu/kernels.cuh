@@ -1,5 +1,5 @@
-// gpu_kernels [--quick]: every kernel of the CUDA backend on the shapes of idefics-9b, in Markdown tables. Times
-// are of CUDA events; bounds (read bandwidth, cuBLAS) are measured in the same run.
+// gpu_kernels [--quick]: every kernel of the CUDA backend on the shapes of idefics-9b, in Markdown
+// tables. Times are from CUDA events; bounds (read bandwidth, cuBLAS) are from the same run.
 #pragma once
 
 #include <idefics/backend/reference/reference_backend.hpp>
@@ -11,13 +11,13 @@
 
 namespace idefics::bench::gpu {
 
-/// The number of results that were wrong.
+/// Returns the number of wrong results.
 inline std::int64_t measure_kernels(bool quick) {
   cuda::CudaBackend device;
   const auto reference = make_reference_backend();
   Cublas cublas(device.stream().native());
   int cache = 0;
-  cuda::check(cudaDeviceGetAttribute(&cache, cudaDevAttrL2CacheSize, 0), "asking for its cache");
+  cuda::check(cudaDeviceGetAttribute(&cache, cudaDevAttrL2CacheSize, 0), "querying the L2 cache");
   Harness h{device, *reference, quick};
   h.cublas = &cublas;
   h.cold = 4 * static_cast<std::size_t>(cache);

@@ -1,5 +1,5 @@
-// Linear layers in every weight format: bytes of weights against the read bandwidth when there are few rows,
-// flops against cuBLAS in bf16 when there are many. Shapes are those of idefics-9b.
+// Linear layers in every weight format: the bytes of weights relative to the read bandwidth for few
+// rows, flops relative to cuBLAS in bf16 for many rows. The shapes are those of idefics-9b.
 #pragma once
 
 #include <optional>
@@ -32,7 +32,7 @@ inline std::string name_of(const Format& f, const Product& p) {
          std::to_string(p.k);
 }
 
-/// A random matrix as `f` stores it, on the host.
+/// A random matrix in format `f`, on the host.
 inline LinearWeight random_weight(const Format& f, std::int64_t n, std::int64_t k) {
   const Tensor values = random_tensor(f.dtype, {n, k}, 0.02f, 1);
   if (f.bits == 0) return {.values = values};
@@ -52,8 +52,8 @@ inline std::size_t bytes_of(const LinearWeight& w) {
   return w.values ? w.values.bytes() : w.packed.codes.bytes() + w.packed.absmax.bytes();
 }
 
-/// The whole product on the device; on the reference the last rows of x and, where a matrix can be cut, the
-/// last rows of it. Packed matrices are checked where they are small.
+/// Compares the product on the device with the reference, for the last rows of x and, if the matrix
+/// can be sliced, the last rows of it. Packed matrices are checked only if they are small.
 inline void check_product(Harness& h, const Format& f, const Product& p, const LinearWeight& weight,
                           const LinearWeight& on_device, const Tensor& x) {
   if (f.bits != 0 && p.n * p.k > 4096 * 4096) return;
@@ -73,7 +73,8 @@ inline void check_product(Harness& h, const Format& f, const Product& p, const L
   check_close(h, name_of(f, p), h.device.upload(found), expected);
 }
 
-/// Seconds of cuBLAS for the same product in bf16, with matrices in turn; nothing without cuBLAS.
+/// Seconds of cuBLAS for the same product in bf16, with copies of the matrix in turn; nothing
+/// without cuBLAS.
 inline std::optional<double> cublas_seconds(Harness& h, const Product& p) {
   if (!has_cublas) return {};
   const auto weights = uploaded(h, random_tensor(DType::bf16, {p.n, p.k}, 0.02f, 1),
@@ -84,7 +85,7 @@ inline std::optional<double> cublas_seconds(Harness& h, const Product& p) {
       h, [&](std::size_t i) { h.cublas->linear(out, x, weights[i % weights.size()]); });
 }
 
-/// Seconds of one product on the device, with matrices in turn; checks it first.
+/// Seconds of one product on the device, with copies of the matrix in turn, after checking it.
 inline double product_seconds(Harness& h, const Format& f, const Product& p,
                               const LinearWeight& weight) {
   std::vector<LinearWeight> weights;
@@ -98,7 +99,7 @@ inline double product_seconds(Harness& h, const Format& f, const Product& p,
   });
 }
 
-/// Decoding: every format, matrices of the decoder and its head.
+/// Decoding: every format, with the matrices of the decoder and of its head.
 inline void measure_few_rows(Harness& h) {
   print_header("linear, few rows (M x N x K)");
   const std::int64_t scale = h.quick ? 64 : 1;
@@ -122,7 +123,7 @@ inline void measure_few_rows(Harness& h) {
   }
 }
 
-/// Prompts and pictures, against cuBLAS in bf16 with outputs in bf16 (ours are f32, and so is x).
+/// Prompts and pictures, compared with cuBLAS in bf16 with bf16 outputs; ours and x are f32.
 inline void measure_many_rows(Harness& h) {
   print_header("linear, many rows (M x N x K)");
   const std::int64_t scale = h.quick ? 64 : 1;

@@ -1,6 +1,7 @@
 #!/bin/sh
-# pack.sh [DIR]: copies the libraries that run.sh needs beside CMake, a compiler and the CUDA toolkit (Eigen, JSON,
-# Catch2) from this Debian system to DIR, build/gpu-packed unless said: 12 MB to take to a machine without them.
+# pack.sh [DIR]: copies the libraries that run.sh needs in addition to CMake, a compiler and the
+# CUDA toolkit (Eigen, JSON, Catch2) from this Debian system to DIR, by default build/gpu-packed: 12
+# MB to take to a machine without them.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 to=${1:-$root/build/gpu-packed}

@@ -1,5 +1,6 @@
-// Norms, rotation, activations, sums and lookups: bytes in and out against the read bandwidth, for the single
-// row of a step and the 512 of a prompt. Operands are taken in turn.
+// Norms, rotation, activations, additions and lookups: bytes in and out relative to the read
+// bandwidth, for the single row of a decode step and the 512 rows of a prompt. Copies of the
+// operands are used in turn.
 #pragma once
 
 #include <numeric>
@@ -8,8 +9,8 @@
 
 namespace idefics::bench::gpu {
 
-/// Times operation(backend, out, in) for `in` and `out` f32 [M,D] and prints its row. The reference has to
-/// give the same from an `out` that begins as a copy of `in`.
+/// Times operation(backend, out, in) for `in` and `out` f32 [M,D] and prints its row. The reference
+/// must give the same result, from an `out` that begins as a copy of `in`.
 template <class Operation>
 void measure_rows(Harness& h, const std::string& name, Shape shape, double bytes_per_value,
                   const Operation& operation) {
@@ -29,7 +30,7 @@ void measure_rows(Harness& h, const std::string& name, Shape shape, double bytes
               bytes_per_value * static_cast<double>(shape.count()));
 }
 
-/// A vector on both sides: the one that `backend` reads.
+/// A tensor on host and device; on() returns the one that `backend` reads.
 struct Both {
   Tensor host, device;
   Both(Harness& h, const Tensor& values) : host(values), device(h.device.upload(values)) {}

@@ -1,13 +1,13 @@
 #!/bin/sh
-# run.sh [OUT_DIR]: everything that only a GPU can tell, in under 8 minutes and without a network. Builds for the
-# GPU that it finds, runs the parity suite on it, then measures kernels, whole stages and, where it is installed,
-# transformers with the same weights. Leaves OUT_DIR/report.md, tables as docs/benchmarks.md has them, and what
-# each part printed. Exits 1 where something is missing, a result is wrong or a part could not run; a part that
-# fails or takes too long doesn't keep the others from running.
+# run.sh [OUT_DIR]: everything that only a GPU can tell, in under 8 minutes and without a network.
+# Builds for the GPU that it finds, runs the parity suite on it, then measures kernels, whole stages
+# and, if it is installed, transformers with the same weights. Writes OUT_DIR/report.md, with the
+# tables of docs/benchmarks.md, and the output of each part. Exits with 1 if something is missing, a
+# result is wrong or a part could not run; a part that fails or hangs does not stop the others.
 #
-#   IDEFICS_GPU_PREFIX  libraries that the system lacks (pack.sh); else build/gpu-packed, if there is one
-#   IDEFICS_GPU_SECONDS all the time that there is, 470 unless said
-#   NVCC                the compiler; else the one of the PATH, or the toolkit's below /usr/local/cuda
+#   IDEFICS_GPU_PREFIX   libraries that the system lacks (pack.sh); default: build/gpu-packed
+#   IDEFICS_GPU_SECONDS  the time limit of the whole run; default: 470
+#   NVCC                 the compiler; default: nvcc from the PATH, else /usr/local/cuda/bin/nvcc
 set -u
 start=$(date +%s)
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -22,15 +22,15 @@ stop() {
   exit 1
 }
 
-# ---- what there is -----------------------------------------------------------------------------------------
-command -v nvidia-smi >/dev/null || stop "no nvidia-smi, hence no NVIDIA driver: there is nothing to measure here"
-asked=name,compute_cap,memory.total,driver_version
-gpu=$(nvidia-smi --query-gpu=$asked --format=csv,noheader,nounits 2>/dev/null | sed -n 1p)
+# ---- requirements --------------------------------------------------------------------------------
+command -v nvidia-smi >/dev/null || stop "no nvidia-smi, hence no NVIDIA driver: nothing to measure here"
+query=name,compute_cap,memory.total,driver_version
+gpu=$(nvidia-smi --query-gpu=$query --format=csv,noheader,nounits 2>/dev/null | sed -n 1p)
 capability=$(echo "$gpu" | cut -d, -f2 | tr -d ' .')
 gpu_mib=$(echo "$gpu" | cut -d, -f3 | tr -d ' ')
 case $capability in
-  '' | *[!0-9]*) stop "nvidia-smi names no GPU" ;;
-  90) architecture=90a ;; # wgmma and setmaxnreg are in the "a" set alone
+  '' | *[!0-9]*) stop "nvidia-smi reports no GPU" ;;
+  90) architecture=90a ;; # only the "a" variant has wgmma and setmaxnreg
   *) architecture=$capability ;;
 esac
 [ "$capability" -ge 80 ] || stop "the GPU has compute capability $capability, and the kernels need 80"
@@ -39,7 +39,7 @@ nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 command -v cmake >/dev/null || stop "no cmake"
 generator="Unix Makefiles" go_on=-k
 if command -v ninja >/dev/null; then generator=Ninja go_on="-k 0"; fi
-flags= # newer compilers optimise kernels of one architecture beside each other
+flags= # newer compilers can optimize the kernels of one architecture in parallel
 if "$nvcc" --help 2>/dev/null | grep -q split-compile; then flags=--split-compile=0; fi
 
 mkdir -p "$out" || stop "cannot write to $out"
@@ -49,7 +49,8 @@ status=0
 say() { echo "$@" >>"$report"; }
 note() { echo "[$(($(date +%s) - start)) s] $*" >&2; }
 
-# part NAME SECONDS COMMAND…: the command, within its time and what is left of all; it prints to OUT_DIR/NAME.txt.
+# part NAME SECONDS COMMAND…: runs the command, for at most SECONDS and the time that is left overall;
+# its output goes to OUT_DIR/NAME.txt.
 part() {
   log=$out/$1.txt most=$2
   shift 2
@@ -58,11 +59,11 @@ part() {
   [ "$most" -ge 3 ] || return 124
   timeout -k 5 "$most" "$@" >>"$log" 2>&1
 }
-# failed NAME CODE: says so in the report, and that all is not well.
+# failed NAME CODE: reports the failure and sets the exit status.
 failed() {
   status=1
   if [ "$2" -eq 124 ] || [ "$2" -eq 137 ]; then
-    say "**$1: stopped, its time was over**"
+    say "**$1: stopped at its time limit**"
   else
     say "**$1: failed with status $2:** \`$(grep -v '^|' "$out/$1.txt" | tail -n 1)\`"
   fi
@@ -71,17 +72,17 @@ failed() {
 
 for file in build parity kernels ladder stages transformers sanitizer; do : >"$out/$file.txt"; done
 
-# ---- build -------------------------------------------------------------------------------------------------
+# ---- build ---------------------------------------------------------------------------------------
 note "building for sm_$architecture"
 part build 60 cmake -S "$root" -B "$build" -G "$generator" -DCMAKE_BUILD_TYPE=Release -DIDEFICS_CUDA=ON \
   -DCMAKE_CUDA_ARCHITECTURES="$architecture" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_FLAGS="$flags" \
   -DCMAKE_PREFIX_PATH="$prefix" \
   -DIDEFICS_TESTS=OFF -DIDEFICS_SAMPLES=OFF -DIDEFICS_INSTALL=OFF ||
-  stop "not configured: $(grep -A 2 'CMake Error' "$out/build.txt" | tr -s ' \n' ' '); bench/gpu/pack.sh brings libraries along"
+  stop "configuring failed: $(grep -A 2 'CMake Error' "$out/build.txt" | tr -s ' \n' ' '); bench/gpu/pack.sh packs the libraries"
 # shellcheck disable=SC2086
 part build 270 cmake --build "$build" --parallel "$(nproc)" --target gpu_harness -- $go_on || {
   failed build $?
-  ls "$programs"/gpu* >/dev/null 2>&1 || stop "not built, see $out/build.txt: $(grep -m 1 'error' "$out/build.txt")"
+  ls "$programs"/gpu* >/dev/null 2>&1 || stop "building failed, see $out/build.txt: $(grep -m 1 'error' "$out/build.txt")"
 }
 
 say "$(echo "$gpu" | awk -F', *' '{ print $1 ", compute capability " $2 ", " $3 " MiB, driver " $4 }'),"
@@ -89,8 +90,8 @@ say "$("$nvcc" --version | sed -n 's/.*release \([^,]*\),.*/CUDA \1/p'), built f
   "$(git -C "$root" log -1 --format='commit %h' 2>/dev/null || echo 'no commit known')."
 say ""
 
-# ---- the checkpoint, while nothing is being timed ----------------------------------------------------------
-# free_gib DIR: what could be written there.
+# ---- the checkpoint, made while nothing is being timed -------------------------------------------
+# free_gib DIR: the free space of DIR.
 free_gib() { df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print int($4 / 1048576) }'; }
 memory=$(awk '/MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)
 place=${TMPDIR:-/tmp} layers=32
@@ -103,7 +104,7 @@ note "a checkpoint of $layers layers in $model"
 part build 90 "$build/bench/make_checkpoint" "$model" --layers $layers &
 making=$!
 
-# ---- parity ------------------------------------------------------------------------------------------------
+# ---- parity --------------------------------------------------------------------------------------
 export IDEFICS_TEST_DEVICE=cuda
 say "| parity on the GPU | |"
 say "|---|---|"
@@ -122,13 +123,13 @@ for program in "$programs"/gpu.*; do
 done
 if [ $found -eq 0 ]; then
   status=1
-  say "| not run | Catch2 is missing: bench/gpu/pack.sh brings it along |"
+  say "| not run | Catch2 is missing: bench/gpu/pack.sh packs it |"
 fi
 say ""
 wait $making
 made=$?
 
-# ---- measurements ------------------------------------------------------------------------------------------
+# ---- measurements --------------------------------------------------------------------------------
 tables() { grep '^|' "$out/$1.txt" >>"$report" && say ""; }
 note "kernels"
 part kernels 75 "$programs/gpu_kernels"
@@ -146,7 +147,7 @@ code=$?
 if [ $made -ne 0 ]; then
   failed build $made
 else
-  [ $layers -eq 32 ] || say "Whole stages with $layers of 32 decoder layers, for want of room."
+  [ $layers -eq 32 ] || say "Whole stages with $layers of 32 decoder layers, for lack of space."
   for form in bf16 nf4; do
     note "stages in $form"
     part stages 60 "$programs/gpu_stages" "$model" $form "${read:-0}" "${products:-0}"
@@ -160,12 +161,12 @@ else
   tables transformers
   [ $code -eq 0 ] || failed transformers $code
   grep '^skipped' "$out/transformers.txt" >>"$report" && say ""
-  step() { awk -F'|' '/decode step behind 512/ { print $3 + 0; exit }' "$out/$1.txt"; } # of bf16, which comes first
+  step() { awk -F'|' '/decode step after 512/ { print $3 + 0; exit }' "$out/$1.txt"; } # the first is bf16
   awk -v ours="$(step stages)" -v theirs="$(step transformers)" 'BEGIN { if (ours > 0 && theirs > 0)
-    printf "A decode step behind 512 tokens in bf16 takes transformers %.1f times as long.\n\n", theirs / ours }' >>"$report"
+    printf "A decode step after 512 tokens in bf16 takes transformers %.1f times as long.\n\n", theirs / ours }' >>"$report"
 fi
 
-# ---- compute-sanitizer, in the time that is left -----------------------------------------------------------
+# ---- compute-sanitizer, in the remaining time ----------------------------------------------------
 sanitizer=$(command -v compute-sanitizer || echo "$(dirname "$nvcc")/compute-sanitizer")
 if [ ! -x "$sanitizer" ]; then
   say "compute-sanitizer is not installed: not run."
@@ -180,7 +181,7 @@ else
       case $? in
         0) result=clean ;;
         99) result="**errors**" status=1 ;;
-        124 | 137) result="not finished in its time" ;;
+        124 | 137) result="stopped at its time limit" ;;
         *) result="could not run: $(grep -m 1 -i 'error\|not supported' "$out/sanitizer.txt" | tr '|' ' ')" ;;
       esac
       say "| $tool | \`$name\` | $result |"

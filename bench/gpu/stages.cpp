@@ -1,6 +1,7 @@
-// gpu_stages DIR bf16|nf4 [READ_GB_S [PRODUCT_TFLOP_S]]: loading, a picture, prompts and steps of a checkpoint on
-// the GPU, as a Markdown table. NF4 (doubly quantized) is made while loading. Times are the host's, of what a
-// program waits for; flops and bytes those of the matrices; bounds what gpu_kernels has measured.
+// gpu_stages DIR bf16|nf4 [READ_GB_S [PRODUCT_TFLOP_S]]: loading, a picture, prompts and steps of a
+// checkpoint on the GPU, as a Markdown table. Weights are quantized to NF4 (doubly quantized) while
+// loading. Times are those that a program waits for, by the host's clock; flops and bytes are those
+// of the matrices; bounds are those measured by gpu_kernels.
 #include <optional>
 #include <string_view>
 
@@ -12,7 +13,7 @@
 namespace idefics::bench { namespace {
 
 struct Bounds {
-  double bandwidth = 0, products = 0;  // bytes and flops per second; 0 if not known
+  double bandwidth = 0, products = 0;  // bytes and flops per second; 0 if unknown
 };
 
 void print_row(const std::string& name, double seconds, double work, bool flops, double bound) {
@@ -29,7 +30,7 @@ struct Times {
   std::vector<double> picture, prompt, step;
 };
 
-/// Reads a prompt with a picture that nobody has seen yet and makes `steps` more tokens.
+/// Runs a prompt with a new picture and generates `steps` more tokens.
 void run_prompt(Model& model, std::int64_t rows, std::int64_t tokens, std::int64_t steps,
                 Times& times) {
   static std::uint64_t seed = 0;
@@ -66,7 +67,7 @@ void measure(const std::string& directory, bool four_bits, Bounds bounds) {
   std::printf("\n| stages, %s | ms | rate | share | of |\n|---|---|---|---|---|\n",
               four_bits ? "NF4 doubly quantized" : "bf16");
   print_row("load, pages in cache", load, file_bytes, false, 0);
-  // codes, an 8-bit constant per 64 values, an f32 per 256 of those
+  // codes, an 8-bit constant per 64 values, and an f32 per 256 of these
   const double packed = four_bits ? 0.5 + 1.0 / 64 + 4.0 / (64 * 256) : 0;
   for (const std::int64_t tokens : {64, 512}) {
     const Times times = run_prompts(*model, 1, tokens, 16);
@@ -75,11 +76,11 @@ void measure(const std::string& directory, bool four_bits, Bounds bounds) {
       print_row("image encode", median(times.picture), work.picture_flops, true, bounds.products);
     print_row("prefill " + std::to_string(tokens), median(times.prompt), work.prompt_flops, true,
               bounds.products);
-    print_row("decode step behind " + std::to_string(tokens) + " tokens", median(times.step),
+    print_row("decode step after " + std::to_string(tokens) + " tokens", median(times.step),
               work.step_bytes, false, bounds.bandwidth);
   }
   const Times rows = run_prompts(*model, 8, 64, 8);
-  print_row("decode step of 8 rows behind 64", median(rows.step),
+  print_row("decode step of 8 rows after 64", median(rows.step),
             work_of(model->config(), checkpoint, 64, packed).step_bytes, false, bounds.bandwidth);
 }
 

@@ -1,8 +1,10 @@
-"""transformers_reference.py DIR [--device cpu]: the stages of gpu_stages, by transformers with the same checkpoint.
+"""transformers_reference.py DIR [--device cpu]: the stages of gpu_stages in transformers, with the
+same checkpoint.
 
-Prints a table in Markdown. Times are of CUDA events around what a caller waits for, after one run that warms up;
-attention is transformers' own choice (SDPA), everything else its defaults. Where torch, transformers or a GPU is
-missing it says "skipped" and exits 0: they are a comparison, and no part of the project.
+Prints a Markdown table. Times are from CUDA events around what a caller waits for, after a warm-up
+run; attention is what transformers chooses (SDPA), everything else its defaults. If torch,
+transformers or a GPU is missing, it prints "skipped" and exits with 0: they serve as a comparison
+and are not part of the project.
 """
 
 import sys
@@ -27,7 +29,7 @@ if DEVICE == "cuda" and not torch.cuda.is_available():
 
 
 def mark():
-    """A point in the order of the device's work; of the host's where there is no GPU."""
+    """A point in the order of the device's work, or of the host's without a GPU."""
     if DEVICE == "cpu":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -60,14 +62,14 @@ def prompt(config, rows, tokens):
 
 
 def encode(model, pixels):
-    """Vision tower and resampler: what `pixel_values` are before the decoder sees them."""
+    """Vision tower and resampler: the features or latents of `pixel_values` for the decoder."""
     inner = model.model
     hidden = inner.vision_model(pixel_values=pixels.flatten(0, 1)).last_hidden_state
     return inner.perceiver_resampler(hidden) if hasattr(inner, "perceiver_resampler") else hidden
 
 
 class Marks(LogitsProcessor):
-    """transformers calls it when the scores of a token are there."""
+    """Called by transformers whenever the scores of a token have been computed."""
 
     def __init__(self):
         self.marks = [mark()]
@@ -78,7 +80,7 @@ class Marks(LogitsProcessor):
 
 
 def generate(model, inputs, tokens):
-    """Milliseconds to the first token, and of each step behind it."""
+    """Milliseconds to the first token, and of each later step."""
     note = Marks()
     model.generate(
         **inputs,
@@ -119,11 +121,11 @@ def measure(directory, tokens, rounds):
         if rows == 1:
             row(f"image encode and prefill {length}", median([first for first, _ in runs]))
         of_rows = f" of {rows} rows" if rows > 1 else ""
-        row(f"decode step{of_rows} behind {length} tokens", median([step for _, steps in runs for step in steps]))
+        row(f"decode step{of_rows} after {length} tokens", median([step for _, steps in runs for step in steps]))
 
 
 with torch.inference_mode():
     try:
         measure(sys.argv[1], *((17, 3) if DEVICE == "cuda" else (3, 1)))
-    except Exception as error:  # whatever a version of transformers objects to: a comparison less, no failure
+    except Exception as error:  # an incompatible transformers only costs the comparison
         stop(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")

@@ -1,7 +1,7 @@
 // Runs every rung of the ladder on a GPU, compares it with the first, and prints its time.
 //   nvcc -std=c++20 -O3 -fmad=false -arch=native -I include -I . bench/ladder/ladder.cu -o ladder
 //   (-arch=sm_90a on Hopper)
-//   ./ladder [M N K]        multiples of 128, 128 and 64; without them 1024 4096 4096
+//   ./ladder [M N K]        multiples of 128, 128 and 64; default: 1024 4096 4096
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -16,14 +16,14 @@ namespace {
 using idefics::bf16_t;
 using idefics::cuda::check;
 
-/// `count` normal values, in device memory.
+/// `count` normally distributed values, in device memory.
 bf16_t* random_values(std::size_t count, unsigned seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   std::vector<bf16_t> values(count);
   for (bf16_t& v : values) v = idefics::to_bf16(normal(random));
   bf16_t* device = nullptr;
-  check(cudaMalloc(&device, count * sizeof(bf16_t)), "reserving inputs");
+  check(cudaMalloc(&device, count * sizeof(bf16_t)), "allocating inputs");
   check(cudaMemcpy(device, values.data(), count * sizeof(bf16_t), cudaMemcpyHostToDevice),
         "copying inputs");
   return device;
@@ -32,8 +32,8 @@ bf16_t* random_values(std::size_t count, unsigned seed) {
 /// The median of nine runs, in milliseconds.
 float time_of(idefics::cuda::Stream& stream, const ladder::Rung& rung, const ladder::Problem& p) {
   cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "making an event");
-  check(cudaEventCreate(&end), "making an event");
+  check(cudaEventCreate(&begin), "creating an event");
+  check(cudaEventCreate(&end), "creating an event");
   std::vector<float> times(9);
   for (float& ms : times) {
     check(cudaEventRecord(begin, stream.native()), "recording");
@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
   };
   ladder::Problem p{nullptr, nullptr, nullptr, size(1, 1024), size(2, 4096), size(3, 4096)};
   if (p.m < 128 || p.n < 128 || p.k < 64 || p.m % 128 != 0 || p.n % 128 != 0 || p.k % 64 != 0) {
-    std::fprintf(stderr, "M and N are multiples of 128, K of 64\n");
+    std::fprintf(stderr, "M and N must be multiples of 128, and K of 64\n");
     return 2;
   }
   const auto area = [](int a, int b) {
@@ -69,12 +69,13 @@ int main(int argc, char** argv) {
   };
   p.x = random_values(area(p.m, p.k), 1);
   p.w = random_values(area(p.n, p.k), 2);
-  check(cudaMalloc(&p.out, area(p.m, p.n) * sizeof(float)), "reserving outputs");
+  check(cudaMalloc(&p.out, area(p.m, p.n) * sizeof(float)), "allocating outputs");
   idefics::cuda::Stream stream(nullptr);
   std::vector<float> expected;
   float first = 0, before = 0;
   int major = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "asking the device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0),
+        "querying the device");
   for (const ladder::Rung& rung : ladder::rungs) {
     if (rung.hopper && major != 9) continue;
     check(cudaMemset(p.out, 0xff, area(p.m, p.n) * sizeof(float)), "clearing outputs");

@@ -1,4 +1,4 @@
-// All rungs, lowest first.
+// All rungs, from the lowest to the highest.
 #pragma once
 
 #include "rung_10_tma.cuh"

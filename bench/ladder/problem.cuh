@@ -9,8 +9,8 @@ namespace ladder {
 using namespace idefics;
 using namespace idefics::cuda;
 
-/// M and N are multiples of 128, K of 64, and rows are aligned to 16 bytes: edges would only hide the
-/// idea of a rung. The kernels of cuda/ take every size.
+/// M and N are multiples of 128, K is one of 64, and rows are aligned to 16 bytes: edges would only
+/// obscure the idea of a rung. The kernels of cuda/ accept every size.
 struct Problem {
   float* out;       // [M,N]
   const bf16_t* x;  // [M,K]

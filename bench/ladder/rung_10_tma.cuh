@@ -1,9 +1,10 @@
 // Rung 10: the kernel that the engine uses on Hopper (cuda/linear_bf16_wgmma.cuh).
 //
-// One thread tells the tensor memory accelerator which boxes to bring, so no other thread computes an
-// address or waits for all others: a stage has a barrier for "it is there" and one for "it is free". The
-// registers that the bringing warps give back go to sums, so tiles grow to 128 x 192, and a value that
-// was brought is used more often. Its width suits the rows of x, and it takes every M and N.
+// One thread tells the tensor memory accelerator which boxes to load, so that no other thread
+// computes an address or waits for all others: each stage has a barrier for "full" and one for
+// "empty". The registers that the loading warps release are used for sums, so tiles grow to
+// 128 x 192, and each loaded value is used more often. The width of the tile is chosen for the
+// number of rows of x, and the kernel accepts every M and N.
 #pragma once
 
 #include "cuda/linear_bf16_wgmma.cuh"

@@ -1,8 +1,8 @@
-// Rung 1: a thread for each output, which reads its two rows from device memory.
+// Rung 1: a thread per output, which reads its two rows from device memory.
 //
 // Every output reads 2 K values for K products. Neighbouring threads read the same row of x, but
-// different rows of w at the same k: 16 addresses that lie 2 K bytes apart, so of every sector of 32
-// bytes that arrives, 2 bytes are used at a time and the rest hopes for the cache.
+// different rows of w at the same k: 16 addresses that are 2 K bytes apart. So of each sector of 32
+// bytes that arrives, 2 bytes are used at a time, and the rest relies on the cache.
 #pragma once
 
 #include "problem.cuh"

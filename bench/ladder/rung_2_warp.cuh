@@ -1,8 +1,8 @@
-// Rung 2: a warp for each output, whose lanes share the sum.
+// Rung 2: a warp per output, whose lanes share the sum.
 //
 // Neighbouring lanes read neighbouring values, 16 bytes each: whole sectors. The price is a tree of
-// five shuffles per output. This is how a product with one row is done best; with many rows every
-// output still reads 2 K values, and device memory or the second level cache sets the pace.
+// five shuffles per output. This is the best way to compute a product with one row; with many rows
+// every output still reads 2 K values, and device memory or the L2 cache is the bottleneck.
 #pragma once
 
 #include "problem.cuh"

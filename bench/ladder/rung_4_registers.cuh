@@ -1,16 +1,17 @@
-// Rung 4: a thread works on 8 x 8 outputs, so that a value read from shared memory is used 8 times.
+// Rung 4: a thread computes 8 x 8 outputs, so that a value read from shared memory is used 8 times.
 //
-// Of the 8 + 8 values of a k that a thread reads it makes 64 products: the multiplying units are busy,
-// and the f32 peak is near. Tiles lie with k outermost, [16 k][128], so that a thread's values are in
-// two runs of four. What is left is the peak itself: tensor cores have 15 times as much.
+// From the 8 + 8 values that a thread reads per k it makes 64 products: the multipliers are busy,
+// and the f32 peak is near. The tiles are stored with k outermost, [16 k][128], so that a thread's
+// values are two runs of four. What is left is the peak itself: tensor cores have one 15 times as
+// high.
 #pragma once
 
 #include "problem.cuh"
 
 namespace ladder {
 
-/// tile[k][row] = 16 k of 128 rows, by 256 threads with eight values each.
-__device__ inline void bring_transposed(float* tile, const bf16_t* from, int k_width) {
+/// tile[k][row] = 16 k of 128 rows, loaded by 256 threads, eight values each.
+__device__ inline void load_transposed(float* tile, const bf16_t* from, int k_width) {
   const int row = thread_of_block() / 2, k = thread_of_block() % 2 * 8;
   const uint4 eight = load_vector<uint4>(from + static_cast<std::int64_t>(row) * k_width + k);
   const std::uint32_t pairs[4] = {eight.x, eight.y, eight.z, eight.w};
@@ -22,7 +23,7 @@ __device__ inline void bring_transposed(float* tile, const bf16_t* from, int k_w
   }
 }
 
-/// v = the values of rows first .. first + 3 and 64 further on.
+/// v = the values of rows first .. first + 3 and of those 64 further on.
 __device__ inline void read_eight(float (&v)[8], const float* rows, int first) {
   for (int half = 0; half < 2; ++half) {
     const float4 four = load_vector<float4>(rows + first + 64 * half);
@@ -36,25 +37,24 @@ __global__ void __launch_bounds__(256) registers_kernel(P p) {
   SHARED_ARRAY(float, x_tile, 16 * 128);
   SHARED_ARRAY(float, w_tile, 16 * 128);
   const int row = static_cast<int>(blockIdx.y) * 128, column = static_cast<int>(blockIdx.x) * 128;
-  const int mine_x = thread_of_block() / 16 * 4, mine_w = thread_of_block() % 16 * 4;
+  const int own_x = thread_of_block() / 16 * 4, own_w = thread_of_block() % 16 * 4;
   float sums[64] = {};
   for (int k0 = 0; k0 < p.k; k0 += 16) {
     __syncthreads();
-    bring_transposed(x_tile, p.x_row(row) + k0, p.k);
-    bring_transposed(w_tile, p.w_row(column) + k0, p.k);
+    load_transposed(x_tile, p.x_row(row) + k0, p.k);
+    load_transposed(w_tile, p.w_row(column) + k0, p.k);
     __syncthreads();
     for (int k = 0; k < 16; ++k) {
       float x[8], w[8];
-      read_eight(x, x_tile + k * 128, mine_x);
-      read_eight(w, w_tile + k * 128, mine_w);
+      read_eight(x, x_tile + k * 128, own_x);
+      read_eight(w, w_tile + k * 128, own_w);
       UNROLL
       for (int i = 0; i < 64; ++i) sums[i] = fmaf(x[i / 8], w[i % 8], sums[i]);
     }
   }
   UNROLL
   for (int i = 0; i < 64; ++i)
-    p.at(row + mine_x + i / 8 % 4 + i / 32 * 64, column + mine_w + i % 4 + i % 8 / 4 * 64) =
-        sums[i];
+    p.at(row + own_x + i / 8 % 4 + i / 32 * 64, column + own_w + i % 4 + i % 8 / 4 * 64) = sums[i];
 }
 
 inline void rung_4(Stream& stream, const Problem& p) {

@@ -1,9 +1,10 @@
 // Rung 5: the same tiles, multiplied by tensor cores.
 //
-// One instruction, mma.sync m16n8k16, makes 2048 products of bf16 values that a warp holds in fragments;
-// ldmatrix brings four fragments of 8 x 8 from shared memory in the layout that it wants. A warp owns
-// 64 weight rows x 32 rows of x. Steps grow to 64 k: a row of a tile is 128 bytes, all 32 banks, and
-// the eight rows that ldmatrix reads at once begin in the same bank. They are served one by one.
+// One instruction, mma.sync m16n8k16, makes 2048 products of bf16 values that a warp holds in
+// fragments; ldmatrix loads four fragments of 8 x 8 from shared memory in the layout that it needs.
+// A warp owns 64 weight rows x 32 rows of x. Steps grow to 64 k: a row of a tile is 128 bytes, all
+// 32 banks, and the eight rows that ldmatrix reads at once begin in the same bank. They are read
+// one by one.
 #pragma once
 
 #include "problem.cuh"
@@ -12,19 +13,19 @@ namespace ladder {
 
 inline constexpr int step_k = 64, tile_rows = 128;
 
-/// Where chunk c of eight values of a row lies in a tile [128][64].
+/// The offset of chunk c, of eight values, of a row in a tile [128][64].
 struct Straight {
   __device__ static int at(int row, int chunk) { return row * step_k + chunk * 8; }
 };
 
 template <class Layout>
-__device__ void bring(bf16_t* tile, const bf16_t* from, int k_width) {
+__device__ void fill_tile(bf16_t* tile, const bf16_t* from, int k_width) {
   for (int i = thread_of_block(); i < tile_rows * 8; i += 256)
     store_vector(tile + Layout::at(i / 8, i % 8),
                  load_vector<uint4>(from + std::int64_t{i / 8} * k_width + i % 8 * 8));
 }
 
-/// A warp's sums, in fragments of 16 weight rows x 8 rows of x.
+/// The sums of a warp, in fragments of 16 weight rows x 8 rows of x.
 using Sums = float[4][4][4];
 
 /// d += 64 weight rows times 32 rows of x, over the 64 k of a step.
@@ -52,7 +53,7 @@ __device__ void multiply(Sums& d, const bf16_t* w_tile, const bf16_t* x_tile, in
   }
 }
 
-/// Where the outputs of this thread's warp begin in the tile of its block.
+/// The position of the warp's outputs in the tile of its block.
 struct WarpPlace {
   int w_row = warp_of_block() % 2 * 64, x_row = warp_of_block() / 2 * 32;
 };
@@ -75,8 +76,8 @@ __global__ void __launch_bounds__(256) tensor_kernel(P p) {
   Sums d = {};
   for (int k0 = 0; k0 < p.k; k0 += step_k) {
     __syncthreads();
-    bring<Layout>(x_tile, p.x_row(static_cast<int>(blockIdx.y) * tile_rows) + k0, p.k);
-    bring<Layout>(w_tile, p.w_row(static_cast<int>(blockIdx.x) * tile_rows) + k0, p.k);
+    fill_tile<Layout>(x_tile, p.x_row(static_cast<int>(blockIdx.y) * tile_rows) + k0, p.k);
+    fill_tile<Layout>(w_tile, p.w_row(static_cast<int>(blockIdx.x) * tile_rows) + k0, p.k);
     __syncthreads();
     multiply<Layout>(d, w_tile, x_tile, warp.w_row, warp.x_row);
   }

@@ -1,9 +1,9 @@
 // Rung 8: the kernel that the engine uses (cuda/linear_bf16_gemm.cuh).
 //
-// It deals the k of a multiplication out so that a thread's operands are 8 bytes behind each other:
-// shared memory is read by plain loads instead of ldmatrix, and a product with one row can take
-// the same operands from device memory without shared memory, in the same order of sums. For that
-// order it adds up eight slices of K by themselves, and it takes every M, N, K and alignment.
+// It assigns the k of a multiplication so that a thread's operands are 8 contiguous bytes: shared
+// memory is read with plain loads instead of ldmatrix, and a product with one row can load the same
+// operands from device memory without shared memory, in the same order of sums. For that order it
+// sums eight slices of K separately, and it accepts every M, N, K and alignment.
 #pragma once
 
 #include "cuda/linear.cuh"

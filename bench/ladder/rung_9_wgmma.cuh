@@ -1,9 +1,9 @@
-// Rung 9: Hopper's own instruction, wgmma, in the place of mma.sync.
+// Rung 9: wgmma, an instruction that only Hopper has, instead of mma.sync.
 //
-// Four warps together multiply 64 weight rows with 128 rows of x, and both operands are read from shared
-// memory by the tensor cores themselves: no fragments, no loads into registers, 8 instructions where
-// rung 7 has 128 and 96. The swizzle of rung 6 is one that the instruction knows. What cp.async brought is
-// seen by the tensor cores only behind a fence. It exists on sm_90a alone.
+// Four warps together multiply 64 weight rows with 128 rows of x, and the tensor cores themselves
+// read both operands from shared memory: no fragments, no loads into registers, 8 instructions
+// instead of the 128 and 96 of rung 7. The swizzle of rung 6 is one that the instruction supports.
+// The tensor cores see what cp.async has copied only after a fence. This needs sm_90a.
 #pragma once
 
 #include "cuda/hopper.cuh"
@@ -14,13 +14,13 @@ namespace ladder {
 template <class P>
 __global__ void __launch_bounds__(256) wgmma_kernel(P p) {
   bf16_t* const all = dynamic_shared<bf16_t>();
-  const int first = warp_of_block() / 4 * 64;  // weight row of these four warps
+  const int first = warp_of_block() / 4 * 64;  // first weight row of these four warps
   float d[64] = {};
   for (int step = 0; step < stages - 1; ++step) begin_step<Swizzled>(all, p, step);
   for (int step = 0; step * step_k < p.k; ++step) {
     cp_async_wait<stages - 2>();
     async_proxy_fence();
-    __syncthreads();  // this step is there for all, and all are done with the one before
+    __syncthreads();  // this step is complete, and all threads have finished the previous one
     begin_step<Swizzled>(all, p, step + stages - 1);
     const bf16_t* const x_tile = all + step % stages * 2 * tile_values;
     const std::uint64_t x = describe_tile(x_tile);
