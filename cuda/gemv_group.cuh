@@ -10,7 +10,7 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// The most rows of x for these kernels; from there on, tiles in shared memory pay off.
+/// The most rows of x for these kernels; with more, tiles in shared memory pay off.
 inline constexpr std::int64_t max_gemv_rows = 16;
 
 /// `Matrix` is a pointer to plain weights [N,K], or a FourBitMatrix.

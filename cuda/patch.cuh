@@ -1,5 +1,5 @@
-// Cuts pictures into patches, which a convolution with kernel = stride = patch reads
-// (IdeficsVisionEmbeddings). The linear layer that follows completes the convolution.
+// Cuts pictures into the patches that a convolution with kernel = stride = patch reads
+// (IdeficsVisionEmbeddings). The linear layer that follows completes that convolution.
 //
 //   out[i * P + row * columns + column] = pixels[i, :, row * patch + (0..patch-1),
 //                                                       column * patch + (0..patch-1)]

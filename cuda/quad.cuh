@@ -34,7 +34,7 @@ void with_float_type(DeviceFloats values, const Function& function) {
     case DType::bf16: return function(static_cast<const bf16_t*>(values.data));
     default:
       fail(ErrorCode::dtype_mismatch,
-           "a CUDA kernel takes f32, f16 or bf16, not " + std::string(name_of(values.dtype)));
+           "a CUDA kernel reads f32, f16 or bf16, not " + std::string(name_of(values.dtype)));
   }
 }
 
@@ -113,7 +113,7 @@ __device__ inline float block_max(float x, float* of_warp) {
 }
 
 /// The sums of `count` values over `width` lanes, in the order of lane_sum. At each level a lane
-/// keeps half of its values and passes the other half on, so that lane l ends up with the sums of
+/// keeps half of its values and sends the other half away, so that lane l ends up with the sums of
 /// v[l * count/width + i] in v[i], after about count shuffles instead of count * log2(width).
 template <int width, int count>
 __device__ inline void scatter_sums(float* v) {

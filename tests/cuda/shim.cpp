@@ -231,7 +231,7 @@ TEST_CASE("a barrier that not all lanes reach is detected, with where they are")
   CHECK(has(found, "lanes 1 3 returned"));
   CHECK(has(failure_of([&] { launch(nullptr, 1, 4, 0, two_barriers, out.data()); }),
             "__syncthreads at shim.cpp:"));
-  CHECK(failure_of([&] { block_sums_of(256, true); }) == "nothing");  // no state is left behind
+  CHECK(failure_of([&] { block_sums_of(256, true); }) == "nothing");  // failures leave no state
 }
 
 TEST_CASE("divergent collectives are detected, with both places") {
