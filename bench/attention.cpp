@@ -20,10 +20,11 @@ void measure(Context& c, const Problem& p) {
   std::vector<std::int32_t> rows(static_cast<std::size_t>(p.keys));
   std::iota(rows.begin(), rows.end(), 0);
   const AttentionSegment segment{0, p.queries, rows, p.causal};
-  Tensor out = Tensor::empty(DType::f32, q.shape()), right = Tensor::empty(DType::f32, q.shape());
+  Tensor out = Tensor::empty(DType::f32, q.shape()),
+         expected = Tensor::empty(DType::f32, q.shape());
   c.fast.attention(out, q, k, v, {&segment, 1}, 0.1f);
-  c.reference.attention(right, q, k, v, {&segment, 1}, 0.1f);
-  check_close(p.name, out, right, 1e-5);
+  c.reference.attention(expected, q, k, v, {&segment, 1}, 0.1f);
+  check_close(p.name, out, expected, 1e-5);
   const auto work = [&] { c.fast.attention(out, q, k, v, {&segment, 1}, 0.1f); };
   if (p.queries == 1) {
     const auto times = interleaved({[&] {

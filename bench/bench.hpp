@@ -1,9 +1,9 @@
 // Timing for programs that print ratios: a clock, interleaved medians, and one line per
 // measurement.
 //
-// Machines are shared and their bandwidth wanders, so a figure alone says little. Every operation
-// is timed in turn with the ceiling it is held against, and the line ends with the ratio of the
-// medians.
+// Machines are shared and their bandwidth varies, so an absolute figure says little. Every
+// operation is timed in turn with the ceiling it is compared to, and its line ends with the ratio
+// of the medians.
 #pragma once
 
 #include <algorithm>
@@ -23,16 +23,16 @@
 
 namespace idefics::bench {
 
-/// What every family of measurements is given.
+/// The arguments of every family of measurements.
 struct Context {
   Backend& fast;        // measured
-  Backend& reference;   // right
-  bool quick = false;   // few rounds and small shapes: only to see that all of it runs
+  Backend& reference;   // computes the expected results
+  bool quick = false;   // few rounds and small shapes, to check that everything runs
   std::string model{};  // a checkpoint directory, for whole stages
   int rounds() const { return quick ? 3 : 15; }
 };
 
-// One per operation family, in the file of its stem.
+// One per family, in the file of the same name.
 void bench_linear(Context&);
 void bench_linear_4bit(Context&);
 void bench_attention(Context&);
@@ -45,7 +45,7 @@ void bench_patch(Context&);
 void bench_stages(Context&);
 void bench_searches(Context&);
 
-/// Seconds that one call takes.
+/// Seconds of one call.
 inline double seconds(const std::function<void()>& call) {
   const auto begin = std::chrono::steady_clock::now();
   call();
@@ -58,7 +58,7 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
-/// Medians of `rounds` timings of each call, taken in turn; one round more warms up.
+/// Medians of `rounds` timings of each call, taken in turn after one round of warm-up.
 inline std::vector<double> interleaved(const std::vector<std::function<void()>>& calls,
                                        int rounds = 15) {
   std::vector<std::vector<double>> times(calls.size());
@@ -80,7 +80,7 @@ inline void print_rate(const std::string& name, double time, double work, const 
   std::fflush(stdout);
 }
 
-/// Values around zero with the given spread, the same in every run (splitmix64).
+/// Uniform values in [-spread, spread), the same in every run (splitmix64).
 inline Tensor random_tensor(DType dtype, Shape shape, float spread, std::uint64_t seed) {
   Tensor t = Tensor::empty(dtype, shape);
   const auto value = [=](std::int64_t i) {
@@ -104,8 +104,8 @@ inline Tensor random_tensor(DType dtype, Shape shape, float spread, std::uint64_
   return t;
 }
 
-/// Stops the program when a result is not within `tolerance` of the reference, relative to its
-/// norm: what is wrong is not worth timing.
+/// Ends the program if a result differs from the reference by more than `tolerance`, relative to
+/// its norm: a wrong result is not worth timing.
 inline void check_close(const std::string& name, const Tensor& found, const Tensor& expected,
                         double tolerance) {
   double difference = 0, norm = 0;
@@ -120,21 +120,21 @@ inline void check_close(const std::string& name, const Tensor& found, const Tens
   std::exit(1);
 }
 
-/// An operation whose bound is the bytes it moves: checks it, then times it in turn with reading as
-/// many bytes as `out` has.
+/// For an operation that is bound by the bytes it moves: checks it, then times it in turn with
+/// reading as many bytes as `out` has.
 template <class Operation>
 void compare_bytes(Context& c, const std::string& name, const Operation& operation, Tensor& out,
-                   Tensor& right, std::size_t bytes) {
+                   Tensor& expected, std::size_t bytes) {
   operation(c.fast, out);
-  operation(c.reference, right);
-  check_close(name, out, right, 1e-5);
+  operation(c.reference, expected);
+  check_close(name, out, expected, 1e-5);
   const auto times = interleaved({[&] {
-                                    read_all({right.raw(), right.bytes()});
+                                    read_all({expected.raw(), expected.bytes()});
                                   },
                                   [&] { operation(c.fast, out); }},
                                  c.rounds());
   print_rate(name, times[1], static_cast<double>(bytes), "GB/s",
-             static_cast<double>(right.bytes()) / times[0] / 1e9, "read bandwidth");
+             static_cast<double>(expected.bytes()) / times[0] / 1e9, "read bandwidth");
 }
 
 }  // namespace idefics::bench

@@ -1,4 +1,4 @@
-// Ceilings, compiled for each instruction set as the kernels are.
+// The loops of ceilings.inl, compiled for each instruction set as the kernels are.
 #include "ceilings.hpp"
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 #include <idefics/backend/cpu/kernel_table.hpp>
 #include <idefics/core/threads.hpp>
 
-#if defined(__GNUC__)  // as kernels.hpp does, and for its reason
+#if defined(__GNUC__)  // for the same reason as in kernels.hpp
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #endif
 
@@ -46,9 +46,9 @@ namespace {
 
 using detail::cpu::has;
 constexpr std::int64_t steps = 400'000;
-volatile float kept;
+volatile float sink;
 
-/// The best available of one function of ceilings.inl.
+/// A function of ceilings.inl for the best available instruction set.
 #if IDEFICS_CPU_X86
 #define BEST(function)                       \
   (has(Isa::avx512) ? bench_avx512::function \
@@ -61,7 +61,7 @@ volatile float kept;
 int lane_width() { return has(Isa::avx512) || !has(Isa::avx2) ? 16 : 8; }
 
 void on_all_threads(float (*multiply)(std::int64_t)) {
-  parallel_tasks(num_threads(), [&](std::int64_t, int) { kept = multiply(steps); });
+  parallel_tasks(num_threads(), [&](std::int64_t, int) { sink = multiply(steps); });
 }
 
 }  // namespace
@@ -71,7 +71,7 @@ void read_all(std::span<const std::byte> bytes) {
   const auto* p = reinterpret_cast<const float*>(bytes.data());
   const auto count = static_cast<std::int64_t>(bytes.size() / sizeof(float));
   parallel_tasks((count + run - 1) / run, [&](std::int64_t i, int) {
-    kept = BEST(read_floats)(p + i * run, std::min(run, count - i * run));
+    sink = BEST(read_floats)(p + i * run, std::min(run, count - i * run));
   });
 }
 

@@ -1,5 +1,4 @@
-// The ceilings of this machine, on all threads: how fast memory can be read, how fast numbers can
-// be multiplied.
+// The ceilings of this machine on all threads: how fast it reads memory and how fast it multiplies.
 #pragma once
 
 #include <cstddef>
@@ -7,15 +6,14 @@
 
 namespace idefics::bench {
 
-/// Reads the bytes once; call it in turn with what it is compared to.
+/// Reads the bytes once; to be timed in turn with the operation that is compared to it.
 void read_all(std::span<const std::byte> bytes);
 
-/// f32 fused multiply-adds without memory, and how many flops one call does.
+/// f32 fused multiply-adds in registers, and the flops of one call.
 void multiply_f32();
 double multiply_f32_flops();
 
-/// The same for the bf16 order: `vdpbf16ps` where the CPU has it, two fused multiply-adds
-/// elsewhere.
+/// The same for the bf16 order: `vdpbf16ps` where the CPU has it, else two fused multiply-adds.
 void multiply_bf16();
 double multiply_bf16_flops();
 

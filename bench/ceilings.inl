@@ -1,4 +1,4 @@
-// Loops that do nothing but one thing, on the lanes of an instruction set; see ceilings.cpp.
+// Loops that only read or only multiply, on the lanes of an instruction set; see ceilings.cpp.
 
 inline float read_floats(const float* p, std::int64_t count) {
   F32x16 sums[4] = {F32x16::zero(), F32x16::zero(), F32x16::zero(), F32x16::zero()};
@@ -7,7 +7,7 @@ inline float read_floats(const float* p, std::int64_t count) {
   return ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum();
 }
 
-/// Twelve independent chains, as many as hide the latency; returns something to keep.
+/// Twelve independent chains, enough to hide the latency. Returns their sum, so that they are kept.
 template <bool pairs>
 inline float multiply(std::int64_t steps) {
   constexpr int chains = 12;

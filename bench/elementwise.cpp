@@ -8,11 +8,12 @@ void bench_elementwise(Context& c) {
   const Tensor x = random_tensor(DType::f32, {rows, d}, 1.0f, 1);
   const Tensor y = random_tensor(DType::f32, {rows, d}, 1.0f, 2);
   const Tensor alpha = random_tensor(DType::f32, {1}, 1.0f, 3);
-  Tensor out = Tensor::zeros(DType::f32, {rows, d}), right = Tensor::zeros(DType::f32, {rows, d});
+  Tensor out = Tensor::zeros(DType::f32, {rows, d}),
+         expected = Tensor::zeros(DType::f32, {rows, d});
   const auto add = [&](Backend& b, Tensor& to) { b.add(to, x, y); };
   const auto gated = [&](Backend& b, Tensor& to) { b.gated_add(to, y, alpha); };
-  compare_bytes(c, "add", add, out, right, 3 * x.bytes());
-  compare_bytes(c, "gated_add", gated, out, right, 3 * x.bytes());
+  compare_bytes(c, "add", add, out, expected, 3 * x.bytes());
+  compare_bytes(c, "gated_add", gated, out, expected, 3 * x.bytes());
 }
 
 }  // namespace idefics::bench

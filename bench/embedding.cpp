@@ -10,9 +10,9 @@ void bench_embedding(Context& c) {
   for (std::size_t i = 0; i < ids.size(); ++i)
     ids[i] = static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(vocabulary));
   Tensor out = Tensor::empty(DType::f32, {tokens, d}),
-         right = Tensor::empty(DType::f32, {tokens, d});
+         expected = Tensor::empty(DType::f32, {tokens, d});
   const auto look_up = [&](Backend& b, Tensor& to) { b.embedding(to, ids, table, {}); };
-  compare_bytes(c, "embedding", look_up, out, right, out.bytes() / 2 + out.bytes());
+  compare_bytes(c, "embedding", look_up, out, expected, out.bytes() / 2 + out.bytes());
 }
 
 }  // namespace idefics::bench

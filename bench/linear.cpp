@@ -1,5 +1,5 @@
 // Linear layers: bytes per second against the read bandwidth when there are few rows, flops per
-// second against the peak of the products when there are many.
+// second against the product peak when there are many.
 #include "bench.hpp"
 
 namespace idefics::bench {
@@ -17,7 +17,7 @@ struct Problem {
   }
 };
 
-/// A slice of the problem against the reference, which is slow.
+/// Checks a slice of the problem, since the reference is slow.
 void check(Context& c, const Problem& p, const Tensor& x, const Tensor& weight) {
   const std::int64_t m = std::min<std::int64_t>(p.m, 5), n = std::min<std::int64_t>(p.n, 37);
   Tensor found = Tensor::empty(DType::f32, {m, n}), expected = Tensor::empty(DType::f32, {m, n});
@@ -26,7 +26,7 @@ void check(Context& c, const Problem& p, const Tensor& x, const Tensor& weight) 
   check_close(p.name(), found, expected, 1e-5);
 }
 
-/// Several matrices in turn, so that none waits in the cache.
+/// Multiplies by several matrices in turn, so that none is in the cache.
 void few_rows(Context& c, const Problem& p) {
   const auto bytes = static_cast<std::size_t>(p.n * p.k) * size_of(p.dtype);
   const std::size_t copies = c.quick ? 1 : 1 + (std::size_t{512} << 20) / bytes;

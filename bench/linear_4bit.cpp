@@ -1,6 +1,5 @@
 // Linear layers with 4-bit weights: bytes of codes and block constants per second against the read
-// bandwidth when there are few rows, flops per second against the peak of the products when there
-// are many.
+// bandwidth when there are few rows, flops per second against the product peak when there are many.
 #include <idefics/backend/cpu/quantize.hpp>
 
 #include "bench.hpp"
@@ -25,6 +24,7 @@ LinearWeight random_weight(const Problem& p, std::uint64_t seed) {
   return {.packed = quantize_4bit(random_tensor(DType::bf16, {p.n, p.k}, 0.02f, seed), p.options)};
 }
 
+/// Checks a slice of the problem, since the reference is slow.
 void check(Context& c, const Problem& p, const Tensor& x) {
   Problem slice = p;
   slice.m = std::min<std::int64_t>(p.m, 5);
@@ -37,7 +37,7 @@ void check(Context& c, const Problem& p, const Tensor& x) {
   check_close(p.name(), found, expected, 1e-5);
 }
 
-/// Several matrices in turn, so that none waits in the cache.
+/// Multiplies by several matrices in turn, so that none is in the cache.
 void few_rows(Context& c, const Problem& p) {
   std::vector<LinearWeight> weights{random_weight(p, 1)};
   const std::size_t codes = weights[0].packed.codes.bytes();

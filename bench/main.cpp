@@ -1,6 +1,6 @@
-// idefics_bench [--quick] [--threads N] [--model DIR] [FAMILY…]: operations of the CPU backend
-// beside the ceilings of this machine, measured in turn in one run. Families carry the names of the
-// kernels' files; `stages` and `searches` run a whole checkpoint.
+// idefics_bench [--quick] [--threads N] [--model DIR] [FAMILY…]: measures operations of the CPU
+// backend in turn with the ceilings of this machine. Families have the names of the kernels' files;
+// `stages` and `searches` run a whole checkpoint.
 #include <cstdlib>
 #include <string_view>
 

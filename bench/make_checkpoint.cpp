@@ -1,10 +1,10 @@
-// make_checkpoint DIR [--layers N] [--vision-layers N] [--seed N] [--f32]: a checkpoint with the names
-// and shapes of idefics-9b and random values, in two shards with an index and a config.json. Values are
-// those of bf16 with --f32 as well, which stores them in twice the room.
+// make_checkpoint DIR [--layers N] [--vision-layers N] [--seed N] [--f32]: writes a checkpoint with
+// the names and shapes of idefics-9b and random values, as two shards with an index and a
+// config.json. With --f32, the same bf16 values are stored as f32, in twice the space.
 //
-// It is for timing, not for talking. Values are scaled with the width that each weight sums over,
-// so that activations and logits stay finite. Tensors are written as they are made: memory stays
-// below a hundred megabytes, whatever the size.
+// It is meant for timing: its answers are random. Weights are scaled by the width that they sum
+// over, so that activations and logits stay finite. Tensors are written as they are generated, so
+// that memory stays below 100 MB, whatever the size of the checkpoint.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -32,7 +32,7 @@ struct Widths {
   std::int64_t latents = 64, depth = 6, latent_heads = 16, latent_width = 96;
 };
 
-/// One tensor: every value is `center` plus something within `spread`.
+/// One tensor, with values uniform in [center - spread, center + spread).
 struct Entry {
   std::string name;
   std::vector<std::int64_t> shape;
@@ -147,7 +147,7 @@ class Model {
   std::vector<Entry> entries_;
 };
 
-/// How values are stored.
+/// The dtype in which values are stored.
 struct Storage {
   DType dtype = DType::bf16;
   std::int64_t bytes(const Entry& e) const {
@@ -155,7 +155,7 @@ struct Storage {
   }
 };
 
-/// Value i of the tensor with this seed, a pure function (splitmix64).
+/// Value i of the tensor with this seed (splitmix64).
 bf16_t value(const Entry& e, std::uint64_t seed, std::int64_t i) {
   std::uint64_t z = (seed << 40) + (static_cast<std::uint64_t>(i) + 1) * 0x9e3779b97f4a7c15u;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -183,7 +183,7 @@ void write_values(std::ofstream& file, const Entry& e, std::uint64_t seed) {
   }
 }
 
-/// Entries [begin, end) as one safetensors file: header length, header, values.
+/// Writes entries [begin, end) as one safetensors file: header length, header, values.
 void write_shard(const std::filesystem::path& path, const std::vector<Entry>& entries,
                  std::size_t begin, std::size_t end, std::uint64_t seed, Storage storage) {
   std::string header = "{\"__metadata__\":{\"format\":\"pt\"}";
@@ -256,7 +256,7 @@ void write_checkpoint(const std::filesystem::path& directory, const Widths& widt
   std::int64_t total = 0, first = 0;
   for (const auto& e : entries) total += storage.bytes(e);
   std::size_t split = 0;
-  while (split + 1 < entries.size() && first * 100 < total * 56)  // as the published shards
+  while (split + 1 < entries.size() && first * 100 < total * 56)  // like the published shards
     first += storage.bytes(entries[split++]);
   std::filesystem::create_directories(directory);
   write_text(directory / "config.json", config(widths));

@@ -1,12 +1,13 @@
-// measure_memory MODEL [--dtype D] [--load-in-4bit TYPE] [--double-quant] [--adapter DIR] [--tokens N]
-// [--batch N] [--num-beams N] [--runs N] [--threads N] [--load-only]: loads a model, reads one picture
-// and a prompt for each sequence of a batch, generates, and prints what that took beside what was planned
-// for it (include/idefics/plan/).
+// measure_memory MODEL [--dtype D] [--load-in-4bit TYPE] [--double-quant] [--adapter DIR]
+//   [--tokens N] [--batch N] [--num-beams N] [--runs N] [--threads N] [--load-only]
 //
-// Anonymous memory is RssAnon of /proc, sampled; mapped memory what of the checkpoint's files lies in
-// the page tables. What the program itself has before it loads does not count: its threads with the
-// stacks that they have used, and the inputs. Buffers of threads are planned, and taken when a thread
-// first gets work: on small models and a busy machine that needs some runs.
+// Loads a model, generates for a batch of prompts with one picture each, and compares the memory
+// that this needed with the plan (include/idefics/plan/).
+//
+// Anonymous memory is RssAnon of /proc, sampled; mapped memory is what the page tables map of the
+// checkpoint's files. What the program has before it loads does not count: its threads with their
+// used stacks, and the inputs. Per-thread buffers are planned for all threads, but allocated when a
+// thread first gets work: on small models and a busy machine that may take some runs.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -33,18 +34,18 @@ std::uint64_t anonymous_now() {
 /// Resident bytes of the mappings of files below `directory`.
 std::uint64_t mapped_now(const std::filesystem::path& directory) {
   std::ifstream smaps("/proc/self/smaps");
-  const std::string below = std::filesystem::canonical(directory).string() + "/";
+  const std::string prefix = std::filesystem::canonical(directory).string() + "/";
   std::uint64_t bytes = 0;
   bool inside = false;
   for (std::string line; std::getline(smaps, line);) {
     const std::string first = line.substr(0, line.find(' '));
-    if (!first.ends_with(':')) inside = line.find(below) != std::string::npos;
+    if (!first.ends_with(':')) inside = line.find(prefix) != std::string::npos;
     if (inside && first == "Rss:") bytes += std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
   }
   return bytes;
 }
 
-/// The most anonymous memory since it began, looked at every few milliseconds.
+/// Peak anonymous memory since construction, sampled every few milliseconds.
 class Peak {
  public:
   Peak() : watcher_([this] { watch(); }) {}
@@ -53,18 +54,18 @@ class Peak {
     watcher_.join();
   }
   std::uint64_t over(std::uint64_t base) {
-    most_ = std::max(most_.load(), anonymous_now());
-    return most_ - std::min(base, most_.load());
+    peak_ = std::max(peak_.load(), anonymous_now());
+    return peak_ - std::min(base, peak_.load());
   }
 
  private:
   void watch() {
     while (!done_) {
-      most_ = std::max(most_.load(), anonymous_now());
+      peak_ = std::max(peak_.load(), anonymous_now());
       std::this_thread::sleep_for(std::chrono::milliseconds(4));
     }
   }
-  std::atomic<std::uint64_t> most_ = 0;
+  std::atomic<std::uint64_t> peak_ = 0;
   std::atomic<bool> done_ = false;
   std::thread watcher_;
 };
@@ -79,7 +80,7 @@ struct Arguments {
 DType dtype_of(std::string_view name) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
     if (name == name_of(dtype)) return dtype;
-  fail(ErrorCode::invalid_option, "a dtype is f32, bf16 or f16");
+  fail(ErrorCode::invalid_option, "dtype must be f32, bf16 or f16");
 }
 
 Arguments arguments(int argc, char** argv) {
@@ -115,7 +116,7 @@ Arguments arguments(int argc, char** argv) {
   return a;
 }
 
-/// Prompts of one picture and some words each, without a tokenizer: large checkpoints here have none.
+/// Prompts of one picture and random ids each: large checkpoints here come without a tokenizer.
 Inputs prompts_of(const Config& config, std::int64_t batch, std::int64_t tokens) {
   const std::int64_t side = config.vision.image_size;
   Inputs in;
@@ -133,7 +134,7 @@ Inputs prompts_of(const Config& config, std::int64_t batch, std::int64_t tokens)
   return in;
 }
 
-/// Starts all threads, and uses as much of their stacks as a run does.
+/// Starts all threads, and touches as much of their stacks as a run does.
 void warm_up() {
   parallel_tasks(4 * num_threads(), [](std::int64_t, int) {
     volatile char used[64 << 10];
@@ -170,7 +171,7 @@ void run(Arguments& a) {
       {a.options.dtype, a.options.quantization_config, adapter ? &*adapter : nullptr}, work);
   const Inputs inputs = prompts_of(config, a.batch, prompt);
   warm_up();
-  Peak peak;  // and a moment for its thread to have what it needs
+  Peak peak;  // wait until its thread has started
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   const std::uint64_t base = anonymous_now(), mapped_before = mapped_now(directory);
 
@@ -179,14 +180,14 @@ void run(Arguments& a) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   const auto bytes = static_cast<double>(checkpoint.total_bytes());
   const std::uint64_t most = peak.over(base), loaded = anonymous_now() - base;
-  std::printf("loaded %.2f GB in %.2f s: %.2f GB/s; most anonymous memory meanwhile %.1f MiB\n",
-              bytes / 1e9, took.count(), bytes / 1e9 / took.count(), mib(most));
+  std::printf("loaded %.2f GB in %.2f s: %.2f GB/s; peak anonymous memory %.1f MiB\n", bytes / 1e9,
+              took.count(), bytes / 1e9 / took.count(), mib(most));
   compare("weights, anonymous", plan.weights().anonymous, loaded);
   if (a.load_only) return;
 
-  const GenerationConfig how{
+  const GenerationConfig options{
       .max_new_tokens = a.tokens, .min_new_tokens = a.tokens, .num_beams = a.beams};
-  for (std::int64_t i = 0; i < a.runs; ++i) (void)model.generate(inputs, how);
+  for (std::int64_t i = 0; i < a.runs; ++i) (void)model.generate(inputs, options);
   const std::uint64_t anonymous = peak.over(base);
   const std::uint64_t mapped = mapped_now(directory) - mapped_before;
   compare("weights, mapped", plan.mapped_bytes(), mapped);

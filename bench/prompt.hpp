@@ -1,4 +1,4 @@
-// A prompt for timings: random pixels, and ids that follow a rule.
+// A prompt for timings, with random pixels and fixed ids.
 #pragma once
 
 #include <cstring>
@@ -10,7 +10,7 @@
 
 namespace idefics::bench {
 
-/// `rows` times the same prompt of one picture, different for every seed.
+/// `rows` copies of a prompt with one picture, whose pixels depend on `seed`.
 inline Inputs prompt(const Config& config, std::int64_t rows, std::int64_t tokens,
                      std::uint64_t seed) {
   const std::int64_t side = config.vision.image_size;

@@ -1,7 +1,6 @@
-// What searching costs beside greedy search on a checkpoint in bf16: a step of four beams, and one
-// whose attentions are kept, over a step of one row; and the first token of a second question on a
-// picture that is cached over that of a prompt of the same length without pictures. Both sides are
-// timed in turn.
+// The cost of searches on a checkpoint in bf16, as ratios, with both sides timed in turn: a step of
+// four beams, and a step that keeps attentions, to a greedy step of one row; and the first token of
+// a second question about a cached picture to that of a prompt of equal length without pictures.
 #include <algorithm>
 
 #include <idefics/model.hpp>
@@ -22,12 +21,13 @@ double step_seconds(Model& model, const Inputs& inputs, GenerationConfig config,
   return timings.decode_s / static_cast<double>(timings.decode_tokens);
 }
 
-void print_ratio(const char* name, double time, double beside, const char* other) {
-  std::printf("%-44s %9.3f s    %.2f of %s (%.3f s)\n", name, time, time / beside, other, beside);
+void print_ratio(const char* name, double time, double baseline, const char* other) {
+  std::printf("%-44s %9.3f s    %.2f of %s (%.3f s)\n", name, time, time / baseline, other,
+              baseline);
 }
 
-void beside_greedy(Model& model, const char* name, const GenerationConfig& config, int rounds,
-                   std::int64_t steps) {
+void compare_with_greedy(Model& model, const char* name, const GenerationConfig& config, int rounds,
+                         std::int64_t steps) {
   const Inputs inputs = prompt(model.config(), 1, short_prompt_tokens, 1);
   std::vector<double> greedy, other;
   for (int round = 0; round < rounds; ++round) {
@@ -37,7 +37,7 @@ void beside_greedy(Model& model, const char* name, const GenerationConfig& confi
   print_ratio(name, median(other), median(greedy), "a greedy step");
 }
 
-/// The prompt with its pictures taken away, as the processor gives a prompt that never had any.
+/// The prompt without its pictures, as the processor makes it from a prompt that has none.
 Inputs without_pictures(const Inputs& inputs) {
   Inputs text = inputs;
   text.image_attention_mask =
@@ -68,8 +68,9 @@ void bench_searches(Context& c) {
   Model model = Model::from_pretrained(c.model, {.dtype = DType::bf16, .device_map = "cpu"});
   const int rounds = c.quick ? 1 : 5;
   const std::int64_t steps = c.quick ? 2 : 4;
-  beside_greedy(model, "step of num_beams=4", {.num_beams = 4}, rounds, steps);
-  beside_greedy(model, "step with output_attentions", {.output_attentions = true}, rounds, steps);
+  compare_with_greedy(model, "step of num_beams=4", {.num_beams = 4}, rounds, steps);
+  compare_with_greedy(model, "step with output_attentions", {.output_attentions = true}, rounds,
+                      steps);
   second_question(model, rounds);
 }
 

@@ -1,4 +1,4 @@
-// Flops and bytes of whole stages: those of the matrices.
+// Flops and bytes of whole stages, counting matrices only.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace idefics::bench {
 
-/// Of a matrix in memory: bf16, or the 4-bit codes and block constants of the checkpoint.
+/// Bytes per value of a matrix in memory: bf16, or 4-bit codes and block constants if so stored.
 inline double bytes_per_value(const Checkpoint& checkpoint, const std::string& name) {
   for (const std::string& stored : {name, "model." + name})
     if (detail::is_bnb(checkpoint, stored)) {
@@ -21,12 +21,12 @@ inline double bytes_per_value(const Checkpoint& checkpoint, const std::string& n
   return 2;
 }
 
-/// What the matrices of a model ask for: one picture, one prompt, one step.
+/// The work of a model's matrices for one picture, one prompt and one decode step.
 struct Work {
   double picture_flops = 0, prompt_flops = 0, step_bytes = 0;
 };
 
-/// `quantized` is what a value takes that loading puts into 4 bits; 0 where it puts none.
+/// `quantized` is the bytes per value of matrices that are quantized to 4 bits on load, 0 for none.
 inline Work work_of(const Config& config, const Checkpoint& checkpoint, std::int64_t prompt_tokens,
                     double quantized = 0) {
   WeightTable table;

@@ -1,7 +1,7 @@
-// Whole stages of a checkpoint in bf16 or stored in 4 bits: loading, a picture, a prompt of 64 tokens,
-// decoding one row and four rows (of a short prompt, which takes less time to read). Flops and bytes
-// are those of the matrices; reading and multiplying are timed in turn with the stages, between two
-// steps and between two prompts.
+// Whole stages of a checkpoint in bf16 or stored in 4 bits: loading, encoding a picture, prefill of
+// 64 tokens, and decode steps of one row and of four rows (of a short prompt, which is faster to
+// read). Flops and bytes count matrices only. The ceilings are timed in turn with the stages:
+// reading after each step, multiplying before each prompt.
 #include <atomic>
 #include <fstream>
 #include <numeric>
@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::int64_t prompt_tokens = 64, short_prompt_tokens = 8;
 
-/// Bytes of anonymous memory of this process: what is not a mapped file.
+/// Anonymous memory of this process in bytes: all but mapped files.
 std::int64_t anonymous_bytes() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
@@ -28,7 +28,7 @@ std::int64_t anonymous_bytes() {
   return 0;
 }
 
-/// The largest anonymous_bytes() while it lives, looked at every few milliseconds.
+/// The maximum of anonymous_bytes() during its lifetime, sampled every few milliseconds.
 class PeakMemory {
  public:
   PeakMemory() : watcher_([this](std::stop_token stop) { watch(stop); }) {}
@@ -45,7 +45,7 @@ class PeakMemory {
   std::jthread watcher_;
 };
 
-/// The matrices of the decoder where they lie in the mapping, a gigabyte at a time.
+/// Reads the matrices of the decoder from the mapped checkpoint, a gigabyte at a time.
 class MappedWeights {
  public:
   explicit MappedWeights(const Checkpoint& checkpoint) {
@@ -78,7 +78,7 @@ struct Times {
   std::vector<double> load, picture, prompt, products, read[2], step[2];
 };
 
-/// One prompt of `rows` rows and some steps, every step followed by reading.
+/// Runs one prompt and some decode steps, and reads weights after every step.
 void run_prompt(Model& model, MappedWeights& weights, const Inputs& inputs, std::int64_t steps,
                 Times& times) {
   const std::size_t many = inputs.input_ids.dim(0) > 1 ? 1 : 0;
