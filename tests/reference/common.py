@@ -1,4 +1,4 @@
-"""What every golden-recording script shares: where to write, the deterministic generator, the hash, the versions."""
+"""Common to all recording scripts: output folder, deterministic generator, hash, versions."""
 
 import argparse
 import importlib.metadata
@@ -22,7 +22,7 @@ FNV_PRIME = 1099511628211
 
 
 def output_folder():
-    """The folder to write to: tests/golden/data, or what --out names (regenerate.sh --check uses it)."""
+    """The folder to write to: tests/golden/data or, for regenerate.sh --check, that of --out."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=GOLDEN)
     return parser.parse_args().out
@@ -64,7 +64,7 @@ def fnv1a(data):
 
 
 def fnv1a_many(blobs):
-    """64-bit FNV-1a of many byte strings at once, a byte of each per step."""
+    """64-bit FNV-1a of many byte strings at once, one byte of each per step."""
     order = sorted(range(len(blobs)), key=lambda i: -len(blobs[i]))
     lengths = numpy.array([len(blobs[i]) for i in order])
     longest = int(lengths[0]) if len(order) else 0
@@ -85,7 +85,7 @@ def fnv1a_many(blobs):
 
 
 def hex64(value):
-    """Hashes are written as 16 hexadecimal digits: JSON numbers do not hold 64 bits everywhere."""
+    """16 hexadecimal digits, since not every JSON reader keeps 64-bit numbers."""
     return f"{value:016x}"
 
 
@@ -105,7 +105,8 @@ def write_json(path, value, indent=1):
 
 
 def write_rows(path, head, key, rows):
-    """A JSON object whose last member `key` is an array with one compact row per line: small, and diffs stay readable."""
+    """Writes a JSON object whose last member `key` is an array with one compact row per line: files
+    are small, and diffs stay readable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
     body = json.dumps(head, ensure_ascii=False, separators=(",", ":"))[:-1]

@@ -1,7 +1,7 @@
 """Compares a fresh recording with the committed one: `compare.py FRESH COMMITTED`.
 
-Bytes must be equal, except that floats recorded on another machine may differ by its rounding: floats in safetensors
-by 1e-4 of the tensor's largest value (16-bit logits by 5 %), margins in JSON by 1e-3.
+Bytes must be equal, except that floats of another machine may differ by its rounding: those in
+safetensors by 1e-4 of the tensor's largest value (16-bit logits by 5 %), margins in JSON by 1e-3.
 """
 
 import json
@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 
 
-OUTSIDE = ("hashes_llama.json", "photographs.json")  # recorded only where IDEFICS_TEST_DATA names files
+OUTSIDE = ("hashes_llama.json", "photographs.json")  # recorded with IDEFICS_TEST_DATA only
 
 
 def same_numbers(a, b):
@@ -37,7 +37,7 @@ def same_tensor(name, a, b):
         return torch.equal(a, b)
     share = 0.05 if name.endswith(("_bf16", "_f16")) else 1e-4
     a, b = a.float(), b.float()
-    apart = (a - b)[(a != b) & ~(a.isnan() & b.isnan())].abs()  # an infinity equals itself, and nothing else
+    apart = (a - b)[(a != b) & ~(a.isnan() & b.isnan())].abs()  # an infinity equals only itself
     largest = b[b.isfinite()].abs().max().item() if b.isfinite().any() else 0
     return bool((apart <= share * max(1e-6, largest)).all())
 

@@ -1,9 +1,10 @@
-"""What transformers attends to in greedy and beam search, on the tiny checkpoints of make_models.py.
+"""transformers' attention weights in greedy and beam search, on the checkpoints of make_models.py.
 
-Writes tests/golden/data/modes/attentions.{json,safetensors}: left-padded batches, and for each returned row and step the
-weights of the query whose logits the token was chosen by. generate returns those of self-attention; those of
-cross-attention, which it leaves out, are taken from the modules. For a token that sees no picture the reference's weights
-mean nothing (it masks every key and then drops the result): they are zeros here.
+Writes tests/golden/data/modes/attentions.{json,safetensors}: left-padded batches, and for each step
+of each returned row the weights of the query whose logits chose the token. generate returns those
+of self-attention; those of cross-attention, which it omits, are read from the modules. For a token
+that sees no picture the reference's weights are meaningless (it masks every key, then drops the
+result), so zeros are recorded.
 """
 
 import random
@@ -18,7 +19,7 @@ MODELS = ("published", "no_resampler", "vector_gates", "odd_widths")
 
 
 class CrossAttentions:
-    """Keeps the last query's weights of every cross-attention layer, pass by pass."""
+    """Keeps the weights of the last query in every cross-attention layer, pass by pass."""
 
     def __init__(self, model):
         self.passes, self.layers = [], len(model.model.gated_cross_attn_layers)
@@ -31,18 +32,18 @@ class CrossAttentions:
         self.passes[-1].append(weights[:, :, -1])
 
     def steps(self):
-        return [torch.stack(layers, 1) for layers in self.passes]  # of each pass [rows, layers, heads, keys]
+        return [torch.stack(layers, 1) for layers in self.passes]  # per pass [M, layers, H, J]
 
 
 @torch.no_grad()
 def record(name, rng, cases, tensors):
     model, pool = load(name)
-    model.set_attn_implementation("eager")  # the others give no weights
+    model.set_attn_implementation("eager")  # other implementations return no weights
     cross, margins = CrossAttentions(model), Margins(model)
     for i in range(CASES_PER_MODEL):
         beams = (1, 3, 1, 2)[i]
         case = Case(rng, model, pool, longest=6, least_rows=2, most_rows=2)
-        while max(row["seen"][-1] for row in case.rows) < i // 2:  # 1: the second picture is looked at
+        while max(row["seen"][-1] for row in case.rows) < i // 2:  # 1: sees the second picture
             case = Case(rng, model, pool, longest=6, least_rows=2, most_rows=2)
         inputs = case.inputs()
         free = model.generate(**inputs, max_new_tokens=4, do_sample=False, eos_token_id=None)
@@ -63,7 +64,7 @@ def record(name, rng, cases, tensors):
         kept_self = torch.zeros(new.shape[1], len(new), *of_self[0].shape[1:3], case.width() + new.shape[1] - 1)
         lengths = []
         for row, chosen in enumerate(new.tolist()):
-            # behind its end a row of beam_indices is -1; in greedy search it ends with its end token
+            # after its end a row of beam_indices is -1; in greedy search it ends with its end token
             length = int((source[row] >= 0).sum()) if beams > 1 else next((j + 1 for j, t in enumerate(chosen) if t in ends), len(chosen))
             lengths.append(length)
             for step in range(length):

@@ -1,9 +1,11 @@
-"""What transformers' beam sampling makes of random prompts, and what beam search keeps of every step.
+"""transformers' beam sampling of random prompts, and what beam search returns for every step.
 
-Writes tests/golden/data/modes/beam_samples.json and beam_scores.json. torch.multinomial, which no other library's draws can
-equal, is replaced by draws one after the other from the same distribution, with the numbers of idefics/core/random.hpp:
-everything around the draws is transformers'. Of each batch the distribution that its first prompt's first step draws from is
-recorded (`first`, ids and probabilities), of beam_scores.json the scores and logits of every returned row's own beam.
+Writes tests/golden/data/modes/beam_samples.json and beam_scores.json. torch.multinomial, whose
+draws no other library can reproduce, is replaced by sequential draws from the same distribution,
+with the random numbers of idefics/core/random.hpp; everything else is transformers'.
+beam_samples.json records the distribution from which the first step of each batch's first prompt
+draws (`first`, ids and probabilities), beam_scores.json the scores and logits of every returned
+row's own beam.
 """
 
 import random
@@ -33,7 +35,7 @@ def uniform(seed, step, draw):
 
 
 class Draws:
-    """Stands in for torch.multinomial in one call of generate, and watches how near a draw was to another one."""
+    """Replaces torch.multinomial during one generate, and records how close draws were to others."""
 
     def __init__(self, seed, margins):
         self.seed, self.step, self.margins, self.first = seed, 0, margins, None
@@ -102,7 +104,7 @@ def samples(name, rng, cases):
         options |= WARPERS[i % len(WARPERS)](rng)
         if i % 2:
             options |= random_processors(rng, case.vocabulary, ends, options["num_beams"])
-            options.pop("forced_eos_token_id", None)  # leaves one token to draw several from
+            options.pop("forced_eos_token_id", None)  # allows only one token to draw several from
         seed, margins.least = rng.getrandbits(63), 1e9
         with Draws(seed, margins) as draws:
             try:

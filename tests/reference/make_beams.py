@@ -1,7 +1,8 @@
-"""What transformers' beam search makes of random prompts on the tiny checkpoints of make_models.py.
+"""transformers' beam search of random prompts, on the tiny checkpoints of make_models.py.
 
-Writes tests/golden/data/modes/beams.json: one case per line, with the reference's own margin (the least distance
-between two numbers whose order decided something), so that its near ties can be told from differences.
+Writes tests/golden/data/modes/beams.json: one case per line, with the reference's own margin (the
+smallest distance between two numbers whose order mattered), which separates near ties from
+differences.
 """
 
 import random
@@ -17,10 +18,10 @@ MODELS = ("published", "instruct", "no_resampler", "vector_gates", "interval_thr
 
 
 class Case:
-    """A random batch: rows of ids, pictures of the model's pool, and the picture that each token sees."""
+    """A random batch: rows of ids, pictures from a pool, and the picture that each token sees."""
 
     def __init__(self, rng, model, pool, most_rows=3, longest=7, least_rows=1):
-        self.vocabulary = model.config.vocab_size  # repaired: added tokens included
+        self.vocabulary = model.config.vocab_size  # repaired: includes added tokens
         self.rows = []
         for _ in range(rng.randint(least_rows, most_rows)):
             images = [rng.randrange(len(pool)) for _ in range(rng.choice((0, 1, 1, 2)))]
@@ -51,7 +52,7 @@ class Case:
 
 
 def load(name):
-    """The model with the repair that its beam search needs (vocab_size lacks the added tokens), and its pictures."""
+    """The model, repaired for beam search (vocab_size lacks the added tokens), and its pictures."""
     model, _ = build(name)
     model.config.vocab_size += model.config.additional_vocab_size
     model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -60,7 +61,7 @@ def load(name):
 
 
 class Margins:
-    """Watches a model's beam search and keeps the least distance between neighbours that it ordered."""
+    """Observes a beam search and keeps the smallest distance of neighbours that it ordered."""
 
     def __init__(self, model):
         self.least = 1e9
@@ -85,7 +86,7 @@ class Margins:
 
 
 def likely_ends(rng, model, inputs, beams):
-    """Ids that free beam search really chooses: as end tokens they end beams early and often."""
+    """Ids that unrestricted beam search chooses: as end tokens they end beams early and often."""
     free = model.generate(**inputs, num_beams=max(2, beams), num_return_sequences=max(2, beams), max_new_tokens=7, eos_token_id=None)
     ids = free[:, inputs["input_ids"].shape[1] + 1 :].flatten().tolist()
     return sorted(set(rng.sample(ids, rng.randint(1, 3))))
@@ -96,7 +97,7 @@ def random_ids(rng, vocabulary, count):
 
 
 def random_processors(rng, vocabulary, ends, beams):
-    """None for half of the cases, else one or two."""
+    """No processor for half of the cases, one or two for the others."""
     choices = {
         "repetition_penalty": lambda: rng.choice((1.3, 0.8)),
         "encoder_repetition_penalty": lambda: 1.2,
@@ -110,7 +111,7 @@ def random_processors(rng, vocabulary, ends, beams):
         "exponential_decay_length_penalty": lambda: [1, 1.4],
         "renormalize_logits": lambda: True,
     }
-    if beams > 1:  # the reference applies it to as many beams as there are prompts, and to no others
+    if beams > 1:  # the reference applies it only to the first beams, one per prompt
         del choices["encoder_repetition_penalty"]
     names = rng.sample(sorted(choices), rng.choice((0, 0, 1, 2)))
     return {name: choices[name]() for name in names}

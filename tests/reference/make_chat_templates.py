@@ -1,4 +1,4 @@
-"""Records what transformers' apply_chat_template makes of conversations: tests/golden/data/chat_templates.json."""
+"""Texts of transformers' apply_chat_template: writes tests/golden/data/chat_templates.json."""
 
 import json
 
@@ -23,7 +23,7 @@ CONVERSATIONS = [
     [],
 ]
 
-# Written for this test in the styles that published templates have.
+# Written for this test, in the styles of published templates.
 TEMPLATES = {
     "turns of parts": "{% for message in messages %}{{ message['role'].capitalize() }}{% if message['content'][0]['type'] == 'image' %}{{ ':' }}"
                       "{% else %}{{ ': ' }}{% endif %}{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}"
@@ -79,9 +79,9 @@ def main():
             for generation in (False, True):
                 result = outcome(tokenizer, template, messages, generation)
                 if isinstance(result, dict) and "alternate" not in result["error"]:
-                    continue  # this style is not made for this conversation
+                    continue  # the style does not support this conversation
                 if "[{'type'" in str(result):
-                    continue  # a list as Python prints it, which nobody wants in a prompt
+                    continue  # a list as Python prints it, which is useless in a prompt
                 cases.append({"template": name, "messages": messages, "add_generation_prompt": generation, "result": result})
     data = {"versions": versions(), "templates": TEMPLATES, "unsupported": UNSUPPORTED, "cases": cases}
     (output_folder() / "chat_templates.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")

@@ -1,8 +1,8 @@
 """Checkpoints that transformers loads and saves in 4 bits with bitsandbytes, on the CPU.
 
-Writes tests/golden/data/four_bit/NAME/ (what save_pretrained writes, and forward.safetensors: f32 logits of the
-dequantized weights), tensors.json (a hash of all tensors of every tiny checkpoint in every format) and modules.json
-(which modules are quantized under which list of modules to skip).
+Writes tests/golden/data/four_bit/NAME/ (the files of save_pretrained, and forward.safetensors: f32
+logits of the dequantized weights), tensors.json (a hash of all tensors of every tiny checkpoint in
+every format) and modules.json (the modules that are quantized for each list of modules to skip).
 """
 
 import importlib.metadata
@@ -21,11 +21,11 @@ from transformers import BitsAndBytesConfig, IdeficsConfig, IdeficsForVisionText
 from common import GOLDEN, fnv1a, hex64, output_folder, versions, write_rows
 from make_models import MODELS, SEED, build, cases
 
-# A flat config builds another tower there, and names without "model." are not found when they are quantized: the same
-# models are read as transformers itself saves them.
+# With a flat config transformers builds another tower, and it does not find names without "model."
+# when it quantizes: these models are read as transformers itself saves them.
 SAVED_ANEW = ("flat", "no_prefix")
 HEAD = {"versions": versions() | {"bitsandbytes": importlib.metadata.version("bitsandbytes")}}
-SAVED = {  # small files: what tests read whole
+SAVED = {  # small files, which tests read in full
     "nf4_double": ("published", dict(bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True), {}),
     "fp4_sharded": ("interval_three", dict(bnb_4bit_quant_type="fp4"), dict(max_shard_size="60KB")),
     "nf4_stored_bf16": ("instruct", dict(bnb_4bit_quant_type="nf4", bnb_4bit_quant_storage="bfloat16",
@@ -54,7 +54,7 @@ def bytes_of(tensor):
 
 
 def hash_of(model):
-    """All tensors by name, with dtype and shape. A tied head is not stored."""
+    """The number and hash of all tensors, with names, dtypes and shapes, but for a tied head."""
     lines, state = [], model.state_dict()
     for key in sorted(state):
         if model.config.tie_word_embeddings and key.startswith("lm_head"):
@@ -65,17 +65,18 @@ def hash_of(model):
 
 
 def quantized_modules(model):
-    """A head that the list does not name has lost its added tokens."""
+    """The names of quantized modules. A head that the list does not skip loses its added tokens."""
     return sorted(name for name, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit))
 
 
 def dequantized(model):
-    """The same model with plain f32 weights: bitsandbytes' own forward pass rounds where the CPU has AVX512-BF16."""
+    """The same model with plain f32 weights, since bitsandbytes' forward pass rounds on CPUs with
+    AVX512-BF16."""
     for name, module in list(model.named_modules()):
         if isinstance(module, bitsandbytes.nn.Linear4bit):
             state = module.weight.quant_state
             state.dtype = torch.float32
-            codes = module.weight.data.view(torch.uint8)  # the CPU kernel reads no other storage
+            codes = module.weight.data.view(torch.uint8)  # the CPU kernel reads u8 only
             weight = bitsandbytes.functional.dequantize_4bit(codes.reshape(-1, 1), state)
             plain = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None)
             plain.weight.data = weight
@@ -91,7 +92,8 @@ def record(name, folder):
     shutil.rmtree(folder, ignore_errors=True)
     model = load(source, **options)
     model.save_pretrained(folder, **how)
-    # A new f32 model: a loaded one keeps tables of its load dtype, and loading would convert codes that are stored as bf16.
+    # a new f32 model: a loaded one keeps tables in its load dtype, and loading as f32 would convert
+    # codes that are stored as bf16
     plain = IdeficsForVisionText2Text(IdeficsConfig(**MODELS[source])).eval()
     plain.load_state_dict({k: v.float() for k, v in dequantized(model).state_dict().items()})
     torch.manual_seed(SEED)
@@ -114,12 +116,12 @@ def main():
             for double in (False, True):
                 for dtype in (None, torch.bfloat16, torch.float32):
                     if name == "odd_widths" and double and dtype == torch.float32:
-                        continue  # nested_offset: torch's mean of seven constants differs in its last bit
+                        continue  # nested_offset: means of seven constants differ in the last bit
                     model = load(name, dtype=dtype, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=double)
                     rows.append([name, kind, double, str(dtype).removeprefix("torch."), *hash_of(model)])
         for skip in SKIPS:
             if MODELS[name].get("tie_word_embeddings") and skip is not None and "lm_head" not in skip:
-                continue  # a tied head in 4 bits fails to load
+                continue  # a tied 4-bit head fails to load
             names = quantized_modules(load(name, skip=skip))
             modules.append([name, skip, len(names), hex64(fnv1a("\n".join(names).encode()))])
         print(name, flush=True)

@@ -1,9 +1,10 @@
-"""What transformers' generate does with every logits processor, warper and stopping rule, on the tiny random checkpoints.
+"""transformers' generate with every logits processor, warper and stopping rule.
 
-Reads tests/golden/data/models/NAME and writes tests/golden/data/generation/{cases.json, scores.safetensors, stop_strings.json}.
-A case is a left-padded batch, options in transformers' form, and what came out: sequences, lengths, the margin of each
-choice over the second best, and the processed scores of the first and the last step. Options whose names begin with "test_"
-stand for callables that the test writes down again.
+Reads the tiny checkpoints tests/golden/data/models/NAME and writes
+tests/golden/data/generation/{cases.json, scores.safetensors, stop_strings.json}. A case is a
+left-padded batch, options in transformers' form, and the results: sequences, lengths, the margin of
+each choice over the second best, and the processed scores of the first and the last step. Options
+whose names begin with "test_" denote callables that the test defines again.
 """
 
 import json
@@ -28,7 +29,7 @@ NEW_TOKENS = 5
 
 
 class CountPenalty(LogitsProcessor):
-    """OpenAI's definition, on new tokens."""
+    """OpenAI's definition, applied to new tokens."""
 
     def __init__(self, prompt, frequency, presence):
         self.prompt, self.frequency, self.presence = prompt, frequency, presence
@@ -42,14 +43,15 @@ class CountPenalty(LogitsProcessor):
 
 
 class Slope(LogitsProcessor):
-    """The caller's own processor of the test: later ids are favoured."""
+    """The test's own processor, which favours higher ids."""
 
     def __call__(self, input_ids, scores):
         return scores + torch.arange(scores.shape[-1]) * 0.0625
 
 
 def unconditional_logits(self, input_ids):
-    """The pass without pictures that the reference forgets to make possible for IDEFICS; without a cache, for plainness."""
+    """The pass without pictures, which the reference does not support for IDEFICS; without a cache,
+    for simplicity."""
     state = self.unconditional_context
     if state["first_pass"]:
         state["input_ids"] = input_ids[:, -1:] if state["input_ids"] is None else state["input_ids"]
@@ -65,7 +67,7 @@ Guidance.get_unconditional_logits = unconditional_logits
 
 
 def greedy_options(r, v):
-    """One processor at a time, each in several forms."""
+    """One processor at a time, each with several values."""
     word = lambda n: [r.randrange(3, v) for _ in range(n)]
     ends = lambda n: sorted(r.sample(range(3, v), n))
     yield lambda: {}
@@ -95,7 +97,7 @@ def greedy_options(r, v):
 
 
 def sampling_options(r):
-    """Warpers; top_k is 50 unless stated."""
+    """Warpers; top_k is 50 unless it is given."""
     yield lambda: {}
     yield lambda: {"temperature": round(r.uniform(0.3, 2.5), 2)}
     yield lambda: {"top_k": r.choice([0, 1, 2, 5, 20, 1000])}
@@ -133,7 +135,7 @@ def batch(r, model, pool):
 
 @torch.no_grad()
 def run(r, model, options, inputs):
-    """Options as the test reads them, and what generate gave."""
+    """Options as the test reads them, and the results of generate."""
     ids, v = inputs["input_ids"], model.config.vocab_size + model.config.additional_vocab_size
     own, extra = [], {}
     asked = {k: val for k, val in options.items() if not k.startswith("test_") and k not in ("frequency_penalty", "presence_penalty")}
@@ -158,7 +160,7 @@ def run(r, model, options, inputs):
     margins = []
     for scores in out.scores:
         best = scores.topk(2).values
-        broken = scores.isnan().any(-1)  # a forbidden end token under exponential decay: counts as a tie
+        broken = scores.isnan().any(-1)  # exponential decay of a forbidden end token: a tie
         margins.append([0.0 if nan else round(min(1e6, float(b[0] - b[1])), 6) for b, nan in zip(best, broken)])
     kept = torch.stack([out.scores[0], out.scores[-1]])
     return dict(options=options, new_tokens=new, lengths=lengths, margins=margins), kept.float().contiguous()
@@ -169,7 +171,7 @@ def record_cases(r):
 
     def add(name, model, pool, options):
         about, inputs = batch(r, model, pool)
-        if "min_length" in options:  # beyond the limit the reference only warns
+        if "min_length" in options:  # above the limit the reference only warns
             options["min_length"] = min(options["min_length"], inputs["input_ids"].shape[1] + NEW_TOKENS)
         result, kept = run(r, model, options, inputs)
         scores[str(len(cases))] = kept
@@ -183,7 +185,7 @@ def record_cases(r):
         singles = list(greedy_options(r, v))
         for make in singles * 3:
             add(name, model, pool, {"max_new_tokens": NEW_TOKENS, **make()})
-        for _ in range(24):  # several at once; what the reference cannot order, or has not, only alone
+        for _ in range(24):  # several at once, but those that the reference lacks or cannot order
             options = {"max_new_tokens": NEW_TOKENS}
             for make in r.sample(singles[1:20], r.randrange(2, 5)):
                 options |= make()
@@ -195,11 +197,11 @@ def record_cases(r):
 
 
 def record_stop_strings(r):
-    """StopStringCriteria itself, with the tokenizer of the embedded checkpoint. Byte tokens beyond ASCII are left out: the
-    reference takes each for U+FFFD."""
+    """StopStringCriteria with the tokenizer of the embedded checkpoint. Byte tokens beyond ASCII
+    are omitted, since the reference reads each of them as U+FFFD."""
     tokenizer = LlamaTokenizerFast.from_pretrained(HERE.parents[1] / "samples" / "tiny")
     texts = dict(zip(*reversed(StopStringCriteria.clean_tokenizer_vocab(tokenizer))))
-    usable = sorted(i for i in texts if "\ufffd" not in texts[i])  # a vocabulary comes in no order
+    usable = sorted(i for i in texts if "\ufffd" not in texts[i])  # a vocabulary is not ordered
     short = [i for i in usable if len(texts[i]) <= 2]
     cases = []
     for _ in range(300):

@@ -1,5 +1,5 @@
-"""What transformers' PromptLookupCandidateGenerator guesses behind random rows of ids that repeat themselves, and how many of
-the guesses of assisted decoding are accepted, pass by pass.
+"""Guesses of transformers' PromptLookupCandidateGenerator after random, repetitive rows of ids, and
+the numbers of guessed and accepted tokens of assisted decoding, pass by pass.
 
 Writes tests/golden/data/modes/{lookup,rounds}.json: one case per line.
 """
@@ -23,7 +23,7 @@ SEED, CASES, VOCABULARY = 20261126, 600, 40
 
 
 def random_processors(rng, eos):
-    """Options that forbid tokens, and the processors that they stand for."""
+    """Options that forbid tokens, and the corresponding processors."""
     options, processors = {}, LogitsProcessorList()
     if rng.random() < 0.2:
         options["no_repeat_ngram_size"] = rng.randint(2, 4)
@@ -78,14 +78,14 @@ class Rounds:
 
 def load(name, **changes):
     model = IdeficsForVisionText2Text.from_pretrained(GOLDEN / "models" / name, dtype=torch.float32, **changes).eval()
-    model.config.vocab_size += model.config.additional_vocab_size  # else added tokens are beyond its lookup
+    model.config.vocab_size += model.config.additional_vocab_size  # or lookup lacks added tokens
     model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=0)
     return model
 
 
 @torch.no_grad()
 def record_rounds(rng, name, cases):
-    """Passes begin behind the first token of the answer, as ours do: it is given as the last of the prompt."""
+    """Passes begin after the answer's first token, as ours do: the prompt ends with it."""
     model, draft = load(name), load(name, num_hidden_layers=2)
     pool = load_file(GOLDEN / "models" / name / "greedy_pool.safetensors")["pool"]
     for i in range(20):
@@ -105,7 +105,7 @@ def record_rounds(rng, name, cases):
             extra = dict(assistant_model=draft)
         with Rounds() as rounds:
             out = model.generate(**case.inputs(), **extra, do_sample=False, max_new_tokens=new - 1)
-        tokens = ([first] + out[0, case.width() :].tolist())[:new]  # what is looked up can go beyond
+        tokens = ([first] + out[0, case.width() :].tolist())[:new]  # lookup may exceed the limit
         row["ids"].pop(), row["seen"].pop()
         if len(tokens) > 2 and first != 2:
             options |= dict(max_new_tokens=new, eos_token_id=[2])

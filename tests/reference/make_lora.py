@@ -1,9 +1,10 @@
 """LoRA adapters that PEFT saves, and what transformers computes with them.
 
-Writes tests/golden/data/lora/NAME/ (what save_pretrained of PEFT writes) and logits.safetensors: f32 logits of the passes of
-models/published/forward.safetensors, with the adapter merged into an f32 model, into an f16 model, and beside the weights of
-four_bit/nf4_double, dequantized. Arithmetic is f32 in all of them, and what is no matrix keeps its f32 values. NAME.bf16.MATRIX is a
-matrix that was merged into a bf16 model.
+Writes tests/golden/data/lora/NAME/ (the files of PEFT's save_pretrained) and logits.safetensors:
+f32 logits of the passes of models/published/forward.safetensors, with the adapter merged into an
+f32 model, merged into an f16 model, and applied next to the dequantized weights of
+four_bit/nf4_double. All arithmetic is f32, and tensors that are not matrices keep their f32 values.
+NAME.bf16.MATRIX is a matrix that was merged into a bf16 model.
 """
 
 import json
@@ -44,7 +45,8 @@ def merged(folder, dtype=torch.float32):
 
 
 def merged_f16(folder):
-    """Matrices and tables as f16 has them, in an f32 model: transformers would round norms, biases and positions as well."""
+    """Matrices and tables rounded to f16, in an f32 model: transformers would also round norms,
+    biases and positions."""
     model = merged(folder)
     rounded = merged(folder, torch.float16).state_dict()
     kept = ("latents", "position_embedding")
@@ -55,7 +57,7 @@ def merged_f16(folder):
 
 
 def save_adapter(name, folder):
-    """Random matrices: a fresh adapter has a B of zeros."""
+    """Random matrices, since a new adapter has a B of zeros."""
     torch.manual_seed(SEED + len(name))
     model = get_peft_model(base(), LoraConfig(**ADAPTERS[name]))
     for key, p in model.named_parameters():
@@ -64,7 +66,7 @@ def save_adapter(name, folder):
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     about = json.loads((folder / "adapter_config.json").read_text())
-    for key in ("target_modules", "modules_to_save"):  # PEFT writes sets in any order
+    for key in ("target_modules", "modules_to_save"):  # PEFT writes these sets in any order
         if isinstance(about[key], list):
             about[key].sort()
     about["base_model_name_or_path"] = None
@@ -72,7 +74,7 @@ def save_adapter(name, folder):
 
 
 def four_bit():
-    """A new f32 model with the dequantized weights, as make_four_bit has it."""
+    """A new f32 model with the dequantized weights, as in make_four_bit."""
     from transformers import IdeficsForVisionText2Text as Model
     saved = Model.from_pretrained(GOLDEN / "four_bit" / "nf4_double").eval()
     plain = Model(IdeficsConfig(**MODELS["published"])).eval()

@@ -1,7 +1,8 @@
-"""Tiny random IDEFICS checkpoints, and what transformers computes with them: forward passes and greedy search.
+"""Tiny random IDEFICS checkpoints, with transformers' forward passes and greedy search.
 
 Writes tests/golden/data/models/NAME/{config.json, generation_config.json, model*.safetensors,
-forward.safetensors, greedy.json, greedy_pool.safetensors}. Weights, prompts and pictures come from SEED.
+forward.safetensors, greedy.json, greedy_pool.safetensors}.
+SEED determines weights, prompts and pictures.
 """
 
 import copy
@@ -50,7 +51,7 @@ MODELS = {
 
 
 def build(name):
-    """A model whose every parameter matters: gates open, norms not one, biases not zero."""
+    """A model in which every parameter matters: gates open, norms not one, biases not zero."""
     torch.manual_seed(SEED + len(name) * 31 + sum(map(ord, name)))
     model = IdeficsForVisionText2Text(IdeficsConfig(**MODELS[name])).eval()
     for key, p in model.named_parameters():
@@ -100,7 +101,7 @@ def write_json(path, value):
 
 
 def cases(name, model):
-    """Batches with left padding, unequal pictures and a text-only row; then one without any picture."""
+    """A batch with left padding, unequal pictures and a text-only row; one without pictures."""
     c, side = model.config, MODELS[name]["vision_config"]["image_size"]
     side = 42 if name == "interpolated" else side
     for b, t, n in ((3, 8, 2), (2, 5, 1)):
@@ -122,7 +123,7 @@ def record_forward(name, model, folder):
     for i, case in enumerate(cases(name, model)):
         case_out = dict(case)
         for suffix, dtype in (("", torch.float32), ("_bf16", torch.bfloat16), ("_f16", torch.float16)):
-            twin = copy.deepcopy(model).to(dtype)  # a copy: rotary tables stay rounded once they were
+            twin = copy.deepcopy(model).to(dtype)  # a copy: rotary tables stay rounded
             out = twin(**case, interpolate_pos_encoding=name == "interpolated")
             case_out["logits" + suffix] = out.logits.float()
             if not suffix:

@@ -1,7 +1,8 @@
-"""What the last transformers releases that had them made of group beams, constrained beams, contrastive search and DoLa.
+"""Group beams, constrained beams, contrastive search and DoLa of older transformers releases.
 
-4.56.2 was the last with group and constrained beam search in the package, 4.55.4 the last with contrastive search and
-DoLa. Run this once with each; it writes tests/golden/data/modes/{groups,constrained}.json or {contrastive,dola}.json.
+4.56.2 was the last release with group and constrained beam search in the package, 4.55.4 the last
+with contrastive search and DoLa. Run this script once with each: it writes
+tests/golden/data/modes/{groups,constrained}.json or {contrastive,dola}.json.
 """
 
 import math
@@ -22,7 +23,7 @@ MODELS = ("published", "instruct", "no_resampler", "vector_gates", "tied", "odd_
 
 
 class Margin:
-    """The least distance between neighbours that torch.topk ordered, or that `see` was shown."""
+    """The smallest distance of neighbours that torch.topk ordered, or that were passed to `see`."""
 
     def __enter__(self):
         self.least, self.topk = 1e9, torch.topk
@@ -60,7 +61,7 @@ def constrained(rng, i, vocabulary):
     for _ in range(rng.choice((1, 1, 2))):
         starts = rng.sample(range(3, vocabulary), 3)
         choice = [[start] + phrase(2) for start in starts[: rng.randint(2, 3)]]
-        if rng.random() < 0.4:  # two that begin alike
+        if rng.random() < 0.4:  # two phrases with the same first token
             choice.append([starts[0], (choice[0][1] - 2) % (vocabulary - 3) + 3])
         words.append(phrase() if rng.random() < 0.5 else choice)
     return beam_options(rng, 2 + i % 4, i) | dict(force_words_ids=words)
@@ -83,19 +84,21 @@ CASES_PER_MODEL = {"groups": 15, "constrained": 16, "contrastive": 21, "dola": 2
 
 
 def repair(model):
-    """Contrastive search rebuilds the output of a step and forgets the pictures' hidden states, which IDEFICS reads from it."""
+    """Contrastive search rebuilds the output of a step and drops the hidden states of pictures,
+    which IDEFICS reads from it."""
     update = model._update_model_kwargs_for_generation
 
     def keep(outputs, model_kwargs, **kw):
         if "image_hidden_states" not in outputs:
-            outputs.image_hidden_states = model_kwargs["image_hidden_states"]  # one per candidate since the first step
+            outputs.image_hidden_states = model_kwargs["image_hidden_states"]  # one per candidate after the first step
         return update(outputs, model_kwargs, **kw)
 
     model._update_model_kwargs_for_generation = keep
 
 
 def watch_ranking(margin):
-    """A second repair: where processors allow fewer than top_k tokens, forbidden ones fill up the candidates, and can win."""
+    """A second repair: where processors allow fewer than top_k tokens, forbidden ones fill up the
+    candidates, and can win."""
     ranking = utils._ranking_fast
 
     def watch(context, following, probabilities, mask, alpha, width):
@@ -112,7 +115,8 @@ def watch_ranking(margin):
 
 
 def watch_layers(margin):
-    """Whether every row would have chosen the layer that the batch chose, and how near its choices were to others."""
+    """Records whether every row would have chosen the layer that the batch chose, and how close its
+    choices were to others."""
     select = utils._dola_select_contrast
     margin.agree = True
 
@@ -122,7 +126,7 @@ def watch_layers(margin):
             early = premature[layer].log_softmax(-1)
             mean = (mature.exp() + early.exp()) / 2
             rows.append((mean * (2 * mean.log() - mature - early)).sum(-1) / 2)
-        divergence = torch.stack(rows)  # [layers, rows]
+        divergence = torch.stack(rows)  # [layers, M]
         margin.see(divergence.sort(dim=0, descending=True).values[:2].T)
         if len(set(divergence.argmax(0).tolist()) | {int(divergence.mean(1).argmax())}) > 1:
             margin.agree = False
@@ -134,7 +138,8 @@ def watch_layers(margin):
 
 
 def watch_scores(kept):
-    """Keeps the scores of hypotheses. (With output_scores the reference fails where a constraint was not fulfilled.)"""
+    """Keeps the scores of hypotheses. (With output_scores the reference fails if a constraint was
+    not fulfilled.)"""
     for scorer in (utils.BeamSearchScorer, utils.ConstrainedBeamSearchScorer):
 
         def watch(self, *args, finalize=scorer.finalize, **kw):
@@ -146,7 +151,8 @@ def watch_scores(kept):
 
 
 class StepScores:
-    """The highest processed score of every beam and step, in no order: the groups of a prompt are processed one by one."""
+    """The highest processed score of every beam and step, unordered: the groups of a prompt are
+    processed one by one."""
 
     def __init__(self, prompts):
         self.prompts, self.steps = prompts, {}
@@ -173,7 +179,7 @@ class StepScores:
 
 
 class FromId(StoppingCriteria):
-    """A row is over when its last id is not below `first`."""
+    """A row ends when its last id is not below `first`."""
 
     def __init__(self, first):
         self.first = first
@@ -183,18 +189,20 @@ class FromId(StoppingCriteria):
 
 
 class StopStrings:
-    """Strings in the texts that the tokenizer of the embedded checkpoint has for the ids: single bytes, in these models."""
+    """Stop strings from the texts that the embedded checkpoint's tokenizer has for the ids, which
+    are single bytes in these models."""
 
     def __init__(self):
         self.tokenizer = LlamaTokenizerFast.from_pretrained(Path(__file__).resolve().parents[2] / "samples" / "tiny")
         self.texts = dict(zip(*reversed(StopStringCriteria.clean_tokenizer_vocab(self.tokenizer))))
 
     def single(self, rng, vocabulary):
-        """Most of the printable characters: all beams are likely to end in one at once."""
+        """Most printable characters: all beams are likely to end with one at the same time."""
         return [self.texts[i] for i in range(35, vocabulary) if rng.random() < 0.8]
 
     def pairs(self, rng, model, inputs, options):
-        """The last two characters of each beam after some steps: across tokens, and all at once."""
+        """The last two characters of each beam after some steps: they span tokens, and end all
+        beams at once."""
         free = options | dict(max_new_tokens=rng.randint(2, 4), num_return_sequences=options["num_beams"])
         rows = model.generate(**inputs, **free, do_sample=False)
         return sorted({"".join(self.texts[i] for i in row[-2:]) for row in rows.tolist()})
@@ -202,7 +210,8 @@ class StopStrings:
 
 @torch.no_grad()
 def record(mode, name, rng, cases, scores, count, stops=False):
-    """With `stops`, True or "strings", other criteria than end tokens and lengths: they are asked of a whole batch, so of one prompt at a time."""
+    """`stops`, True or "strings", adds criteria other than end tokens and lengths. The reference
+    applies them to a whole batch, so these cases have one prompt each."""
     model, pool = load(name)
     repair(model)
     strings = StopStrings() if stops == "strings" else None
@@ -215,7 +224,7 @@ def record(mode, name, rng, cases, scores, count, stops=False):
         options |= random_processors(rng, case.vocabulary, ends, options.get("num_beams", 1))
         if mode in (groups, constrained):
             options.pop("forced_eos_token_id", None)
-        if least_tokens(options.get("force_words_ids", [])) > options["max_new_tokens"]:  # we refuse what cannot appear
+        if least_tokens(options.get("force_words_ids", [])) > options["max_new_tokens"]:  # we refuse phrases that do not fit
             continue
         stop_from = rng.randrange(3, case.vocabulary * 2 // 3) if stops is True and i % 3 < 2 else None
         if stops is True and i % 3 == 2:
@@ -232,11 +241,11 @@ def record(mode, name, rng, cases, scores, count, stops=False):
             restore()
             if mode is dola:
                 margin.see(torch.stack([step.topk(2).values for step in out.scores]))
-        # DoLa chooses one layer for a whole batch: batches whose rows do not agree cannot be compared
+        # DoLa chooses one layer for a whole batch: where rows disagree, a batch cannot be compared
         if mode is dola and not margin.agree:
             continue
         best_scores = [[round(x, 5) for x in step.amax(-1).tolist()] for step in out.scores or ()]
-        if not all(map(math.isfinite, [*scores, *sum(best_scores, [])])):  # nothing allowed was left, or infinity minus infinity
+        if not all(map(math.isfinite, [*scores, *sum(best_scores, [])])):  # no allowed token was left, or infinity minus infinity
             continue
         recorded = dict(model=name, rows=case.rows, options=options, new_tokens=out.sequences[:, case.width() :].tolist(),
                         margin=round(margin.least, 7))

@@ -1,4 +1,4 @@
-"""Hashes of photographs that are no part of the project: of the pictures in the folder that IDEFICS_TEST_DATA names.
+"""Hashes of photographs outside the project, in the folder that IDEFICS_TEST_DATA names.
 
 Writes pictures/photographs.json in the format of make_pictures.py; without the folder, nothing.
 """

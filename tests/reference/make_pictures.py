@@ -1,7 +1,7 @@
-"""Pictures of every kind the processor may meet, and what IdeficsImageProcessor makes of them.
+"""Pictures of every kind that the processor may read, and the results of IdeficsImageProcessor.
 
-Writes tests/golden/data/pictures/{corpus.safetensors, expected.json}: the encoded files by name, and 64-bit
-FNV-1a hashes of the RGB pixels and of pixel_values at two sizes.
+Writes tests/golden/data/pictures/{corpus.safetensors, expected.json}: the encoded files by name,
+and 64-bit FNV-1a hashes of the RGB pixels and of pixel_values at two sizes.
 """
 
 import io
@@ -23,7 +23,7 @@ random = np.random.default_rng(SEED)
 
 
 def scene(width, height, channels):
-    """Waves with noise: smooth enough for codecs, rough enough to tell filters apart."""
+    """Waves with noise: smooth enough for codecs, rough enough to distinguish filters."""
     y, x = np.mgrid[0:height, 0:width]
     waves = [127 + 100 * np.sin(x / 7 + c) + 27 * np.cos(y / 5 * (c + 1)) for c in range(channels)]
     return np.clip(np.stack(waves, -1) + random.normal(0, 12, (height, width, channels)), 0, 255).astype(np.uint8)
@@ -101,7 +101,7 @@ def expectation(name, data):
     image = Image.open(io.BytesIO(data))
     rgb = np.array(convert_to_rgb(image))
     entry = {"name": name, "width": image.width, "height": image.height, "rgb_hash": str(fnv1a(rgb.tobytes()))}
-    for size in SIZES[: 1 + (len(data) % 4 == 0)]:  # the large size for some: the hash is slow in Python
+    for size in SIZES[: 1 + (len(data) % 4 == 0)]:  # the large size for some: hashing is slow here
         pixels = IdeficsImageProcessor(image_size=size).preprocess([image], return_tensors="pt")
         pixels = pixels if isinstance(pixels, torch.Tensor) else pixels["pixel_values"]
         entry[f"pixel_values_hash_{size}"] = str(fnv1a(pixels.numpy().astype("<f4").tobytes()))

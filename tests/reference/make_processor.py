@@ -1,7 +1,7 @@
 """Prompts through IdeficsProcessor: ids, masks, and hashes of the pixels.
 
-Writes tests/golden/data/processor/cases.json, and urls.json: strings, and whether the processor takes them for a picture
-on the web. Pictures are named in the corpus of make_pictures.py.
+Writes tests/golden/data/processor/cases.json, and urls.json: strings, and whether the processor
+treats them as URLs of pictures. Pictures have their names in the corpus of make_pictures.py.
 """
 
 import io

@@ -1,13 +1,13 @@
-"""4-bit quantization as bitsandbytes does it on the CPU: small cases in full, ten million generated values as hashes.
+"""4-bit quantization by bitsandbytes on the CPU: small cases in full, ten million values as hashes.
 
-Writes tests/golden/data/quant/{cases.safetensors, sweep.json}. The values of the sweep are a function of their index
-(`generated`, and tests/golden/quantization.cpp), so only hashes are kept.
+Writes tests/golden/data/quant/{cases.safetensors, sweep.json}. The values of the sweep are a
+function of their index (`generated`, and tests/golden/quantization.cpp), so only hashes are kept.
 """
 
 import importlib.metadata
 import os
 
-os.environ["TORCHDYNAMO_DISABLE"] = "1"  # odd sizes would be compiled, anew for each
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # it would compile once for each odd size
 
 import numpy
 import torch
@@ -35,8 +35,9 @@ def stream(seed, index):
 
 
 def generated(count, kind, wild):
-    """Chunks of 1,024 values with a power of two as scale: uniform values below it; the scale itself, zeros, denormals and
-    exact midpoints of neighbouring codes among them; in some chunks of a wild sequence infinities or NaN."""
+    """Chunks of 1,024 values scaled by a power of two: uniform values below it, among them the
+    scale itself, zeros, subnormal numbers and exact midpoints of neighbouring codes; some chunks of
+    a wild sequence also have infinities or NaN."""
     i = numpy.arange(count, dtype=numpy.uint64)
     z, chunk = stream(SEED, i), i // numpy.uint64(1024)
     scale = numpy.exp2((stream(SEED + 1, chunk) % numpy.uint64(40)).astype(numpy.float32) - 30).astype(numpy.float32)
@@ -54,7 +55,7 @@ def generated(count, kind, wild):
 
 
 def hash_of(tensor):
-    """FNV-1a of the hashes of pieces of 65,536 bytes; every NaN counts as the same."""
+    """FNV-1a over the hashes of pieces of 65,536 bytes; all NaNs are hashed alike."""
     if tensor.dtype == torch.float32:
         tensor = torch.where(tensor.isnan(), torch.tensor(float("nan")), tensor)
     data = tensor.contiguous().numpy().tobytes()
@@ -72,7 +73,8 @@ def quantized(x, kind, size, double):
 
 
 def special(kind):
-    """A block of nothing but zeros, of one infinity, of one NaN, of denormals; exact midpoints; a tail of odd length."""
+    """Blocks of zeros, with exact midpoints, of subnormal numbers, with one infinity, with one NaN;
+    and a tail of odd length."""
     middles = generated(64, kind, False)
     code = torch.tensor(sorted(bnb.get_4bit_type(kind, device="cpu").tolist()))
     middles[:15], middles[15:17] = (code[:-1] + code[1:]) / 2, torch.tensor([1.0, -1.0])
@@ -100,7 +102,7 @@ def cases():
 
 
 def main():
-    torch.set_num_threads(1)  # the mean of absmax depends on it
+    torch.set_num_threads(1)  # the mean of absmax depends on the number of threads
     folder = output_folder() / "quant"
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}

@@ -1,8 +1,9 @@
-"""Rare and broken pictures: what Pillow cannot write is patched or packed by hand.
+"""Rare and damaged pictures: forms that Pillow cannot write are patched or packed by hand.
 
-Writes pictures/rare.safetensors with rare_expected.json (the format of make_pictures.py; {"name", "error"} where the
-reference raises), and pictures/jpeg_levels.safetensors (RGB levels at 30 x 30 of every third JPEG of make_pictures.py).
-A name with "broken_" is of a damaged file, which may be refused where the reference makes something of it.
+Writes pictures/rare.safetensors with rare_expected.json (the format of make_pictures.py; {"name",
+"error"} where the reference raises), and pictures/jpeg_levels.safetensors (RGB levels at 30 x 30 of
+every third JPEG of make_pictures.py). "broken_" in a name marks a damaged file, which may be
+refused although the reference decodes it.
 """
 
 import io
@@ -39,7 +40,7 @@ PNG_KINDS = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4:
 
 
 def random_png(width, height, depth, colour_type, interlaced, extra=b""):
-    """Random samples, in one pass or in Adam7's seven, with filters 0 to 4 in turn."""
+    """Random samples, in one pass or in the seven passes of Adam7, with filters 0 to 4 in turn."""
     bits, body = depth * PNG_KINDS[colour_type][0], b""
     for x0, y0, dx, dy in PASSES if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - x0) // dx), -(-(height - y0) // dy)
@@ -49,7 +50,7 @@ def random_png(width, height, depth, colour_type, interlaced, extra=b""):
 
 
 def png_extras(colour_type, depth):
-    """The chunks before the pixels: without and, where there may be one, with tRNS."""
+    """The chunks before the pixels, without tRNS and, where it is allowed, with it."""
     colours = min(16, 1 << depth)
     palette = chunk(b"PLTE", random.bytes(3 * colours)) if colour_type == 3 else b""
     yield "", palette
@@ -75,7 +76,8 @@ def pngs():
 
 
 def sampling(data, factor):
-    """The same file with another sampling of its first component: other geometry, as many blocks."""
+    """The same file with another sampling of its first component: another geometry with the same
+    number of blocks."""
     at = next(i for i in range(2, len(data)) if data[i - 2] == 0xFF and data[i - 1] in (0xC0, 0xC2))
     return data[: at + 9] + bytes([factor]) + data[at + 10 :]
 
@@ -107,7 +109,7 @@ def jpeg_forms():
 
 
 def bmp(width, height, bits, body, palette=b"", compression=0, masks=b"", header=40):
-    """A header of 40 bytes has its masks behind it, a longer one has them in it."""
+    """Masks follow a header of 40 bytes, and are part of a longer one."""
     rest = masks.ljust(header - 40, b"\0") if header > 40 else masks
     start = 54 + len(rest) + len(palette)
     about = struct.pack("<IiiHHIIiiII", header, width, height, 1, bits, compression, len(body), 2835, 2835, len(palette) // 4, 0)
@@ -139,7 +141,7 @@ def bmps():
 
 
 def gif(canvas, frame, interlaced=False, clear=None, background=0, grey=False, local=False):
-    """One frame of random indices at `frame` = (x, y, width, height), in LZW codes that are never compressed."""
+    """One frame of random indices at `frame` = (x, y, width, height), in uncompressed LZW codes."""
     x, y, width, height = frame
     bits, codes = 0, []
     palette = bytes(i // 3 for i in range(48)) if grey else random.bytes(48)
@@ -174,7 +176,7 @@ def riff(kind, body):
 
 
 def webp_on_canvas(alpha):
-    """An animation whose first frame, 20 x 10, lies at (6, 8) on a canvas of 40 x 30."""
+    """An animation with its first frame, 20 x 10, at (6, 8) of a canvas of 40 x 30."""
     small = lambda value: struct.pack("<I", value)[:3]
     frame = encoded(picture(20, 10), "WEBP", lossless=True)[12:]
     moved = small(6 // 2) + small(8 // 2) + small(19) + small(9) + small(40) + b"\0" + frame
@@ -205,7 +207,7 @@ def rare():
 
 
 def whole_pictures():
-    """One small file of each format, to be broken."""
+    """One small file of each format, to be damaged."""
     small = picture(20, 14)
     alpha = Image.fromarray(scene(20, 14, 1)[..., 0])
     kept = ("rgb.png", "palette.png", "static.gif", "rgb.bmp", "lossy.webp", "s2q75.jpg", "s0q50.jpg")
@@ -213,7 +215,7 @@ def whole_pictures():
 
 
 def broken():
-    """Cut, noisy and senseless files."""
+    """Truncated, noisy and meaningless files."""
     for name, data in whole_pictures().items():
         for share in (0.1, 0.5, 0.8, 0.97):
             yield f"cut_{int(share * 100)}_{name}", data[: int(len(data) * share)]
@@ -246,7 +248,7 @@ def broken():
 
 
 def expectation(name, data):
-    """The entry of a picture, with the bytes whose hashes it will hold."""
+    """The entry of a picture, and the bytes to be hashed for it."""
     try:
         image = Image.open(io.BytesIO(data))
         rgb = convert_to_rgb(image)
@@ -257,7 +259,7 @@ def expectation(name, data):
     for size in SIZES:
         levels = rgb.resize((size, size), Image.Resampling.BICUBIC)
         pixels = IdeficsImageProcessor(image_size=size).preprocess([levels], return_tensors="pt").numpy()
-        if image.height not in (1, 3):  # heights that the reference takes for channels
+        if image.height not in (1, 3):  # heights that the reference mistakes for channels
             assert np.array_equal(pixels, IdeficsImageProcessor(image_size=size).preprocess([image], return_tensors="pt").numpy())
         blobs[f"pixel_values_hash_{size}"] = pixels.astype("<f4").tobytes()
     return entry, blobs

@@ -1,7 +1,7 @@
-"""Group 1: a small tokenizer of LLaMA's kind, in a base and an instruct form, and what the reference makes of strings with it.
+"""A small tokenizer of LLaMA's kind, base and instruct, and the reference's ids and texts.
 
-Writes tokenizer/{base,instruct}/, each with strings.jsonl and hashes.json, and tokenizer/hashes_llama.json if
-IDEFICS_TEST_DATA names a folder that holds LLaMA's tokenizer.model.
+Writes tokenizer/{base,instruct}/, each with strings.jsonl and hashes.json, and
+tokenizer/hashes_llama.json if IDEFICS_TEST_DATA names a folder with LLaMA's tokenizer.model.
 """
 
 import io
@@ -37,7 +37,8 @@ def train(vocab_size):
 
 
 def wrap(model_path, extra):
-    """The tokenizer as the published repositories have it: legacy, `▁` put in front, extras special and not normalized."""
+    """The tokenizer as in the published repositories: legacy, with a `▁` prefix, added tokens
+    special and not normalized."""
     tokenizer = LlamaTokenizerFast(vocab_file=str(model_path), legacy=True, add_prefix_space=True, add_bos_token=True, add_eos_token=False, pad_token="<unk>",
                                    padding_side="left", model_max_length=2048, clean_up_tokenization_spaces=False)
     tokens = [AddedToken(text, special=True, normalized=False) for text in extra]
@@ -50,12 +51,12 @@ def save(tokenizer, folder):
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text())
-    config.pop("add_prefix_space", None)  # published files have no such key, and the default is true
+    config.pop("add_prefix_space", None)  # published files lack the key, and the default is true
     write_json(path, config, indent=2)
 
 
 def answers(tokenizer, texts):
-    """For each text: ids, decoded, decoded without special tokens."""
+    """For each text: its ids, the decoded text, and the decoded text without special tokens."""
     backend = tokenizer.backend_tokenizer
     ids = [e.ids for e in backend.encode_batch(texts, add_special_tokens=False)]
     kept = backend.decode_batch(ids, skip_special_tokens=False)

@@ -1,8 +1,8 @@
-"""Files of torch.save: what pytorch_model.bin may hold, and what it must not.
+"""Files of torch.save: what pytorch_model.bin may contain, and what it must not.
 
-Writes tests/golden/data/torch_files/: mixed.bin with every dtype and every way in which tensors lie in storages, and
-mixed.safetensors, the same tensors row-major; interval_three/, the checkpoint of that name in shards as transformers saves it;
-malicious.bin, whose pickle would run a command.
+Writes tests/golden/data/torch_files/: mixed.bin, with every dtype and every layout of tensors in
+storages; mixed.safetensors, the same tensors in row-major order; interval_three/, the checkpoint of
+that name, sharded as transformers saves it; malicious.bin, with a pickle that would run a command.
 """
 
 import collections
@@ -23,7 +23,7 @@ class Malicious:
 
 
 def mixed():
-    """As the state of a module has it: an ordered dict with an attribute, some of it parameters."""
+    """Like the state of a module: an ordered dict with an attribute, and with some parameters."""
     torch.manual_seed(SEED)
     base = torch.randn(4, 6)
     tensors = collections.OrderedDict(

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Records all goldens again. `regenerate.sh --check` records them into a temporary folder and compares.
-# IDEFICS_REFERENCE_VENV names a Python environment with the reference; without it one is made outside the tree.
+# Records all goldens again. With --check, records them into a temporary folder and compares.
+# IDEFICS_REFERENCE_VENV names a Python environment with the reference; without it, one is created
+# outside the tree.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -32,7 +33,7 @@ for release in 4.56.2 4.55.4; do
   old="$venv-transformers-$release"
   if [ ! -x "$old/bin/python" ]; then
     python3 -m venv "$old"
-    # 4.55 wants an older tokenizers; these recordings use none
+    # 4.55 requires older tokenizers; these recordings do not use them
     sed -e "s/^transformers==.*/transformers==$release/" -e '/^tokenizers==/d' requirements.txt | "$old/bin/pip" install --quiet -r /dev/stdin
   fi
   "$old/bin/python" make_old_modes.py --out "$out"

@@ -1,4 +1,4 @@
-"""The strings that tokenizers are asked about: explicit ones, and a generator that any language can repeat."""
+"""Strings for tokenizers: explicit ones, and a generator that any language can reproduce."""
 
 from common import SplitMix64
 
@@ -26,7 +26,7 @@ MAX_PIECES = 24
 
 
 def generated(seed, index):
-    """String number `index` of `seed`; README.md states the same as a recipe."""
+    """String number `index` of `seed`; tests/golden/tokenizer_strings.cpp generates the same."""
     random = SplitMix64.of(seed, index)
     pieces = []
     for _ in range(random.below(MAX_PIECES)):
