@@ -2,8 +2,8 @@
 // Source: transformers' IdeficsAttention; docs/kernels/attention.md. Parallel over segments, heads
 // and queries. The order depends on key indices only: a score is 16 lanes over E, then the tree;
 // the sum of exponentials is the same over keys; the output is a chain of fused multiply-adds over
-// the keys, divided by that sum at the end. Two queries share each load of a key or value; for
-// many, those of a head are first copied together. Bound: flops in prefill, bytes in decode.
+// the keys, divided by that sum at the end. Two queries share loads of keys and values; for many
+// queries, those of a head are first copied together. Bound: flops in prefill, bytes in decode.
 
 /// The number of keys that `query` sees.
 inline std::int64_t visible_keys(const AttentionSegment& s, std::int64_t query) {

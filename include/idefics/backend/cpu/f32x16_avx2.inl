@@ -5,7 +5,7 @@ struct Lanes {
   static constexpr int width = 8;
   // 12 sums, 3 weights, 1 input: 16 registers
   static constexpr int tile_x_rows = 4, tile_w_rows = 3;
-  // 4 x 2 sums, 2 inputs, 1 weight; the others let iterations overlap
+  // 4 x 2 sums, 2 inputs, 1 weight; the other registers let iterations overlap
   static constexpr int gemv_x_rows = 2;
   static constexpr int code_streams = 1;
   __m256 v;

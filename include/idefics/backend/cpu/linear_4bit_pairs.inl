@@ -50,7 +50,7 @@ inline void pack_chunk_rows(float* packed, const float* x, std::int64_t begin, s
     }
 }
 
-/// The codes of a chunk, zero-padded if only `bytes` exist.
+/// The codes of a chunk, of which `bytes` exist, zero-padded.
 IDEFICS_CPU_INLINE const std::uint8_t* padded_chunk(const std::uint8_t* codes, std::int64_t bytes,
                                                     std::uint8_t (&padded)[chunk_bytes]) {
   if (bytes >= chunk_bytes) return codes;

@@ -1,6 +1,5 @@
-// Decodes 4-bit codes as defined by lookup_scalar.inl, with the byte shuffle, which looks up 32
-// nibbles in a table of 16 bytes: one shuffle for each byte of a value, then the bytes are
-// interleaved.
+// Decodes 4-bit codes as in lookup_scalar.inl, with the byte shuffle, which looks up 32 nibbles in
+// a table of 16 bytes: one shuffle for each byte of a value, then the bytes are interleaved.
 //
 // Shuffles and unpacks work within the halves of a register. Codes are therefore distributed to the
 // halves such that unpacking twice gives values in order: k = 0..3, 8..11, … in the lower half, and

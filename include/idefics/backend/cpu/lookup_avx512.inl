@@ -1,5 +1,5 @@
-// Decodes 4-bit codes as defined by lookup_scalar.inl, with permutes: a table register holds all 16
-// values, and the upper bits of an index are ignored.
+// Decodes 4-bit codes as in lookup_scalar.inl, with permutes: a table register holds all 16 values,
+// and the upper bits of an index are ignored.
 //
 // Bound: on a Zen 4, shifts and permutes of 512 bits share two ports, and so do products; loads
 // that broadcast 32 or 64 bits use none of them.
@@ -17,8 +17,7 @@ struct Lookup {
     w[1] = {_mm512_permutexvar_ps(index(codes + 8), block)};
   }
 
-  /// Lookup order is that of a broadcast of eight bytes: value i in lane 2 i, 8 + i in lane 2 i +
-  /// 1.
+  /// Lookup order is that of a broadcast of eight bytes: lane 2 i has value i, the next one 8 + i.
   static IDEFICS_CPU_INLINE F32x16 to_lookup_order(F32x16 x) {
     static constexpr std::int32_t from[16] = {0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15};
     return {_mm512_permutexvar_ps(_mm512_loadu_si512(from), x.v)};

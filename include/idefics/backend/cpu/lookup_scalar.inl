@@ -1,6 +1,6 @@
 // Decodes 4-bit codes by table lookup: the definition of Lookup and PairLookup.
 
-/// f32 order: 32 codes give two vectors; in natural order, lane l of vector i is code 16 i + l.
+/// f32 order: 32 codes give two vectors; in natural order, lane l of vector i has value 16 i + l.
 struct Lookup {
   /// The table scaled for a block.
   struct Scaled {

@@ -1,5 +1,4 @@
-// Binary search for the code of a value as in search_scalar.inl, with permutes whose tables hold
-// all midpoints.
+// Binary search for the code of a value as in search_scalar.inl, with permutes of midpoint tables.
 
 struct CodeSearch {
   __m512 halves[4];  // midpoint of the remaining range, by the rank so far
