@@ -54,7 +54,7 @@ class CudaBackend final : public Backend {
   /// The stream of all its work, for timing.
   Stream& stream() { return stream_; }
   void write(Tensor to, const Tensor& host) override {
-    require(to.bytes() == host.bytes(), "a tensor is filled with a different number of bytes");
+    require(to.bytes() == host.bytes(), "write: the tensors differ in size");
     upload_(to.raw_mutable(), host.raw(), host.bytes());
   }
   std::optional<std::uint64_t> memory_left() const override {
@@ -96,7 +96,7 @@ class CudaBackend final : public Backend {
 
   void do_rope(Tensor x, const Tensor& cos, const Tensor& sin,
                std::span<const std::int32_t> positions) override {
-    check_indices(positions, std::min(cos.dim(0), sin.dim(0)), "rope positions");
+    check_indices(positions, std::min(cos.dim(0), sin.dim(0)), "rope position");
     const auto [on_device] = staging_(positions);
     cuda::rope(stream_, to(x), floats(cos), floats(sin), on_device, x.dim(0), x.dim(1), x.dim(2));
   }
@@ -130,14 +130,14 @@ class CudaBackend final : public Backend {
     cuda::gated_add(stream_, to(x), from(y), floats(alpha), alpha.count(), x.count() / d, d);
   }
   void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) override {
-    check_indices(rows, out.dim(0), "scatter_rows");
+    check_indices(rows, out.dim(0), "scatter_rows row");
     if (rows.empty()) return;
     const auto [on_device] = staging_(rows);
     cuda::scatter_rows(stream_, to(out), on_device, from(x), std::ssize(rows),
                        x.count() / x.dim(0));
   }
   void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) override {
-    check_indices(rows, x.dim(0), "gather_rows");
+    check_indices(rows, x.dim(0), "gather_rows row");
     if (rows.empty()) return;
     const auto [on_device] = staging_(rows);
     cuda::gather_rows(stream_, to(out), from(x), on_device, std::ssize(rows),
