@@ -32,7 +32,7 @@ bool same_tensors(const Checkpoint& a, const Checkpoint& b) {
 
 }  // namespace
 
-TEST_CASE("every dtype, view and shared storage") {
+TEST_CASE("every dtype, view and shared storage is read") {
   const TensorFile ours = detail::open_torch_file(folder / "mixed.bin");
   const auto reference = SafetensorsFile::open(folder / "mixed.safetensors");
   REQUIRE(ours.tensors().size() == reference.tensors().size());
