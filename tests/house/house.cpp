@@ -1,9 +1,11 @@
 // The rules of the house: each is checked on the repository, and shown to notice a planted fault.
 #include "house/includes.hpp"
+#include "house/letters.hpp"
 #include "house/manners.hpp"
 #include "house/pages.hpp"
 #include "house/sizes.hpp"
 #include "house/stems.hpp"
+#include "house/words.hpp"
 #include "support/catch.hpp"
 
 using namespace house;
@@ -219,4 +221,51 @@ TEST_CASE("layers: each page has all parts", "[pages]") {
     INFO("without " << part);
     CHECK(layer_pages(Tree{{"docs/layers/a.md", without}}).size() == 1);
   }
+}
+
+TEST_CASE("pages: the index links each of them", "[pages]") {
+  CHECK(orphan_pages(repository()) == Faults{});
+
+  const Tree tree{{"docs/index.md", "[a](a.md), [b](b/c.md#d)"},
+                  {"docs/a.md", ""},
+                  {"docs/b/c.md", ""},
+                  {"docs/d.md", ""}};
+  CHECK(orphan_pages(tree) == Faults{"docs/d.md: docs/index.md has no link to it"});
+}
+
+TEST_CASE("macros: those of users are in one table", "[pages]") {
+  CHECK(unlisted_macros(repository()) == Faults{});
+
+  const auto verdict = [](const std::string& code) {
+    return unlisted_macros(Tree{{header("core/config.hpp"), "//   IDEFICS_A  a\n"},
+                                {header("core/a.hpp"), "#define IDEFICS_B\n" + code}});
+  };
+  CHECK(verdict("#ifdef IDEFICS_A\n#if IDEFICS_B\nint IDEFICS_C;\n") == Faults{});
+  CHECK(verdict("#ifndef IDEFICS_C\n").size() == 1);
+}
+
+TEST_CASE("words: plain English in comments, messages and pages", "[words]") {
+  CHECK(dialect(repository()) == Faults{});
+
+  const auto verdict = [](const std::string& text) { return dialect(Tree{{"docs/a.md", text}}); };
+  CHECK(verdict("The code stands for a value, behind a proxy; it is no longer read.") == Faults{});
+  CHECK(verdict("a\nwhere it Lies") == Faults{"docs/a.md:2: \"lies\": docs/glossary.md says it "
+                                              "otherwise"});
+  CHECK(verdict("// this is\n// no weight").size() == 1);
+  CHECK(verdict("this is, no doubt, fine, and there is no GPU") == Faults{});
+  CHECK(dialect(Tree{{header("a.hpp"), "fail(\"nobody knows\");"}}).size() == 1);
+}
+
+TEST_CASE("letters: a dimension has one meaning", "[letters]") {
+  CHECK(undeclared_letters(repository()) == Faults{});
+
+  const auto verdict = [](const std::string& text) {
+    return undeclared_letters(
+        Tree{{"docs/notation.md", "| D | width | x |\n| Y, X | height, pixels | y |\n"},
+             {header("a.hpp"), text}});
+  };
+  CHECK(verdict("Tensor t;  // [2*D,Y,X]\nint a[Q];") == Faults{});
+  CHECK(verdict("// Letters: D width, Q queries.\n// [Q,D] and [begin, end)") == Faults{});
+  CHECK(verdict("// [Q,D]\n") == Faults{header("a.hpp:1: Q in [Q,D] is declared nowhere")});
+  CHECK(verdict("// Letters: D depth.\n").size() == 1);
 }

@@ -114,6 +114,44 @@ inline Faults wrong_excerpts(const Tree& tree) {
   return faults;
 }
 
+/// Every page of docs/ is linked from docs/index.md.
+inline Faults orphan_pages(const Tree& tree) {
+  std::set<std::string> linked{"docs/index.md"};
+  for (const std::string_view line : lines_of(tree.text("docs/index.md")))
+    for (const std::string& link : links_of(line)) linked.insert(joined("docs/", link));
+  Faults faults;
+  for (const auto& [path, text] : tree.texts())
+    if (path.starts_with("docs/") && path.ends_with(".md") && !linked.contains(path))
+      faults.push_back(path + ": docs/index.md has no link to it");
+  return faults;
+}
+
+/// Macros that a user may define, which headers only ask for, are in the table of core/config.hpp.
+inline Faults unlisted_macros(const Tree& tree) {
+  const std::string table = "include/idefics/core/config.hpp";
+  std::map<std::string, std::string> asked;  // macro to the line that asks for it
+  std::set<std::string, std::less<>> defined;
+  for (const auto& [path, text] : tree.texts()) {
+    if (!path.starts_with("include/")) continue;
+    const auto lines = lines_of(text);
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      const std::string_view line = trimmed(lines[i]);
+      if (!line.starts_with("#")) continue;
+      for (const std::string_view word : words_of(line))
+        if (word.starts_with("IDEFICS_"))
+          line.starts_with("#define") ? void(defined.emplace(word))
+                                      : void(asked.emplace(word, at(path, i + 1)));
+    }
+  }
+  Faults faults;
+  for (const auto& [macro, where] : asked)
+    if (!defined.contains(macro) &&
+        tree.text(table).find("//   " + macro) == std::string_view::npos &&
+        tree.text(table).find(", " + macro) == std::string_view::npos)
+      faults.push_back(where + macro + " is not in the table of " + table);
+  return faults;
+}
+
 /// "[M,D]", "[N*P, 3*p*p]": a bracket with a letter of docs/notation.md behind it.
 inline bool has_shape(std::string_view text) {
   for (std::size_t i = text.find('['); i != text.npos; i = text.find('[', i + 1))
