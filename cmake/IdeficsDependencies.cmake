@@ -1,7 +1,7 @@
 # Finds the libraries that the headers use. Shared by this project's build and the installed
 # package, so that both see the same ones. A missing optional library only narrows what is compiled.
 
-find_package(Eigen3 REQUIRED NO_MODULE)
+find_package(Eigen3 QUIET NO_MODULE) # only the reference backend needs it
 find_package(OpenMP QUIET COMPONENTS CXX)
 find_package(Threads REQUIRED QUIET)
 find_package(nlohmann_json QUIET)
@@ -19,7 +19,10 @@ mark_as_advanced(IDEFICS_STB_INCLUDE_DIR IDEFICS_SENTENCEPIECE_INCLUDE_DIR
 
 # idefics_attach_dependencies(CORE FULL): links the libraries found to the two interface targets.
 function(idefics_attach_dependencies core full)
-  target_link_libraries(${core} INTERFACE Eigen3::Eigen Threads::Threads)
+  target_link_libraries(${core} INTERFACE Threads::Threads)
+  if(TARGET Eigen3::Eigen)
+    target_link_libraries(${core} INTERFACE Eigen3::Eigen)
+  endif()
   if(TARGET OpenMP::OpenMP_CXX)
     target_link_libraries(${core} INTERFACE OpenMP::OpenMP_CXX)
   endif()

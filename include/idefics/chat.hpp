@@ -30,6 +30,67 @@ inline GenerationConfig answer_config(const Processor& processor, GenerationConf
   return config;
 }
 
+/// The prompt for the assistant's next turn: by the tokenizer's chat_template if it has one, else
+/// in the format of the published instruct checkpoints. Throws `invalid_tokenizer` for a template
+/// that this engine cannot render. Process the prompt without adding end-of-utterance tokens.
+IDEFICS_ENGINE_INLINE Prompt chat_prompt(const std::vector<ChatMessage>& messages,
+                                         const Tokenizer& tokenizer);
+
+class Chat {
+ public:
+  /// `model` and `processor` must outlive the conversation.
+  Chat(Model& model, const Processor& processor, GenerationConfig options = {})
+      : config(answer_config(processor, std::move(options))),
+        model_(model),
+        processor_(processor) {}
+
+  /// The answer to a text and the pictures shown with it; both turns join the conversation.
+  /// Pictures of earlier turns are not encoded again. A callback that returns false ends the answer
+  /// early. If an error is thrown, the conversation is unchanged.
+  std::string ask(std::string text, std::vector<Image> pictures = {},
+                  const PieceCallback& on_piece = {}) {
+    messages_.push_back({"user", std::move(pictures), std::move(text)});
+    try {
+      const Inputs inputs = processor_(chat_prompt(messages_, processor_.tokenizer()),
+                                       {.add_end_of_utterance_token = false});
+      std::string answer;
+      TextStreamer streamer(processor_.tokenizer(), [&](const std::string& piece) {
+        answer += piece;
+        return !on_piece || on_piece(piece);
+      });
+      output_ = model_.generate(inputs, config, {.past_key_values = &past_}, std::ref(streamer));
+      streamer.finish();
+      messages_.push_back({.role = "assistant", .text = answer});
+      return answer;
+    } catch (...) {
+      messages_.pop_back();
+      throw;
+    }
+  }
+
+  void reset() { messages_.clear(), past_.clear(); }
+  const std::vector<ChatMessage>& messages() const { return messages_; }
+  /// The tokens and timings of the last answer.
+  const GenerationOutput& output() const { return output_; }
+
+  GenerationConfig config;  // may be changed between turns
+
+ private:
+  Model& model_;
+  const Processor& processor_;
+  std::vector<ChatMessage> messages_;
+  GenerationOutput output_;
+  PastKeyValues past_;  // so that earlier turns are not read again
+};
+
+}}  // namespace idefics::v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <idefics/io/json.hpp>
+
+namespace idefics { inline namespace v0 {
+
 namespace detail {
 
 /// "User:" picture "words<end_of_utterance>" "\nAssistant:", as instruct checkpoints learned it.
@@ -88,59 +149,12 @@ inline Prompt template_prompt(const std::vector<ChatMessage>& messages,
 
 }  // namespace detail
 
-/// The prompt for the assistant's next turn: by the tokenizer's chat_template if it has one, else
-/// in the format of the published instruct checkpoints. Throws `invalid_tokenizer` for a template
-/// that this engine cannot render. Process the prompt without adding end-of-utterance tokens.
-inline Prompt chat_prompt(const std::vector<ChatMessage>& messages, const Tokenizer& tokenizer) {
+IDEFICS_ENGINE_INLINE Prompt chat_prompt(const std::vector<ChatMessage>& messages,
+                                         const Tokenizer& tokenizer) {
   return tokenizer.chat_template().empty() ? detail::instruct_prompt(messages)
                                            : detail::template_prompt(messages, tokenizer);
 }
 
-class Chat {
- public:
-  /// `model` and `processor` must outlive the conversation.
-  Chat(Model& model, const Processor& processor, GenerationConfig options = {})
-      : config(answer_config(processor, std::move(options))),
-        model_(model),
-        processor_(processor) {}
-
-  /// The answer to a text and the pictures shown with it; both turns join the conversation.
-  /// Pictures of earlier turns are not encoded again. A callback that returns false ends the answer
-  /// early. If an error is thrown, the conversation is unchanged.
-  std::string ask(std::string text, std::vector<Image> pictures = {},
-                  const PieceCallback& on_piece = {}) {
-    messages_.push_back({"user", std::move(pictures), std::move(text)});
-    try {
-      const Inputs inputs = processor_(chat_prompt(messages_, processor_.tokenizer()),
-                                       {.add_end_of_utterance_token = false});
-      std::string answer;
-      TextStreamer streamer(processor_.tokenizer(), [&](const std::string& piece) {
-        answer += piece;
-        return !on_piece || on_piece(piece);
-      });
-      output_ = model_.generate(inputs, config, {.past_key_values = &past_}, std::ref(streamer));
-      streamer.finish();
-      messages_.push_back({.role = "assistant", .text = answer});
-      return answer;
-    } catch (...) {
-      messages_.pop_back();
-      throw;
-    }
-  }
-
-  void reset() { messages_.clear(), past_.clear(); }
-  const std::vector<ChatMessage>& messages() const { return messages_; }
-  /// The tokens and timings of the last answer.
-  const GenerationOutput& output() const { return output_; }
-
-  GenerationConfig config;  // may be changed between turns
-
- private:
-  Model& model_;
-  const Processor& processor_;
-  std::vector<ChatMessage> messages_;
-  GenerationOutput output_;
-  PastKeyValues past_;  // so that earlier turns are not read again
-};
-
 }}  // namespace idefics::v0
+
+#endif

@@ -7,7 +7,6 @@
 //   std::cout << processor.batch_decode(output.sequences, {.skip_special_tokens = true})[0];
 #pragma once
 
-#include <idefics/backend/reference/reference_backend.hpp>
 #include <idefics/chat.hpp>
 #include <idefics/classify.hpp>
 #include <idefics/io/safetensors.hpp>

@@ -145,6 +145,7 @@ class Model {
 #include <idefics/generation/search/generate.hpp>
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/io/hub_cache.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/lora/lora.hpp>
 #include <idefics/model/weights.hpp>
 #include <idefics/plan/placement.hpp>

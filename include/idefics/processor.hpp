@@ -117,12 +117,17 @@ class Processor {
   ImageProcessor image_processor_;
 };
 
+/// The prompts of a JSON file: an array is one prompt, an array of arrays a batch. Paths in it are
+/// relative to the file. Throws `invalid_prompt` naming the item.
+IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file);
+
 }}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
 #include <idefics/core/available_memory.hpp>
 #include <idefics/io/hub_cache.hpp>
+#include <idefics/io/json.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -241,12 +246,6 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
   return in;
 }
 
-}}  // namespace idefics::v0
-
-#endif
-
-namespace idefics { inline namespace v0 {
-
 namespace detail {
 
 inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path& file,
@@ -268,9 +267,7 @@ inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path
 
 }  // namespace detail
 
-/// The prompts of a JSON file: an array is one prompt, an array of arrays a batch. Paths in it are
-/// relative to the file. Throws `invalid_prompt` naming the item.
-inline std::vector<Prompt> read_prompt_file(const std::filesystem::path& file) {
+IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file) {
   const Json json = read_json_file(file);
   auto refuse = [&file](const std::string& where) {
     fail(ErrorCode::invalid_prompt, "a prompt must be an array of items",
@@ -293,3 +290,5 @@ inline std::vector<Prompt> read_prompt_file(const std::filesystem::path& file) {
 }
 
 }}  // namespace idefics::v0
+
+#endif

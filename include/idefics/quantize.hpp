@@ -39,6 +39,7 @@ IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& sour
 #include <utility>
 #include <vector>
 
+#include <idefics/io/json.hpp>
 #include <idefics/io/read_ahead.hpp>
 #include <idefics/io/safetensors_writer.hpp>
 #include <idefics/model/config.hpp>

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include <idefics/chat.hpp>
+#include <idefics/io/json.hpp>
 
 #include "cli/args.hpp"
 #include "cli/generation_flags.hpp"

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include <idefics/classify.hpp>
+#include <idefics/io/json.hpp>
 
 #include "cli/args.hpp"
 

@@ -10,6 +10,7 @@
 
 #include <idefics/chat.hpp>
 #include <idefics/generation/run/streamer.hpp>
+#include <idefics/io/json.hpp>
 
 #include "cli/args.hpp"
 #include "cli/generation_flags.hpp"

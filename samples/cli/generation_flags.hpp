@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include <idefics/generation/options/read_config.hpp>
+#include <idefics/io/json.hpp>
 
 #include "cli/args.hpp"
 

@@ -6,6 +6,7 @@
 
 #include <idefics/core/available_memory.hpp>
 #include <idefics/io/hub_cache.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/lora/lora.hpp>
 #include <idefics/model/weights.hpp>
 #include <idefics/plan/require_fit.hpp>

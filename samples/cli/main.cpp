@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include <idefics/io/json.hpp>
+
 #include "cli/args.hpp"
 
 namespace {

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <idefics/idefics.hpp>
+#include <idefics/io/json.hpp>
 
 #include "support/backends.hpp"
 #include "support/catch.hpp"

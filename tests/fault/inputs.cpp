@@ -1,6 +1,7 @@
 // Pictures, texts, token ids, tokenizer files and prompt files with one fault each.
 #include <sys/stat.h>
 
+#include <idefics/io/json.hpp>
 #include <idefics/processor.hpp>
 
 #include "support/fault.hpp"

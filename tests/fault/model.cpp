@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
 

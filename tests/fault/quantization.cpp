@@ -2,6 +2,7 @@
 // half-way.
 #include <idefics/backend/cpu/quantize.hpp>
 #include <idefics/io/checkpoint.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/model.hpp>
 #include <idefics/quant/bnb_format.hpp>
 #include <idefics/quantize.hpp>

@@ -5,6 +5,7 @@
 
 #include <idefics/generation/logits/sampler.hpp>
 #include <idefics/generation/logits/warpers.hpp>
+#include <idefics/io/json.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_modes.hpp"

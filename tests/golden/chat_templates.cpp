@@ -1,4 +1,5 @@
 // Chat templates against transformers' apply_chat_template; unsupported syntax is refused.
+#include <idefics/io/json.hpp>
 #include <idefics/text/chat_template.hpp>
 
 #include "support/catch.hpp"

@@ -1,6 +1,7 @@
 // End to end: with the embedded checkpoint, its sample pictures give every caption and every answer
 // of samples/pictures/expected.json, through files, processor, model and tokenizer.
 #include <idefics/idefics.hpp>
+#include <idefics/io/json.hpp>
 
 #include "support/catch.hpp"
 

@@ -3,6 +3,7 @@
 #include <set>
 
 #include <idefics/io/checkpoint.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/model/weights.hpp>
 #include <idefics/quantize.hpp>
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include <idefics/generation/search/candidates.hpp>
+#include <idefics/io/json.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_modes.hpp"

@@ -1,6 +1,7 @@
 // LoRA adapters against PEFT: merged into f32 weights, and next to 4-bit weights; mismatches are
 // refused.
 #include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/lora/lora.hpp>
 #include <idefics/model.hpp>
 #include <idefics/model/weights.hpp>

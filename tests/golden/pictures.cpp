@@ -5,6 +5,7 @@
 
 #include <idefics/image/processor.hpp>
 #include <idefics/image/stb.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/io/safetensors.hpp>
 
 #include "support/catch.hpp"

@@ -1,4 +1,5 @@
 // Recorded prompts through the processor, against the ids, masks and pixels of IdeficsProcessor.
+#include <idefics/io/json.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/processor.hpp>
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <idefics/io/json.hpp>
 #include <idefics/text/tokenizer.hpp>
 
 using namespace idefics;

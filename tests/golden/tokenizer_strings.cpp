@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include <idefics/core/threads.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/text/tokenizer.hpp>
 
 #include "support/catch.hpp"

@@ -1,6 +1,7 @@
 // Conversations: the prompts that they build, what they remember, and that pictures are encoded
 // once.
 #include <idefics/chat.hpp>
+#include <idefics/io/json.hpp>
 
 #include "support/catch.hpp"
 #include "support/temp_dir.hpp"

@@ -115,7 +115,8 @@ class Error : public std::runtime_error {
   ErrorContext context_;
 };
 
-[[noreturn]] inline void fail(ErrorCode code, const std::string& message, ErrorContext where = {}) {
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail(ErrorCode code, const std::string& message,
+                                                        ErrorContext where = {}) {
   throw Error(code, message, std::move(where));
 }
 

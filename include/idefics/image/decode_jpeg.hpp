@@ -114,9 +114,6 @@ inline Image decode_jpeg(std::span<const std::byte> encoded, const std::string& 
   const bool good = run_jpeg(jpeg, errors, progress, encoded, limits, pixels, too_large);
   const auto width = jpeg.image_width, height = jpeg.image_height;
   if (too_large) check_size(width, height, limits, name);
-  if (!good && (errors.base.msg_code == JERR_NO_BACKING_STORE))
-    fail(ErrorCode::image_too_large, "decoding needs too much memory",
-         {.file = name, .limit = limits.max_decoded_bytes});
   if (const int code = errors.base.msg_code;
       !good && (code == JERR_OUT_OF_MEMORY || code == JERR_NO_BACKING_STORE))
     fail(ErrorCode::image_too_large, "decoding needs too much memory",

@@ -10,7 +10,6 @@
 
 #include <idefics/image/decode.hpp>
 #include <idefics/image/resize.hpp>
-#include <idefics/io/json.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -41,7 +40,16 @@ struct ImageProcessor {
   }
 };
 
-inline ImageProcessor ImageProcessor::from_pretrained(const std::filesystem::path& directory) {
+}}  // namespace idefics::v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <idefics/io/json.hpp>
+
+namespace idefics { inline namespace v0 {
+
+IDEFICS_ENGINE_INLINE ImageProcessor
+ImageProcessor::from_pretrained(const std::filesystem::path& directory) {
   ImageProcessor processor;
   const auto path = directory / "preprocessor_config.json";
   if (!std::filesystem::exists(path)) return processor;
@@ -75,3 +83,5 @@ inline ImageProcessor ImageProcessor::from_pretrained(const std::filesystem::pat
 }
 
 }}  // namespace idefics::v0
+
+#endif

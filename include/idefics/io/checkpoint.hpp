@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <idefics/io/json.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/io/torch_file.hpp>
 

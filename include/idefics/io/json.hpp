@@ -12,16 +12,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <idefics/io/json_fwd.hpp>
 #include <idefics/io/mapped_file.hpp>
 
 namespace idefics { inline namespace v0 {
-
-using Json = nlohmann::json;
-
-struct JsonLimits {
-  std::uint64_t bytes = 16u << 20;  // of the file
-  int depth = 16;                   // of nested arrays and objects
-};
 
 namespace detail {
 
@@ -103,6 +97,10 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   std::string key_;
 };
 
+/// Feeds the events of `text` to `handler`. Handlers are called through their base class, so that
+/// there is one parser, not one for each of them.
+IDEFICS_ENGINE_INLINE bool sax_parse(std::string_view text, nlohmann::json_sax<Json>& handler);
+
 }  // namespace detail
 
 /// Parses `text`; `file` is named in errors. Throws `invalid_json`, `duplicate_key`,
@@ -116,13 +114,18 @@ inline Json read_json_file(const std::filesystem::path& path, const JsonLimits& 
 
 #if IDEFICS_ENGINE_BODIES
 
+IDEFICS_ENGINE_INLINE bool detail::sax_parse(std::string_view text,
+                                             nlohmann::json_sax<Json>& handler) {
+  return Json::sax_parse(text.begin(), text.end(), &handler);
+}
+
 IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view file,
                                       const JsonLimits& limits) {
   if (text.size() > limits.bytes)
     fail(ErrorCode::oversized_file, "the JSON text is too large",
          {.file = std::string(file), .actual = text.size(), .limit = limits.bytes});
   detail::BoundedJson handler(file, limits);
-  if (!Json::sax_parse(text.begin(), text.end(), &handler))
+  if (!detail::sax_parse(text, handler))
     fail(ErrorCode::invalid_json, "this is not JSON", {.file = std::string(file)});
   return handler.take();
 }

@@ -41,7 +41,28 @@ struct NamedTensor {
 namespace detail {
 
 /// "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}, ordered as by the reference writer.
-inline std::string header_entry(const NamedTensor& item, std::uint64_t begin) {
+IDEFICS_ENGINE_INLINE std::string header_entry(const NamedTensor& item, std::uint64_t begin);
+
+}  // namespace detail
+
+/// Writes a file as the reference writer does: sorted by descending width of dtype, then by name;
+/// the header padded to a multiple of eight bytes. The file appears complete or not at all. Throws
+/// `io_failure` or `duplicate_key`.
+IDEFICS_ENGINE_INLINE void write_safetensors(
+    const std::filesystem::path& path, std::vector<NamedTensor> tensors,
+    const std::map<std::string, std::string>& metadata = {});
+
+}}  // namespace idefics::v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <idefics/io/json.hpp>
+
+namespace idefics { inline namespace v0 {
+
+namespace detail {
+
+IDEFICS_ENGINE_INLINE std::string header_entry(const NamedTensor& item, std::uint64_t begin) {
   const auto* format =
       std::ranges::find(format_dtypes, std::optional(item.tensor.dtype()), &FormatDType::dtype);
   const auto dims = item.tensor.shape().dims();
@@ -52,11 +73,9 @@ inline std::string header_entry(const NamedTensor& item, std::uint64_t begin) {
 
 }  // namespace detail
 
-/// Writes a file as the reference writer does: sorted by descending width of dtype, then by name;
-/// the header padded to a multiple of eight bytes. The file appears complete or not at all. Throws
-/// `io_failure` or `duplicate_key`.
-inline void write_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors,
-                              const std::map<std::string, std::string>& metadata = {}) {
+IDEFICS_ENGINE_INLINE void write_safetensors(const std::filesystem::path& path,
+                                             std::vector<NamedTensor> tensors,
+                                             const std::map<std::string, std::string>& metadata) {
   std::ranges::sort(tensors, [](const NamedTensor& a, const NamedTensor& b) {
     const auto wide = [](const NamedTensor& t) { return size_of(t.tensor.dtype()); };
     return wide(a) != wide(b) ? wide(a) > wide(b) : a.name < b.name;
@@ -84,3 +103,5 @@ inline void write_safetensors(const std::filesystem::path& path, std::vector<Nam
 }
 
 }}  // namespace idefics::v0
+
+#endif

@@ -16,7 +16,6 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/io/json.hpp>
 #include <idefics/io/tensor_file.hpp>
 
 namespace idefics { inline namespace v0 {
@@ -27,6 +26,22 @@ struct SafetensorsHeader {
 };
 
 namespace detail {
+
+/// Validates a header against every rule of the format. `file` is named in errors. Throws
+/// `truncated_file`, `oversized_file`, `invalid_safetensors`, `unsupported_dtype`, `duplicate_key`,
+/// `invalid_json` or `git_lfs_pointer`.
+IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes,
+                                                                 const std::string& file);
+
+}  // namespace detail
+
+}}  // namespace idefics::v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <idefics/io/json.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail {
 
 inline constexpr std::uint64_t max_header_bytes = 100'000'000;  // the format's own limit
 
@@ -233,11 +248,8 @@ inline void check_coverage(std::vector<TensorInfo>& tensors, const std::string& 
          {.file = file, .offset = at, .actual = file_size, .limit = at});
 }
 
-/// Validates a header against every rule of the format. `file` is named in errors. Throws
-/// `truncated_file`, `oversized_file`, `invalid_safetensors`, `unsupported_dtype`, `duplicate_key`,
-/// `invalid_json` or `git_lfs_pointer`.
-inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes,
-                                                  const std::string& file) {
+IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes,
+                                                                 const std::string& file) {
   if (is_git_lfs_pointer(bytes))
     fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the weights themselves",
          {.file = file});
@@ -266,13 +278,13 @@ inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> byt
 
   const std::uint64_t data_begin = 8 + length;
   detail::HeaderReader reader(file, data_begin);
-  if (!Json::sax_parse(text.begin(), text.end(), &reader))
+  if (!sax_parse(text, reader))
     fail(ErrorCode::invalid_json, "the header is not JSON", {.file = file});
   SafetensorsHeader header = reader.take();
   detail::check_coverage(header.tensors, file, data_begin, bytes.size());
   return header;
 }
 
-}  // namespace detail
+}}}  // namespace idefics::v0::detail
 
-}}  // namespace idefics::v0
+#endif

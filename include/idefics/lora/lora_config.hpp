@@ -15,7 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/model/config_fields.hpp>
+#include <idefics/io/config_fields.hpp>
+#include <idefics/io/json.hpp>
 
 namespace idefics { inline namespace v0 {
 

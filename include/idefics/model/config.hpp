@@ -10,8 +10,7 @@
 #include <vector>
 
 #include <idefics/backend/backend.hpp>
-#include <idefics/io/json.hpp>
-#include <idefics/model/config_fields.hpp>
+#include <idefics/io/json_fwd.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -70,10 +69,17 @@ struct Config {
 
   /// Throws `unsupported_architecture`, or `invalid_config` naming the key.
   static Config from_json(const Json& json, const std::string& file);
-  static Config from_file(const std::filesystem::path& path) {
-    return from_json(read_json_file(path), path.string());
-  }
+  static Config from_file(const std::filesystem::path& path);
 };
+
+}}  // namespace idefics::v0
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <idefics/io/config_fields.hpp>
+#include <idefics/io/json.hpp>
+
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 
@@ -164,7 +170,11 @@ inline void check_text(const Config& c, const ConfigFields& top) {
 
 }  // namespace detail
 
-inline Config Config::from_json(const Json& json, const std::string& file) {
+IDEFICS_ENGINE_INLINE Config Config::from_file(const std::filesystem::path& path) {
+  return from_json(read_json_file(path), path.string());
+}
+
+IDEFICS_ENGINE_INLINE Config Config::from_json(const Json& json, const std::string& file) {
   const ConfigFields top(json, file, "");
   const std::string type = top.text("model_type", "");
   if (type != "idefics")
@@ -210,3 +220,5 @@ inline Config Config::from_json(const Json& json, const std::string& file) {
 }
 
 }}  // namespace idefics::v0
+
+#endif

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <idefics/core/dtype.hpp>
-#include <idefics/io/json.hpp>
+#include <idefics/io/json_fwd.hpp>
 #include <idefics/quant/codebook.hpp>
 
 namespace idefics { inline namespace v0 {
@@ -44,7 +44,8 @@ IDEFICS_ENGINE_INLINE std::optional<BitsAndBytesConfig> read_quantization_config
 
 #if IDEFICS_ENGINE_BODIES
 
-#include <idefics/model/config_fields.hpp>
+#include <idefics/io/config_fields.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/quant/bnb_format.hpp>
 
 namespace idefics { inline namespace v0 {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include <idefics/io/checkpoint.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/quant/blockwise.hpp>
 
 namespace idefics { inline namespace v0 {

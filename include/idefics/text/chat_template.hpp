@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include <idefics/io/json.hpp>
+#include <idefics/io/json_fwd.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -23,6 +23,7 @@ IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source, 
 #include <utility>
 #include <vector>
 
+#include <idefics/io/json.hpp>
 #include <idefics/text/template_expression.hpp>
 
 namespace idefics { inline namespace v0 {

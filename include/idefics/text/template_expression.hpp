@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include <idefics/io/json.hpp>
 #include <idefics/text/template_value.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {

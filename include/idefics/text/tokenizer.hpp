@@ -16,10 +16,12 @@
 #include <utility>
 #include <vector>
 
-#include <sentencepiece_processor.h>
-
-#include <idefics/text/tokenizer_files.hpp>
+#include <idefics/text/tokenizer_description.hpp>
 #include <idefics/text/utf8.hpp>
+
+namespace sentencepiece {
+class SentencePieceProcessor;
+}
 
 namespace idefics { inline namespace v0 {
 
@@ -103,7 +105,15 @@ class Tokenizer {
   std::unordered_map<std::string, std::int32_t> ids_;
 };
 
+}}  // namespace idefics::v0
+
 #if IDEFICS_ENGINE_BODIES
+
+#include <sentencepiece_processor.h>
+
+#include <idefics/text/tokenizer_files.hpp>
+
+namespace idefics { inline namespace v0 {
 
 IDEFICS_ENGINE_INLINE Tokenizer Tokenizer::from_pretrained(const std::filesystem::path& directory,
                                                            TokenizerFormat format) {
@@ -187,7 +197,11 @@ IDEFICS_ENGINE_INLINE void Tokenizer::encode_piece(std::string_view piece,
   ids.insert(ids.end(), found.begin(), found.end());
 }
 
+}}  // namespace idefics::v0
+
 #endif
+
+namespace idefics { inline namespace v0 {
 
 namespace detail {
 

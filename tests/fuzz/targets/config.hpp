@@ -4,6 +4,7 @@
 
 #include <idefics/generation/options/read_config.hpp>
 #include <idefics/generation/options/validate.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/plan/require_fit.hpp>
 

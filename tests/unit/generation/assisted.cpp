@@ -2,6 +2,8 @@
 #include <cstring>
 #include <fstream>
 
+#include <idefics/io/json.hpp>
+
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"
 #include "support/random_prompts.hpp"

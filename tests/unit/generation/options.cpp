@@ -4,6 +4,7 @@
 #include <idefics/generation/logits/processors.hpp>
 #include <idefics/generation/logits/sampler.hpp>
 #include <idefics/generation/options/read_config.hpp>
+#include <idefics/io/json.hpp>
 
 #include "support/catch.hpp"
 #include "support/golden_models.hpp"

@@ -1,6 +1,7 @@
 // Streams: the joined pieces are the decoded text, no piece ends within a character, and a reader
 // that leaves early or fails ends the generation.
 #include <idefics/generation/run/streamer.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
 

@@ -1,4 +1,5 @@
 // Configurations: nested, flat, with defaults omitted, and with every kind of error.
+#include <idefics/io/json.hpp>
 #include <idefics/model/config.hpp>
 
 #include "support/catch.hpp"

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/io/safetensors_writer.hpp>
 #include <idefics/lora/lora.hpp>
 #include <idefics/model/weights.hpp>
