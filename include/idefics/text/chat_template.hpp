@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include <idefics/core/config.hpp>
 #include <idefics/io/json_fwd.hpp>
 
 namespace idefics { inline namespace v0 {
