@@ -214,6 +214,7 @@ IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, Forward
       .image_hidden_states = gather_image_hidden_states(slots)};
   const auto logits = output.logits.as_mutable<float>();
   std::vector<std::vector<std::int64_t>> row_columns;
+  row_columns.reserve(sequences.size());
   for (const Sequence& sequence : sequences) row_columns.push_back(sequence.columns);
 
   detail::TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),

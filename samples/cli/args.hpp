@@ -32,7 +32,7 @@ inline const CLI::Validator not_empty(
 inline const CLI::Validator numbered_gpu(
     [](const std::string& text) {
       const bool good = text.size() > 5 && text.starts_with("cuda:") &&
-                        text.find_first_not_of("0123456789", 5) == text.npos;
+                        text.find_first_not_of("0123456789", 5) == std::string::npos;
       return good ? std::string() : text + " is not cuda:N";
     },
     "cuda:N");

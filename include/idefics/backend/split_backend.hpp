@@ -64,7 +64,7 @@ class SplitBackend final : public Backend {
   Tensor place(const Tensor& host, std::string_view weight) override {
     if (!host) return host;
     const std::size_t device = weight.empty() ? host_ : device_of(weight);
-    const Tensor tensor = memory_->make(host.dtype(), host.shape(), devices_.size(), device);
+    Tensor tensor = memory_->make(host.dtype(), host.shape(), devices_.size(), device);
     const auto [block, begin, end] = memory_->find(tensor);
     block->copies[device] = devices_[device].backend->upload(host, weight);
     block->holders.written(begin, end, device);
@@ -275,7 +275,7 @@ inline std::size_t SplitBackend::device_of(std::string_view weight) const {
       fail(ErrorCode::invalid_option, "no device is given for " + std::string(weight),
            {.tensor = std::string(weight), .field = "device_map"});
     const std::size_t dot = prefix.rfind('.');
-    prefix = prefix.substr(0, dot == prefix.npos ? 0 : dot);
+    prefix = prefix.substr(0, dot == std::string_view::npos ? 0 : dot);
   }
 }
 

@@ -76,7 +76,7 @@ inline std::filesystem::path find_snapshot(const std::filesystem::path& reposito
     commit = read_text_file(ref, 256);
     while (!commit.empty() && (commit.back() == '\n' || commit.back() == ' ')) commit.pop_back();
   }
-  const auto snapshot = repository / "snapshots" / commit;
+  auto snapshot = repository / "snapshots" / commit;
   if (!is_plain_name(commit) || !std::filesystem::is_directory(snapshot))
     fail(ErrorCode::model_not_found,
          "the cache has no revision \"" + std::string(revision) + "\" of \"" + model + "\"; " +
@@ -113,7 +113,7 @@ inline std::filesystem::path resolve_model(std::string_view directory_or_repo,
     fail(ErrorCode::model_not_found,
          "\"" + model + "\" is neither a directory nor in the cache; " + download,
          {.file = repository.string()});
-  const auto snapshot = detail::find_snapshot(repository, revision, model, download);
+  auto snapshot = detail::find_snapshot(repository, revision, model, download);
   if (const std::string missing = detail::missing_shards(snapshot); !missing.empty())
     fail(ErrorCode::missing_shard, "the snapshot lacks " + missing + "; " + download,
          {.file = snapshot.string()});

@@ -122,6 +122,7 @@ class TorchReader {
       tensors.push_back(read_tensor(pickle_.items(items[i + 1])));
     }
     std::vector<std::string_view> names;
+    names.reserve(tensors.size());
     for (const TensorInfo& tensor : tensors) names.push_back(tensor.name);
     std::ranges::sort(names);
     if (const auto duplicate = std::ranges::adjacent_find(names); duplicate != names.end())
@@ -190,6 +191,7 @@ class TorchReader {
     if (items.size() > max_rank)
       refuse_tensor("has too many dimensions", field, items.size(), max_rank);
     std::vector<std::int64_t> values;
+    values.reserve(items.size());
     for (const detail::PickleValue& item : items)
       values.push_back(static_cast<std::int64_t>(size_of_value(item, field)));
     return values;

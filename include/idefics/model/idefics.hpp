@@ -93,7 +93,7 @@ inline Idefics::Idefics(WeightSource& w, Config config)
 
 inline Tensor Idefics::encode_pictures(Backend& backend, const Tensor& pixels,
                                        bool interpolate) const {
-  const Tensor features = vision_model_(backend, pixels, interpolate);  // [I*S,Dv]
+  Tensor features = vision_model_(backend, pixels, interpolate);  // [I*S,Dv]
   if (!perceiver_resampler_) return features;
   return (*perceiver_resampler_)(backend, features, pixels.dim(0));  // [I*L,Dv]
 }

@@ -48,6 +48,7 @@ class Tokenizer {
   std::vector<std::string> batch_decode(const std::vector<std::vector<std::int32_t>>& rows,
                                         DecodeOptions options = {}) const {
     std::vector<std::string> texts;
+    texts.reserve(rows.size());
     for (const auto& row : rows) texts.push_back(decode(row, options));
     return texts;
   }

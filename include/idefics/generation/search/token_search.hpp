@@ -122,6 +122,7 @@ class TokenSearch {
     std::iota(rows.begin(), rows.end(), std::size_t{0});
     if (returned_ == answers_) return rows;
     std::vector<double> means;
+    means.reserve(rows.size());
     for (const std::size_t row : rows)
       means.push_back(records_.mean_logprob(row, std::ssize(sequences_[row]) - limits_.prompt));
     std::vector<std::size_t> best;
