@@ -45,6 +45,23 @@ inline std::string code_only(std::string_view text) {
   return code;
 }
 
+/// # lines, with those that continue them, become blank.
+inline std::string without_directives(std::string code) {
+  bool blank = false, line_begins = true, continues = false;
+  for (char& c : code) {
+    if (c == '\n') {
+      blank = blank && continues;
+      line_begins = true, continues = false;
+      continue;
+    }
+    blank = blank || (line_begins && c == '#');
+    line_begins = line_begins && c == ' ';
+    continues = c == '\\';
+    if (blank) c = ' ';
+  }
+  return code;
+}
+
 struct Include {
   std::size_t line;
   std::string name;  // <...> or "..." with its brackets
@@ -98,22 +115,6 @@ class FunctionFinder {
   static bool is_access(std::string_view head) {
     return head == "public" || head == "protected" || head == "private";
   }
-  /// # lines, with those that continue them, become blank.
-  static std::string without_directives(std::string code) {
-    bool blank = false, line_begins = true;
-    for (std::size_t i = 0; i < code.size(); ++i) {
-      if (line_begins && code[i] == '#') blank = true;
-      if (code[i] == '\n') {
-        blank = blank && code[i - 1] == '\\';
-        line_begins = true;
-      } else {
-        line_begins = line_begins && code[i] == ' ';
-        if (blank && code[i + 1] != '\n') code[i] = ' ';
-      }
-    }
-    return code;
-  }
-
   /// What a brace opens, judged by the text between the last ; { or } and it.
   Scope scope() const {
     const std::string_view head = trimmed(head_);

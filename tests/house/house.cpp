@@ -1,4 +1,5 @@
 // The rules of the house: each is checked on the repository, and shown to notice a planted fault.
+#include "house/api.hpp"
 #include "house/includes.hpp"
 #include "house/letters.hpp"
 #include "house/manners.hpp"
@@ -51,6 +52,42 @@ TEST_CASE("includes: each folder includes only what docs/architecture.md allows"
   CHECK(verdict("model/run/a.hpp", "#include <idefics/model/b.hpp>\n") == Faults{});
   CHECK(verdict("model/a.hpp", "#include <idefics/model/run/b.hpp>\n") ==
         Faults{header("model/a.hpp:1: model may not include idefics/model/run/b.hpp")});
+}
+
+TEST_CASE("api: docs/api.md names what headers define, and nothing else", "[api]") {
+  CHECK(unlisted_api(repository()) == Faults{});
+
+  const auto verdict = [](const std::string& page) {
+    const std::string declarations = R"text(
+#define OPEN {
+namespace idefics { inline namespace v0 {
+class Later;
+struct [[nodiscard]] Part {
+  void member() { helper(1); }
+};
+enum class Kind : int { one, two };
+using Callback = std::function<bool(int)>;
+inline constexpr int limit = 3;
+template <class T, int n = 4>
+std::vector<T> made(const Part& part = {}, T value = {});
+[[noreturn]] inline void refuse(Kind kind) { throw kind; }
+inline bool operator==(const Part&, const Part&) { return true; }
+inline Part::Part(int x) : a{x}, b(x) {}
+namespace detail { inline void hidden() {} }
+}}  // namespace idefics::v0
+)text";
+    return unlisted_api(Tree{{header("core/a.hpp"), declarations}, {"docs/api.md", page}});
+  };
+  std::string page = "| name | header |\n";
+  for (const std::string name : {"Part", "Kind", "Callback", "limit", "made", "refuse"})
+    page += "| `" + name + "` | `core/a.hpp` | something |\n";
+  CHECK(verdict(page) == Faults{});
+  CHECK(verdict(page + "| `Later` | `core/a.hpp` | gone |\n") ==
+        Faults{"docs/api.md: include/idefics/core/a.hpp has no Later"});
+  CHECK(verdict(page + "| `Part` | `core/b.hpp` | moved |\n") ==
+        Faults{"docs/api.md: include/idefics/core/b.hpp does not exist"});
+  page.erase(page.find("| `made`"), page.find("| `refuse`") - page.find("| `made`"));
+  CHECK(verdict(page) == Faults{header("core/a.hpp: docs/api.md lacks made")});
 }
 
 TEST_CASE("sizes: files and functions stay short", "[sizes]") {
@@ -178,6 +215,8 @@ TEST_CASE("pages: the files that they name exist", "[pages]") {
   CHECK(verdict("[b](../tests/b.cpp#x), [w](https://example.org/docs/x), `tests/`, tests/b.cpp.") ==
         Faults{});
   CHECK(verdict("`tests/*.cpp`, tests/<stem>.cpp, build/tests/x") == Faults{});
+  CHECK(verdict("```\n[this](int x)\n```\n") == Faults{});
+  CHECK(verdict("```\n```\n[this](int x)\n").size() == 1);
   CHECK(verdict("\n[b](b.cpp)") == Faults{"docs/a.md:2: the link to b.cpp leads nowhere"});
   CHECK(verdict("see `tests/c.cpp`.") == Faults{"docs/a.md:1: tests/c.cpp does not exist"});
 }

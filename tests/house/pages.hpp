@@ -45,11 +45,11 @@ inline std::vector<std::string> paths_of(std::string_view line) {
   return paths;
 }
 
-/// What line `number` of `path` names that is not there.
+/// What line `number` of `path` names that is not there. Links are not looked for in blocks of code.
 inline Faults dead_on_line(const Tree& tree, const std::string& path, std::size_t number,
-                           std::string_view line) {
+                           std::string_view line, bool code) {
   Faults faults;
-  if (path.ends_with(".md"))
+  if (path.ends_with(".md") && !code)
     for (const std::string& link : links_of(line))
       if (!link.empty() && link.find(':') == link.npos &&
           !tree.exists(joined(folder_of(path), link)))
@@ -64,8 +64,12 @@ inline Faults dead_paths(const Tree& tree) {
   for (const auto& [path, text] : tree.texts()) {
     if (path.starts_with("tests/house/")) continue;  // names what it plants
     const auto lines = lines_of(text);
-    for (std::size_t i = 0; i < lines.size(); ++i)
-      std::ranges::move(dead_on_line(tree, path, i + 1, lines[i]), std::back_inserter(faults));
+    bool code = false;
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      code = code != trimmed(lines[i]).starts_with("```");
+      std::ranges::move(dead_on_line(tree, path, i + 1, lines[i], code),
+                        std::back_inserter(faults));
+    }
   }
   return faults;
 }
@@ -86,7 +90,7 @@ inline Faults error_pages(const Tree& tree) {
   return faults;
 }
 
-/// A ```c++ block of a page is an excerpt: it stands, letter for letter, in the .cpp file that the page
+/// A ```c++ block of a page is an excerpt: it is, letter for letter, in the C++ file that the page
 /// named last before it. (A ```cpp block is a program of its own, which house.snippets compiles.)
 inline Faults wrong_excerpts(const Tree& tree) {
   Faults faults;
@@ -107,7 +111,7 @@ inline Faults wrong_excerpts(const Tree& tree) {
         excerpt.clear();
       } else {
         for (const std::string& named : paths_of(lines[i]))
-          if (named.ends_with(".cpp")) source = named;
+          if (is_cpp(named)) source = named;
       }
     }
   }
