@@ -4,7 +4,8 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/idefics)
 
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/idefics DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/idefics DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+  PATTERN editor.hpp EXCLUDE) # for editors of this project only
 install(TARGETS idefics_core idefics_idefics EXPORT idefics-targets)
 set(independent ARCH_INDEPENDENT)
 set(IDEFICS_PACKAGE_HAS_CUDA OFF)
