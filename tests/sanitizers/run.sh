@@ -1,7 +1,9 @@
 #!/bin/sh
 # run.sh PRESET ROOT BUILD TEST...: configures ROOT with the preset into BUILD, builds the tests named
-# and runs them, after a program with planted faults has shown that each is found. clang compiles instrumented code in half of GCC's time, and without optimization in
-# a third of that; a leg that runs many small tests, and no kernel for long, is fastest so.
+# and runs them, after a program with planted faults has shown that each is found.
+#
+# clang compiles instrumented code in half of GCC's time, and without optimization in a third of that,
+# which pays for many small tests.
 set -eu
 preset=$1 root=$2 build=$3
 shift 3
