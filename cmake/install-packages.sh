@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs the Debian packages of cmake/debian-packages.txt that are missing. Needs root only if
-# some are.
+# install-packages.sh LIST...: installs the Debian packages of the lists, files in this folder, that are
+# missing. Needs root only if some are.
 set -eu
-list=$(dirname "$0")/debian-packages.txt
+cd "$(dirname "$0")"
 missing=
-while read -r package; do
+for package in $(cat "$@"); do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
-done <"$list"
+done
 [ -n "$missing" ] || exit 0
 echo "installing:$missing" >&2
 as_root=

@@ -3,7 +3,7 @@
 # captions pictures that the embedded checkpoint never saw in training.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-sh "$root/cmake/install-packages.sh"
+sh "$root/cmake/install-packages.sh" debian-packages.txt
 build="$root/build/demo"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
   -DIDEFICS_TESTS=OFF -DIDEFICS_BENCH=OFF >"$root/build-demo.log" 2>&1 || { cat "$root/build-demo.log" >&2; exit 1; }
