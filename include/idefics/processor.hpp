@@ -82,9 +82,9 @@ class Processor {
                     const ProcessorOptions& options = {}) const {
     return (*this)(std::vector<Prompt>{Prompt(prompt)}, options);
   }
-  /// Throws `empty_prompt` for a batch without rows, `invalid_utf8`, `out_of_memory` if the
-  /// pictures do not fit in memory, and for pictures at URLs `url_refused`, `fetch_failed` and the
-  /// errors of decoding.
+  /// Throws `empty_prompt` for a batch without rows, `invalid_utf8` naming the item and the offset
+  /// in it, `out_of_memory` if the pictures do not fit in memory, and for pictures at URLs
+  /// `url_refused`, `fetch_failed` and the errors of decoding.
   Inputs operator()(const std::vector<Prompt>& batch, const ProcessorOptions& options = {}) const;
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
@@ -110,7 +110,7 @@ class Processor {
     std::vector<std::int32_t> ids;
     std::vector<Image> pictures;
   };
-  Row read(const Prompt& prompt, const ProcessorOptions& options) const;
+  Row read(const Prompt& prompt, std::size_t number, const ProcessorOptions& options) const;
   std::vector<std::int64_t> pictures_seen(std::span<const std::int64_t> ids) const;
 
   Tokenizer tokenizer_;
@@ -128,8 +128,21 @@ IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem
 #include <idefics/core/available_memory.hpp>
 #include <idefics/io/hub_cache.hpp>
 #include <idefics/io/json.hpp>
+#include <idefics/text/utf8.hpp>
 
 namespace idefics { inline namespace v0 {
+
+namespace detail {
+
+/// Throws `invalid_utf8` naming item `item` of prompt `number`, both counted from 0.
+inline void check_utf8(std::string_view text, std::size_t number, std::size_t item) {
+  if (const auto valid = valid_utf8_prefix(text); valid != text.size())
+    fail(ErrorCode::invalid_utf8, "a text of the prompt is not UTF-8",
+         {.field = "prompts[" + std::to_string(number) + "][" + std::to_string(item) + "]",
+          .offset = valid});
+}
+
+}  // namespace detail
 
 IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view directory_or_repo) {
   const auto directory = resolve_model(directory_or_repo);
@@ -137,7 +150,7 @@ IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view dire
 }
 
 /// "<s>" and the joined items: texts lose the spaces at their ends, pictures become their tokens.
-IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt,
+IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::size_t number,
                                                      const ProcessorOptions& options) const {
   Row row;
   std::string text = "<s>";
@@ -149,7 +162,8 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt,
     row.pictures.push_back(std::move(image));
     last_was_image = true, last_was_text = false;
   };
-  for (const PromptItem& item : prompt) {
+  for (std::size_t i = 0; i < prompt.size(); ++i) {
+    const PromptItem& item = prompt[i];
     if (const Image* image = item.image()) {
       add_image(*image);
       continue;
@@ -163,6 +177,7 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt,
           Image::decode(options.fetch ? options.fetch(url) : fetch_url(url), part.substr(0, 200)));
       continue;
     }
+    detail::check_utf8(item.string(), number, i);
     if (end_of_utterance && last_was_text) text.append(end_of_utterance_token);
     text.append(part);
     last_was_image = false, last_was_text = true;
@@ -196,7 +211,7 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
   bool any_picture = false;
   const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1);
   for (const Prompt& prompt : batch) {
-    rows.push_back(read(prompt, options));
+    rows.push_back(read(prompt, rows.size(), options));
     // at most one picture per image token; further tokens were typed in texts, and see nothing
     Row& row = rows.back();
     row.pictures.resize(std::min<std::size_t>(

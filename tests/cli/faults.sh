@@ -97,6 +97,7 @@ fault file_not_found "file: $samples" caption "$samples"
 
 # tokens and prompts
 fault invalid_utf8 "offset: 2" tokenize "$(printf 'ab\377')"
+fault invalid_utf8 "field: prompts\[0\]\[1\]\] \[offset: 1" generate b "$(printf 'a\377')"
 fault invalid_token_id "limit: " detokenize "[99999]"
 fault invalid_token_id "integers" detokenize "[99999999999999999999]"
 prompt() {

@@ -151,6 +151,15 @@ TEST_CASE("invalid tokenizer files are refused") {
 
 TEST_CASE("invalid UTF-8 and ids out of range are refused") {
   const auto loaded = Tokenizer::from_pretrained(tiny);
+  const auto processor = Processor::from_pretrained(tiny.string());
+  try {
+    (void)processor(std::vector<Prompt>{{"a"}, {"b", "  a\xff "}});
+    FAIL_CHECK("no error");
+  } catch (const Error& error) {
+    CHECK(error.code() == invalid_utf8);
+    CHECK(error.context().offset == 3u);
+    CHECK(error.context().field == "prompts[1][1]");
+  }
   const std::int32_t past_end = static_cast<std::int32_t>(loaded.size());
   try {
     (void)loaded.encode("abc\xff");
@@ -167,6 +176,8 @@ TEST_CASE("invalid UTF-8 and ids out of range are refused") {
 TEST_CASE("errors of prompt files name what is wrong in them") {
   const testing::Fault faults[] = {
       prompt("not JSON", invalid_json, "not json"),
+      prompt("more after a zero byte", invalid_json, std::string("[\"a\"]\0 more", 11)),
+      prompt("more after the end", invalid_json, R"(["a"] ["b"])"),
       prompt("a number", invalid_prompt, "7", "$"),
       prompt("an object", invalid_prompt, R"({"text":"a"})", "$"),
       prompt("a number as an item", invalid_prompt, R"(["a",7])", "$[1]"),

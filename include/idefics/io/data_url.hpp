@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <idefics/core/error.hpp>
+#include <idefics/core/hex.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -26,12 +27,6 @@ constexpr int base64_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0' + 52;
   if (c == '+' || c == '-') return 62;
   return c == '/' || c == '_' ? 63 : -1;
-}
-
-constexpr int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 /// Decodes text in which %XX denotes a byte.

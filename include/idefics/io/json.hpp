@@ -1,7 +1,10 @@
 // JSON with limits: bounded depth and size, no duplicate names, strict UTF-8, nothing after the
-// end. nlohmann/json parses; its SAX interface lets us refuse input before anything is built.
+// end. nlohmann/json parses; its SAX interface lets us refuse input before anything is built. What
+// Python's json writes beyond JSON is accepted unless the options say otherwise
+// (io/json_dialect.hpp).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <set>
@@ -12,6 +15,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <idefics/io/json_dialect.hpp>
 #include <idefics/io/json_fwd.hpp>
 #include <idefics/io/mapped_file.hpp>
 
@@ -20,18 +24,22 @@ namespace idefics { inline namespace v0 {
 namespace detail {
 
 /// Fails with the parser's message, without its prefix and cut short: it may quote the whole input.
+/// Line and column are kept if they are those of the original text.
 [[noreturn]] inline void fail_json(const nlohmann::json::exception& error, const std::string& file,
-                                   std::size_t position) {
+                                   std::size_t offset, bool has_place = true) {
   std::string text = error.what();
   if (const auto at = text.find("; last read:"); at != std::string::npos) text.resize(at);
   if (const auto at = text.find("] "); at != std::string::npos) text.erase(0, at + 2);
+  if (const auto at = text.find(": "); !has_place && at != std::string::npos) text.erase(0, at + 2);
   fail(ErrorCode::invalid_json, "this is not JSON: " + text.substr(0, 200),
-       {.file = file, .offset = position});
+       {.file = file, .offset = offset});
 }
 
 class BoundedJson final : public nlohmann::json_sax<Json> {
  public:
-  BoundedJson(std::string_view file, const JsonLimits& limits) : file_(file), limits_(limits) {}
+  /// `dialect` is what the parser reads, or null if it reads the original text.
+  BoundedJson(std::string_view file, const JsonOptions& options, const PythonJson* dialect)
+      : file_(file), options_(options), dialect_(dialect) {}
 
   Json take() { return std::move(root_); }
 
@@ -40,7 +48,12 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   bool number_integer(number_integer_t value) override { return put(value); }
   bool number_unsigned(number_unsigned_t value) override { return put(value); }
   bool number_float(number_float_t value, const string_t&) override { return put(value); }
-  bool string(string_t& value) override { return put(std::move(value)); }
+  bool string(string_t& value) override {
+    if (dialect_ == nullptr) return put(std::move(value));
+    if (const auto number = PythonJson::number_in(value)) return put(*number);
+    PythonJson::restore(value);
+    return put(std::move(value));
+  }
   bool binary(binary_t&) override { return false; }
 
   bool start_object(std::size_t) override { return open(Json::object()); }
@@ -48,6 +61,7 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
+    if (dialect_ != nullptr) restore_key(name);
     if (open_.back()->contains(name))
       fail(ErrorCode::duplicate_key, "duplicate name \"" + name.substr(0, 200) + "\"",
            {.file = file_, .field = name.substr(0, 200)});
@@ -56,10 +70,17 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception& error) override {
-    fail_json(error, file_, position);
+    const std::size_t offset = position - std::min<std::size_t>(position, 1);  // counts bytes read
+    const bool same = dialect_ == nullptr;
+    fail_json(error, file_, same ? offset : dialect_->original_position(offset), same);
   }
 
  private:
+  void restore_key(string_t& name) const {
+    if (PythonJson::number_in(name))
+      fail(ErrorCode::invalid_json, "this is not JSON: a name must be a string", {.file = file_});
+    PythonJson::restore(name);
+  }
   template <class T>
   Json* place(T&& value) {
     if (open_.empty()) {
@@ -79,9 +100,9 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
     return true;
   }
   bool open(Json&& container) {
-    if (std::ssize(open_) >= limits_.depth)
+    if (std::ssize(open_) >= options_.depth)
       fail(ErrorCode::invalid_json, "arrays and objects are nested too deeply",
-           {.file = file_, .limit = static_cast<std::uint64_t>(limits_.depth)});
+           {.file = file_, .limit = static_cast<std::uint64_t>(options_.depth)});
     open_.push_back(place(std::move(container)));
     return true;
   }
@@ -91,41 +112,54 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   }
 
   std::string file_;
-  JsonLimits limits_;
+  JsonOptions options_;
+  const PythonJson* dialect_;
   Json root_;
   std::vector<Json*> open_;
   std::string key_;
 };
 
-/// Feeds the events of `text` to `handler`. Handlers are called through their base class, so that
-/// there is one parser, not one for each of them.
-IDEFICS_ENGINE_INLINE bool sax_parse(std::string_view text, nlohmann::json_sax<Json>& handler);
+/// Throws `invalid_json` for a zero byte, which the parser would take for the end of the text.
+inline void refuse_zero_bytes(std::string_view text, const std::string& file) {
+  if (const auto zero = text.find('\0'); zero != std::string_view::npos)
+    fail(ErrorCode::invalid_json, "this is not JSON: there is a zero byte",
+         {.file = file, .offset = zero});
+}
+
+/// Feeds the events of `text` to `handler`, after refuse_zero_bytes. Handlers are called through
+/// their base class, so that there is one parser, not one for each of them.
+IDEFICS_ENGINE_INLINE bool sax_parse(std::string_view text, const std::string& file,
+                                     nlohmann::json_sax<Json>& handler);
 
 }  // namespace detail
 
 /// Parses `text`; `file` is named in errors. Throws `invalid_json`, `duplicate_key`,
 /// `oversized_file`.
 IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view file,
-                                      const JsonLimits& limits = {});
+                                      const JsonOptions& options = {});
 
-inline Json read_json_file(const std::filesystem::path& path, const JsonLimits& limits = {}) {
-  return parse_json(detail::read_text_file(path, limits.bytes), path.string(), limits);
+inline Json read_json_file(const std::filesystem::path& path, const JsonOptions& options = {}) {
+  return parse_json(detail::read_text_file(path, options.bytes), path.string(), options);
 }
 
 #if IDEFICS_ENGINE_BODIES
 
-IDEFICS_ENGINE_INLINE bool detail::sax_parse(std::string_view text,
+IDEFICS_ENGINE_INLINE bool detail::sax_parse(std::string_view text, const std::string& file,
                                              nlohmann::json_sax<Json>& handler) {
+  refuse_zero_bytes(text, file);
   return Json::sax_parse(text.begin(), text.end(), &handler);
 }
 
 IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view file,
-                                      const JsonLimits& limits) {
-  if (text.size() > limits.bytes)
+                                      const JsonOptions& options) {
+  if (text.size() > options.bytes)
     fail(ErrorCode::oversized_file, "the JSON text is too large",
-         {.file = std::string(file), .actual = text.size(), .limit = limits.bytes});
-  detail::BoundedJson handler(file, limits);
-  if (!detail::sax_parse(text, handler))
+         {.file = std::string(file), .actual = text.size(), .limit = options.bytes});
+  detail::refuse_zero_bytes(text, std::string(file));
+  const detail::PythonJson dialect(options.strict ? std::string_view() : text);
+  const bool rewritten = dialect.rewritten();
+  detail::BoundedJson handler(file, options, rewritten ? &dialect : nullptr);
+  if (!detail::sax_parse(rewritten ? dialect.json() : text, std::string(file), handler))
     fail(ErrorCode::invalid_json, "this is not JSON", {.file = std::string(file)});
   return handler.take();
 }

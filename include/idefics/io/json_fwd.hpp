@@ -9,9 +9,12 @@ namespace idefics { inline namespace v0 {
 
 using Json = nlohmann::json;
 
-struct JsonLimits {
-  std::uint64_t bytes = 16u << 20;  // of the file
-  int depth = 16;                   // of nested arrays and objects
+struct JsonOptions {
+  std::uint64_t bytes = 16u << 20;  // of the file, at most
+  int depth = 16;                   // of nested arrays and objects, at most
+  /// Accept nothing but JSON. Otherwise NaN, Infinity, -Infinity, numbers too large for a double
+  /// and lone surrogates are read as Python's json reads and writes them.
+  bool strict = false;
 };
 
 }}  // namespace idefics::v0

@@ -44,25 +44,32 @@ IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(std::span<const
 namespace idefics { inline namespace v0 { namespace detail {
 
 inline constexpr std::uint64_t max_header_bytes = 100'000'000;  // the format's own limit
+inline constexpr std::string_view json_spaces = " \t\r\n";
 
 /// Builds the entries of a header from the events of the JSON parser.
 class HeaderReader final : public nlohmann::json_sax<Json> {
  public:
-  HeaderReader(const std::string& file, std::uint64_t data_begin)
-      : file_(file), data_begin_(data_begin) {}
+  /// The header's text begins at `text_begin` of the file, the bytes of tensors at `data_begin`.
+  HeaderReader(const std::string& file, std::uint64_t text_begin, std::uint64_t data_begin)
+      : file_(file), text_begin_(text_begin), data_begin_(data_begin) {}
 
   SafetensorsHeader take() {
     check_names();
     return std::move(header_);
   }
 
-  bool null() override { unexpected(); }
-  bool boolean(bool) override { unexpected(); }
-  bool number_integer(number_integer_t) override { unexpected(); }  // negative
-  bool number_unsigned(number_unsigned_t value) override { return add_integer(value); }
-  bool number_float(number_float_t, const string_t&) override { unexpected(); }
+  bool null() override {
+    if (place_ != Place::header || tensor_ != metadata_name) return is_ignored();
+    start_metadata();  // the same as none
+    return true;
+  }
+  bool boolean(bool) override { return is_ignored(); }
+  bool number_integer(number_integer_t) override { return is_ignored(); }  // negative
+  bool number_unsigned(number_unsigned_t value) override { return ignores() || add_integer(value); }
+  bool number_float(number_float_t, const string_t&) override { return is_ignored(); }
   bool binary(binary_t&) override { unexpected(); }
   bool string(string_t& value) override {
+    if (ignores()) return true;
     if (place_ == Place::metadata)
       set_metadata(value);
     else if (place_ == Place::entry && field_ == Field::dtype)
@@ -73,6 +80,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   }
 
   bool start_object(std::size_t) override {
+    if (ignores()) return start_ignored();
     if (place_ == Place::outside)
       place_ = Place::header;
     else if (place_ == Place::header)
@@ -86,32 +94,38 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
       tensor_ = std::move(name);
     else if (place_ == Place::metadata)
       metadata_key_ = std::move(name);
-    else
+    else if (place_ == Place::entry)
       set_field(name);
     return true;
   }
   bool end_object() override {
+    if (place_ == Place::ignored) return end_ignored();
     if (place_ == Place::entry) end_entry();
     place_ = place_ == Place::header ? Place::outside : Place::header;
     return true;
   }
   bool start_array(std::size_t) override {
+    if (ignores()) return start_ignored();
     if (place_ != Place::entry || field_ == Field::dtype) unexpected();
     place_ = Place::list;
     return true;
   }
   bool end_array() override {
+    if (place_ == Place::ignored) return end_ignored();
     place_ = Place::entry;
     return true;
   }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception& error) override {
-    fail_json(error, file_, position);
+    fail_json(error, file_, text_begin_ + position - std::min<std::size_t>(position, 1));
   }
 
  private:
-  enum class Place { outside, header, entry, metadata, list };
-  enum class Field { dtype, shape, data_offsets };
+  enum class Place { outside, header, entry, metadata, list, ignored };
+  enum class Field { dtype, shape, data_offsets, unknown };
+
+  static constexpr std::string_view metadata_name = "__metadata__";
+  static constexpr int max_depth = 125;  // of values in unknown fields, as in the format's reader
 
   [[noreturn]] void refuse(ErrorCode code, const std::string& why,
                            std::optional<std::uint64_t> limit = {}) const {
@@ -126,16 +140,35 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
              max_integer);
     refuse(ErrorCode::invalid_safetensors,
            place_ == Place::entry ? "dtype must be a string, shape a list and data_offsets a pair"
-                                  : "an entry must have exactly dtype, shape and data_offsets");
+                                  : "an entry must have dtype, shape and data_offsets");
   }
 
+  /// The format's reader ignores fields of an entry that it does not know, whatever they hold.
+  bool ignores() const {
+    return place_ == Place::ignored || (place_ == Place::entry && field_ == Field::unknown);
+  }
+  bool is_ignored() const { return ignores() || (unexpected(), false); }
+  bool start_ignored() {
+    if (++ignored_depth_ > max_depth)
+      refuse(ErrorCode::invalid_safetensors, "an unknown field is nested too deeply", max_depth);
+    place_ = Place::ignored;
+    return true;
+  }
+  bool end_ignored() {
+    if (--ignored_depth_ == 0) place_ = Place::entry;
+    return true;
+  }
+
+  void start_metadata() {
+    if (std::exchange(has_metadata_, true))
+      refuse(ErrorCode::duplicate_key, "duplicate __metadata__");
+  }
   void start_entry() {
     if (header_.tensors.size() == max_entries)
       refuse(ErrorCode::invalid_safetensors, "the header has too many entries", max_entries);
-    const bool metadata = tensor_ == "__metadata__";
+    const bool metadata = tensor_ == metadata_name;
     place_ = metadata ? Place::metadata : Place::entry;
-    if (metadata && std::exchange(has_metadata_, true))
-      refuse(ErrorCode::duplicate_key, "duplicate __metadata__");
+    if (metadata) start_metadata();
     entry_ = TensorInfo{.name = tensor_, .dtype_name = {}, .dtype = {}, .dims = {}};
     seen_ = 0, bits_ = 0;
     offsets_.clear();
@@ -143,13 +176,11 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   void set_field(const std::string& name) {
     static constexpr std::string_view names[] = {"dtype", "shape", "data_offsets"};
     const auto* known = std::ranges::find(names, std::string_view(name));
-    if (known == std::end(names))
-      refuse(ErrorCode::invalid_safetensors,
-             "an entry must have exactly dtype, shape and data_offsets");
     const auto index = static_cast<unsigned>(known - names);
+    field_ = static_cast<Field>(index);
+    if (field_ == Field::unknown) return;
     if ((seen_ >> index & 1u) != 0) refuse(ErrorCode::duplicate_key, name + " is given twice");
     seen_ |= 1u << index;
-    field_ = static_cast<Field>(index);
   }
   void set_metadata(const std::string& value) {
     if (header_.metadata.size() == max_entries)
@@ -192,7 +223,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   void end_entry() {
     if (seen_ != 7 || offsets_.size() != 2)
       refuse(ErrorCode::invalid_safetensors,
-             seen_ != 7 ? "an entry must have exactly dtype, shape and data_offsets"
+             seen_ != 7 ? "an entry must have dtype, shape and data_offsets"
                         : "data_offsets must be a pair");
     entry_.begin = offsets_[0], entry_.end = offsets_[1];
     const std::uint64_t bits = bits_of_entry();
@@ -212,13 +243,14 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   }
 
   const std::string& file_;
-  std::uint64_t data_begin_;
+  std::uint64_t text_begin_, data_begin_;
   SafetensorsHeader header_;
   Place place_ = Place::outside;
   std::string tensor_, metadata_key_;  // the names being read
   bool has_metadata_ = false;
   TensorInfo entry_;
   Field field_ = Field::dtype;
+  int ignored_depth_ = 0;
   unsigned seen_ = 0;       // fields of the entry, one bit each
   std::uint64_t bits_ = 0;  // of one element
   std::vector<std::uint64_t> offsets_;
@@ -266,23 +298,21 @@ IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(std::span<const
   if (length > bytes.size() - 8)
     fail(ErrorCode::truncated_file, "the file ends within its header",
          {.file = file, .actual = bytes.size(), .limit = length + 8});
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, length);
-  if (!text.starts_with('{'))
-    fail(ErrorCode::invalid_safetensors, "the header does not begin with a brace",
-         {.file = file, .offset = 8});
-  // Spaces are the only padding that is allowed.
-  text.remove_suffix(text.size() - 1 - text.find_last_not_of(' '));
-  if (!text.ends_with('}'))
-    fail(ErrorCode::invalid_safetensors, "the header does not end with a brace and optional spaces",
-         {.file = file, .offset = 7 + text.size()});
+  const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + 8, length);
+  const std::size_t first = std::min(header.find_first_not_of(json_spaces), header.size());
+  const std::size_t last = header.find_last_not_of(json_spaces);
+  if (first == header.size() || header[first] != '{' || header[last] != '}')
+    fail(ErrorCode::invalid_safetensors, "the header is not an object in braces",
+         {.file = file, .offset = 8 + first});
 
   const std::uint64_t data_begin = 8 + length;
-  detail::HeaderReader reader(file, data_begin);
-  if (!sax_parse(text, reader))
+  detail::HeaderReader reader(file, 8 + first, data_begin);
+  const std::string_view text = header.substr(first, last + 1 - first);
+  if (!sax_parse(text, file, reader))
     fail(ErrorCode::invalid_json, "the header is not JSON", {.file = file});
-  SafetensorsHeader header = reader.take();
-  detail::check_coverage(header.tensors, file, data_begin, bytes.size());
-  return header;
+  SafetensorsHeader read = reader.take();
+  detail::check_coverage(read.tensors, file, data_begin, bytes.size());
+  return read;
 }
 
 }}}  // namespace idefics::v0::detail

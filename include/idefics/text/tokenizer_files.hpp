@@ -20,7 +20,9 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-inline constexpr JsonLimits tokenizer_json_limits{.bytes = 256u << 20, .depth = 64};
+// the reference reads it with a strict parser
+inline constexpr JsonOptions tokenizer_json_options{
+    .bytes = 256u << 20, .depth = 64, .strict = true};
 /// Each added token is searched for at every position of a text.
 inline constexpr std::size_t max_added_tokens = 4096;
 
@@ -138,7 +140,7 @@ inline SentencePieceModel model_from_json(const Json& model, const std::string& 
 }
 
 inline void read_tokenizer_json(const std::filesystem::path& path, TokenizerDescription& out) {
-  const Json json = read_json_file(path, tokenizer_json_limits);
+  const Json json = read_json_file(path, tokenizer_json_options);
   const std::string file = path.string();
   out.model = model_from_json(value_or_null(json, "model"), file);
   read_pipeline(json, file, out);

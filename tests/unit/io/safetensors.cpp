@@ -36,7 +36,12 @@ std::string entry(const std::string& name, const std::string& dtype, const std::
 
 TEST_CASE("valid headers are accepted") {
   CHECK(verdict("{}", 0) == "accepted");
-  CHECK(verdict("{}   ", 0) == "accepted");
+  CHECK(verdict("\t\r\n {} \t\r\n", 0) == "accepted");
+  CHECK(verdict("{\"__metadata__\":null}", 0) == "accepted");
+  CHECK(
+      verdict("{\"t\":{\"x\":[{\"dtype\":1}],\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],"
+              "\"y\":null}}",
+              1) == "accepted");
   CHECK(verdict("{" + entry("s", "F32", "[]", "[0,4]") + "}", 4) == "accepted");
   CHECK(verdict("{" + entry("e", "F32", "[0,3]", "[0,0]") + "}", 0) == "accepted");
   CHECK(verdict(
@@ -64,8 +69,12 @@ TEST_CASE("sizes and offsets that contradict each other are refused") {
 TEST_CASE("texts that are not a header are refused") {
   CHECK(verdict(std::string("short")) == "truncated_file");
   CHECK(verdict(std::string(8, '\xff')) == "invalid_safetensors");
-  CHECK(verdict(" {}", 0) == "invalid_safetensors");
-  CHECK(verdict("{}\n", 0) == "invalid_safetensors");
+  CHECK(verdict("\v{}", 0) == "invalid_safetensors");
+  CHECK(verdict("", 0) == "invalid_safetensors");
+  CHECK(verdict(" \n", 0) == "invalid_safetensors");
+  CHECK(verdict("{}x", 0) == "invalid_safetensors");
+  CHECK(verdict("{}{}", 0) == "invalid_json");
+  CHECK(verdict(std::string("{}\0{}", 5), 0) == "invalid_json");
   CHECK(verdict("{\"\xff\":1}", 0) == "invalid_json");
   CHECK(verdict("{" + entry("t", "F31", "[1]", "[0,4]") + "}", 4) == "unsupported_dtype");
   const auto twice = entry("t", "F32", "[1]", "[0,4]");
