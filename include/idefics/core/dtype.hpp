@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 #include <idefics/core/error.hpp>
 
@@ -103,6 +104,23 @@ constexpr T from_f32(float x) noexcept {
     return to_bf16(x);
   else
     return to_f16(x);
+}
+
+/// The C++ types that elements are written as.
+template <class T>
+concept Element = std::is_same_v<T, float> || std::is_same_v<T, f16_t> ||
+    std::is_same_v<T, bf16_t> || std::is_same_v<T, std::int32_t> ||
+    std::is_same_v<T, std::int64_t> || std::is_same_v<T, std::uint8_t> || std::is_same_v<T, bool>;
+
+template <Element T>
+constexpr DType dtype_of() noexcept {
+  if constexpr (std::is_same_v<T, float>) return DType::f32;
+  if constexpr (std::is_same_v<T, f16_t>) return DType::f16;
+  if constexpr (std::is_same_v<T, bf16_t>) return DType::bf16;
+  if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
+  if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
+  if constexpr (std::is_same_v<T, std::uint8_t>) return DType::u8;
+  if constexpr (std::is_same_v<T, bool>) return DType::boolean;
 }
 
 namespace detail {

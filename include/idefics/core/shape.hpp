@@ -30,17 +30,30 @@ class Shape {
   int rank() const noexcept { return rank_; }
 
   /// Negative indices count from the end: shape[-1] is the innermost dimension.
-  std::int64_t operator[](int i) const {
+  std::int64_t operator[](int i) const { return dims_[static_cast<std::size_t>(index(i))]; }
+
+  /// A dimension index that counts from the beginning.
+  int index(int i) const {
     const int at = i < 0 ? i + rank_ : i;
     require(at >= 0 && at < rank_, "dimension index out of range");
-    return dims_[static_cast<std::size_t>(at)];
+    return at;
   }
 
   /// Product of all dimensions, checked; 1 for a scalar.
-  std::int64_t count() const {
+  std::int64_t count() const { return count(0, rank_); }
+  /// Product of dimensions [begin, end), checked; 1 if there are none.
+  std::int64_t count(int begin, int end) const {
     Checked product = 1;
-    for (auto d : dims()) product = product * static_cast<std::uint64_t>(d);
+    for (int i = begin; i < end; ++i)
+      product = product * static_cast<std::uint64_t>(dims_[static_cast<std::size_t>(i)]);
     return static_cast<std::int64_t>(product.size());
+  }
+
+  /// The same shape with another dimension i.
+  Shape with(int i, std::int64_t dim) const {
+    std::array<std::int64_t, max_rank> changed = dims_;
+    changed[static_cast<std::size_t>(index(i))] = dim;
+    return Shape(std::span<const std::int64_t>(changed.data(), dims().size()));
   }
 
   std::span<const std::int64_t> dims() const noexcept {

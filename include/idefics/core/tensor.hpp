@@ -4,8 +4,11 @@
 
 #include <cstddef>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
+#include <ranges>
 #include <span>
+#include <string>
 #include <utility>
 
 #include <idefics/core/dtype.hpp>
@@ -32,6 +35,24 @@ class Tensor {
     Tensor t = empty(dtype, shape);
     if (t.bytes() != 0) std::memset(t.data_, 0, t.bytes());
     return t;
+  }
+
+  /// A copy of `values`, a contiguous range or a list: Tensor::from({1.0f, 2.0f}, {2, 1}). The type
+  /// of the elements gives the dtype. Throws `shape_mismatch` unless their number is that of `shape`.
+  template <std::ranges::contiguous_range Values>
+  requires Element<std::ranges::range_value_t<Values>>
+  static Tensor from(const Values& values, Shape shape) {
+    if (static_cast<std::int64_t>(std::ranges::size(values)) != shape.count())
+      fail(ErrorCode::shape_mismatch, std::to_string(std::ranges::size(values)) +
+                                          " values do not fill a tensor of shape " +
+                                          shape.to_string());
+    Tensor t = empty(dtype_of<std::ranges::range_value_t<Values>>(), shape);
+    if (t.bytes() != 0) std::memcpy(t.data_, std::ranges::data(values), t.bytes());
+    return t;
+  }
+  template <Element T>
+  static Tensor from(std::initializer_list<T> values, Shape shape) {
+    return from(std::span<const T>(values.begin(), values.size()), shape);
   }
 
   /// A read-only view of bytes that `owner` keeps alive (a mapping, a caller's buffer).
