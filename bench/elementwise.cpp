@@ -1,4 +1,4 @@
-// Residual sums, gated and plain: bytes in and out against the read bandwidth.
+// Sums, plain and gated, and products: bytes in and out against the read bandwidth.
 #include "bench.hpp"
 
 namespace idefics::bench {
@@ -12,7 +12,11 @@ void bench_elementwise(Context& c) {
          expected = Tensor::zeros(DType::f32, {rows, d});
   const auto add = [&](Backend& b, Tensor& to) { b.add(to, x, y); };
   const auto gated = [&](Backend& b, Tensor& to) { b.gated_add(to, y, alpha); };
+  const auto multiply = [&](Backend& b, Tensor& to) { b.multiply(to, x, y); };
+  const auto scale = [&](Backend& b, Tensor& to) { b.scale(to, x, 0.7f); };
   compare_bytes(c, "add", add, out, expected, 3 * x.bytes());
+  compare_bytes(c, "multiply", multiply, out, expected, 3 * x.bytes());
+  compare_bytes(c, "scale", scale, out, expected, 2 * x.bytes());
   compare_bytes(c, "gated_add", gated, out, expected, 3 * x.bytes());
 }
 

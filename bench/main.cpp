@@ -23,8 +23,9 @@ constexpr Family families[] = {
     {"attention", bench::bench_attention}, {"norm", bench::bench_norm},
     {"rope", bench::bench_rope},           {"activation", bench::bench_activation},
     {"embedding", bench::bench_embedding}, {"elementwise", bench::bench_elementwise},
-    {"patch", bench::bench_patch},         {"stages", bench::bench_stages},
-    {"searches", bench::bench_searches},
+    {"softmax", bench::bench_softmax},     {"matmul", bench::bench_matmul},
+    {"transpose", bench::bench_transpose}, {"patch", bench::bench_patch},
+    {"stages", bench::bench_stages},       {"searches", bench::bench_searches},
 };
 
 int usage() {

@@ -3,9 +3,6 @@
 // kernel are thrown by the next call that waits.
 #pragma once
 
-#include <array>
-#include <bit>
-
 #include <idefics/backend/backend.hpp>
 
 #include "activation.cuh"
@@ -13,14 +10,15 @@
 #include "elementwise.cuh"
 #include "embedding.cuh"
 #include "find_hopper.hpp"
-#include "linear.cuh"
-#include "linear_4bit.cuh"
-#include "linear_4bit_gemm.cuh"
+#include "matmul.cuh"
 #include "memory.cuh"
 #include "norm.cuh"
 #include "patch.cuh"
+#include "products.hpp"
 #include "require_device.cuh"
 #include "rope.cuh"
+#include "softmax.cuh"
+#include "transpose.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
@@ -28,8 +26,10 @@ namespace idefics { inline namespace v0 { namespace cuda {
 /// memory: they come from `empty` and `upload`.
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(int gpu = 0) : gpu_(usable(gpu)), name_("cuda:" + std::to_string(gpu)) {
-    hopper_ = find_hopper(gpu);
+  explicit CudaBackend(int gpu = 0)
+      : gpu_(usable(gpu)),
+        name_("cuda:" + std::to_string(gpu)),
+        products_(stream_, staging_, scratch_, find_hopper(gpu)) {
     device_->before_freeing([this] { stream_.wait(); });
   }
   ~CudaBackend() override { device_->before_freeing({}); }
@@ -72,15 +72,32 @@ class CudaBackend final : public Backend {
     return copy;
   }
   void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
-                 Compute compute) override;
-  void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) override;
+                 Compute compute) override {
+    products_(to(out), x, weight, {floats(bias), nullptr}, compute);
+  }
+  void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) override {
+    if (!products_.together(tasks, x)) Backend::do_linear_group(tasks, x);
+  }
   void do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
-                     Compute compute, Tensor scratch) override;
+                     Compute compute, Tensor /*scratch*/) override {
+    products_(to(sum), x, weight, {floats(bias), from(sum)}, compute);
+  }
+  void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
+    cuda::matmul(stream_, to(out), from(a), from(b), a.dim(0), b.dim(1), b.dim(0));
+  }
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                     std::span<const AttentionSegment> segments, float scale) override;
   void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
                             std::span<const AttentionSegment> segments,
                             std::span<const std::int32_t> queries, float scale) override;
+
+  void do_softmax(Tensor out, const Tensor& x) override {
+    const std::int64_t d = x.dim(-1);
+    cuda::softmax(stream_, to(out), from(x), x.count() / d, d);
+  }
+  void do_argmax(Tensor out, const Tensor& x) override {
+    cuda::argmax(stream_, out.as_mutable<std::int64_t>().data(), from(x), out.count(), x.dim(-1));
+  }
 
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     const std::int64_t d = weight.count();
@@ -125,6 +142,13 @@ class CudaBackend final : public Backend {
     const std::int64_t d = y.count();
     cuda::add(stream_, to(out), from(x), floats(y), x.count() / d, d);
   }
+  void do_multiply(Tensor out, const Tensor& x, const Tensor& y) override {
+    const std::int64_t d = y.count();
+    cuda::multiply(stream_, to(out), from(x), floats(y), x.count() / d, d);
+  }
+  void do_scale(Tensor out, const Tensor& x, float factor) override {
+    cuda::scale(stream_, to(out), from(x), factor, x.count());
+  }
   void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
     const std::int64_t d = x.dim(-1);
     cuda::gated_add(stream_, to(x), from(y), floats(alpha), alpha.count(), x.count() / d, d);
@@ -143,6 +167,20 @@ class CudaBackend final : public Backend {
     cuda::gather_rows(stream_, to(out), from(x), on_device, std::ssize(rows),
                       out.count() / out.dim(0));
   }
+  void do_transpose(Tensor out, const Tensor& x) override {
+    cuda::transpose(stream_, out.raw_mutable(), x.raw(), x.dim(0),
+                    {.a = x.dim(1), .middle = x.dim(2), .b = x.dim(3), .inner = x.dim(4)},
+                    static_cast<std::int64_t>(size_of(x.dtype())));
+  }
+  void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) override {
+    const std::int64_t out_run = static_cast<std::int64_t>(out.bytes()) / rows;
+    std::byte* to = out.raw_mutable();
+    for (const Tensor& part : parts) {
+      const std::int64_t run = static_cast<std::int64_t>(part.bytes()) / rows;
+      cuda::concat(stream_, to, part.raw(), rows, run, out_run);
+      to += run;
+    }
+  }
 
  private:
   static Gpu usable(int gpu) {
@@ -151,25 +189,7 @@ class CudaBackend final : public Backend {
   }
   static float* to(Tensor& t) { return t.as_mutable<float>().data(); }
   static const float* from(const Tensor& t) { return t.as<float>().data(); }
-  static DeviceFloats floats(const Tensor& t) { return {t.raw(), t.dtype()}; }
 
-  /// Scratch memory that the next operation may reuse: operations run in the order of the stream.
-  template <class T>
-  T* scratch(std::int64_t count) {
-    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
-    if (bytes > scratch_bytes_) {
-      scratch_ = device_->get(bytes);
-      scratch_bytes_ = bytes;
-    }
-    return reinterpret_cast<T*>(scratch_.get());
-  }
-
-  bf16_t* round(const Tensor& x, std::int64_t k);
-  void multiply(float* out, const float* x, bf16_t* rounded, const LinearWeight& weight,
-                LinearEnd end, Compute compute, std::int64_t m);
-  template <class X>
-  void multiply_together(std::span<const LinearTask> tasks, const GemvRows<X>& x);
-  FourBitMatrix four_bits(const QuantizedTensor& q);
   struct Tiles;
   Tiles stage(const std::vector<AttentionTile>& tiles, AttentionOperands operands,
               std::span<const AttentionSegment> segments);
@@ -182,127 +202,13 @@ class CudaBackend final : public Backend {
       std::make_shared<MemoryPool>(MemoryPool::Kind::device, gpu_);
   std::shared_ptr<MemoryPool> pinned_ =
       std::make_shared<MemoryPool>(MemoryPool::Kind::pinned, gpu_);
-  std::shared_ptr<std::byte> scratch_;
-  std::size_t scratch_bytes_ = 0;
+  Scratch scratch_{device_};
   Stream stream_{gpu_};  // destroyed before the memory that its work uses
   Staging staging_{stream_, pinned_, device_};
   Uploader upload_{stream_, pinned_};
+  Products products_;
   std::vector<std::int32_t> key_rows_;
-  Hopper hopper_;
 };
-
-/// Whether a product reads x in bf16.
-inline bool reads_rounded(const LinearWeight& weight, Compute compute) {
-  return compute == Compute::bf16 &&
-         (!weight.packed || weight.cols() % weight.packed.blocksize == 0);
-}
-
-/// x in bf16, in scratch memory; null if it is rounded later.
-inline bf16_t* CudaBackend::round(const Tensor& x, std::int64_t k) {
-  const std::int64_t m = x.count() / k;
-  if (m <= gemv_rows_rounded_late) return nullptr;
-  bf16_t* const rounded = scratch<bf16_t>(m * rounded_width(k));
-  round_rows(stream_, rounded, from(x), m, k);
-  return rounded;
-}
-
-/// One product of x [M,K], which is in f32 or, if already rounded, in bf16.
-inline void CudaBackend::multiply(float* out, const float* x, bf16_t* rounded,
-                                  const LinearWeight& weight, LinearEnd end, Compute compute,
-                                  std::int64_t m) {
-  const std::int64_t n = weight.rows(), k = weight.cols();
-  const bool bf16 = compute == Compute::bf16;
-  if (weight.packed) {
-    const FourBitMatrix matrix = four_bits(weight.packed);
-    if (reads_rounded(weight, compute))
-      cuda::linear_4bit_bf16(stream_, out, rounded ? nullptr : x, rounded, matrix, end, m, n);
-    else
-      cuda::linear_4bit_f32(stream_, out, x, matrix, bf16, end, m, n);
-  } else if (bf16) {
-    cuda::linear_bf16(stream_, out, rounded ? nullptr : x, rounded, floats(weight.values), end, m,
-                      n, k, hopper_);
-  } else {
-    cuda::linear_f32(stream_, out, x, floats(weight.values), end, m, n, k);
-  }
-}
-
-inline void CudaBackend::do_linear(Tensor out, const Tensor& x, const LinearWeight& weight,
-                                   const Tensor& bias, Compute compute) {
-  bf16_t* const rounded = reads_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
-  multiply(to(out), from(x), rounded, weight, {floats(bias), nullptr}, compute, x.dim(0));
-}
-
-inline void CudaBackend::do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& weight,
-                                       const Tensor& bias, Compute compute, Tensor /*scratch*/) {
-  bf16_t* const rounded = reads_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
-  multiply(to(sum), from(x), rounded, weight, {floats(bias), from(sum)}, compute, x.dim(0));
-}
-
-/// Whether gemv_bf16 or gemv_4bit can process the weights of all tasks in one launch.
-inline bool are_alike(std::span<const LinearTask> tasks) {
-  const LinearWeight& first = *tasks[0].weight;
-  return std::ranges::all_of(tasks, [&](const LinearTask& task) {
-    const LinearWeight& w = *task.weight;
-    if (w.packed) return first.packed && w.packed.type == first.packed.type;
-    return !first.packed && w.values.dtype() == first.values.dtype();
-  });
-}
-
-/// x is rounded once for all tasks; up to 16 rows and three matrices of a kind need one launch.
-inline void CudaBackend::do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {
-  const bool rounds = std::ranges::all_of(
-      tasks, [](const LinearTask& task) { return reads_rounded(*task.weight, task.compute); });
-  if (tasks.empty() || !rounds) return Backend::do_linear_group(tasks, x);
-  const std::int64_t k = tasks[0].weight->cols(), m = x.count() / k;
-  bf16_t* const rounded = round(x, k);
-  if (m > 0 && m <= max_gemv_rows && tasks.size() <= 3 && are_alike(tasks)) {
-    if (rounded) return multiply_together(tasks, gemv_rows(rounded, m, k));
-    return multiply_together(tasks, gemv_rows(from(x), m, k));
-  }
-  for (const LinearTask& task : tasks) {
-    Tensor out = task.out;
-    multiply(to(out), from(x), rounded, *task.weight, {floats(task.bias), nullptr}, task.compute,
-             m);
-  }
-}
-
-template <class X>
-void CudaBackend::multiply_together(std::span<const LinearTask> tasks, const GemvRows<X>& x) {
-  const std::int64_t k = tasks[0].weight->cols();
-  const auto part_of = [](const LinearTask& task, auto weights) {
-    Tensor out = task.out;
-    return GemvPart<decltype(weights)>{
-        to(out), weights, {floats(task.bias), nullptr}, task.weight->rows()};
-  };
-  if (tasks[0].weight->packed) {
-    std::array<GemvPart<FourBitMatrix>, 3> parts;
-    for (std::size_t i = 0; i < tasks.size(); ++i)
-      parts[i] = part_of(tasks[i], four_bits(tasks[i].weight->packed));
-    // Staging invalidates earlier spans, so all parts use the last of their (equal) tables.
-    for (auto& part : parts) part.weights.table = parts[tasks.size() - 1].weights.table;
-    return gemv_4bit<X>(stream_, std::span(parts).first(tasks.size()), x);
-  }
-  with_float_type(floats(tasks[0].weight->values), [&]<class W>(const W*) {
-    std::array<GemvPart<const W*>, 3> parts;
-    for (std::size_t i = 0; i < tasks.size(); ++i)
-      parts[i] = part_of(tasks[i], tasks[i].weight->values.template as<W>().data());
-    gemv_bf16<W>(stream_, std::span(parts).first(tasks.size()), x, k);
-  });
-}
-
-inline FourBitMatrix CudaBackend::four_bits(const QuantizedTensor& q) {
-  const Codebook values = q.table();
-  const auto [table] = staging_(std::span<const float>(values));
-  const auto data = [](const Tensor& t) { return reinterpret_cast<const float*>(t.raw()); };
-  return {.codes = reinterpret_cast<const std::uint8_t*>(q.codes.raw()),
-          .absmax = q.absmax.raw(),
-          .nested = q.double_quant() ? data(q.nested.absmax) : nullptr,
-          .map = q.double_quant() ? data(q.nested.map) : nullptr,
-          .offset = q.nested.offset,
-          .block_shift = std::countr_zero(static_cast<std::uint64_t>(q.blocksize)),
-          .width = q.shape[1],
-          .table = table};
-}
 
 /// The tiles of a call and the key rows that they refer to, on the device.
 struct CudaBackend::Tiles {
@@ -349,7 +255,8 @@ inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor&
                          .scale = scale},
                         segments);
   float* const partial =
-      most > 1 ? nullptr : scratch<float>(attention_scratch(t.count, heads, width, t.most_keys));
+      most > 1 ? nullptr
+               : scratch_.get<float>(attention_scratch(t.count, heads, width, t.most_keys));
   cuda::attention(stream_, to(out), t.operands, t.tiles, t.count, most == 1, t.most_keys, partial);
 }
 

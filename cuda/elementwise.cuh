@@ -1,11 +1,13 @@
-// Additions to the residual stream, and row copies.
+// Sums and products of elements, and row copies.
 //
 //   add          out = x + y, y repeated over the rows of x
+//   multiply     out = x * y, y repeated over the rows of x
+//   scale        out = x * factor
 //   gated_add    x += tanh(alpha) * y                   IdeficsGatedCrossAttentionLayer
 //   scatter_rows out[rows[i]] = x[i];   gather_rows out[i] = x[rows[i]]
 //
-// Bound: the bytes of all operands, which are f32 except y of `add` and alpha. A block of 256
-// threads processes 1024 columns of one row, four per thread.
+// Bound: the bytes of all operands, which are f32 except y of `add` and `multiply`, and alpha. A
+// block of 256 threads processes 1024 columns of one row, four per thread.
 #pragma once
 
 #include "quad.cuh"
@@ -20,24 +22,38 @@ struct RowPlace {
 };
 
 __device__ inline RowPlace row_place(std::int64_t width) {
+  const auto blocks = static_cast<unsigned>(ceil_div(width, 4 * row_threads));
   const std::int64_t column =
-      4 * (static_cast<std::int64_t>(blockIdx.y) * row_threads + threadIdx.x);
-  return {static_cast<std::int64_t>(blockIdx.x), column, width - column};
+      4 * (static_cast<std::int64_t>(blockIdx.x % blocks) * row_threads + threadIdx.x);
+  return {static_cast<std::int64_t>(blockIdx.x / blocks), column, width - column};
 }
 
+/// One-dimensional, since a second dimension would limit a row to 64 Mi columns.
 inline dim3 row_grid(std::int64_t rows, std::int64_t width) {
-  return dim3(static_cast<unsigned>(rows), static_cast<unsigned>(ceil_div(width, 4 * row_threads)));
+  return dim3(static_cast<unsigned>(rows * ceil_div(width, 4 * row_threads)));
 }
 
-template <class Y>
-__global__ void add_kernel(float* out, const float* x, const Y* y, std::int64_t width, bool quads) {
+/// out = x * y, or x + y.
+template <bool product, class Y>
+__global__ void combine_kernel(float* out, const float* x, const Y* y, std::int64_t width,
+                               bool quads) {
   const auto [row, column, left] = row_place(width);
   if (left <= 0) return;
   float v[4], other[4];
   load_quad(v, x + row * width + column, left, quads);
   load_quad(other, y + column, left, quads);
-  for (int i = 0; i < 4; ++i) v[i] += other[i];
+  for (int i = 0; i < 4; ++i) v[i] = product ? v[i] * other[i] : v[i] + other[i];
   store_quad(out + row * width + column, v, left, quads);
+}
+
+template <class X>
+__global__ void scale_kernel(float* out, const X* x, float factor, std::int64_t count, bool quads) {
+  const auto [row, column, left] = row_place(count);
+  if (left <= 0) return;
+  float v[4];
+  load_quad(v, x + column, left, quads);
+  for (int i = 0; i < 4; ++i) v[i] *= factor;
+  store_quad(out + column, v, left, quads);
 }
 
 template <class A>
@@ -65,14 +81,30 @@ __global__ void copy_rows_kernel(float* out, const std::int32_t* to, const X* x,
   store_quad(out + target * width + column, v, left, quads);
 }
 
-/// out = x + y, with y added to each of the `rows` rows of x. May work in place.
-inline void add(Stream& stream, float* out, const float* x, DeviceFloats y, std::int64_t rows,
-                std::int64_t width) {
+/// out = x * y, or x + y, with y used for each of the `rows` rows of x. May work in place.
+template <bool product>
+void combine(Stream& stream, float* out, const float* x, DeviceFloats y, std::int64_t rows,
+             std::int64_t width) {
   if (rows == 0 || width == 0) return;
   with_float_type(y, [&]<class Y>(const Y* typed) {
-    launch(stream, row_grid(rows, width), row_threads, 0, add_kernel<Y>, out, x, typed, width,
-           in_quads(out, width) && in_quads(x, width) && in_quads(typed, width));
+    launch(stream, row_grid(rows, width), row_threads, 0, combine_kernel<product, Y>, out, x, typed,
+           width, in_quads(out, width) && in_quads(x, width) && in_quads(typed, width));
   });
+}
+inline void add(Stream& stream, float* out, const float* x, DeviceFloats y, std::int64_t rows,
+                std::int64_t width) {
+  combine<false>(stream, out, x, y, rows, width);
+}
+inline void multiply(Stream& stream, float* out, const float* x, DeviceFloats y, std::int64_t rows,
+                     std::int64_t width) {
+  combine<true>(stream, out, x, y, rows, width);
+}
+
+/// out = x * factor. May work in place.
+inline void scale(Stream& stream, float* out, const float* x, float factor, std::int64_t count) {
+  if (count == 0) return;
+  launch(stream, row_grid(1, count), row_threads, 0, scale_kernel<float>, out, x, factor, count,
+         in_quads(out, count) && in_quads(x, count));
 }
 
 /// x [M,D] += tanh(alpha) * y [M,D], alpha [1] or [D].

@@ -100,6 +100,28 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   std::set<std::pair<std::size_t, std::byte*>> free_;  // by size, then address
 };
 
+/// Device memory that the next operation may overwrite, since operations run in the order of a
+/// stream. It grows to the largest request.
+class Scratch {
+ public:
+  explicit Scratch(std::shared_ptr<MemoryPool> pool) : pool_(std::move(pool)) {}
+
+  template <class T>
+  T* get(std::int64_t count) {
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+    if (bytes > bytes_) {
+      memory_ = pool_->get(bytes);
+      bytes_ = bytes;
+    }
+    return reinterpret_cast<T*>(memory_.get());
+  }
+
+ private:
+  std::shared_ptr<MemoryPool> pool_;
+  std::shared_ptr<std::byte> memory_;
+  std::size_t bytes_ = 0;
+};
+
 /// Small spans that kernels read: positions, rows, segments. They reach the device through pinned
 /// memory, so that no call waits for a copy; equal spans, such as those of the layers of a pass,
 /// are copied once. Callers that wait for the stream call `begin_pass`, so that the spans of equal

@@ -67,6 +67,13 @@ inline void measure_rows(Harness& h, std::int64_t m) {
   });
   measure_rows(h, "add", {m, d}, 12,
                [&](Backend& b, Tensor& out, const Tensor& in) { b.add(out, in, in); });
+  measure_rows(h, "multiply", {m, d}, 12,
+               [&](Backend& b, Tensor& out, const Tensor& in) { b.multiply(out, in, in); });
+  measure_rows(h, "softmax", {m, d}, 8,
+               [&](Backend& b, Tensor& out, const Tensor& in) { b.softmax(out, in); });
+  measure_rows(h, "transpose", {d, m}, 8, [&](Backend& b, Tensor& out, const Tensor& in) {
+    b.transpose(out.reshape({m, d}), in, 0, 1);
+  });
   measure_rows(h, "gated_add", {m, d}, 12, [&](Backend& b, Tensor& out, const Tensor& in) {
     b.gated_add(out, in, alpha.on(h, b));
   });

@@ -1,4 +1,4 @@
-// Tests of the CUDA kernels for sums and rows, run on the CPU by tests/support/cuda_on_cpu/.
+// Tests of the CUDA kernels for sums, products and rows, run on the CPU by tests/support/cuda_on_cpu/.
 #include "cuda/elementwise.cuh"
 
 #include <idefics/backend/reference/elementwise.hpp>
@@ -24,6 +24,27 @@ TEST_CASE("CUDA add repeats y, of every type, at every length and alignment") {
           cuda::add(at_once(), out, data(from), floats(y), 3, d);
         };
         CHECK(different_bits(cuda_result({3, d}, run, {}, offset), expected) == "");
+      }
+}
+
+TEST_CASE("CUDA multiply and scale have the bits of IEEE products, at every length and alignment") {
+  for (const DType dtype : weight_dtypes)
+    for (const std::int64_t d : widths)
+      for (const std::size_t offset : {0u, 1u}) {
+        INFO(name_of(dtype) << " " << d << " + " << offset);
+        const Tensor x = tensor({3, d}, normals(3 * d, 1)), y = stored(dtype, {d}, normals(d, 2));
+        const Tensor product = Tensor::empty(DType::f32, {3, d}),
+                     scaled = Tensor::empty(DType::f32, {3, d}), from = moved(x, offset);
+        reference::multiply(product, x, y);
+        reference::scale(scaled, x, -0.3f);
+        const auto multiply = [&](float* out) {
+          cuda::multiply(at_once(), out, data(from), floats(y), 3, d);
+        };
+        const auto scale = [&](float* out) {
+          cuda::scale(at_once(), out, data(from), -0.3f, 3 * d);
+        };
+        CHECK(different_bits(cuda_result({3, d}, multiply, {}, offset), product) == "");
+        CHECK(different_bits(cuda_result({3, d}, scale, {}, offset), scaled) == "");
       }
 }
 

@@ -1,4 +1,6 @@
-// Residual sums, gates, and scattering and gathering of rows.
+// Sums, products, gates, and scattering and gathering of rows.
+#include <limits>
+
 #include "support/parity.hpp"
 
 using namespace idefics;
@@ -20,6 +22,24 @@ auto add(const Tensor& x, const Tensor& y) {
     const Output out(backend, x.shape());
     backend.add(out.tensor_on_device(), backend.upload(x), backend.upload(y));
     CHECK(inputs.unchanged());
+    return out.values();
+  };
+}
+
+auto multiply(const Tensor& x, const Tensor& y) {
+  return [=](Backend& backend) {
+    const Untouched inputs({x, y});
+    const Output out(backend, x.shape());
+    backend.multiply(out.tensor_on_device(), backend.upload(x), backend.upload(y));
+    CHECK(inputs.unchanged());
+    return out.values();
+  };
+}
+
+auto scale(const Tensor& x, float factor) {
+  return [=](Backend& backend) {
+    const Output out(backend, x.shape());
+    backend.scale(out.tensor_on_device(), backend.upload(x), factor);
     return out.values();
   };
 }
@@ -51,6 +71,49 @@ TEST_CASE("sums of two tensors, and of a tensor and a bias, are rounded once") {
   }
 }
 
+TEST_CASE("products of two tensors, of a tensor and a row, and of a number are rounded once") {
+  for (const std::int64_t width : widths) {
+    INFO("D=" << width);
+    const Values x = normals(3 * width, 1), y = normals(3 * width, 2);
+    Values product, repeated, scaled;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      product.push_back(x[i] * y[i]);
+      repeated.push_back(x[i] * y[i % static_cast<std::size_t>(width)]);
+      scaled.push_back(x[i] * 0.3f);
+    }
+    const Tensor a = tensor({3, width}, x), b = tensor({3, width}, y);
+    exactly(multiply(a, b), tensor({3, width}, product));
+    exactly(multiply(a, b.slice(0, 1)), tensor({3, width}, repeated));
+    exactly(scale(a, 0.3f), tensor({3, width}, scaled));
+  }
+}
+
+TEST_CASE("products of subnormal numbers, zeros and infinities are those of IEEE 754") {
+  const float inf = std::numeric_limits<float>::infinity();
+  const Values x{0x1p-100f, -0x1p-130f, 0.0f, inf, 0x1.8p-149f, -3.0f},
+      y{0x1.5p-49f, 0x1p-30f, -2.0f, -0x1p-149f, 0.5f, 0x1p127f};
+  Values expected;
+  for (std::size_t i = 0; i < x.size(); ++i) expected.push_back(x[i] * y[i]);
+  exactly(multiply(tensor({6}, x), tensor({6}, y)), tensor({6}, expected));
+}
+
+TEST_CASE("a product may be written over either of its factors") {
+  const Tensor x = tensor({2, 21}, normals(42, 1)), y = tensor({2, 21}, normals(42, 2));
+  for (const Subject& subject : subjects()) {
+    INFO("backend " << subject.name);
+    Backend& b = *subject.backend;
+    const Output first(b, x.shape(), values_of(x)), second(b, y.shape(), values_of(y)),
+        third(b, x.shape(), values_of(x));
+    b.multiply(first.tensor_on_device(), first.tensor_on_device(), b.upload(y));
+    b.multiply(second.tensor_on_device(), b.upload(x), second.tensor_on_device());
+    b.scale(third.tensor_on_device(), third.tensor_on_device(), -0.7f);
+    const Tensor expected = multiply(x, y)(b);
+    CHECK(different_bits(first.values(), expected) == "");
+    CHECK(different_bits(second.values(), expected) == "");
+    CHECK(different_bits(third.values(), scale(x, -0.7f)(b)) == "");
+  }
+}
+
 TEST_CASE("a sum may be written over either of its terms") {
   const Tensor x = tensor({2, 21}, normals(42, 1)), y = tensor({2, 21}, normals(42, 2));
   for (const Subject& subject : subjects()) {
@@ -65,15 +128,18 @@ TEST_CASE("a sum may be written over either of its terms") {
   }
 }
 
-TEST_CASE("a bias may be stored in any dtype at any address") {
+TEST_CASE("a bias or a row of factors may be stored in any dtype at any address") {
   for (const DType dtype : weight_dtypes) {
     INFO(name_of(dtype));
     const Tensor x = tensor({2, 37}, integers(74, 100, 1));
     const Tensor y = stored(dtype, {37}, integers(37, 100, 2), 1);
-    Values expected = values_of(x);
-    for (std::size_t i = 0; i < expected.size(); ++i)
-      expected[i] += detail::element_as_f32(y, static_cast<std::int64_t>(i % 37));
-    exactly(add(x, y), tensor({2, 37}, expected));
+    Values sums = values_of(x), products = sums;
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      sums[i] += detail::element_as_f32(y, static_cast<std::int64_t>(i % 37));
+      products[i] *= detail::element_as_f32(y, static_cast<std::int64_t>(i % 37));
+    }
+    exactly(add(x, y), tensor({2, 37}, sums));
+    exactly(multiply(x, y), tensor({2, 37}, products));
   }
 }
 
@@ -160,6 +226,15 @@ TEST_CASE("elementwise operations refuse shapes and rows that do not fit") {
     CHECK(error_of([&] { b.add(zeros({2, 3}), zeros({2, 3}), zeros({2})); }) == "nothing");
     CHECK(error_of([&] { b.add(zeros({2, 3}), zeros({2, 3}), zeros({4})); }) == "shape_mismatch");
     CHECK(error_of([&] { b.add(zeros({2, 3}), zeros({3, 3}), zeros({3})); }) == "shape_mismatch");
+    CHECK(error_of([&] { b.multiply(zeros({2, 3}), zeros({2, 3}), zeros({3})); }) == "nothing");
+    CHECK(error_of([&] {
+            b.multiply(zeros({2, 3}), zeros({2, 3}), zeros({4}));
+          }) == "shape_mismatch");
+    CHECK(error_of([&] {
+            b.multiply(zeros({2, 3}), zeros({3, 3}), zeros({3}));
+          }) == "shape_mismatch");
+    CHECK(error_of([&] { b.scale(zeros({2, 3}), zeros({3, 2}), 2); }) == "nothing");
+    CHECK(error_of([&] { b.scale(zeros({2, 3}), zeros({2, 2}), 2); }) == "shape_mismatch");
     CHECK(error_of([&] {
             b.gated_add(zeros({2, 3}), zeros({3}), zeros({1}));
           }) == "shape_mismatch");

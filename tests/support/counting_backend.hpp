@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include <idefics/backend/backend.hpp>
 
@@ -26,6 +27,9 @@ class CountingBackend : public idefics::Backend {
                  idefics::Compute compute) override {
     inner_->linear(out, x, w, bias, compute);
   }
+  void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
+    inner_->matmul(out, a, b);
+  }
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                     std::span<const idefics::AttentionSegment> segments, float scale) override {
     inner_->attention(out, q, k, v, segments, scale);
@@ -35,6 +39,8 @@ class CountingBackend : public idefics::Backend {
                             float scale) override {
     inner_->attention_weights(out, q, k, segments, queries, scale);
   }
+  void do_softmax(Tensor out, const Tensor& x) override { inner_->softmax(out, x); }
+  void do_argmax(Tensor out, const Tensor& x) override { inner_->argmax(out, x); }
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     inner_->rms_norm(out, x, weight, eps);
   }
@@ -59,6 +65,12 @@ class CountingBackend : public idefics::Backend {
     inner_->gated_activation(out, gate, up, act);
   }
   void do_add(Tensor out, const Tensor& x, const Tensor& y) override { inner_->add(out, x, y); }
+  void do_multiply(Tensor out, const Tensor& x, const Tensor& y) override {
+    inner_->multiply(out, x, y);
+  }
+  void do_scale(Tensor out, const Tensor& x, float factor) override {
+    inner_->scale(out, x, factor);
+  }
   void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
     inner_->gated_add(x, y, alpha);
   }
@@ -69,6 +81,12 @@ class CountingBackend : public idefics::Backend {
   void do_gather_rows(Tensor out, const Tensor& x, Ids rows) override {
     gathered_bytes += out.bytes();
     inner_->gather_rows(out, x, rows);
+  }
+  void do_transpose(Tensor out, const Tensor& x) override { inner_->transpose(out, x, 1, 3); }
+  void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) override {
+    std::vector<Tensor> runs;
+    for (const Tensor& part : parts) runs.push_back(part.reshape({rows, part.count() / rows}));
+    inner_->concat(out.reshape({rows, out.count() / rows}), runs, 1);
   }
 
  private:

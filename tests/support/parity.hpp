@@ -2,6 +2,7 @@
 // expected values, and require the same bits for every number of threads and every instruction set.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <optional>
@@ -17,8 +18,17 @@ namespace testing {
 inline constexpr idefics::DType weight_dtypes[] = {idefics::DType::f32, idefics::DType::f16,
                                                    idefics::DType::bf16};
 
-/// Describes the first element in which two f32 tensors differ in a bit; empty if none does.
+/// Describes the first byte in which two tensors of another dtype than f32 differ.
+inline std::string different_bytes(const idefics::Tensor& a, const idefics::Tensor& b) {
+  if (a.dtype() != b.dtype() || a.bytes() != b.bytes()) return "dtypes or sizes differ";
+  const std::byte* first = std::mismatch(a.raw(), a.raw() + a.bytes(), b.raw()).first;
+  if (first == a.raw() + a.bytes()) return "";
+  return "byte " + std::to_string(first - a.raw()) + " of " + std::to_string(a.bytes());
+}
+
+/// Describes the first element in which two tensors differ in a bit; empty if none does.
 inline std::string different_bits(const idefics::Tensor& actual, const idefics::Tensor& expected) {
+  if (actual.dtype() != idefics::DType::f32) return different_bytes(actual, expected);
   const auto a = actual.as<float>(), b = expected.as<float>();
   if (a.size() != b.size()) return "sizes differ";
   for (std::size_t i = 0; i < a.size(); ++i)

@@ -1,5 +1,6 @@
-// The interface of a compute device: every operation that the model is written in. Arguments are
-// the output, then the operands, then sizes and options.
+// The interface of a compute device: every operation that the model is written in, and those that
+// other networks need (docs/tensors.md). Arguments are the output, then the operands, then sizes and
+// options.
 //
 // Activations are f32, dense and row-major; "M rows" means the product of all leading dimensions.
 // Weights are f32, f16, bf16 or 4-bit, at any alignment, and are used in place. Every backend
@@ -20,60 +21,17 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
-#include <idefics/backend/choices.hpp>
+#include <idefics/backend/operands.hpp>
 #include <idefics/core/available_memory.hpp>
-#include <idefics/core/tensor.hpp>
-#include <idefics/quant/blockwise.hpp>
 
 namespace idefics { inline namespace v0 {
-
-/// The matrix of a linear layer, [N,K] as checkpoints store it. At most one of `values` and
-/// `packed` is set.
-struct LinearWeight {
-  Tensor values{};           // [N,K] f32, f16 or bf16
-  QuantizedTensor packed{};  // [N,K] in 4 bits
-
-  std::int64_t rows() const { return shape()[0]; }
-  std::int64_t cols() const { return shape()[1]; }
-  const Shape& shape() const { return packed ? packed.shape : values.shape(); }
-  explicit operator bool() const { return packed || values; }
-};
-
-/// One of several products that share the same x.
-struct LinearTask {
-  Tensor out{};  // [M,N]
-  const LinearWeight* weight = nullptr;
-  Tensor bias{};  // [N] or empty
-  Compute compute = Compute::f32;
-};
-
-/// Queries that attend to the same keys. There are no masks: the caller lists the visible keys.
-struct AttentionSegment {
-  std::int64_t query_begin = 0;  // rows of q and out
-  std::int64_t query_end = 0;
-  std::span<const std::int32_t> key_rows{};  // rows of k and v, in order of summation; may be empty
-  bool causal = false;                       // query i of n sees the first keys - (n - 1 - i) keys
-};
-
-namespace detail {
-
-/// The segment that contains a query. Throws `invalid_argument` if there is none.
-inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
-                                          std::int64_t query) {
-  const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {
-    return s.query_begin <= query && query < s.query_end;
-  });
-  require(found != segments.end(), "a query is not in any attention segment");
-  return *found;
-}
-
-}  // namespace detail
 
 class Backend {
  public:
@@ -140,6 +98,17 @@ class Backend {
                   scratch.reshape(shape));
   }
 
+  /// out[m,n] = sum_k a[m,k] * b[k,n]; torch.matmul with a matrix b. The bits are those of `linear`
+  /// with the transpose of b as its weight, in the f32 order.
+  void matmul(Tensor out /*[M,N]*/, const Tensor& a /*[M,K]*/, const Tensor& b /*[K,N]*/) {
+    check(b.shape().rank() == 2 && a.shape().rank() > 0 && a.dim(-1) == b.dim(0), "matmul",
+          "a and b", a, b);
+    const auto k = b.dim(0), n = b.dim(1), m = rows_of(a, k);
+    check(out.shape().rank() > 0 && out.dim(-1) == n && rows_of(out, n) == m, "matmul", "a and out",
+          a, out);
+    do_matmul(out.reshape({m, n}), a.reshape({m, k}), b);
+  }
+
   /// softmax(q k^T * scale) v per head, each segment over its own keys. The output of a query
   /// without keys is zero.
   void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/, const Tensor& k /*[J,H,E]*/,
@@ -168,6 +137,22 @@ class Backend {
       check(static_cast<std::int64_t>(s.key_rows.size()) <= out.dim(2), "attention_weights",
             "keys of a segment", out, k);
     do_attention_weights(std::move(out), q, k, segments, queries, scale);
+  }
+
+  // ---- scores -----------------------------------------------------------------------------------
+  /// exp(x) / sum(exp(x)) over the last dimension; torch.softmax. A row with a NaN, with infinity or
+  /// with nothing but -infinity is NaN. `out` may be `x`.
+  void softmax(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/) {
+    check(out.count() == x.count(), "softmax", "x and out", x, out);
+    (void)last_rows_of(x, "softmax");
+    do_softmax(std::move(out), x);
+  }
+  /// The index of the largest value of each row, the first of equal ones; torch.argmax over the last
+  /// dimension. NaN is larger than any number.
+  void argmax(Tensor out /*[M] i64*/, const Tensor& x /*[M,D]*/) {
+    check(out.count() == last_rows_of(x, "argmax"), "argmax", "x and out", x, out);
+    check_dtypes(out.dtype() == DType::i64, "argmax", out, x);
+    do_argmax(std::move(out), x);
   }
 
   // ---- normalisation ----------------------------------------------------------------------------
@@ -233,6 +218,17 @@ class Backend {
     (void)rows_of(x, y.count());
     do_add(std::move(out), x, y);
   }
+  /// out = x * y, elementwise; a smaller y is repeated over the rows of x. `out` may be `x`.
+  void multiply(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& y /*[M,D] or [D]*/) {
+    check(out.count() == x.count(), "multiply", "x and out", x, out);
+    (void)rows_of(x, y.count());
+    do_multiply(std::move(out), x, y);
+  }
+  /// out = x * factor. `out` may be `x`.
+  void scale(Tensor out, const Tensor& x, float factor) {
+    check(out.count() == x.count(), "scale", "x and out", x, out);
+    do_scale(std::move(out), x, factor);
+  }
   /// x += tanh(alpha) * y, with one alpha or one per column (IdeficsGatedCrossAttentionLayer).
   void gated_add(Tensor x /*[M,D]*/, const Tensor& y /*[M,D]*/,
                  const Tensor& alpha /*[1] or [D]*/) {
@@ -255,6 +251,41 @@ class Backend {
     do_gather_rows(std::move(out), x, rows);
   }
 
+  // ---- layout -----------------------------------------------------------------------------------
+  /// x with two dimensions swapped, of any dtype; torch.transpose, made contiguous. Negative
+  /// dimensions count from the end. `out` may not overlap x.
+  void transpose(Tensor out, const Tensor& x, int dim0, int dim1) {
+    const Shape& s = x.shape();
+    const auto [i, j] = std::minmax({s.index(dim0), s.index(dim1)});
+    check(out.shape() == s.with(i, s[j]).with(j, s[i]), "transpose", "x and out", x, out);
+    check_dtypes(out.dtype() == x.dtype(), "transpose", x, out);
+    if (out.count() == 0) return;
+    require(out.raw() != x.raw(), "transpose does not work in place");
+    const Shape from =
+        i == j ? Shape{1, 1, 1, 1, s.count()}
+               : Shape{s.count(0, i), s[i], s.count(i + 1, j), s[j], s.count(j + 1, s.rank())};
+    do_transpose(out.reshape({from[0], from[3], from[2], from[1], from[4]}), x.reshape(from));
+  }
+  /// `parts`, of one dtype, joined along a dimension; torch.cat. A negative dimension counts from
+  /// the end. `out` may not overlap the parts.
+  void concat(Tensor out, std::span<const Tensor> parts, int dim) {
+    const int at = out.shape().index(dim);
+    std::int64_t length = 0;
+    for (const Tensor& part : parts) {
+      check(part.shape().rank() == out.shape().rank() &&
+                part.shape().with(at, 1) == out.shape().with(at, 1),
+            "concat", "part and out", part, out);
+      check_dtypes(part.dtype() == out.dtype(), "concat", part, out);
+      length += part.dim(at);
+    }
+    check(length == out.dim(at), "concat", "lengths of parts and out",
+          parts.empty() ? Tensor() : parts.front(), out);
+    if (out.count() != 0) do_concat(out, parts, out.shape().count(0, at));
+  }
+  void concat(Tensor out, std::initializer_list<Tensor> parts, int dim) {
+    concat(std::move(out), std::span<const Tensor>(parts.begin(), parts.size()), dim);
+  }
+
  protected:
   virtual Tensor place(const Tensor& host, std::string_view weight) {
     (void)weight;
@@ -270,11 +301,14 @@ class Backend {
     do_linear(scratch, x, w, bias, compute);
     do_add(sum, sum, scratch);
   }
+  virtual void do_matmul(Tensor out, const Tensor& a, const Tensor& b) = 0;
   virtual void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                             std::span<const AttentionSegment> segments, float scale) = 0;
   virtual void do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
                                     std::span<const AttentionSegment> segments,
                                     std::span<const std::int32_t> queries, float scale) = 0;
+  virtual void do_softmax(Tensor out, const Tensor& x) = 0;
+  virtual void do_argmax(Tensor out, const Tensor& x) = 0;
   virtual void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) = 0;
   virtual void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
                              float eps) = 0;
@@ -287,9 +321,16 @@ class Backend {
   virtual void do_gated_activation(Tensor out, const Tensor& gate, const Tensor& up,
                                    Activation act) = 0;
   virtual void do_add(Tensor out, const Tensor& x, const Tensor& y) = 0;
+  virtual void do_multiply(Tensor out, const Tensor& x, const Tensor& y) = 0;
+  virtual void do_scale(Tensor out, const Tensor& x, float factor) = 0;
   virtual void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) = 0;
   virtual void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) = 0;
   virtual void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) = 0;
+  /// Swaps dimensions 1 and 3: out [outer,b,middle,a,inner], x [outer,a,middle,b,inner], not empty.
+  virtual void do_transpose(Tensor out, const Tensor& x) = 0;
+  /// Each tensor consists of `rows` runs of contiguous elements; a run of `out` is those of all
+  /// parts in turn. `out` is not empty, but parts may be.
+  virtual void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) = 0;
 
   // ---- checks that backends share ---------------------------------------------------------------
   static void check_indices(std::span<const std::int32_t> indices, std::int64_t limit,
@@ -313,12 +354,23 @@ class Backend {
                                           a.shape().to_string() + " and " + b.shape().to_string() +
                                           " do not match");
   }
+  static void check_dtypes(bool good, const char* op, const Tensor& a, const Tensor& b) {
+    if (!good)
+      fail(ErrorCode::dtype_mismatch, std::string("[") + op + "] " +
+                                          std::string(name_of(a.dtype())) + " and " +
+                                          std::string(name_of(b.dtype())) + " do not match");
+  }
   static std::int64_t rows_of(const Tensor& t, std::int64_t width) {
     if (width <= 0 || t.count() % width != 0)
       fail(ErrorCode::shape_mismatch, "a tensor of shape " + t.shape().to_string() +
                                           " cannot be split into rows of width " +
                                           std::to_string(width));
     return t.count() / width;
+  }
+  /// Rows of the width of the last dimension.
+  static std::int64_t last_rows_of(const Tensor& t, const char* op) {
+    check(t.shape().rank() > 0, op, "x has no dimension", t, t);
+    return rows_of(t, t.dim(-1));
   }
 
   std::int64_t expected_rows_ = 0;

@@ -83,6 +83,11 @@ class SplitBackend final : public Backend {
     const Tensor from = on.in(x), added = on.in(bias);
     on->linear_add(on.changed(sum), from, on.in(weight), added, compute, on.out(scratch));
   }
+  void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
+    const On on(*this, home_of(a, b));
+    const Tensor left = on.in(a), right = on.in(b);
+    on->matmul(on.out(out), left, right);
+  }
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                     std::span<const AttentionSegment> segments, float scale) override {
     const On on(*this, home_of(q));
@@ -95,6 +100,15 @@ class SplitBackend final : public Backend {
     const On on(*this, home_of(q));
     const Tensor from = on.in(q), keys = on.in(k);
     on->attention_weights(on.out(out), from, keys, segments, queries, scale);
+  }
+  void do_softmax(Tensor out, const Tensor& x) override {
+    const On on(*this, home_of(x));
+    const Tensor from = on.in(x);
+    on->softmax(on.out(out), from);
+  }
+  void do_argmax(Tensor out, const Tensor& x) override {
+    const On on(*this, home_of(x));
+    on->argmax(on.out(out), on.in(x));
   }
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     const On on(*this, home_of(weight));
@@ -137,6 +151,16 @@ class SplitBackend final : public Backend {
     const Tensor from = on.in(x), added = on.in(y);
     on->add(on.out(out), from, added);
   }
+  void do_multiply(Tensor out, const Tensor& x, const Tensor& y) override {
+    const On on(*this, home_of(x, y));
+    const Tensor from = on.in(x), factors = on.in(y);
+    on->multiply(on.out(out), from, factors);
+  }
+  void do_scale(Tensor out, const Tensor& x, float factor) override {
+    const On on(*this, home_of(x));
+    const Tensor from = on.in(x);
+    on->scale(on.out(out), from, factor);
+  }
   void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
     const On on(*this, home_of(alpha));
     const Tensor added = on.in(y);
@@ -152,6 +176,11 @@ class SplitBackend final : public Backend {
     const Tensor from = on.in(x);
     on->gather_rows(on.out(out), from, rows);
   }
+  void do_transpose(Tensor out, const Tensor& x) override {
+    const On on(*this, home_of(x));
+    on->transpose(on.out(out), on.in(x), 1, 3);
+  }
+  void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) override;
 
  private:
   /// An operation on one device, with its operands there. Inputs must be fetched with in() before
@@ -254,6 +283,16 @@ inline void SplitBackend::do_linear_group(std::span<const LinearTask> tasks, con
     tasks_.push_back({on.out(task.out), &weights_.back(), added, task.compute});
   }
   on->linear_group(tasks_, from);
+}
+
+/// On the device that wrote the newest part.
+inline void SplitBackend::do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) {
+  const auto written = [&](const Tensor& part) { return memory_->find(part).block->written; };
+  const On on(*this, home_of(*std::ranges::max_element(parts, {}, written)));
+  std::vector<Tensor> there;
+  for (const Tensor& part : parts)
+    there.push_back(on.in(part).reshape({rows, part.count() / rows}));
+  on->concat(on.out(out).reshape({rows, out.count() / rows}), there, 1);
 }
 
 inline Tensor SplitBackend::download(const Tensor& tensor) {

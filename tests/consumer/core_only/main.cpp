@@ -20,6 +20,13 @@ int main() {
     Tensor out = Tensor::empty(DType::f32, {1, 2});
     backend->linear(out, x, {weight}, {}, Compute::f32);
     if (out.as<float>()[0] != 5 || out.as<float>()[1] != 5) return 1;
+    Tensor scores = Tensor::from({1.0f, 3.0f}, {1, 2}),
+           answer = Tensor::from({std::int64_t{0}}, {1});
+    backend->matmul(out, scores, weight);
+    backend->add(scores, out, scores);  // 5, 7
+    backend->softmax(scores, scores);
+    backend->argmax(answer, scores);
+    if (answer.as<std::int64_t>()[0] != 1 || scores.as<float>()[0] > 0.12f) return 1;
   }
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <numeric>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
@@ -204,6 +205,9 @@ TEST_CASE("norms, rotations and elementwise operations have the same bits everyw
       Tensor out = copy();
       be.gated_add(out, y, w);
       be.add(out, out, b);
+      be.multiply(out, out, w);
+      be.multiply(out, out, y);
+      be.scale(out, out, 0.3f);
       return out;
     });
     std::vector<std::int32_t> positions(21);
@@ -221,6 +225,49 @@ TEST_CASE("norms, rotations and elementwise operations have the same bits everyw
         return out;
       });
   }
+}
+
+TEST_CASE("softmax and argmax have the same bits everywhere, NaN included") {
+  for (const std::int64_t d : {1, 6, 16, 50, 1030}) {
+    Tensor x = random(DType::f32, {21, d}, 23);
+    const float infinity = std::numeric_limits<float>::infinity();
+    auto values = x.as_mutable<float>();
+    for (std::int64_t m = 0; m < 5; ++m)  // the last of these rows is -infinity throughout
+      for (std::int64_t i = m < 4 ? d / 2 : 0; i < d; i += m < 4 ? d : 1)
+        values[static_cast<std::size_t>(m * d + i)] =
+            m < 2    ? std::bit_cast<float>(m == 0 ? 0x7fc01234u : 0xffc00001u)
+            : m == 2 ? infinity
+                     : -infinity;
+    CAPTURE(d);
+    require_same_everywhere([&](Backend& be) {
+      Tensor out = Tensor::empty(DType::f32, {21, d});
+      be.softmax(out, x);
+      return out;
+    });
+    require_same_everywhere([&](Backend& be) {
+      Tensor out = Tensor::empty(DType::i64, {21});
+      be.argmax(out, x);
+      return out;
+    });
+  }
+}
+
+TEST_CASE("matmul has the bits of linear on every instruction set and thread count") {
+  for (const std::int64_t k : {1, 31, 96, 2085})
+    for (const std::int64_t n : {1, 22, 300})
+      for (const std::int64_t m : {1, 3, 8, 33, 400}) {
+        if (m * n * k > 10'000'000) continue;
+        const Tensor a = random(DType::f32, {m, k}, 24), b = random(DType::f32, {k, n}, 25);
+        CAPTURE(m, n, k);
+        require_same_everywhere([&](Backend& be) {
+          Tensor out = Tensor::empty(DType::f32, {m, n}),
+                 weight = Tensor::empty(DType::f32, {n, k});
+          be.matmul(out, a, b);
+          be.transpose(weight, b, 0, 1);
+          CHECK(same_bits(out, linear(be, a, weight, {}, Compute::f32)));
+          return out;
+        });
+      }
 }
 
 TEST_CASE("exp, tanh and erf stay within their documented errors, with the same bits everywhere") {

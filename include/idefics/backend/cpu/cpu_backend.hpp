@@ -6,11 +6,12 @@
 #include <optional>
 
 #include <idefics/backend/backend.hpp>
+#include <idefics/backend/cpu/copies.hpp>
+#include <idefics/backend/cpu/divide.hpp>
 #include <idefics/backend/cpu/kernels.hpp>
 #include <idefics/backend/cpu/linear_4bit.hpp>
-#include <idefics/backend/cpu/linear_scratch.hpp>
-#include <idefics/backend/cpu/scratch.hpp>
-#include <idefics/core/threads.hpp>
+#include <idefics/backend/cpu/linear_plain.hpp>
+#include <idefics/backend/cpu/matmul.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -18,8 +19,7 @@ namespace idefics { inline namespace v0 {
 /// a time: it owns the scratch memory, which grows to the largest shapes seen and is then reused.
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(Isa isa)
-      : isa_(isa), kernels_(detail::cpu::kernels_for(isa)), four_bits_(kernels_) {}
+  explicit CpuBackend(Isa isa) : isa_(isa), kernels_(detail::cpu::kernels_for(isa)) {}
 
   std::string_view name() const override {
     return isa_ == Isa::avx512 ? "cpu-avx512" : isa_ == Isa::avx2 ? "cpu-avx2" : "cpu-scalar";
@@ -33,21 +33,25 @@ class CpuBackend final : public Backend {
  protected:
   void do_linear(Tensor out, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
                  Compute compute) override {
-    const auto& kernels = compute == Compute::bf16 ? kernels_.linear_bf16 : kernels_.linear_f32;
-    detail::cpu::LinearArgs args{.out = out.as_mutable<float>().data(),
-                                 .x = x.as<float>().data(),
-                                 .weight = weight.values.raw(),
-                                 .bias = as_f32(bias, parameters_[0]),
-                                 .m = x.dim(0),
-                                 .n = weight.rows(),
-                                 .k = weight.cols()};
+    const detail::cpu::LinearArgs args{.out = out.as_mutable<float>().data(),
+                                       .x = x.as<float>().data(),
+                                       .weight = weight.values.raw(),
+                                       .bias = as_f32(bias, parameters_[0]),
+                                       .m = x.dim(0),
+                                       .n = weight.rows(),
+                                       .k = weight.cols()};
     if (weight.packed) return four_bits_(args, weight.packed, compute, expected_rows());
-    const auto dtype = format_of(weight.values);
-    if (args.m < expected_rows()) reserve_scratch(args, kernels);
-    if (args.m <= detail::cpu::gemv_rows_max && kernels.gemv[dtype] != nullptr)
-      linear_gemv(args, kernels, dtype, compute == Compute::bf16);
-    else
-      linear_gemm(args, kernels, dtype, compute == Compute::bf16);
+    plain_(args, format_of(weight.values), compute, expected_rows());
+  }
+
+  void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
+    matmul_({.out = out.as_mutable<float>().data(),
+             .x = a.as<float>().data(),
+             .weight = reinterpret_cast<const std::byte*>(b.as<float>().data()),
+             .bias = nullptr,
+             .m = a.dim(0),
+             .n = b.dim(1),
+             .k = b.dim(0)});
   }
 
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -68,7 +72,7 @@ class CpuBackend final : public Backend {
     const std::int64_t size = detail::cpu::attention_scratch(keys, args.width);
     float* scratch = scratch_.floats(size * num_threads());
     const std::int64_t products = q.count() * keys;
-    divide(blocks * args.heads, products, [&](std::int64_t i, int worker) {
+    detail::cpu::divide(blocks * args.heads, products, [&](std::int64_t i, int worker) {
       std::int64_t block = i / args.heads;
       const AttentionSegment* s = segments.data();
       for (; block >= blocks_of(*s); ++s) block -= blocks_of(*s);
@@ -89,7 +93,7 @@ class CpuBackend final : public Backend {
     float* to = out.as_mutable<float>().data();
     std::fill_n(to, out.count(), 0.0f);
     const std::int64_t tasks = out.dim(0) * heads;
-    divide(tasks, tasks * keys * q.dim(2), [&](std::int64_t i, int worker) {
+    detail::cpu::divide(tasks, tasks * keys * q.dim(2), [&](std::int64_t i, int worker) {
       const std::int64_t query = queries[static_cast<std::size_t>(i / heads)];
       const detail::cpu::AttentionArgs args{.out = to + i * keys,
                                             .q = q.as<float>().data(),
@@ -100,6 +104,26 @@ class CpuBackend final : public Backend {
                                             .scale = scale};
       kernels_.attention_weights(args, detail::segment_of(segments, query), i % heads, query,
                                  scratch + worker * size);
+    });
+  }
+
+  void do_softmax(Tensor out, const Tensor& x) override {
+    const std::int64_t d = x.dim(-1), rows = x.count() / d, size = detail::cpu::round_up(d, 16);
+    const std::int64_t some = grain(d);
+    float *to = out.as_mutable<float>().data(), *scratch = scratch_.floats(size * num_threads());
+    const float* from = x.as<float>().data();
+    parallel_tasks(detail::cpu::ceil_div(rows, some), [&](std::int64_t task, int worker) {
+      for (std::int64_t m = task * some; m < std::min(task * some + some, rows); ++m)
+        kernels_.softmax(to + m * d, from + m * d, d, scratch + worker * size);
+    });
+  }
+
+  void do_argmax(Tensor out, const Tensor& x) override {
+    const std::int64_t d = x.dim(-1);
+    std::int64_t* to = out.as_mutable<std::int64_t>().data();
+    const float* from = x.as<float>().data();
+    parallel_ranges(out.count(), grain(d), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t m = begin; m < end; ++m) to[m] = kernels_.argmax(from + m * d, d);
     });
   }
 
@@ -189,17 +213,17 @@ class CpuBackend final : public Backend {
   }
 
   void do_add(Tensor out, const Tensor& x, const Tensor& y) override {
-    const std::int64_t d = y.count();
+    combine(out, x, y, kernels_.add);
+  }
+  void do_multiply(Tensor out, const Tensor& x, const Tensor& y) override {
+    combine(out, x, y, kernels_.multiply);
+  }
+  void do_scale(Tensor out, const Tensor& x, float factor) override {
     float* to = out.as_mutable<float>().data();
-    const float *a = x.as<float>().data(), *b = as_f32(y, parameters_[0]);
-    if (x.count() == d)
-      parallel_ranges(d, grain(1), [&](std::int64_t begin, std::int64_t end) {
-        kernels_.add(to + begin, a + begin, b + begin, end - begin);
-      });
-    else
-      parallel_ranges(x.count() / d, grain(d), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t m = begin; m < end; ++m) kernels_.add(to + m * d, a + m * d, b, d);
-      });
+    const float* from = x.as<float>().data();
+    parallel_ranges(x.count(), grain(1), [&](std::int64_t begin, std::int64_t end) {
+      kernels_.scale(to + begin, from + begin, factor, end - begin);
+    });
   }
 
   void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
@@ -221,35 +245,29 @@ class CpuBackend final : public Backend {
 
   void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) override {
     check_indices(rows, out.dim(0), "scatter_rows row");
-    copy_rows(out, x, rows.size(), [&](std::size_t i) {
+    detail::cpu::copy_rows(out, x, rows.size(), [&](std::size_t i) {
       return std::pair{static_cast<std::size_t>(rows[i]), i};
     });
   }
 
   void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) override {
     check_indices(rows, x.dim(0), "gather_rows row");
-    copy_rows(out, x, rows.size(), [&](std::size_t i) {
+    detail::cpu::copy_rows(out, x, rows.size(), [&](std::size_t i) {
       return std::pair{i, static_cast<std::size_t>(rows[i])};
     });
   }
 
+  void do_transpose(Tensor out, const Tensor& x) override {
+    detail::cpu::transpose(kernels_, out, x);
+  }
+  void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) override {
+    detail::cpu::concat(out, parts, rows);
+  }
+
  private:
-  static constexpr std::int64_t query_block = 32;          // queries of one attention task
-  static constexpr std::int64_t thread_work = 16384;       // elements that justify another thread
-  static constexpr std::int64_t thread_products = 131072;  // products that justify all threads
+  static constexpr std::int64_t query_block = 32;  // queries of one attention task
 
-  static std::int64_t grain(std::int64_t row) {
-    return std::max<std::int64_t>(1, thread_work / row);
-  }
-
-  /// Runs tasks on all threads if their products justify waking them, else on this one.
-  template <class Body>
-  static void divide(std::int64_t tasks, std::int64_t products, const Body& body) {
-    if (products >= thread_products) return parallel_tasks(tasks, body);
-    for (std::int64_t i = 0; i < tasks; ++i) body(i, 0);
-  }
-
-  static Checked threads() { return detail::cpu::floats(num_threads()); }
+  static std::int64_t grain(std::int64_t row) { return detail::cpu::grain(row); }
 
   static std::int64_t blocks_of(const AttentionSegment& s) {
     return detail::cpu::ceil_div(s.query_end - s.query_begin, query_block);
@@ -275,77 +293,28 @@ class CpuBackend final : public Backend {
     return values;
   }
 
-  /// Allocates the scratch that the product will need for the expected number of rows.
-  void reserve_scratch(const detail::cpu::LinearArgs& args,
-                       const detail::cpu::LinearKernels& kernels) {
-    const std::int64_t rows = std::min(expected_rows(), detail::cpu::row_block);
-    const auto need = detail::cpu::gemm_scratch(kernels, rows, args.n, args.k, num_threads());
-    (void)packed_.floats(need.packed);
-    (void)scratch_.floats(need.of_thread * threads());
-  }
-
-  void linear_gemv(detail::cpu::LinearArgs args, const detail::cpu::LinearKernels& kernels,
-                   std::size_t dtype, bool flush) {
-    float* packed = packed_.floats(detail::cpu::gemv_scratch(kernels, args.m, args.k).packed);
-    kernels.pack_rows(packed, args.x, 0, args.m, args.m, args.k);
-    args.x = packed;
-    // Contiguous runs of about 256 KiB keep the hardware prefetchers of all threads busy.
-    const std::int64_t row_bytes = std::max<std::int64_t>(1, 2 * args.k);
-    const std::int64_t block = std::clamp<std::int64_t>(
-        (262144 / row_bytes + 7) / 8 * 8, 8, detail::cpu::round_up(args.n / num_threads() + 1, 8));
-    divide(detail::cpu::ceil_div(args.n, block), args.m * args.n * args.k,
-           [&](std::int64_t i, int) {
-             const detail::cpu::FlushSubnormals mode(flush);
-             kernels.gemv[dtype](args, i * block, std::min((i + 1) * block, args.n));
-           });
-  }
-
-  void linear_gemm(const detail::cpu::LinearArgs& full, const detail::cpu::LinearKernels& kernels,
-                   std::size_t dtype, bool flush) {
-    using detail::cpu::ceil_div;
-    const std::int64_t rows = detail::cpu::rows_at_once(kernels, full.m);
-    const std::int64_t cols = detail::cpu::cols_at_once(kernels, full.n, num_threads());
-    const auto need = detail::cpu::gemm_scratch(kernels, full.m, full.n, full.k, num_threads());
-    float* packed = packed_.floats(need.packed);
-    float* scratch = scratch_.floats(need.of_thread * threads());
-    for (std::int64_t m = 0; m < full.m; m += rows) {
-      auto args = full;
-      args.m = std::min(rows, full.m - m);
-      args.out += m * full.n;
-      const float* x = full.x + m * full.k;
-      divide(ceil_div(args.m, kernels.tile_x_rows), 8 * args.m * args.k,
-             [&](std::int64_t i, int) { kernels.pack_tiles(packed, x, i, i + 1, args.m, args.k); });
-      args.x = packed;
-      divide(ceil_div(args.n, cols), args.m * args.n * args.k, [&](std::int64_t i, int worker) {
-        const detail::cpu::FlushSubnormals mode(flush);
-        kernels.gemm[dtype](args, i * cols, std::min((i + 1) * cols, args.n),
-                            scratch + static_cast<std::size_t>(worker) * need.of_thread.size());
+  /// Applies a kernel to the elements of x and y, which is repeated over the rows of x.
+  template <class Kernel>
+  void combine(Tensor& out, const Tensor& x, const Tensor& y, const Kernel& kernel) {
+    const std::int64_t d = y.count();
+    float* to = out.as_mutable<float>().data();
+    const float *a = x.as<float>().data(), *b = as_f32(y, parameters_[0]);
+    if (x.count() == d)
+      parallel_ranges(d, grain(1), [&](std::int64_t begin, std::int64_t end) {
+        kernel(to + begin, a + begin, b + begin, end - begin);
       });
-    }
-  }
-
-  /// Copies `count` rows; place(i) returns the row numbers {target, source} of the i-th copy.
-  template <class Place>
-  static void copy_rows(Tensor& out, const Tensor& x, std::size_t count, const Place& place) {
-    if (out.dtype() != x.dtype())
-      fail(ErrorCode::dtype_mismatch, "rows can only be copied between tensors of the same dtype");
-    if (count == 0) return;
-    const std::size_t bytes = out.bytes() / static_cast<std::size_t>(out.dim(0));
-    std::byte* to = out.raw_mutable();
-    const auto row = static_cast<std::int64_t>(bytes / sizeof(float) + 1);
-    parallel_ranges(static_cast<std::int64_t>(count), grain(row),
-                    [&](std::int64_t begin, std::int64_t end) {
-                      for (auto i = begin; i < end; ++i) {
-                        const auto [target, source] = place(static_cast<std::size_t>(i));
-                        std::memcpy(to + target * bytes, x.raw() + source * bytes, bytes);
-                      }
-                    });
+    else
+      parallel_ranges(x.count() / d, grain(d), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t m = begin; m < end; ++m) kernel(to + m * d, a + m * d, b, d);
+      });
   }
 
   Isa isa_;
   detail::cpu::KernelTable kernels_;
-  detail::cpu::FourBitLinear four_bits_;
-  detail::cpu::Scratch packed_, scratch_, parameters_[2];
+  detail::cpu::Scratch scratch_, parameters_[2];
+  detail::cpu::PlainLinear plain_{kernels_, scratch_};
+  detail::cpu::FourBitLinear four_bits_{kernels_};
+  detail::cpu::MatMul matmul_{kernels_, scratch_};
 };
 
 /// A CPU backend for the best instruction set of this machine, or for `isa`. Throws

@@ -146,6 +146,14 @@ constexpr std::int64_t attention_scratch(std::int64_t keys, std::int64_t width) 
   return 2 * round_up(keys, 16) + round_up(2 * keys * width, 16);
 }
 
+/// A matrix of x, and its transpose in `out`. Strides are the distances of rows, in elements.
+struct TransposeArgs {
+  std::byte* out;
+  const std::byte* x;
+  std::int64_t rows, columns;  // of x
+  std::int64_t x_stride, out_stride;
+};
+
 /// Every kernel of one instruction set. Ranges are [begin, end); `d` is the width of a row.
 struct KernelTable {
   LinearKernels linear_f32, linear_bf16;
@@ -155,6 +163,12 @@ struct KernelTable {
                     std::int64_t query_begin, std::int64_t query_end, float* scratch);
   void (*attention_weights)(const AttentionArgs&, const AttentionSegment&, std::int64_t head,
                             std::int64_t query, float* scratch);
+  /// One row each; `scratch` has round_up(d, 16) floats.
+  void (*softmax)(float* out, const float* x, std::int64_t d, float* scratch);
+  std::int64_t (*argmax)(const float* x, std::int64_t d);
+  /// Few rows of x, not packed, times columns [begin, end) of the f32 matrix `weight` [K,N]; `sums`
+  /// is [M,16,end - begin], rounded up to full vectors.
+  void (*matmul)(const LinearArgs&, std::int64_t begin, std::int64_t end, float* sums);
   void (*rms_norm)(float* out, const float* x, const float* weight, float eps, std::int64_t rows,
                    std::int64_t d);
   void (*layer_norm)(float* out, const float* x, const float* weight, const float* bias, float eps,
@@ -168,10 +182,14 @@ struct KernelTable {
                    std::int64_t count, std::int64_t blocksize, const CodeRule& rule);
   void (*unfold_patch)(float* out, const float* pixels, std::int64_t channels, std::int64_t height,
                        std::int64_t width, std::int64_t patch);
+  /// Elements have 1, 2, 4 or 8 bytes.
+  void (*transpose)(const TransposeArgs&, std::size_t element);
   /// out = act(gate), multiplied by `up` unless that is null.
   void (*gated_activation)(float* out, const float* gate, const float* up, std::int64_t count,
                            Activation act);
   void (*add)(float* out, const float* x, const float* y, std::int64_t count);
+  void (*multiply)(float* out, const float* x, const float* y, std::int64_t count);
+  void (*scale)(float* out, const float* x, float factor, std::int64_t count);
   void (*tanh)(float* out, const float* x, std::int64_t count);
   void (*scaled_add)(float* x, const float* y, const float* scale, std::int64_t count);
   void (*scaled_add_one)(float* x, const float* y, float scale, std::int64_t count);

@@ -7,6 +7,8 @@
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
 #include <idefics/backend/cpu/attention.inl>
+#include <idefics/backend/cpu/softmax.inl>
+#include <idefics/backend/cpu/matmul.inl>
 #include <idefics/backend/cpu/norm.inl>
 #include <idefics/backend/cpu/rope.inl>
 #include <idefics/backend/cpu/embedding.inl>
@@ -15,6 +17,7 @@
 #include <idefics/backend/cpu/activation.inl>
 #include <idefics/backend/cpu/elementwise.inl>
 #include <idefics/backend/cpu/patch.inl>
+#include <idefics/backend/cpu/transpose.inl>
 // clang-format on
 
 inline constexpr KernelTable table = {
@@ -24,6 +27,9 @@ inline constexpr KernelTable table = {
     .four_bit_pairs = four_bit_pair_kernels<Layout::split_pairs>(),
     .attention = attention,
     .attention_weights = attention_weights,
+    .softmax = softmax,
+    .argmax = argmax,
+    .matmul = matmul,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .rope = rope,
@@ -31,8 +37,11 @@ inline constexpr KernelTable table = {
     .narrow = narrow,
     .quantize = quantize,
     .unfold_patch = unfold_patch,
+    .transpose = transpose,
     .gated_activation = gated_activation,
     .add = add,
+    .multiply = multiply,
+    .scale = scale,
     .tanh = tanh_of,
     .scaled_add = scaled_add,
     .scaled_add_one = scaled_add_one,

@@ -4,9 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include <idefics/backend/cpu/linear_scratch.hpp>
+#include <idefics/backend/cpu/divide.hpp>
 #include <idefics/backend/cpu/scratch.hpp>
-#include <idefics/core/threads.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail::cpu {
 
@@ -39,8 +38,6 @@ class FourBitLinear {
   }
 
  private:
-  static constexpr std::int64_t thread_products = 131072;
-
   /// Scratch of a product.
   struct Buffers {
     float* packed;
@@ -76,12 +73,9 @@ class FourBitLinear {
   /// Calls body(begin, end, worker) for runs of `rows` weight rows.
   template <class Body>
   static void divide(const LinearArgs& args, std::int64_t rows, const Body& body) {
-    const std::int64_t tasks = ceil_div(args.n, rows);
-    const auto run = [&](std::int64_t i, int worker) {
+    cpu::divide(ceil_div(args.n, rows), args.m * args.n * args.k, [&](std::int64_t i, int worker) {
       body(i * rows, std::min((i + 1) * rows, args.n), worker);
-    };
-    if (args.m * args.n * args.k >= thread_products) return parallel_tasks(tasks, run);
-    for (std::int64_t i = 0; i < tasks; ++i) run(i, 0);
+    });
   }
 
   /// absmax of all blocks that overlap weight rows [begin, end): in place if stored as aligned f32,
@@ -171,23 +165,6 @@ class FourBitLinear {
                                           buffers.constants_of(worker), begin, end);
       kernels.gemv[0](part, 0, end - begin);
     });
-  }
-
-  /// Calls body(args) for blocks of rows of x whose sums fit the cache, packed in tiles.
-  template <class Body>
-  static void for_row_blocks(const LinearArgs& full, const LinearKernels& kernels,
-                             LinearKernels::Pack pack_tiles, float* packed, const Body& body) {
-    const std::int64_t rows = rows_at_once(kernels, full.m);
-    for (std::int64_t m = 0; m < full.m; m += rows) {
-      LinearArgs args = full;
-      args.m = std::min(rows, full.m - m);
-      args.out += m * full.n;
-      const float* x = full.x + m * full.k;
-      parallel_tasks(ceil_div(args.m, kernels.tile_x_rows),
-                     [&](std::int64_t i, int) { pack_tiles(packed, x, i, i + 1, args.m, args.k); });
-      args.x = packed;
-      body(args);
-    }
   }
 
   void multiply_many_rows(const LinearArgs& full, const QuantizedTensor& weight,

@@ -1,6 +1,8 @@
-// Sums on the residual stream, and copies of rows.
+// Sums and products of elements, and copies of rows.
 //
 //   add            out = x + y, y repeated over the rows of x
+//   multiply       out = x * y, y repeated over the rows of x
+//   scale          out = x * factor
 //   gated_add      x += tanh(alpha) * y                   IdeficsGatedCrossAttentionLayer
 //   scatter_rows   out[rows[i]] = x[i]
 //   gather_rows    out[i] = x[rows[i]]
@@ -18,6 +20,20 @@ inline void add(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, const Tensor& y
   auto result = out.as_mutable<float>();
   for (std::int64_t i = 0; i < x.count(); ++i)
     result[static_cast<std::size_t>(i)] = static_cast<float>(value(x, i) + value(y, i % y.count()));
+}
+
+inline void multiply(Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/,
+                     const Tensor& y /*[M,D] or [D]*/) {
+  auto result = out.as_mutable<float>();
+  for (std::int64_t i = 0; i < x.count(); ++i)
+    result[static_cast<std::size_t>(i)] = static_cast<float>(value(x, i) * value(y, i % y.count()));
+}
+
+inline void scale(Tensor out, const Tensor& x, float factor) {
+  auto result = out.as_mutable<float>();
+  for (std::int64_t i = 0; i < x.count(); ++i)
+    result[static_cast<std::size_t>(i)] =
+        static_cast<float>(value(x, i) * static_cast<double>(factor));
 }
 
 inline void gated_add(Tensor x /*[M,D]*/, const Tensor& y /*[M,D]*/,

@@ -9,9 +9,12 @@
 #include <idefics/backend/reference/elementwise.hpp>
 #include <idefics/backend/reference/embedding.hpp>
 #include <idefics/backend/reference/linear.hpp>
+#include <idefics/backend/reference/matmul.hpp>
 #include <idefics/backend/reference/norm.hpp>
 #include <idefics/backend/reference/patch.hpp>
 #include <idefics/backend/reference/rope.hpp>
+#include <idefics/backend/reference/softmax.hpp>
+#include <idefics/backend/reference/transpose.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -24,6 +27,9 @@ class ReferenceBackend final : public Backend {
                  Compute compute) override {
     reference::linear(out, x, w, bias, compute);
   }
+  void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
+    reference::matmul(out, a, b);
+  }
   void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
                     std::span<const AttentionSegment> segments, float scale) override {
     reference::attention(out, q, k, v, segments, scale);
@@ -33,6 +39,8 @@ class ReferenceBackend final : public Backend {
                             std::span<const std::int32_t> queries, float scale) override {
     reference::attention_weights(out, q, k, segments, queries, scale);
   }
+  void do_softmax(Tensor out, const Tensor& x) override { reference::softmax(out, x); }
+  void do_argmax(Tensor out, const Tensor& x) override { reference::argmax(out, x); }
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     reference::rms_norm(out, x, weight, eps);
   }
@@ -59,6 +67,12 @@ class ReferenceBackend final : public Backend {
     reference::gated_activation(out, gate, up, act);
   }
   void do_add(Tensor out, const Tensor& x, const Tensor& y) override { reference::add(out, x, y); }
+  void do_multiply(Tensor out, const Tensor& x, const Tensor& y) override {
+    reference::multiply(out, x, y);
+  }
+  void do_scale(Tensor out, const Tensor& x, float factor) override {
+    reference::scale(out, x, factor);
+  }
   void do_gated_add(Tensor x, const Tensor& y, const Tensor& alpha) override {
     reference::gated_add(x, y, alpha);
   }
@@ -67,6 +81,10 @@ class ReferenceBackend final : public Backend {
   }
   void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) override {
     reference::gather_rows(out, x, rows);
+  }
+  void do_transpose(Tensor out, const Tensor& x) override { reference::transpose(out, x); }
+  void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) override {
+    reference::concat(out, parts, rows);
   }
 };
 

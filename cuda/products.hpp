@@ -1,0 +1,158 @@
+// Linear layers: rounds x to bf16 once where several products read it, and chooses the kernels.
+//
+// Letters: M rows, N outputs, K inputs.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include <idefics/backend/operands.hpp>
+
+#include "linear.cuh"
+#include "linear_4bit.cuh"
+#include "linear_4bit_gemm.cuh"
+#include "memory.cuh"
+
+namespace idefics { inline namespace v0 { namespace cuda {
+
+inline DeviceFloats floats(const Tensor& t) { return {t.raw(), t.dtype()}; }
+
+/// Products by weights of any format, in the order of a stream.
+class Products {
+ public:
+  Products(Stream& stream, Staging& staging, Scratch& scratch, Hopper hopper)
+      : stream_(stream), staging_(staging), scratch_(scratch), hopper_(hopper) {}
+
+  /// out [M,N] = x [M,K] times a weight [N,K], with `end`.
+  void operator()(float* out, const Tensor& x, const LinearWeight& weight, LinearEnd end,
+                  Compute compute);
+  /// Several products, of which x is rounded once; up to 16 rows and three matrices of a kind need
+  /// one launch. False if not all of them read x in bf16: then nothing has been done.
+  bool together(std::span<const LinearTask> tasks, const Tensor& x);
+
+ private:
+  static float* out_of(const LinearTask& task) {
+    Tensor out = task.out;
+    return out.as_mutable<float>().data();
+  }
+  bf16_t* round(const Tensor& x, std::int64_t k);
+  void multiply(float* out, const float* x, bf16_t* rounded, const LinearWeight& weight,
+                LinearEnd end, Compute compute, std::int64_t m);
+  template <class X>
+  void multiply_together(std::span<const LinearTask> tasks, const GemvRows<X>& x);
+  FourBitMatrix four_bits(const QuantizedTensor& q);
+
+  Stream& stream_;
+  Staging& staging_;
+  Scratch& scratch_;
+  Hopper hopper_;
+};
+
+/// Whether a product reads x in bf16.
+inline bool reads_rounded(const LinearWeight& weight, Compute compute) {
+  return compute == Compute::bf16 &&
+         (!weight.packed || weight.cols() % weight.packed.blocksize == 0);
+}
+
+/// x in bf16, in scratch memory; null if it is rounded later.
+inline bf16_t* Products::round(const Tensor& x, std::int64_t k) {
+  const std::int64_t m = x.count() / k;
+  if (m <= gemv_rows_rounded_late) return nullptr;
+  bf16_t* const rounded = scratch_.get<bf16_t>(m * rounded_width(k));
+  round_rows(stream_, rounded, x.as<float>().data(), m, k);
+  return rounded;
+}
+
+/// One product of x [M,K], which is in f32 or, if already rounded, in bf16.
+inline void Products::multiply(float* out, const float* x, bf16_t* rounded,
+                               const LinearWeight& weight, LinearEnd end, Compute compute,
+                               std::int64_t m) {
+  const std::int64_t n = weight.rows(), k = weight.cols();
+  const bool bf16 = compute == Compute::bf16;
+  if (weight.packed) {
+    const FourBitMatrix matrix = four_bits(weight.packed);
+    if (reads_rounded(weight, compute))
+      cuda::linear_4bit_bf16(stream_, out, rounded ? nullptr : x, rounded, matrix, end, m, n);
+    else
+      cuda::linear_4bit_f32(stream_, out, x, matrix, bf16, end, m, n);
+  } else if (bf16) {
+    cuda::linear_bf16(stream_, out, rounded ? nullptr : x, rounded, floats(weight.values), end, m,
+                      n, k, hopper_);
+  } else {
+    cuda::linear_f32(stream_, out, x, floats(weight.values), end, m, n, k);
+  }
+}
+
+inline void Products::operator()(float* out, const Tensor& x, const LinearWeight& weight,
+                                 LinearEnd end, Compute compute) {
+  bf16_t* const rounded = reads_rounded(weight, compute) ? round(x, weight.cols()) : nullptr;
+  multiply(out, x.as<float>().data(), rounded, weight, end, compute, x.dim(0));
+}
+
+/// Whether gemv_bf16 or gemv_4bit can process the weights of all tasks in one launch.
+inline bool are_alike(std::span<const LinearTask> tasks) {
+  const LinearWeight& first = *tasks[0].weight;
+  return std::ranges::all_of(tasks, [&](const LinearTask& task) {
+    const LinearWeight& w = *task.weight;
+    if (w.packed) return first.packed && w.packed.type == first.packed.type;
+    return !first.packed && w.values.dtype() == first.values.dtype();
+  });
+}
+
+inline bool Products::together(std::span<const LinearTask> tasks, const Tensor& x) {
+  const bool rounds = std::ranges::all_of(
+      tasks, [](const LinearTask& task) { return reads_rounded(*task.weight, task.compute); });
+  if (tasks.empty() || !rounds) return false;
+  const std::int64_t k = tasks[0].weight->cols(), m = x.count() / k;
+  const float* const from = x.as<float>().data();
+  bf16_t* const rounded = round(x, k);
+  if (m > 0 && m <= max_gemv_rows && tasks.size() <= 3 && are_alike(tasks)) {
+    rounded ? multiply_together(tasks, gemv_rows(rounded, m, k))
+            : multiply_together(tasks, gemv_rows(from, m, k));
+    return true;
+  }
+  for (const LinearTask& task : tasks)
+    multiply(out_of(task), from, rounded, *task.weight, {floats(task.bias), nullptr}, task.compute,
+             m);
+  return true;
+}
+
+template <class X>
+void Products::multiply_together(std::span<const LinearTask> tasks, const GemvRows<X>& x) {
+  const std::int64_t k = tasks[0].weight->cols();
+  const auto part_of = [](const LinearTask& task, auto weights) {
+    return GemvPart<decltype(weights)>{
+        out_of(task), weights, {floats(task.bias), nullptr}, task.weight->rows()};
+  };
+  if (tasks[0].weight->packed) {
+    std::array<GemvPart<FourBitMatrix>, 3> parts;
+    for (std::size_t i = 0; i < tasks.size(); ++i)
+      parts[i] = part_of(tasks[i], four_bits(tasks[i].weight->packed));
+    // Staging invalidates earlier spans, so all parts use the last of their (equal) tables.
+    for (auto& part : parts) part.weights.table = parts[tasks.size() - 1].weights.table;
+    return gemv_4bit<X>(stream_, std::span(parts).first(tasks.size()), x);
+  }
+  with_float_type(floats(tasks[0].weight->values), [&]<class W>(const W*) {
+    std::array<GemvPart<const W*>, 3> parts;
+    for (std::size_t i = 0; i < tasks.size(); ++i)
+      parts[i] = part_of(tasks[i], tasks[i].weight->values.template as<W>().data());
+    gemv_bf16<W>(stream_, std::span(parts).first(tasks.size()), x, k);
+  });
+}
+
+inline FourBitMatrix Products::four_bits(const QuantizedTensor& q) {
+  const Codebook values = q.table();
+  const auto [table] = staging_(std::span<const float>(values));
+  const auto data = [](const Tensor& t) { return reinterpret_cast<const float*>(t.raw()); };
+  return {.codes = reinterpret_cast<const std::uint8_t*>(q.codes.raw()),
+          .absmax = q.absmax.raw(),
+          .nested = q.double_quant() ? data(q.nested.absmax) : nullptr,
+          .map = q.double_quant() ? data(q.nested.map) : nullptr,
+          .offset = q.nested.offset,
+          .block_shift = std::countr_zero(static_cast<std::uint64_t>(q.blocksize)),
+          .width = q.shape[1],
+          .table = table};
+}
+
+}}}  // namespace idefics::v0::cuda

@@ -1,0 +1,75 @@
+// Linear layers with weights in f32, f16 or bf16: chooses the kernel and divides weight rows among
+// threads.
+#pragma once
+
+#include <algorithm>
+
+#include <idefics/backend/cpu/divide.hpp>
+#include <idefics/backend/cpu/scratch.hpp>
+
+namespace idefics { inline namespace v0 { namespace detail::cpu {
+
+/// Multiplies by plain matrices. Few rows of x read the weight in place; with more, each thread
+/// packs some weight rows at a time. `of_threads` is scratch that others may use between calls.
+class PlainLinear {
+ public:
+  PlainLinear(const KernelTable& kernels, Scratch& of_threads)
+      : kernels_(kernels), of_threads_(of_threads) {}
+
+  /// `args.x` is not packed yet; `dtype` is the index of the weight's dtype in LinearKernels.
+  /// Allocates scratch for any number of rows up to `expected`.
+  void operator()(const LinearArgs& args, std::size_t dtype, Compute compute,
+                  std::int64_t expected) {
+    const bool flush = compute == Compute::bf16;
+    const LinearKernels& kernels = flush ? kernels_.linear_bf16 : kernels_.linear_f32;
+    if (args.m < expected) reserve_scratch(args, kernels, expected);
+    if (args.m <= gemv_rows_max && kernels.gemv[dtype] != nullptr)
+      gemv(args, kernels, dtype, flush);
+    else
+      gemm(args, kernels, dtype, flush);
+  }
+
+ private:
+  /// Allocates the scratch that the product will need for the expected number of rows.
+  void reserve_scratch(const LinearArgs& args, const LinearKernels& kernels,
+                       std::int64_t expected) {
+    const std::int64_t rows = std::min(expected, row_block);
+    const auto need = gemm_scratch(kernels, rows, args.n, args.k, num_threads());
+    (void)packed_.floats(need.packed);
+    (void)of_threads_.floats(need.of_thread * floats(num_threads()));
+  }
+
+  void gemv(LinearArgs args, const LinearKernels& kernels, std::size_t dtype, bool flush) {
+    float* packed = packed_.floats(gemv_scratch(kernels, args.m, args.k).packed);
+    kernels.pack_rows(packed, args.x, 0, args.m, args.m, args.k);
+    args.x = packed;
+    // Contiguous runs of about 256 KiB keep the hardware prefetchers of all threads busy.
+    const std::int64_t row_bytes = std::max<std::int64_t>(1, 2 * args.k);
+    const std::int64_t block = std::clamp<std::int64_t>((262144 / row_bytes + 7) / 8 * 8, 8,
+                                                        round_up(args.n / num_threads() + 1, 8));
+    divide(ceil_div(args.n, block), args.m * args.n * args.k, [&](std::int64_t i, int) {
+      const FlushSubnormals mode(flush);
+      kernels.gemv[dtype](args, i * block, std::min((i + 1) * block, args.n));
+    });
+  }
+
+  void gemm(const LinearArgs& full, const LinearKernels& kernels, std::size_t dtype, bool flush) {
+    const std::int64_t cols = cols_at_once(kernels, full.n, num_threads());
+    const auto need = gemm_scratch(kernels, full.m, full.n, full.k, num_threads());
+    float* packed = packed_.floats(need.packed);
+    float* scratch = of_threads_.floats(need.of_thread * floats(num_threads()));
+    for_row_blocks(full, kernels, kernels.pack_tiles, packed, [&](const LinearArgs& args) {
+      divide(ceil_div(args.n, cols), args.m * args.n * args.k, [&](std::int64_t i, int worker) {
+        const FlushSubnormals mode(flush);
+        kernels.gemm[dtype](args, i * cols, std::min((i + 1) * cols, args.n),
+                            scratch + static_cast<std::size_t>(worker) * need.of_thread.size());
+      });
+    });
+  }
+
+  const KernelTable& kernels_;
+  Scratch packed_;
+  Scratch& of_threads_;
+};
+
+}}}  // namespace idefics::v0::detail::cpu

@@ -1,0 +1,58 @@
+// What operations take besides tensors: weights of linear layers, and the segments of attention.
+//
+// Letters: M rows, N outputs, K inputs.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+
+#include <idefics/backend/choices.hpp>
+#include <idefics/core/tensor.hpp>
+#include <idefics/quant/blockwise.hpp>
+
+namespace idefics { inline namespace v0 {
+
+/// The matrix of a linear layer, [N,K] as checkpoints store it. At most one of `values` and
+/// `packed` is set.
+struct LinearWeight {
+  Tensor values{};           // [N,K] f32, f16 or bf16
+  QuantizedTensor packed{};  // [N,K] in 4 bits
+
+  std::int64_t rows() const { return shape()[0]; }
+  std::int64_t cols() const { return shape()[1]; }
+  const Shape& shape() const { return packed ? packed.shape : values.shape(); }
+  explicit operator bool() const { return packed || values; }
+};
+
+/// One of several products that share the same x.
+struct LinearTask {
+  Tensor out{};  // [M,N]
+  const LinearWeight* weight = nullptr;
+  Tensor bias{};  // [N] or empty
+  Compute compute = Compute::f32;
+};
+
+/// Queries that attend to the same keys. There are no masks: the caller lists the visible keys.
+struct AttentionSegment {
+  std::int64_t query_begin = 0;  // rows of q and out
+  std::int64_t query_end = 0;
+  std::span<const std::int32_t> key_rows{};  // rows of k and v, in order of summation; may be empty
+  bool causal = false;                       // query i of n sees the first keys - (n - 1 - i) keys
+};
+
+namespace detail {
+
+/// The segment that contains a query. Throws `invalid_argument` if there is none.
+inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
+                                          std::int64_t query) {
+  const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {
+    return s.query_begin <= query && query < s.query_end;
+  });
+  require(found != segments.end(), "a query is not in any attention segment");
+  return *found;
+}
+
+}  // namespace detail
+
+}}  // namespace idefics::v0
