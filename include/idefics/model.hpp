@@ -17,6 +17,7 @@
 #include <idefics/generation/options/config.hpp>
 #include <idefics/generation/run/output.hpp>
 #include <idefics/generation/run/past_key_values.hpp>
+#include <idefics/generation/run/session_pool.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/inputs.hpp>
 #include <idefics/model/picture_encoding.hpp>
@@ -70,6 +71,8 @@ struct LogitsContext;
 struct TextRunOptions;
 }  // namespace detail
 
+/// The weights of a model, which never change, and what runs over them. Several threads may call one
+/// object: each run has a session of its own (docs/threads.md), and its bits do not depend on others.
 class Model {
  public:
   /// `directory_or_repo`: a checkpoint directory, or "org/name[@revision]" in the Hugging Face
@@ -78,26 +81,26 @@ class Model {
 
   /// One pass over whole prompts, however long: IdeficsForVisionText2Text.forward. Throws
   /// `shape_mismatch`, `invalid_token_id`, `empty_prompt`, `out_of_memory`.
-  ForwardOutput forward(const Inputs& inputs, ForwardOptions options = {});
+  ForwardOutput forward(const Inputs& inputs, ForwardOptions options = {}) const;
 
   /// Generates in the mode that the options select. Unset options come from generation_config.json.
   /// Throws `invalid_option`, `context_overflow`, `non_finite_logits`, and what `forward` throws.
   GenerationOutput generate(const Inputs& inputs, const GenerationConfig& config = {},
-                            ForwardOptions options = {}, const StepCallback& on_step = {});
+                            ForwardOptions options = {}, const StepCallback& on_step = {}) const;
 
   /// log p of every token of every continuation of one prompt, which is read once. Throws
   /// `invalid_argument` for any other number of prompts or a continuation without tokens, and what
   /// `forward` throws.
   std::vector<std::vector<double>> continuation_logprobs(
-      const Inputs& prompt, std::span<const Continuation> continuations);
+      const Inputs& prompt, std::span<const Continuation> continuations) const;
 
   const Config& config() const { return parts_->model.config(); }
   const GenerationConfig& generation_config() const { return parts_->generation_config; }
   Backend& backend() const { return *parts_->backend; }
   /// Maps modules, named as in transformers, to devices; {{"", "cpu"}} if one device holds all.
   const DeviceMap::Modules& hf_device_map() const { return parts_->device_map; }
-  /// Pictures whose latents, keys and values are kept.
-  std::int64_t cached_pictures() const { return parts_->pictures.size(); }
+  /// Pictures whose latents, keys and values are kept, in sessions that no run uses.
+  std::int64_t cached_pictures() const { return parts_->sessions.cached_pictures(); }
 
  private:
   struct Parts {
@@ -105,7 +108,7 @@ class Model {
     DeviceMap::Modules device_map;
     Idefics model;
     GenerationConfig generation_config;
-    ImageCache pictures;
+    detail::SessionPool sessions;
     std::int64_t prefill_chunk;
     ProgressCallback progress;
   };
@@ -120,16 +123,16 @@ class Model {
                                             const detail::LogitsContext& context,
                                             const Inputs& inputs, bool interpolate) const;
   detail::LogitsContext logits_context(const GenerationConfig& config, const Inputs& inputs) const;
-  PictureSlots encode(const Inputs& inputs, const PicturesNeeded& needed, bool interpolate) const;
-  detail::TextRun start(std::vector<Sequence> sequences, const PictureSlots& slots,
-                        const detail::LogitsContext& context,
+  PictureSlots encode(detail::Session& session, const Inputs& inputs, const PicturesNeeded& needed,
+                      bool interpolate) const;
+  detail::TextRun start(detail::Session& session, std::vector<Sequence> sequences,
+                        const PictureSlots& slots, const detail::LogitsContext& context,
                         detail::TextRunOptions run_options) const;
-  std::optional<detail::Guidance> guided(const GenerationConfig& config,
+  std::optional<detail::Guidance> guided(detail::Session& session, const GenerationConfig& config,
                                          const detail::LogitsContext& context,
                                          std::span<const Sequence> sequences,
                                          const PictureSlots& slots,
                                          const detail::TextRunOptions& run_options) const;
-  Tensor gather_image_hidden_states(const PictureSlots& slots) const;
 
   std::unique_ptr<Parts> parts_;
 };
@@ -196,28 +199,35 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
   Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
   checkpoint.release();  // drops the pages mapped around copied weights
-  ImageCache pictures(backend, config, model.cross_layers(), options.image_cache_size);
+  const std::int64_t layers = model.cross_layers();
   auto generation = read_generation_config(directory, config);
-  return Model(std::unique_ptr<Parts>(
-      new Parts{std::move(backend), std::move(map), std::move(model), std::move(generation),
-                std::move(pictures), options.prefill_chunk, std::move(options.progress)}));
+  return Model(std::unique_ptr<Parts>(new Parts{backend,
+                                                std::move(map),
+                                                std::move(model),
+                                                std::move(generation),
+                                                {backend, config, layers, options.image_cache_size},
+                                                options.prefill_chunk,
+                                                std::move(options.progress)}));
 }
 
-IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, ForwardOptions options) {
+IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs,
+                                                   ForwardOptions options) const {
   auto sequences = detail::make_sequences(inputs, config());
+  const auto session = parts_->sessions.borrow();
   const PictureSlots slots =
-      encode(inputs, detail::all_pictures(inputs), options.interpolate_pos_encoding);
+      encode(*session, inputs, detail::all_pictures(inputs), options.interpolate_pos_encoding);
   const std::int64_t columns = inputs.input_ids.dim(1), v = config().vocab_size;
   const std::int64_t width = config().total_vocab_size();
   ForwardOutput output{
       .logits = Tensor::zeros(DType::f32, {inputs.input_ids.dim(0), columns, width}),
-      .image_hidden_states = gather_image_hidden_states(slots)};
+      .image_hidden_states =
+          detail::gather_image_hidden_states(*session->backend, session->pictures, slots)};
   const auto logits = output.logits.as_mutable<float>();
   std::vector<std::vector<std::int64_t>> row_columns;
   row_columns.reserve(sequences.size());
   for (const Sequence& sequence : sequences) row_columns.push_back(sequence.columns);
 
-  detail::TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
+  detail::TextRun run(parts_->model, *session->backend, session->pictures, std::move(sequences),
                       slots, 0, parts_->prefill_chunk, detail::LogitRows::all);
   run.prefill([&](std::size_t row, std::int64_t token, std::span<const float> base,
                   std::span<const float> additional) {
@@ -232,26 +242,28 @@ IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs, Forward
 IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
                                                        const GenerationConfig& requested,
                                                        ForwardOptions options,
-                                                       const StepCallback& on_step) {
+                                                       const StepCallback& on_step) const {
   const GenerationConfig config = requested.merged_over(parts_->generation_config);
   validate(config, this->config().total_vocab_size());
   auto sequences = detail::make_sequences(inputs, this->config());
   detail::check_context(sequences, this->config());
   const detail::LogitsContext context = logits_context(config, inputs);
+  const auto session = parts_->sessions.borrow();
   detail::Stopwatch watch;
-  const PictureSlots slots =
-      encode(inputs, detail::seen_pictures(inputs, sequences), options.interpolate_pos_encoding);
+  const PictureSlots slots = encode(*session, inputs, detail::seen_pictures(inputs, sequences),
+                                    options.interpolate_pos_encoding);
   const double vision_s = watch.lap();
 
   detail::TextRunOptions run_options = detail::run_options(config, this->config());
-  auto guidance = guided(config, context, sequences, slots, run_options);
+  auto guidance = guided(*session, config, context, sequences, slots, run_options);
   const auto generator = candidates(config, context, inputs, options.interpolate_pos_encoding);
   if (generator) run_options.tokens_per_step = generator->longest() + 1;
   if (config.output_attentions.value_or(false))
     run_options.attention_columns = inputs.input_ids.dim(1);
   run_options.past = options.past_key_values;
   if (!config.max_new_tokens && config.max_length) run_options.length_option = "max_length";
-  detail::TextRun run = start(std::move(sequences), slots, context, std::move(run_options));
+  detail::TextRun run =
+      start(*session, std::move(sequences), slots, context, std::move(run_options));
   run.report_to(parts_->progress);
   const std::int64_t prefill_tokens = run.unread();
 
@@ -266,17 +278,19 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
 }
 
 IDEFICS_ENGINE_INLINE std::vector<std::vector<double>> Model::continuation_logprobs(
-    const Inputs& prompt, std::span<const Continuation> continuations) {
+    const Inputs& prompt, std::span<const Continuation> continuations) const {
   auto sequences = detail::make_sequences(prompt, config());
   require(sequences.size() == 1, "continuations need exactly one prompt");
   require(std::ranges::none_of(continuations, &Continuation::empty),
           "a continuation has no tokens");
   for (const Continuation& ids : continuations)
     for (const std::int32_t id : ids) detail::check_id(id, config());
-  const PictureSlots slots = encode(prompt, detail::seen_pictures(prompt, sequences), false);
+  const auto session = parts_->sessions.borrow();
+  const PictureSlots slots =
+      encode(*session, prompt, detail::seen_pictures(prompt, sequences), false);
   detail::TextRunOptions run_options = detail::continuation_options(continuations);
   const std::int64_t longest = run_options.tokens_per_step;
-  detail::TextRun run(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
+  detail::TextRun run(parts_->model, *session->backend, session->pictures, std::move(sequences),
                       slots, longest, parts_->prefill_chunk, detail::LogitRows::last,
                       std::move(run_options));
   run.report_to(parts_->progress);
@@ -294,32 +308,32 @@ inline detail::LogitsContext Model::logits_context(const GenerationConfig& confi
           .prompts = padded_rows(inputs.input_ids)};
 }
 
-inline PictureSlots Model::encode(const Inputs& inputs, const PicturesNeeded& needed,
-                                  bool interpolate) const {
-  return detail::encode_pictures(parts_->model, *parts_->backend, parts_->pictures, inputs, needed,
+inline PictureSlots Model::encode(detail::Session& session, const Inputs& inputs,
+                                  const PicturesNeeded& needed, bool interpolate) const {
+  return detail::encode_pictures(parts_->model, *session.backend, session.pictures, inputs, needed,
                                  interpolate, parts_->progress);
 }
 
 /// A run with space for the new tokens that `context` allows.
-inline detail::TextRun Model::start(std::vector<Sequence> sequences, const PictureSlots& slots,
-                                    const detail::LogitsContext& context,
+inline detail::TextRun Model::start(detail::Session& session, std::vector<Sequence> sequences,
+                                    const PictureSlots& slots, const detail::LogitsContext& context,
                                     detail::TextRunOptions run_options) const {
   // only rows with logits have hidden states
   const detail::LogitRows rows =
       run_options.hidden ? detail::LogitRows::all : detail::LogitRows::last;
-  return detail::TextRun(parts_->model, *parts_->backend, parts_->pictures, std::move(sequences),
+  return detail::TextRun(parts_->model, *session.backend, session.pictures, std::move(sequences),
                          slots, context.limits.new_tokens(), parts_->prefill_chunk, rows,
                          std::move(run_options));
 }
 
 /// The guidance of the answers, or nothing if the options request none.
 inline std::optional<detail::Guidance> Model::guided(
-    const GenerationConfig& config, const detail::LogitsContext& context,
+    detail::Session& session, const GenerationConfig& config, const detail::LogitsContext& context,
     std::span<const Sequence> sequences, const PictureSlots& slots,
     const detail::TextRunOptions& run_options) const {
   if (!detail::is_guided(config)) return std::nullopt;
   return detail::Guidance(
-      start(detail::negative_sequences(config, sequences), slots, context, run_options),
+      start(session, detail::negative_sequences(config, sequences), slots, context, run_options),
       *config.guidance_scale, context.vocabulary, run_options.copies);
 }
 
@@ -348,12 +362,16 @@ inline std::unique_ptr<detail::DraftModel> Model::draft(const GenerationConfig& 
                                                         const Inputs& inputs,
                                                         bool interpolate) const {
   auto sequences = detail::make_sequences(inputs, this->config());
-  const PictureSlots slots = encode(inputs, detail::seen_pictures(inputs, sequences), interpolate);
+  auto session = parts_->sessions.borrow();
+  const PictureSlots slots =
+      encode(*session, inputs, detail::seen_pictures(inputs, sequences), interpolate);
   const std::int64_t padding = inputs.input_ids.dim(1) - std::ssize(sequences[0].ids);
-  const auto settings = detail::DraftSettings::of(config, parts_->generation_config);
-  detail::TextRun run = start(std::move(sequences), slots, context,
+  const auto settings =
+      detail::DraftSettings::of(config, parts_->generation_config, session->num_assistant_tokens);
+  detail::TextRun run = start(*session, std::move(sequences), slots, context,
                               {.tokens_per_step = detail::DraftModel::tokens_per_step});
-  return std::make_unique<detail::DraftModel>(std::move(run), config, context, settings, padding);
+  return std::make_unique<detail::DraftModel>(std::move(session), std::move(run), config, context,
+                                              settings, padding);
 }
 
 /// `on_step`, preceded by a progress report of the step.
@@ -365,21 +383,6 @@ IDEFICS_ENGINE_INLINE StepCallback Model::reported(const StepCallback& on_step,
     detail::report(progress, {"generation", ++steps, total});
     return !on_step || on_step(chosen);
   };
-}
-
-IDEFICS_ENGINE_INLINE Tensor Model::gather_image_hidden_states(const PictureSlots& slots) const {
-  const auto rows = std::ssize(slots), pictures = std::ssize(slots.front());
-  const std::int64_t l = parts_->pictures.latents(), d = config().vision.embed_dim;
-  Tensor result = Tensor::empty(DType::f32, {rows, pictures, l, d});
-  std::byte* out = result.raw_mutable();
-  for (const auto& row : slots) {
-    for (const std::int32_t slot : row) {
-      const Tensor features = parts_->backend->download(parts_->pictures.features(slot));
-      std::memcpy(out, features.raw(), features.bytes());
-      out += features.bytes();
-    }
-  }
-  return result;
 }
 
 }}  // namespace idefics::v0

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -37,6 +38,11 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+
+  /// Another backend for the same device, with scratch buffers of its own: it reads and writes the
+  /// tensors of this one, and another thread can use it at the same time. Null if there is none;
+  /// then threads take turns.
+  virtual std::shared_ptr<Backend> fork() const { return nullptr; }
 
   // ---- memory of the device ---------------------------------------------------------------------
   virtual Tensor empty(DType dtype, Shape shape) { return Tensor::empty(dtype, shape); }
@@ -58,6 +64,14 @@ class Backend {
   /// before it is large enough.
   void expect_rows(std::int64_t rows) { expected_rows_ = std::max(expected_rows_, rows); }
   std::int64_t expected_rows() const { return expected_rows_; }
+  /// [m,width] f32 of buffer `which`, whose contents do not outlive the layer that asks for it. It
+  /// grows at once to the largest expected number of rows.
+  Tensor scratch_rows(std::size_t which, std::int64_t m, std::int64_t width) {
+    Tensor& buffer = scratch_rows_.at(which);
+    const std::int64_t rows = std::max(m, expected_rows_);
+    if (!buffer || buffer.count() < m * width) buffer = empty(DType::f32, {rows * width});
+    return buffer.slice(0, m * width).reshape({m, width});
+  }
 
   /// Bytes that can still be allocated on this device, if known.
   virtual std::optional<std::uint64_t> memory_left() const { return available_memory(); }
@@ -374,6 +388,7 @@ class Backend {
   }
 
   std::int64_t expected_rows_ = 0;
+  std::array<Tensor, 2> scratch_rows_;
 };
 
 }}  // namespace idefics::v0

@@ -237,7 +237,7 @@ class AdaptedWeights final : public WeightSource {
     const auto addition = adapter_.addition({name + ".weight", {}});
     if (!addition) return nullptr;
     return std::make_shared<const LowRank>(
-        LowRank{backend_.upload(addition->a, name), backend_.upload(addition->b, name), scratch_});
+        LowRank{backend_.upload(addition->a, name), backend_.upload(addition->b, name)});
   }
   Compute compute() const override { return source_.compute(); }
   Compute compute_4bit() const override { return source_.compute_4bit(); }
@@ -247,7 +247,6 @@ class AdaptedWeights final : public WeightSource {
   const LoraAdapter& adapter_;
   Backend& backend_;
   DType dtype_;
-  std::shared_ptr<LowRank::Scratch> scratch_ = std::make_shared<LowRank::Scratch>();
 };
 
 }}  // namespace idefics::v0

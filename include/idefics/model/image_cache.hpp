@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -66,14 +67,14 @@ class ImageCache {
     } else {
       slot = least_recently_used();
     }
-    entries_[slot] = {hash_of(pixels), {pixels.begin(), pixels.end()}, ++clock_, clock_};
+    entries_[slot] = {hash_of(pixels), {pixels.begin(), pixels.end()}, ++clock_, next_stamp()};
     keep_.push_back(static_cast<std::int32_t>(slot));
     return static_cast<std::int32_t>(slot);
   }
 
   std::int64_t latents() const { return latents_; }
   const Layer& operator[](std::size_t layer) const { return layers_[layer]; }
-  /// A number that no other picture of this cache has or had: equal stamps mean equal features.
+  /// A number that no other entry of any cache has or had: equal stamps mean equal features.
   std::uint64_t stamp(std::int32_t slot) const {
     return entries_[static_cast<std::size_t>(slot)].stamp;
   }
@@ -92,6 +93,11 @@ class ImageCache {
     std::vector<float> pixels;  // compared in full, since hashes may collide
     std::uint64_t last_use = 0, stamp = 0;
   };
+
+  static std::uint64_t next_stamp() {
+    static std::atomic<std::uint64_t> stamps{0};
+    return ++stamps;
+  }
 
   static std::uint64_t hash_of(std::span<const float> pixels) {
     std::uint64_t hash = 14695981039346656037u;  // FNV-1a over words instead of bytes, for speed

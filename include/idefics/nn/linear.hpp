@@ -14,25 +14,13 @@ namespace idefics { inline namespace v0 {
 
 /// A low-rank update that an adapter adds without changing the weight: y += (x A^T) B^T, in f32.
 struct LowRank {
-  /// Scratch that all layers of a model share; it only grows.
-  struct Scratch {
-    Tensor inner, sum;
-
-    static Tensor rows(Tensor& buffer, Backend& backend, std::int64_t m, std::int64_t width) {
-      const std::int64_t most = std::max(m, backend.expected_rows());
-      if (!buffer || buffer.count() < m * width) buffer = backend.empty(DType::f32, {most * width});
-      return buffer.slice(0, m * width).reshape({m, width});
-    }
-  };
-
   Tensor a;  // [Z,K]
   Tensor b;  // [N,Z], multiplied by the adapter's scale
-  std::shared_ptr<Scratch> scratch;
 
   void add(Backend& backend, Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/) const {
     const std::int64_t m = x.count() / a.dim(1);
-    const Tensor inner = Scratch::rows(scratch->inner, backend, m, a.dim(0));
-    const Tensor sum = Scratch::rows(scratch->sum, backend, m, b.dim(0));
+    const Tensor inner = backend.scratch_rows(0, m, a.dim(0));
+    const Tensor sum = backend.scratch_rows(1, m, b.dim(0));
     backend.linear(inner, x, {.values = a}, {}, Compute::f32);
     backend.linear(sum, inner, {.values = b}, {}, Compute::f32);
     backend.add(out, out, sum);

@@ -25,6 +25,7 @@ class CpuBackend final : public Backend {
     return isa_ == Isa::avx512 ? "cpu-avx512" : isa_ == Isa::avx2 ? "cpu-avx2" : "cpu-scalar";
   }
   Isa isa() const { return isa_; }
+  std::shared_ptr<Backend> fork() const override { return std::make_shared<CpuBackend>(isa_); }
 
   void reserve_keys(std::int64_t keys, std::int64_t head_dim) override {
     (void)scratch_.floats(detail::cpu::attention_scratch(keys, head_dim) * num_threads());

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <idefics/generation/logits/sampler.hpp>
+#include <idefics/generation/run/session_pool.hpp>
 #include <idefics/generation/run/text_run.hpp>
 #include <idefics/generation/search/candidates.hpp>
 
@@ -25,15 +26,17 @@ struct DraftSettings {
   /// Where the adapted number is stored for the next generation ("heuristic"), or null.
   std::optional<std::int64_t>* kept = nullptr;
 
-  /// `own` are the options of the draft model, which must outlive the settings.
-  static DraftSettings of(const GenerationConfig& requested, GenerationConfig& own) {
+  /// `own` are the options of the draft model; `kept` must outlive the settings.
+  static DraftSettings of(const GenerationConfig& requested, GenerationConfig own,
+                          std::optional<std::int64_t>& kept) {
+    if (kept) own.num_assistant_tokens = kept;
     const GenerationConfig config = requested.merged_over(own);
     const auto& schedule = config.num_assistant_tokens_schedule;
     DraftSettings s;
     s.tokens = config.num_assistant_tokens.value_or(s.tokens);
     s.adapts = schedule == "heuristic" || schedule == "heuristic_transient";
     s.threshold = config.assistant_confidence_threshold.value_or(s.threshold);
-    if (schedule == "heuristic") s.kept = &own.num_assistant_tokens;
+    if (schedule == "heuristic") s.kept = &kept;
     return s;
   }
 
@@ -54,10 +57,11 @@ class DraftModel final : public CandidateGenerator {
   static constexpr std::int64_t tokens_per_step = 2;
 
   /// Reads the prompt. `run` is over the single prompt of `context`, not read yet, with
-  /// `tokens_per_step`; `padding` is the number of columns of the padded prompt that the run lacks.
-  DraftModel(TextRun run, const GenerationConfig& config, const LogitsContext& context,
-             DraftSettings settings, std::int64_t padding)
-      : run_(std::move(run)),
+  /// `tokens_per_step`, in `session`; `padding` is the number of columns of the padded prompt that the run lacks.
+  DraftModel(SessionPool::Lease session, TextRun run, const GenerationConfig& config,
+             const LogitsContext& context, DraftSettings settings, std::int64_t padding)
+      : session_(std::move(session)),
+        run_(std::move(run)),
         settings_(settings),
         longest_(settings.longest(context.limits.new_tokens())),
         padding_(padding),
@@ -115,6 +119,7 @@ class DraftModel final : public CandidateGenerator {
            *std::ranges::max_element(scores_) != forbidden;
   }
 
+  SessionPool::Lease session_;
   TextRun run_;
   DraftSettings settings_;
   std::int64_t longest_, padding_, prompt_;
