@@ -1,6 +1,7 @@
 // Flops and bytes of whole stages, counting matrices only.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -26,9 +27,9 @@ struct Work {
   double picture_flops = 0, prompt_flops = 0, step_bytes = 0;
 };
 
-/// `quantized` is the bytes per value of matrices that are quantized to 4 bits on load, 0 for none.
-inline Work work_of(const Config& config, const Checkpoint& checkpoint, std::int64_t prompt_tokens,
-                    double quantized = 0) {
+/// `matrix_bytes` gives the bytes of a matrix in memory.
+inline Work work_of(const Config& config, std::int64_t prompt_tokens,
+                    const std::function<double(const WeightRequest&)>& matrix_bytes) {
   WeightTable table;
   const Idefics listed(table, config);
   const double positions = static_cast<double>(
@@ -49,13 +50,23 @@ inline Work work_of(const Config& config, const Checkpoint& checkpoint, std::int
     else if (part == "gated cross-attention" && of_pictures)
       work.picture_flops += 2 * values * latents;
     else {
-      const bool packed = quantized > 0 && part != "output head";
-      work.step_bytes += (packed ? quantized : bytes_per_value(checkpoint, request.name)) * values;
+      work.step_bytes += matrix_bytes(request);
       work.prompt_flops +=
           2 * values * (part == "output head" ? 1.0 : static_cast<double>(prompt_tokens));
     }
   }
   return work;
+}
+
+/// The same for bf16, and for matrices that the checkpoint stores in 4 bits. `quantized` is the bytes
+/// per value of matrices that are quantized to 4 bits on load, 0 for none.
+inline Work work_of(const Config& config, const Checkpoint& checkpoint, std::int64_t prompt_tokens,
+                    double quantized = 0) {
+  return work_of(config, prompt_tokens, [&](const WeightRequest& request) {
+    const bool packed = quantized > 0 && component_of(request.name) != "output head";
+    return (packed ? quantized : bytes_per_value(checkpoint, request.name)) *
+           static_cast<double>(request.shape.count());
+  });
 }
 
 }  // namespace idefics::bench

@@ -12,6 +12,7 @@
 
 #include <idefics/idefics.hpp>
 
+#include "cli/embedded_model.hpp"
 #include "cli/progress_bar.hpp"
 
 namespace cli {
@@ -72,7 +73,7 @@ struct CommonOptions {
 
 inline void CommonOptions::add_to(CLI::App& app) {
   const char* named = std::getenv("IDEFICS_MODEL");
-  model = named != nullptr && *named != '\0' ? named : IDEFICS_TINY_MODEL;
+  model = named != nullptr && *named != '\0' ? named : embedded_model();
   app.add_option("--model", model,
                  "checkpoint directory, or org/name[@revision] in the local Hugging Face cache");
   app.add_option("--dtype", dtype, "dtype of the weights; default: as stored, with f32 arithmetic")
@@ -158,6 +159,7 @@ inline void write(const std::string& text) {
 }
 inline void print(const std::string& line) { write(line + '\n'); }
 
+void add_bench(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_classify(CLI::App& app);
 void add_generate(CLI::App& app);
@@ -165,5 +167,6 @@ void add_tensors(CLI::App& app);
 void add_tokens(CLI::App& app);
 void add_info(CLI::App& app);
 void add_quantize(CLI::App& app);
+void add_selftest(CLI::App& app);
 
 }  // namespace cli
