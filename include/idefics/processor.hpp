@@ -173,8 +173,8 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::
     part.remove_suffix(part.size() - 1 - part.find_last_not_of(' '));
     if (item.names_picture(part)) {
       const std::string url(part);
-      add_image(
-          Image::decode(options.fetch ? options.fetch(url) : fetch_url(url), part.substr(0, 200)));
+      add_image(Image::decode(options.fetch ? options.fetch(url) : fetch_url(url),
+                              url_without_secrets(url)));
       continue;
     }
     detail::check_utf8(item.string(), number, i);

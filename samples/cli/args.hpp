@@ -147,7 +147,8 @@ inline idefics::PromptItem read_picture(const std::string& location) {
 /// The picture at a path or URL, fetched and decoded at once.
 inline idefics::Image load_picture(const std::string& location, const CommonOptions& common) {
   if (idefics::is_url(location) || idefics::is_data_url(location))
-    return idefics::Image::decode(common.fetcher()(location), location.substr(0, 200));
+    return idefics::Image::decode(common.fetcher()(location),
+                                  idefics::url_without_secrets(location));
   return idefics::Image::open(location);
 }
 

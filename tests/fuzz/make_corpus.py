@@ -382,8 +382,30 @@ def data_urls() -> None:
         "other": "https://example.org/",
     }.items():
         put("data_url", name, text)
+    for name, text in {
+        "upper_case": "DATA:IMAGE/PNG;BASE64,aGVsbG8=", "lines": "data:;base64,aGVs\r\n bG8=\n", "spaces": "data:;charset=x; base64 ,aGVsbG8=",
+        "escaped_line": "data:;base64,aGVs%0D%0AbG8=",
+    }.items():
+        put("data_url", name, text)
 
 
-for write in (data_urls, safetensors, quant_states, texts, configs, sentencepiece, tokenizer, pictures, utf8):
+def urls() -> None:
+    for name, text in {
+        "plain": "https://example.org/a.png", "secrets": "http://user:pass@example.org:8080/a?token=x#y", "ipv6": "http://[::1]:80/",
+        "octal": "http://0177.0.0.1/", "decimal": "http://2130706433/", "circled": "http://\u2460\u2461\u2466.0.0.1/",
+        "slash_in_password": "http://user:12/3@example.org/", "two_at": "http://a@b@example.org/", "backslash": "http://a\\@b/",
+        "escaped_host": "http://%31%32%37.0.0.1/", "tab": "ht\ttp://example.org/", "file": "file:///etc/passwd", "no_host": "http://",
+        "upper_case": "HTTP://EXAMPLE.ORG/", "data": "data:,x", "zero": "http://a\0b/", "zone": "http://[fe80::1%25lo]/", "empty": "",
+    }.items():
+        put("url", name, text)
+    for name, text in {
+        "domain": ".example.orgwww.example.org", "network": "10.0.0.0/810.1.2.3", "ipv6": "[::1]::1", "star": "*a", "list": "a, b\tc.d.x.c.d.",
+        "bits": "1.2.3.4/991.2.3.4", "empty": "", "mapped": b"\0" * 10 + b"\xff\xff\x7f\0\0\1", "nat64": b"\0\x64\xff\x9b" + b"\0" * 8 + b"\xa9\xfe\xa9\xfe",
+        "6to4": b"\x20\x02\x0a\0\0\1" + b"\0" * 10, "public": b"\x26\x06\x47\0" + b"\0" * 11 + b"\1",
+    }.items():
+        put("address", name, text)
+
+
+for write in (data_urls, urls, safetensors, quant_states, texts, configs, sentencepiece, tokenizer, pictures, utf8):
     write()
 torch_files(put)

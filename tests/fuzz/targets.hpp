@@ -12,6 +12,7 @@
 #include "fuzz/targets/sentencepiece.hpp"
 #include "fuzz/targets/tokenizer.hpp"
 #include "fuzz/targets/torch_file.hpp"
+#include "fuzz/targets/url.hpp"
 #include "fuzz/targets/utf8.hpp"
 
 namespace fuzz {
@@ -34,6 +35,8 @@ inline constexpr Target targets[] = {
     {"prompt_file", prompt_file, 80, MiB},
     {"preprocessor_config", preprocessor_config, 80, MiB},
     {"data_url", data_url, 4, MiB},
+    {"url", url, 16, MiB},
+    {"address", address, 16, MiB},
     {"image", image, 2, 16 * MiB},
     {"utf8", utf8, 0, 4096},
 };

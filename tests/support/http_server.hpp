@@ -19,10 +19,12 @@
 
 namespace testing {
 
-/// What the server sends: the parts in order, with `pause` before each but the first.
+/// What the server sends: the parts in order, with `pause` before each but the first, and, with
+/// `reads`, another request read before each but the first, as by a proxy after CONNECT.
 struct Reply {
   std::vector<std::string> parts;
   std::chrono::milliseconds pause{0};
+  bool reads = false;
 };
 
 /// A complete HTTP answer: status line, headers (each ending with CRLF), body and its length.
@@ -75,19 +77,27 @@ class HttpServer {
     }
   }
 
-  void respond(int connection) {
+  /// The head of a request; empty if the connection ends before it does.
+  static std::string read_head(int connection) {
     std::string head;
     char buffer[4096];
     while (head.find("\r\n\r\n") == std::string::npos) {
       const auto count = ::recv(connection, buffer, sizeof buffer, 0);
-      if (count <= 0) return;
+      if (count <= 0) return {};
       head.append(buffer, static_cast<std::size_t>(count));
     }
+    return head;
+  }
+
+  void respond(int connection) {
+    const std::string head = read_head(connection);
+    if (head.empty()) return;
     ++requests_;
     const auto begin = head.find(' ') + 1;
     const Reply reply = handler_(head.substr(begin, head.find(' ', begin) - begin), head);
     for (std::size_t i = 0; i < reply.parts.size() && !stop_; ++i) {
       if (i > 0) std::this_thread::sleep_for(reply.pause);
+      if (i > 0 && reply.reads && read_head(connection).empty()) return;
       std::string_view rest = reply.parts[i];
       while (!rest.empty()) {
         const auto sent = ::send(connection, rest.data(), rest.size(), MSG_NOSIGNAL);

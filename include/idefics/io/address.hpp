@@ -3,6 +3,7 @@
 // its cloud. Source: IANA's special-purpose address registries (RFC 6890).
 #pragma once
 
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -11,14 +12,12 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <idefics/core/config.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
-
-/// An IPv4 or IPv6 address with its port: the bytes of a sockaddr.
-using SocketAddress = std::vector<std::byte>;
 
 constexpr bool is_public_ipv4(std::uint32_t address) {
   struct Block {
@@ -93,20 +92,16 @@ inline std::string to_string(const sockaddr& address, std::size_t bytes) {
   return failed != 0 ? "an unknown address" : text.data();
 }
 
-/// All addresses of a host name or numeric address; empty if it cannot be resolved.
-inline std::vector<SocketAddress> resolve(const std::string& host, const std::string& port) {
-  addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* list = nullptr;
-  std::vector<SocketAddress> found;
-  if (::getaddrinfo(host.c_str(), port.c_str(), &hints, &list) != 0) return found;
-  for (const addrinfo* info = list; info != nullptr; info = info->ai_next) {
-    const auto* bytes = reinterpret_cast<const std::byte*>(info->ai_addr);
-    found.emplace_back(bytes, bytes + info->ai_addrlen);
-  }
-  ::freeaddrinfo(list);
-  return found;
+/// The bytes of a numeric address, 4 for IPv4 and 16 for IPv6, with or without brackets; empty for
+/// any other text.
+inline std::vector<std::uint8_t> numeric_address(std::string_view text) {
+  if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
+  const std::string host(text);
+  std::vector<std::uint8_t> bytes(16);
+  if (::inet_pton(AF_INET6, host.c_str(), bytes.data()) == 1) return bytes;
+  bytes.resize(4);
+  if (::inet_pton(AF_INET, host.c_str(), bytes.data()) == 1) return bytes;
+  return {};
 }
 
 }}}  // namespace idefics::v0::detail

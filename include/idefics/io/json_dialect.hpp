@@ -17,7 +17,7 @@
 #include <system_error>
 #include <vector>
 
-#include <idefics/core/hex.hpp>
+#include <idefics/core/ascii.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
 

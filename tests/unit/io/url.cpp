@@ -1,4 +1,5 @@
 // Fetching: what is fetched, what is refused before a byte is sent, and where it stops.
+#include <idefics/io/address.hpp>
 #include <idefics/io/url.hpp>
 
 #include "support/catch.hpp"
@@ -120,9 +121,12 @@ TEST_CASE("a redirect is checked like the URL that it came from") {
 
 TEST_CASE("addresses are classified as public or private") {
   auto judge = [](const std::string& host) {
-    const auto found = detail::resolve(host, "80");
-    REQUIRE(found.size() == 1);
-    return detail::is_public(*reinterpret_cast<const sockaddr*>(found[0].data()), found[0].size());
+    addrinfo hints{}, *list = nullptr;
+    hints.ai_flags = AI_NUMERICHOST;
+    hints.ai_socktype = SOCK_STREAM;
+    REQUIRE(::getaddrinfo(host.c_str(), "80", &hints, &list) == 0);
+    const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(list, ::freeaddrinfo);
+    return detail::is_public(*list->ai_addr, list->ai_addrlen);
   };
   for (const char* host :
        {"1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",
@@ -240,12 +244,21 @@ TEST_CASE("data: URLs are decoded, in base64 and percent form") {
   CHECK(outcome("data:;base64,cA", options) == "p");
   CHECK(outcome("data:;base64,cA%3D%3D", options) == "p");
   CHECK(outcome("data:;base64,-_-_", options) == "\xfb\xff\xbf");
+  CHECK(outcome("DATA:IMAGE/PNG;BASE64,cGl4ZWxz", options) == "pixels");
+  CHECK(outcome("Data:image/png;charset=utf-8; base64 ,cGl4ZWxz", options) == "pixels");
+  CHECK(outcome("data:;base64,cGl4\nZWxz\n", options) == "pixels");
+  CHECK(outcome("data:;base64,\r\n\tcGl4 ZWx\r\nz", options) == "pixels");
+  CHECK(outcome("data:;base64,cA=\n=\n", options) == "p");
+  CHECK(outcome("data:;base64,cGl4%0D%0AZWxz%0A", options) == "pixels");
+  CHECK(outcome("data:;base64,cGl4ZWxzcGl4", {.max_bytes = 9}) == "pixelspix");
+  CHECK(outcome("data:base64,cA", options) == "cA");
   CHECK(outcome("data:,", options) == "");
   CHECK(outcome("data:text/plain,a%20b%00", options) == std::string("a b\0", 4));
   for (const char* url :
        {"data:", "data:image/png;base64", "data:;base64,c",
         "data:;base64,cA=", "data:;base64,c===", "data:;base64,c!==", "data:;base64,cGl4=Wxz",
-        "data:,%", "data:,%2", "data:,%zz", "data:,123456789", "data:;base64,cGl4ZWxzcGl4ZWxz"}) {
+        "data:;base64,cGl4ZWxz\v", "data:;base64,=\n=", "data:;base64,====", "data:,%", "data:,%2",
+        "data:,%zz", "data:,123456789", "data:;base64,cGl4ZWxzcGl4ZWxz"}) {
     INFO(url);
     CHECK(outcome(url, options) == "fetch_failed");
   }
