@@ -8,13 +8,10 @@ find_package(nlohmann_json QUIET)
 find_package(JPEG QUIET)
 find_package(CURL QUIET)
 find_path(IDEFICS_STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb)
-find_path(IDEFICS_SENTENCEPIECE_INCLUDE_DIR sentencepiece_processor.h)
-find_library(IDEFICS_SENTENCEPIECE_LIBRARY sentencepiece)
 find_path(IDEFICS_WEBP_INCLUDE_DIR webp/decode.h)
 find_library(IDEFICS_WEBP_LIBRARY webp)
 find_library(IDEFICS_WEBP_DEMUX_LIBRARY webpdemux)
-mark_as_advanced(IDEFICS_STB_INCLUDE_DIR IDEFICS_SENTENCEPIECE_INCLUDE_DIR
-                 IDEFICS_SENTENCEPIECE_LIBRARY IDEFICS_WEBP_INCLUDE_DIR IDEFICS_WEBP_LIBRARY
+mark_as_advanced(IDEFICS_STB_INCLUDE_DIR IDEFICS_WEBP_INCLUDE_DIR IDEFICS_WEBP_LIBRARY
                  IDEFICS_WEBP_DEMUX_LIBRARY)
 
 # idefics_attach_dependencies(CORE FULL): links the libraries found to the two interface targets.
@@ -31,10 +28,6 @@ function(idefics_attach_dependencies core full)
   endif()
   if(IDEFICS_STB_INCLUDE_DIR)
     target_include_directories(${full} SYSTEM INTERFACE ${IDEFICS_STB_INCLUDE_DIR})
-  endif()
-  if(IDEFICS_SENTENCEPIECE_INCLUDE_DIR AND IDEFICS_SENTENCEPIECE_LIBRARY)
-    target_include_directories(${full} SYSTEM INTERFACE ${IDEFICS_SENTENCEPIECE_INCLUDE_DIR})
-    target_link_libraries(${full} INTERFACE ${IDEFICS_SENTENCEPIECE_LIBRARY})
   endif()
   if(TARGET JPEG::JPEG)
     target_link_libraries(${full} INTERFACE JPEG::JPEG)

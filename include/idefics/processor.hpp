@@ -59,7 +59,7 @@ class PromptItem {
 using Prompt = std::vector<PromptItem>;
 
 struct ProcessorOptions {
-  bool add_eos_token = false;
+  std::optional<bool> add_eos_token{};               // unset: from tokenizer_config.json
   std::optional<bool> add_end_of_utterance_token{};  // unset: if the tokenizer has the token
   std::optional<PaddingSide> padding_side{};         // unset: from tokenizer_config.json
   std::optional<std::int64_t> image_size{};          // unset: from preprocessor_config.json
@@ -149,11 +149,12 @@ IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view dire
   return {Tokenizer::from_pretrained(directory), ImageProcessor::from_pretrained(directory)};
 }
 
-/// "<s>" and the joined items: texts lose the spaces at their ends, pictures become their tokens.
+/// The bos token and the joined items: texts lose the spaces at their ends, pictures become their
+/// tokens.
 IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::size_t number,
                                                      const ProcessorOptions& options) const {
   Row row;
-  std::string text = "<s>";
+  std::string text = tokenizer_.id_to_token(tokenizer_.bos_id());
   bool last_was_image = false, last_was_text = false;
   const bool end_of_utterance =
       options.add_end_of_utterance_token.value_or(tokenizer_.has_special(end_of_utterance_token));
@@ -182,7 +183,8 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::
     text.append(part);
     last_was_image = false, last_was_text = true;
   }
-  if (options.add_eos_token) text.append("</s>");
+  if (options.add_eos_token.value_or(tokenizer_.add_eos_token()))
+    text.append(tokenizer_.id_to_token(tokenizer_.eos_id()));
   row.ids = tokenizer_.encode(text);
   return row;
 }

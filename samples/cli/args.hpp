@@ -130,7 +130,8 @@ struct PromptOptions {
         ->check(CLI::IsMember({"true", "false"}));
   }
   idefics::ProcessorOptions options(const CommonOptions& common) const {
-    idefics::ProcessorOptions result{.add_eos_token = add_eos_token};
+    idefics::ProcessorOptions result;
+    if (add_eos_token) result.add_eos_token = true;
     result.fetch = common.fetcher();
     if (!end_of_utterance.empty()) result.add_end_of_utterance_token = end_of_utterance == "true";
     return result;

@@ -7,7 +7,7 @@
 #include <idefics/image/decode.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/io/torch_file.hpp>
-#include <idefics/text/sentencepiece_model.hpp>
+#include <idefics/text/tokenizer/sentencepiece_model.hpp>
 
 #include "support/catch.hpp"
 

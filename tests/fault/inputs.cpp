@@ -105,11 +105,9 @@ TEST_CASE("pictures that cannot be decoded are refused") {
 
 TEST_CASE("invalid tokenizer files are refused") {
   const auto vocab_twice = [](Json& json) { json["model"]["vocab"]["a"] = 0; };
-  const auto far = [](Json& json) {
-    json["added_tokens"].push_back({{"id", 1 << 23}, {"content", "<far>"}, {"special", true}});
-  };
-  const auto many = [](Json& json) {
-    for (int i = 0; i < 5000; ++i) json["additional_special_tokens"].push_back(std::to_string(i));
+  const auto config = [](const char* what, const char* key, const Json& value) {
+    return tokenizer(what, "tokenizer_config.json",
+                     changed("tokenizer_config.json", [&](Json& j) { j[key] = value; }), key);
   };
   const testing::Fault faults[] = {
       tokenizer("not JSON", "tokenizer.json", "{", "", invalid_json),
@@ -118,8 +116,9 @@ TEST_CASE("invalid tokenizer files are refused") {
       tokenizer("no model", "tokenizer.json", "{}", "model"),
       tokenizer("another kind of model", "tokenizer.json",
                 changed("tokenizer.json", [](Json& j) { j["model"]["type"] = "Unigram"; }),
-                "model"),
-      tokenizer("two pieces with one id", "tokenizer.json", changed("tokenizer.json", vocab_twice)),
+                "model.type"),
+      tokenizer("two pieces with one id", "tokenizer.json", changed("tokenizer.json", vocab_twice),
+                "model.vocab"),
       tokenizer("a merge of one piece", "tokenizer.json",
                 changed("tokenizer.json", [](Json& j) { j["model"]["merges"] = {"x"}; }),
                 "model.merges"),
@@ -128,13 +127,22 @@ TEST_CASE("invalid tokenizer files are refused") {
                         [](Json& j) {
                           j["pre_tokenizer"] = {{"type", "Split"}};
                         }),
-                "pre_tokenizer"),
-      tokenizer("an added token with a distant id", "tokenizer.json",
-                changed("tokenizer.json", far), "", invalid_tokenizer, "*"),
-      tokenizer("a special token without an id", "special_tokens_map.json",
-                R"({"bos_token":"<absent>"})", "", invalid_tokenizer, "*"),
-      tokenizer("thousands of special tokens", "special_tokens_map.json",
-                changed("special_tokens_map.json", many)),
+                "pre_tokenizer.type"),
+      tokenizer("a token that is longer than allowed", "tokenizer.json",
+                changed("tokenizer.json",
+                        [](Json& j) { j["model"]["vocab"][std::string(5000, 'x')] = 640; }),
+                "model.vocab"),
+      config("a special token that is a number", "bos_token", 7),
+      config("no bos token, but one is added to texts", "bos_token", nullptr),
+      tokenizer("a token by an id that is not a number", "tokenizer_config.json",
+                R"({"added_tokens_decoder": {"x": {"content": "<x>"}}})", "added_tokens_decoder.x"),
+      config("another file as the vocabulary", "vocab_file", "/etc/passwd"),
+      config("a GGUF file", "gguf_file", "model.gguf"),
+      config("a side that is neither left nor right", "padding_side", "up"),
+      tokenizer(
+          "more special tokens than allowed", "tokenizer_config.json",
+          Json{{"additional_special_tokens", std::vector<std::string>(140'000, "<x>")}}.dump(), "",
+          invalid_tokenizer, "*"),
       tokenizer("an empty model", "tokenizer.model", ""),
       tokenizer("a text as a model", "tokenizer.model", "this is not a model"),
       tokenizer("a Git LFS pointer", "tokenizer.model",

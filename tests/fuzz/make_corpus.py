@@ -285,6 +285,18 @@ def tokenizer() -> None:
         "wordpiece": files(changed(type="WordPiece")), "dropout": files(changed(dropout=0.1)), "fallback_without_bytes": files(changed(byte_fallback=True)),
         "pre_tokenizer": files({**base, "pre_tokenizer": {"type": "Metaspace"}}), "no_normalizer": files({**base, "normalizer": None}),
         "piece_of_5000": files(changed(vocab={"<unk>": 0, "<s>": 1, "</s>": 2, "x" * 5000: 3})), "null": files("null", "null", "null", "null"),
+        "steps": files({**base, "normalizer": {"type": "Sequence", "normalizers": [{"type": "Strip", "strip_left": True, "strip_right": False},
+                        {"type": "Prepend", "prepend": "a "}, {"type": "Replace", "pattern": {"String": "a"}, "content": "bb"}]},
+                        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}, "decoder": None}),
+        "decoder": files({**base, "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Metaspace", "replacement": "▁"},
+                          {"type": "Fuse"}, {"type": "Strip", "content": "b", "start": 1, "stop": 2}]}}),
+        "single_word": files({**base, "added_tokens": [*base["added_tokens"], {"id": 8, "content": "a", "special": False, "normalized": True,
+                                                                                 "lstrip": True, "rstrip": True, "single_word": True}]}, "", "", "", "", "a ab  a▁a"),
+        "converted": files(base, {"add_prefix_space": False, "legacy": False, "add_eos_token": True, "clean_up_tokenization_spaces": True}, "", "", "", "a 've . ' b"),
+        "specials": files(base, {"bos_token": {"__type": "AddedToken", "content": "a", "lstrip": True}, "additional_special_tokens": ["b", {"content": "x"}],
+                                  "extra_special_tokens": {"image_token": "<image>"}, "chat_template": [{"name": "x", "template": "y"}]}),
+        "older_files": files(base, {"legacy": None}, {"bos_token": {"content": "b", "rstrip": True}, "additional_special_tokens": ["<z>"]}, {"<image>": 8}, "{{ 1 }}\r\n"),
+        "unknown_characters": files(changed(unk_token=None, fuse_unk=False, ignore_merges=True), "", "", "", "", "éa日ab"),
     }.items():
         put("tokenizer", name, content)
 

@@ -47,8 +47,8 @@ inline bool allows(const std::set<std::string>& allowed, std::string_view room) 
 inline const std::map<std::string, std::string>& libraries() {
   static const std::map<std::string, std::string> known{
       {"Eigen/", "backend"},  {"omp.h", "core"},          {"nlohmann/", "io"},
-      {"curl/", "io"},        {"sentencepiece_", "text"}, {"stb_", "image"},
-      {"jpeglib.h", "image"}, {"jerror.h", "image"},      {"webp/", "image"}};
+      {"curl/", "io"},         {"stb_", "image"},     {"jpeglib.h", "image"},
+      {"jerror.h", "image"},   {"webp/", "image"}};
   return known;
 }
 

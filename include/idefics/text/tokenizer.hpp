@@ -1,10 +1,8 @@
-// Text to token ids and back, exactly as transformers' LlamaTokenizerFast with `legacy` does it:
-// added tokens are split off first; every non-empty piece between them is prefixed with "▁", its
-// spaces become "▁", and byte-pair encoding with byte fallback does the rest
-// (docs/layers/tokenizer.md).
+// Text to token ids and back, exactly as transformers' LlamaTokenizerFast does it
+// (docs/layers/tokenizer.md): added tokens are split off, the text between them is normalized, and
+// byte-pair encoding does the rest.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -12,18 +10,18 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
-#include <utility>
 #include <vector>
 
-#include <idefics/text/tokenizer_description.hpp>
-#include <idefics/text/utf8.hpp>
-
-namespace sentencepiece {
-class SentencePieceProcessor;
-}
+#include <idefics/core/error.hpp>
+#include <idefics/core/warning.hpp>
+#include <idefics/text/tokenizer_types.hpp>
 
 namespace idefics { inline namespace v0 {
+
+namespace detail {
+class DecodeStream;
+struct TokenizerState;
+}  // namespace detail
 
 struct EncodeOptions {
   bool add_special_tokens = false;  // bos and eos, as configured in tokenizer_config.json
@@ -33,6 +31,7 @@ struct DecodeOptions {
   bool skip_special_tokens = false;
 };
 
+/// Immutable; copies share their state, also between threads.
 class Tokenizer {
  public:
   /// Reads the tokenizer files of a directory. Throws `not_a_checkpoint` or `invalid_tokenizer`.
@@ -46,258 +45,286 @@ class Tokenizer {
   std::string decode(std::span<const std::int32_t> ids, DecodeOptions options = {}) const;
 
   std::vector<std::string> batch_decode(const std::vector<std::vector<std::int32_t>>& rows,
-                                        DecodeOptions options = {}) const {
-    std::vector<std::string> texts;
-    texts.reserve(rows.size());
-    for (const auto& row : rows) texts.push_back(decode(row, options));
-    return texts;
-  }
+                                        DecodeOptions options = {}) const;
 
-  /// The number of pieces of the model, without added tokens.
-  std::int64_t vocab_size() const { return std::ssize(description_.model.pieces); }
+  /// The number of tokens of the model, without added tokens.
+  std::int64_t vocab_size() const;
   /// One more than the highest id.
-  std::int64_t size() const { return std::ssize(texts_); }
+  std::int64_t size() const { return static_cast<std::int64_t>(texts_->size()); }
 
-  std::optional<std::int32_t> token_to_id(std::string_view token) const {
-    const auto it = ids_.find(std::string(token));
-    return it == ids_.end() ? std::nullopt : std::optional(it->second);
-  }
-  const std::string& id_to_token(std::int32_t id) const { return texts_[checked(id)]; }
+  std::optional<std::int32_t> token_to_id(std::string_view token) const;
+  /// Throws `invalid_token_id`.
+  const std::string& id_to_token(std::int32_t id) const;
   /// The text that each token adds in the middle of a text, by id; of a byte token its byte. For
   /// stop_strings.
   std::shared_ptr<const std::vector<std::string>> token_texts() const;
 
-  std::int32_t bos_id() const { return required(description_.bos); }
-  std::int32_t eos_id() const { return required(description_.eos); }
-  std::int32_t unk_id() const { return required(description_.unk); }
-  std::int32_t pad_id() const { return required(description_.pad); }
-  std::span<const AddedToken> added_tokens() const { return description_.added; }
-  PaddingSide padding_side() const { return description_.padding_side; }
-  /// Whether decoding removes one leading space.
-  bool strips_leading_space() const { return description_.strip_leading_space; }
-  const std::string& chat_template() const { return description_.chat_template; }
+  /// Throw `invalid_tokenizer` if the files name no such token.
+  std::int32_t bos_id() const { return special_id("bos_token"); }
+  std::int32_t eos_id() const { return special_id("eos_token"); }
+  std::int32_t unk_id() const { return special_id("unk_token"); }
+  std::int32_t pad_id() const { return special_id("pad_token"); }
+  /// The content of the token that the files call `name`: "bos_token", or a name of
+  /// extra_special_tokens, such as "image_token".
+  std::optional<std::string> special_token(std::string_view name) const;
+  /// In the order of their ids.
+  std::vector<AddedToken> added_tokens() const;
+  bool add_bos_token() const;
+  bool add_eos_token() const;
+  PaddingSide padding_side() const;
+  TruncationSide truncation_side() const;
+  /// The number of tokens that the model was made for, if the files give it.
+  std::optional<std::int64_t> model_max_length() const;
 
-  /// Whether decoding can skip this id.
-  bool is_special(std::int32_t id) const { return special_[checked(id)]; }
+  /// The template of that name; without a name the default, or "" if the files have no template.
+  /// Throws `invalid_option` naming the templates if there is no such one.
+  const std::string& chat_template(std::string_view name = {}) const;
+  std::vector<std::string> chat_template_names() const;
+
+  /// Whether decoding can skip this id. Throws `invalid_token_id`.
+  bool is_special(std::int32_t id) const;
   /// Whether the files list this token under their additional special tokens.
-  bool has_special(std::string_view token) const {
-    return std::ranges::find(description_.additional_special_tokens, token) !=
-           description_.additional_special_tokens.end();
-  }
+  bool has_special(std::string_view token) const;
+
+  /// What was unusual about the files.
+  const Warnings& warnings() const;
 
  private:
-  Tokenizer(TokenizerDescription description, std::string file);
+  friend class TextDecoder;
+  explicit Tokenizer(std::shared_ptr<const detail::TokenizerState> state);
 
-  struct Match {
-    std::size_t begin, end;
-    const AddedToken* token;
-  };
-  std::optional<Match> next_added_token(std::string_view text, std::size_t from) const;
-  void encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const;
   std::size_t checked(std::int32_t id) const;
-  std::int32_t required(const std::string& token) const;
+  std::int32_t special_id(const char* name) const;
 
-  TokenizerDescription description_;
-  std::string file_;
-  std::shared_ptr<sentencepiece::SentencePieceProcessor> pieces_;
-  std::string first_bytes_;         // of added tokens
-  std::vector<std::string> texts_;  // by id
-  std::vector<bool> special_;       // by id
-  std::unordered_map<std::string, std::int32_t> ids_;
+  std::shared_ptr<const detail::TokenizerState> state_;
+  /// By id; an id that no token has is a null pointer.
+  std::shared_ptr<const std::vector<const std::string*>> texts_;
+};
+
+/// Turns ids into text one by one. The returned pieces add up to the text of all ids, and none ends
+/// within a character: a run of byte tokens is held back until it ends, because only then is it
+/// known whether it is valid text, and so is what a later token may still clean up.
+class TextDecoder {
+ public:
+  /// `tokenizer` must outlive the decoder.
+  explicit TextDecoder(const Tokenizer& tokenizer, DecodeOptions options = {});
+
+  /// The text that `id` completes, usually its own. Throws `invalid_token_id`.
+  std::string push(std::int32_t id);
+
+  /// The text that was held back, after the last id.
+  std::string finish();
+
+ private:
+  std::string cleaned(std::string text, bool last);
+
+  const Tokenizer& tokenizer_;
+  DecodeOptions options_;
+  std::shared_ptr<detail::DecodeStream> stream_;
+  std::string unclean_;  // text whose cleaning depends on what follows
 };
 
 }}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
 
-#include <sentencepiece_processor.h>
-
-#include <idefics/text/tokenizer_files.hpp>
+#include <idefics/text/tokenizer/loading.hpp>
 
 namespace idefics { inline namespace v0 {
 
 IDEFICS_ENGINE_INLINE Tokenizer Tokenizer::from_pretrained(const std::filesystem::path& directory,
                                                            TokenizerFormat format) {
-  return Tokenizer(detail::read_tokenizer_files(directory, format), directory.string());
+  return Tokenizer(detail::TokenizerLoader(directory, format).load());
 }
 
-IDEFICS_ENGINE_INLINE Tokenizer::Tokenizer(TokenizerDescription description, std::string file)
-    : description_(std::move(description)),
-      file_(std::move(file)),
-      pieces_(std::make_shared<sentencepiece::SentencePieceProcessor>()) {
-  const auto status = pieces_->LoadFromSerializedProto(detail::serialize(description_.model));
-  if (!status.ok())
-    fail(ErrorCode::invalid_tokenizer, "SentencePiece rejects the model: " + status.ToString(),
-         {.file = file_});
-  for (const detail::Piece& piece : description_.model.pieces) texts_.push_back(piece.text);
-  constexpr std::size_t max_gap = 1 << 16;
-  for (const AddedToken& token : description_.added) {
-    const auto id = static_cast<std::size_t>(token.id);
-    if (id >= description_.model.pieces.size() + max_gap)
-      fail(ErrorCode::invalid_tokenizer,
-           "the id of \"" + token.content + "\" is far beyond the vocabulary",
-           {.file = file_, .actual = id, .limit = description_.model.pieces.size() + max_gap});
-    if (id >= texts_.size()) texts_.resize(id + 1);
-    texts_[id] = token.content;
-  }
-  for (const AddedToken& token : description_.added) first_bytes_.push_back(token.content[0]);
-  special_.resize(texts_.size(), false);
-  for (const AddedToken& token : description_.added)
-    special_[static_cast<std::size_t>(token.id)] = token.special;
-  for (std::size_t id = 0; id < texts_.size(); ++id)
-    ids_.emplace(texts_[id], static_cast<std::int32_t>(id));
-  for (const std::string& token :
-       {description_.bos, description_.eos, description_.unk, description_.pad})
-    (void)required(token);
+IDEFICS_ENGINE_INLINE Tokenizer::Tokenizer(std::shared_ptr<const detail::TokenizerState> state)
+    : state_(std::move(state)) {
+  std::vector<const std::string*> texts;
+  auto set = [&texts](std::int32_t id, const std::string& text) {
+    const auto at = static_cast<std::size_t>(id);
+    if (at >= texts.size()) texts.resize(at + 1, nullptr);
+    texts[at] = &text;
+  };
+  for (const auto& [text, id] : state_->model->model().ids) set(id, text);
+  for (const auto& [id, token] : state_->added.tokens()) set(id, token.content);
+  texts_ = std::make_shared<const std::vector<const std::string*>>(std::move(texts));
 }
+
+namespace detail {
+
+/// The ids of text between added tokens, after normalization.
+inline void encode_piece(const TokenizerState& state, TextPiece piece,
+                         std::vector<std::int32_t>& ids) {
+  std::vector<TextPiece> pieces;
+  pieces.push_back(std::move(piece));
+  for (const MetaspaceStep& step : state.pre_tokenizer) {
+    std::vector<TextPiece> next;
+    for (TextPiece& part : pieces)
+      for (TextPiece& cut : pre_tokenized(std::move(part), step)) next.push_back(std::move(cut));
+    pieces = std::move(next);
+  }
+  for (const TextPiece& part : pieces) state.model->encode(part.text, ids);
+}
+
+/// The ids of text between added tokens that match the text as it was given.
+inline void encode_text(const TokenizerState& state, std::string_view text, bool at_start,
+                        std::vector<std::int32_t>& ids) {
+  const std::string rewritten = normalized(text, state.normalizer);
+  for (const auto& [begin, end, id] :
+       state.added.split_normalized(rewritten, state.split_special_tokens))
+    if (id)
+      ids.push_back(*id);
+    else
+      encode_piece(state, {rewritten.substr(begin, end - begin), at_start && begin == 0}, ids);
+}
+
+}  // namespace detail
 
 IDEFICS_ENGINE_INLINE std::vector<std::int32_t> Tokenizer::encode(std::string_view text,
                                                                   EncodeOptions options) const {
   if (const auto valid = detail::valid_utf8_prefix(text); valid != text.size())
     fail(ErrorCode::invalid_utf8, "the text is not UTF-8", {.offset = valid});
   std::vector<std::int32_t> ids;
-  if (options.add_special_tokens && description_.add_bos_token) ids.push_back(bos_id());
-  std::size_t at = 0;
-  while (const auto match = next_added_token(text, at)) {
-    encode_piece(text.substr(at, match->begin - at), ids);
-    ids.push_back(match->token->id);
-    at = match->end;
-  }
-  encode_piece(text.substr(at), ids);
-  if (options.add_special_tokens && description_.add_eos_token) ids.push_back(eos_id());
+  if (options.add_special_tokens && state_->add_bos_token) ids.push_back(bos_id());
+  for (const auto& [begin, end, id] : state_->added.split(text, state_->split_special_tokens))
+    if (id)
+      ids.push_back(*id);
+    else
+      detail::encode_text(*state_, text.substr(begin, end - begin), begin == 0, ids);
+  if (options.add_special_tokens && state_->add_eos_token) ids.push_back(eos_id());
   return ids;
 }
 
-/// The first added token at or after `from`; of several at one position, the longest.
-IDEFICS_ENGINE_INLINE std::optional<Tokenizer::Match> Tokenizer::next_added_token(
-    std::string_view text, std::size_t from) const {
-  std::optional<Match> best;
-  // one pass over the text that examines only the positions of a token's first byte
-  for (std::size_t at = from;
-       !best && (at = text.find_first_of(first_bytes_, at)) != std::string_view::npos; ++at)
-    for (const AddedToken& token : description_.added)
-      if (text.substr(at).starts_with(token.content) &&
-          (!best || at + token.content.size() > best->end))
-        best = Match{at, at + token.content.size(), &token};
-  if (best && best->token->lstrip)
-    while (best->begin > from && text[best->begin - 1] == ' ') --best->begin;
-  if (best && best->token->rstrip)
-    while (best->end < text.size() && text[best->end] == ' ') ++best->end;
-  return best;
+IDEFICS_ENGINE_INLINE std::int64_t Tokenizer::vocab_size() const { return state_->model->size(); }
+
+IDEFICS_ENGINE_INLINE std::optional<std::int32_t> Tokenizer::token_to_id(
+    std::string_view token) const {
+  return state_->added.id(token, *state_->model);
 }
 
-/// The library adds the "▁" prefix and turns spaces into "▁", as the serialized model specifies.
-IDEFICS_ENGINE_INLINE void Tokenizer::encode_piece(std::string_view piece,
-                                                   std::vector<std::int32_t>& ids) const {
-  if (piece.empty()) return;
-  std::vector<int> found;
-  const auto status = pieces_->Encode(piece, &found);
-  if (!status.ok())
-    fail(ErrorCode::invalid_tokenizer, "SentencePiece cannot encode: " + status.ToString(),
-         {.file = file_});
-  ids.insert(ids.end(), found.begin(), found.end());
+IDEFICS_ENGINE_INLINE const std::string& Tokenizer::id_to_token(std::int32_t id) const {
+  return *(*texts_)[checked(id)];
 }
 
-}}  // namespace idefics::v0
-
-#endif
-
-namespace idefics { inline namespace v0 {
-
-namespace detail {
-
-/// Appends a piece with every "▁" turned into a space.
-inline void append_piece(std::string& text, std::string_view piece) {
-  constexpr std::string_view underline = "▁";
-  for (std::size_t at = 0; at < piece.size();) {
-    const bool space = piece.substr(at).starts_with(underline);
-    text.push_back(space ? ' ' : piece[at]);
-    at += space ? underline.size() : 1;
-  }
-}
-
-}  // namespace detail
-
-inline std::shared_ptr<const std::vector<std::string>> Tokenizer::token_texts() const {
-  auto texts = std::make_shared<std::vector<std::string>>(texts_.size());
-  for (std::size_t id = 0; id < texts_.size(); ++id) {
-    const int byte = detail::byte_of_piece(texts_[id]);
-    if (byte >= 0)
-      (*texts)[id].push_back(static_cast<char>(byte));
-    else
-      detail::append_piece((*texts)[id], texts_[id]);
-  }
+IDEFICS_ENGINE_INLINE std::shared_ptr<const std::vector<std::string>> Tokenizer::token_texts()
+    const {
+  auto texts = std::make_shared<std::vector<std::string>>(texts_->size());
+  for (std::size_t id = 0; id < texts->size(); ++id)
+    if ((*texts_)[id] != nullptr)
+      (*texts)[id] = detail::text_within(state_->decoder, *(*texts_)[id]);
   return texts;
 }
 
-/// Turns ids into text one by one. The returned pieces add up to the text of all ids, and none ends
-/// within a character: a run of byte tokens is held back until it ends, because only then is it
-/// known whether it is valid text.
-class TextDecoder {
- public:
-  /// `tokenizer` must outlive the decoder.
-  explicit TextDecoder(const Tokenizer& tokenizer, DecodeOptions options = {})
-      : tokenizer_(tokenizer), options_(options), at_start_(tokenizer.strips_leading_space()) {}
+IDEFICS_ENGINE_INLINE std::optional<std::string> Tokenizer::special_token(
+    std::string_view name) const {
+  const auto it = state_->special.find(std::string(name));
+  return it == state_->special.end() ? std::nullopt : std::optional(it->second);
+}
 
-  /// The text that `id` completes, usually its own. Throws `invalid_token_id`.
-  std::string push(std::int32_t id) {
-    const std::string& token = tokenizer_.id_to_token(id);
-    if (options_.skip_special_tokens && tokenizer_.is_special(id)) return {};
-    if (const int byte = detail::byte_of_piece(token); byte >= 0) {
-      bytes_.push_back(static_cast<char>(byte));
-      return {};
-    }
-    std::string text = take_bytes();
-    detail::append_piece(text, token);
-    return without_first_space(std::move(text));
-  }
+IDEFICS_ENGINE_INLINE std::vector<AddedToken> Tokenizer::added_tokens() const {
+  std::vector<AddedToken> tokens;
+  for (const auto& [id, token] : state_->added.tokens()) tokens.push_back(token);
+  std::ranges::sort(tokens, {}, &AddedToken::id);
+  return tokens;
+}
 
-  /// The text that was held back, after the last id.
-  std::string finish() { return without_first_space(take_bytes()); }
+IDEFICS_ENGINE_INLINE bool Tokenizer::add_bos_token() const { return state_->add_bos_token; }
+IDEFICS_ENGINE_INLINE bool Tokenizer::add_eos_token() const { return state_->add_eos_token; }
+IDEFICS_ENGINE_INLINE PaddingSide Tokenizer::padding_side() const { return state_->padding_side; }
+IDEFICS_ENGINE_INLINE TruncationSide Tokenizer::truncation_side() const {
+  return state_->truncation_side;
+}
+IDEFICS_ENGINE_INLINE std::optional<std::int64_t> Tokenizer::model_max_length() const {
+  return state_->model_max_length;
+}
+IDEFICS_ENGINE_INLINE const Warnings& Tokenizer::warnings() const { return state_->warnings; }
 
- private:
-  /// A run of bytes is text if it is valid as a whole; otherwise every byte becomes one U+FFFD.
-  std::string take_bytes() {
-    std::string text = std::exchange(bytes_, {});
-    if (detail::valid_utf8_prefix(text) == text.size()) return text;
-    std::string replaced;
-    for (std::size_t i = 0; i < text.size(); ++i) replaced += "\xEF\xBF\xBD";
-    return replaced;
-  }
-  std::string without_first_space(std::string text) {
-    if (text.empty()) return text;
-    if (std::exchange(at_start_, false) && text.starts_with(' ')) text.erase(0, 1);
-    return text;
-  }
+IDEFICS_ENGINE_INLINE const std::string& Tokenizer::chat_template(std::string_view name) const {
+  static const std::string none;
+  const detail::ChatTemplates& templates = state_->chat_templates;
+  const auto it = templates.find(std::string(name.empty() ? "default" : name));
+  if (it != templates.end()) return it->second;
+  if (name.empty() && templates.empty()) return none;
+  std::string names;
+  for (const auto& [known, text] : templates) names += (names.empty() ? "" : ", ") + known;
+  fail(ErrorCode::invalid_option,
+       name.empty()
+           ? "there are several chat templates and none is the default: name one of " + names
+           : "there is no chat template of this name, only " +
+                 (names.empty() ? "the built-in form" : names),
+       {.file = state_->file, .field = "chat_template"});
+}
 
-  const Tokenizer& tokenizer_;
-  DecodeOptions options_;
-  std::string bytes_;  // the run of byte tokens not yet turned into text
-  bool at_start_;      // no text yet: one leading space is still to be removed
-};
+IDEFICS_ENGINE_INLINE std::vector<std::string> Tokenizer::chat_template_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : state_->chat_templates) names.push_back(name);
+  return names;
+}
 
-inline std::string Tokenizer::decode(std::span<const std::int32_t> ids,
-                                     DecodeOptions options) const {
+IDEFICS_ENGINE_INLINE bool Tokenizer::is_special(std::int32_t id) const {
+  return state_->added.is_special(id_to_token(id));
+}
+
+IDEFICS_ENGINE_INLINE bool Tokenizer::has_special(std::string_view token) const {
+  const auto& tokens = state_->additional_special_tokens;
+  return std::ranges::find(tokens, token) != tokens.end();
+}
+
+IDEFICS_ENGINE_INLINE std::size_t Tokenizer::checked(std::int32_t id) const {
+  if (id < 0 || id >= size() || (*texts_)[static_cast<std::size_t>(id)] == nullptr)
+    fail(ErrorCode::invalid_token_id,
+         "token id " + std::to_string(id) + " is not in the vocabulary",
+         {.file = state_->file, .limit = static_cast<std::uint64_t>(size())});
+  return static_cast<std::size_t>(id);
+}
+
+IDEFICS_ENGINE_INLINE std::int32_t Tokenizer::special_id(const char* name) const {
+  const auto content = special_token(name);
+  const auto id = content ? token_to_id(*content) : std::nullopt;
+  if (!id)
+    fail(ErrorCode::invalid_tokenizer, "the tokenizer has none: set it in tokenizer_config.json",
+         {.file = state_->file, .field = name});
+  return *id;
+}
+
+IDEFICS_ENGINE_INLINE std::vector<std::string> Tokenizer::batch_decode(
+    const std::vector<std::vector<std::int32_t>>& rows, DecodeOptions options) const {
+  std::vector<std::string> texts;
+  texts.reserve(rows.size());
+  for (const auto& row : rows) texts.push_back(decode(row, options));
+  return texts;
+}
+
+IDEFICS_ENGINE_INLINE std::string Tokenizer::decode(std::span<const std::int32_t> ids,
+                                                    DecodeOptions options) const {
   TextDecoder decoder(*this, options);
   std::string text;
   for (const std::int32_t id : ids) text += decoder.push(id);
   return text += decoder.finish();
 }
 
-inline std::size_t Tokenizer::checked(std::int32_t id) const {
-  if (id < 0 || id >= size() || texts_[static_cast<std::size_t>(id)].empty())
-    fail(ErrorCode::invalid_token_id,
-         "token id " + std::to_string(id) + " is not in the vocabulary",
-         {.file = file_, .limit = static_cast<std::uint64_t>(size())});
-  return static_cast<std::size_t>(id);
+IDEFICS_ENGINE_INLINE TextDecoder::TextDecoder(const Tokenizer& tokenizer, DecodeOptions options)
+    : tokenizer_(tokenizer),
+      options_(options),
+      stream_(std::make_shared<detail::DecodeStream>(tokenizer.state_->decoder)) {}
+
+IDEFICS_ENGINE_INLINE std::string TextDecoder::push(std::int32_t id) {
+  const std::string& token = tokenizer_.id_to_token(id);
+  if (options_.skip_special_tokens && tokenizer_.is_special(id)) return {};
+  return cleaned(stream_->push(token), false);
 }
 
-inline std::int32_t Tokenizer::required(const std::string& token) const {
-  const auto id = token_to_id(token);
-  if (!id)
-    fail(ErrorCode::invalid_tokenizer,
-         "the special token \"" + token + "\" is not in the vocabulary", {.file = file_});
-  return *id;
+IDEFICS_ENGINE_INLINE std::string TextDecoder::finish() { return cleaned(stream_->finish(), true); }
+
+IDEFICS_ENGINE_INLINE std::string TextDecoder::cleaned(std::string text, bool last) {
+  if (!tokenizer_.state_->clean_up_tokenization_spaces) return text;
+  unclean_ += text;
+  const std::size_t end = last ? unclean_.size() : detail::clean_up_boundary(unclean_);
+  text = detail::cleaned_up(unclean_.substr(0, end));
+  unclean_.erase(0, end);
+  return text;
 }
 
 }}  // namespace idefics::v0
+
+#endif

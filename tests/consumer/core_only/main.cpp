@@ -6,7 +6,7 @@
 #include <idefics/nn/linear.hpp>
 
 #if defined(INCLUDE_NLOHMANN_JSON_HPP_) || defined(STBI_VERSION) || defined(JPEG_LIB_VERSION) || \
-    defined(SENTENCEPIECE_PROCESSOR_H_) || defined(WEBP_DECODER_ABI_VERSION)
+    defined(WEBP_DECODER_ABI_VERSION)
 #error "idefics::core includes a library of another component"
 #endif
 

@@ -1,7 +1,5 @@
-// A SentencePiece model as data: pieces with scores and types. It is read from `tokenizer.model` by
-// our own bounded protobuf reader, or built from `tokenizer.json`. The SentencePiece library is
-// given only what we serialize ourselves: no byte of an untrusted file reaches it. Wire format:
-// sentencepiece_model.proto of the SentencePiece project.
+// A tokenizer.model as data: pieces with scores and types, read by a bounded protobuf reader. Wire
+// format: sentencepiece_model.proto of the SentencePiece project.
 #pragma once
 
 #include <bit>
@@ -13,7 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/core/checked.hpp>
+#include <idefics/core/error.hpp>
+#include <idefics/text/utf8.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
 
@@ -35,7 +34,8 @@ struct Piece {
 struct SentencePieceModel {
   std::vector<Piece> pieces;  // the index is the id
   bool byte_fallback = false;
-  bool add_dummy_prefix = true;
+  std::string unk_piece = "<unk>";
+  std::vector<std::string> ignored{};  // settings that the reference's fast tokenizers pass over
 };
 
 /// Reads protobuf wire format; every length is checked against the bytes left.
@@ -94,46 +94,15 @@ class ProtoReader {
   const std::string& file_;
 };
 
-/// Appends protobuf wire format.
-class ProtoWriter {
- public:
-  void number(std::uint64_t field, std::uint64_t value) {
-    varint(field << 3);
-    varint(value);
-  }
-  void real(std::uint64_t field, float value) {
-    varint(field << 3 | 5);
-    const auto bits = std::bit_cast<std::uint32_t>(value);
-    for (unsigned shift = 0; shift < 32; shift += 8)
-      bytes_.push_back(static_cast<char>(bits >> shift));
-  }
-  void text(std::uint64_t field, std::string_view value) {
-    varint(field << 3 | 2);
-    varint(value.size());
-    bytes_.append(value);
-  }
-  const std::string& bytes() const { return bytes_; }
-
- private:
-  void varint(std::uint64_t value) {
-    for (; value >= 0x80; value >>= 7) bytes_.push_back(static_cast<char>(value | 0x80));
-    bytes_.push_back(static_cast<char>(value));
-  }
-  std::string bytes_;
-};
-
 // Field numbers of sentencepiece_model.proto.
 namespace proto {
 inline constexpr std::uint64_t pieces = 1, trainer = 2, normalizer = 3;
 inline constexpr std::uint64_t piece_text = 1, piece_score = 2, piece_type = 3;
-inline constexpr std::uint64_t model_type = 3, byte_fallback = 35, unk_id = 40, bos_id = 41,
-                               eos_id = 42, pad_id = 43;
-inline constexpr std::uint64_t normalizer_name = 1, charsmap = 2, dummy_prefix = 3,
-                               extra_whitespaces = 4;
+inline constexpr std::uint64_t model_type = 3, byte_fallback = 35, unk_piece = 45;
+inline constexpr std::uint64_t charsmap = 2, dummy_prefix = 3, extra_whitespaces = 4;
 inline constexpr std::uint64_t bpe = 2;  // TrainerSpec.ModelType
 }  // namespace proto
 
-/// The library recurses over a piece: a very long one would overflow the stack.
 inline constexpr std::size_t max_piece_bytes = 4096;
 
 inline Piece read_piece(std::string_view bytes, const std::string& file) {
@@ -161,7 +130,7 @@ constexpr int byte_of_piece(std::string_view piece) {
   return static_cast<int>(high * 16 + low);
 }
 
-/// Refuses models that the library is known to fail on. Throws `invalid_tokenizer`.
+/// Refuses models that the SentencePiece library refuses. Throws `invalid_tokenizer`.
 inline void validate(const SentencePieceModel& model, const std::string& file) {
   auto refuse = [&file](const std::string& why) {
     fail(ErrorCode::invalid_tokenizer, why, {.file = file});
@@ -169,8 +138,8 @@ inline void validate(const SentencePieceModel& model, const std::string& file) {
   std::unordered_set<std::string_view> seen;
   int unknown = 0, bytes = 0;
   for (const Piece& piece : model.pieces) {
-    if (piece.text.empty() || piece.text.find('\0') != std::string::npos)
-      refuse("a piece is empty or contains a zero byte");
+    if (piece.text.empty()) refuse("a piece is empty");
+    if (valid_utf8_prefix(piece.text) != piece.text.size()) refuse("a piece is not UTF-8");
     if (piece.text.size() > max_piece_bytes) refuse("a piece is longer than 4096 bytes");
     if (!seen.insert(piece.text).second)
       refuse("duplicate piece \"" + piece.text.substr(0, 64) + "\"");
@@ -186,7 +155,35 @@ inline void validate(const SentencePieceModel& model, const std::string& file) {
     refuse("byte fallback needs all 256 byte pieces, found " + std::to_string(bytes));
 }
 
-/// Parses a `tokenizer.model`. Only BPE without a character map is supported, as in LLaMA.
+/// TrainerSpec: returns the type of the model.
+inline std::uint64_t read_trainer(std::string_view bytes, const std::string& file,
+                                  SentencePieceModel& model) {
+  std::uint64_t type = 1;
+  for (ProtoReader spec(bytes, file); !spec.done();) {
+    const auto option = spec.next();
+    if (option.number == proto::model_type) type = option.value;
+    if (option.number == proto::byte_fallback) model.byte_fallback = option.value != 0;
+    if (option.number == proto::unk_piece) model.unk_piece = option.bytes;
+  }
+  return type;
+}
+
+/// NormalizerSpec: the reference's fast tokenizers have a normalizer of their own.
+inline void read_normalizer(std::string_view bytes, const std::string& file,
+                            SentencePieceModel& model) {
+  bool dummy_prefix = true, extra_whitespaces = true;  // the format's defaults
+  for (ProtoReader spec(bytes, file); !spec.done();) {
+    const auto option = spec.next();
+    if (option.number == proto::charsmap && !option.bytes.empty())
+      model.ignored.emplace_back("precompiled_charsmap");
+    if (option.number == proto::dummy_prefix) dummy_prefix = option.value != 0;
+    if (option.number == proto::extra_whitespaces) extra_whitespaces = option.value != 0;
+  }
+  if (!dummy_prefix) model.ignored.emplace_back("add_dummy_prefix");
+  if (extra_whitespaces) model.ignored.emplace_back("remove_extra_whitespaces");
+}
+
+/// Parses a `tokenizer.model`. Only BPE is supported, as in LLaMA.
 inline SentencePieceModel parse_sentencepiece_model(std::string_view bytes,
                                                     const std::string& file) {
   constexpr std::size_t max_pieces = 1 << 20;
@@ -198,54 +195,13 @@ inline SentencePieceModel parse_sentencepiece_model(std::string_view bytes,
     if (field.number == proto::pieces) {
       if (model.pieces.size() == max_pieces) reader.refuse("it has more than 1048576 pieces");
       model.pieces.push_back(read_piece(field.bytes, file));
-    } else if (field.number == proto::trainer) {
-      for (ProtoReader spec(field.bytes, file); !spec.done();) {
-        const auto option = spec.next();
-        if (option.number == proto::model_type) model_type = option.value;
-        if (option.number == proto::byte_fallback) model.byte_fallback = option.value != 0;
-      }
-    } else if (field.number == proto::normalizer) {
-      for (ProtoReader spec(field.bytes, file); !spec.done();) {
-        const auto option = spec.next();
-        if (option.number == proto::charsmap && !option.bytes.empty())
-          reader.refuse("it rewrites characters");
-        if (option.number == proto::dummy_prefix) model.add_dummy_prefix = option.value != 0;
-        if (option.number == proto::extra_whitespaces && option.value != 0)
-          reader.refuse("it removes extra whitespace");
-      }
     }
+    if (field.number == proto::trainer) model_type = read_trainer(field.bytes, file, model);
+    if (field.number == proto::normalizer) read_normalizer(field.bytes, file, model);
   }
   if (model_type != proto::bpe) reader.refuse("its type is not BPE");
   validate(model, file);
   return model;
-}
-
-/// Serializes the model in the library's own format.
-inline std::string serialize(const SentencePieceModel& model) {
-  ProtoWriter proto;
-  std::uint64_t unknown = 0;
-  for (std::size_t id = 0; id < model.pieces.size(); ++id) {
-    const Piece& piece = model.pieces[id];
-    if (piece.type == PieceType::unknown) unknown = id;
-    ProtoWriter entry;
-    entry.text(proto::piece_text, piece.text);
-    entry.real(proto::piece_score, piece.score);
-    entry.number(proto::piece_type, static_cast<std::uint64_t>(piece.type));
-    proto.text(proto::pieces, entry.bytes());
-  }
-  const auto none = static_cast<std::uint64_t>(std::int64_t{-1});
-  ProtoWriter trainer;
-  trainer.number(proto::model_type, proto::bpe);
-  trainer.number(proto::byte_fallback, model.byte_fallback);
-  trainer.number(proto::unk_id, unknown);
-  for (const auto id : {proto::bos_id, proto::eos_id, proto::pad_id}) trainer.number(id, none);
-  proto.text(proto::trainer, trainer.bytes());
-  ProtoWriter normalizer;
-  normalizer.text(proto::normalizer_name, "identity");
-  normalizer.number(proto::dummy_prefix, model.add_dummy_prefix);
-  normalizer.number(proto::extra_whitespaces, 0);
-  proto.text(proto::normalizer, normalizer.bytes());
-  return proto.bytes();
 }
 
 }}}  // namespace idefics::v0::detail
