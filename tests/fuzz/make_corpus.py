@@ -418,6 +418,23 @@ def urls() -> None:
         put("address", name, text)
 
 
-for write in (data_urls, urls, safetensors, quant_states, texts, configs, sentencepiece, tokenizer, pictures, utf8):
+def hub() -> None:
+    git, sha = "a" * 40, "b" * 64
+    file = {"type": "file", "path": "config.json", "size": 3, "oid": git}
+    lfs = {**file, "path": "model.safetensors", "lfs": {"oid": sha, "size": 9, "pointerSize": 134}}
+    for name, entries in {
+        "two_files": [{"type": "directory", "path": "docs"}, file, lfs], "empty": [], "object": {}, "number": [3],
+        "parent": [{**file, "path": "../config.json"}], "absolute": [{**file, "path": "/etc/x"}],
+        "control": [{**file, "path": "a\nb"}], "negative": [{**file, "size": -1}], "no_size": [{**file, "size": None}],
+        "above_63_bits": [{**file, "size": 2 ** 63}], "path_as_hash": [{**file, "oid": "../../x"}],
+        "lfs_number": [{**file, "lfs": 3}], "prefixed": [{**lfs, "lfs": {"oid": "sha256:" + sha, "size": 9}}],
+    }.items():
+        put("hub", name, json.dumps(entries))
+    put("hub", "head", 'HTTP/1.1 206\r\nETag: W/"x"\r\nContent-Range: bytes 5-9/10\r\nRetry-After: 3\r\n'
+        'Link: <http://localhost/2>; rel="next"\r\nX-Linked-Etag: "y"\r\nContent-Length: 99999999999999999999\r\n')
+    put("hub", "open_link", 'Link: <rel="next"\r\nETag: "\r\nContent-Range: bytes */\r\n:\r\n')
+
+
+for write in (data_urls, urls, hub, safetensors, quant_states, texts, configs, sentencepiece, tokenizer, pictures, utf8):
     write()
 torch_files(put)

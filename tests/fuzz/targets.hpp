@@ -3,6 +3,7 @@
 
 #include "fuzz/targets/config.hpp"
 #include "fuzz/targets/data_url.hpp"
+#include "fuzz/targets/hub.hpp"
 #include "fuzz/targets/image.hpp"
 #include "fuzz/targets/index.hpp"
 #include "fuzz/targets/json.hpp"
@@ -37,6 +38,7 @@ inline constexpr Target targets[] = {
     {"data_url", data_url, 4, MiB},
     {"url", url, 16, MiB},
     {"address", address, 16, MiB},
+    {"hub", hub, 160, MiB},
     {"image", image, 2, 16 * MiB},
     {"utf8", utf8, 0, 4096},
 };

@@ -1,4 +1,5 @@
-// An HTTP server on loopback for one test: a thread that answers one connection after another.
+// An HTTP server on loopback for one test: a thread that answers one connection after another, or
+// one for each connection.
 #pragma once
 
 #include <arpa/inet.h>
@@ -40,7 +41,9 @@ class HttpServer {
   /// head, and returns the reply.
   using Handler = std::function<Reply(const std::string& target, const std::string& head)>;
 
-  explicit HttpServer(Handler handler) : handler_(std::move(handler)) {
+  /// With `several_at_once`, threads of their own call the handler.
+  explicit HttpServer(Handler handler, bool several_at_once = false)
+      : handler_(std::move(handler)), several_at_once_(several_at_once) {
     listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -72,9 +75,16 @@ class HttpServer {
       if (::poll(&ready, 1, 20) <= 0) continue;
       const int connection = ::accept(listener_, nullptr, nullptr);
       if (connection < 0) continue;
-      respond(connection);
-      ::close(connection);
+      const auto answer = [this, connection] {
+        respond(connection);
+        ::close(connection);
+      };
+      if (several_at_once_)
+        connections_.emplace_back(answer);
+      else
+        answer();
     }
+    connections_.clear();
   }
 
   /// The head of a request; empty if the connection ends before it does.
@@ -108,6 +118,8 @@ class HttpServer {
   }
 
   Handler handler_;
+  bool several_at_once_;
+  std::vector<std::jthread> connections_;
   int listener_ = -1, port_ = 0;
   std::atomic<int> requests_{0};
   std::atomic<bool> stop_{false};

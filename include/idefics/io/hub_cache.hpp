@@ -1,4 +1,5 @@
-// Finds a model: a directory, or a repository in the local Hugging Face cache, never the network.
+// Finds a model: a directory, or a repository in the local Hugging Face cache, never the network
+// (io/hub/pull.hpp fetches).
 //
 //   <root>/models--ORG--NAME/refs/REVISION        a commit id
 //   <root>/models--ORG--NAME/snapshots/COMMIT/…   the files
@@ -8,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +48,27 @@ inline bool is_plain_name(std::string_view name) {
   });
   return characters && !name.empty() && name != "." && name.find("..") == std::string_view::npos &&
          name.size() <= 96;
+}
+
+/// A repository of the hub and a revision of it, as users write them: org/name[@revision].
+struct HubName {
+  std::string organization, name, revision = "main";
+
+  std::string id() const { return organization + '/' + name; }
+  std::string folder() const { return "models--" + organization + "--" + name; }  // in the cache
+};
+
+/// Nothing if the text does not have that form.
+inline std::optional<HubName> parse_hub_name(std::string_view text) {
+  const auto at = text.find('@');
+  const std::string_view id = text.substr(0, at);
+  const auto slash = id.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  HubName name{std::string(id.substr(0, slash)), std::string(id.substr(slash + 1))};
+  if (at != std::string_view::npos) name.revision = text.substr(at + 1);
+  const bool plain =
+      is_plain_name(name.organization) && is_plain_name(name.name) && is_plain_name(name.revision);
+  return plain ? std::optional(name) : std::nullopt;
 }
 
 /// The shards that the index of a snapshot names and that do not exist, separated by commas.
@@ -94,26 +117,18 @@ inline std::filesystem::path resolve_model(std::string_view directory_or_repo,
                                            const Environment& environment = process_environment) {
   const std::string model(directory_or_repo);
   if (!model.empty() && std::filesystem::is_directory(model)) return model;
-  const auto at = directory_or_repo.find('@');
-  const std::string_view id = directory_or_repo.substr(0, at);
-  const std::string_view revision =
-      at == std::string_view::npos ? "main" : directory_or_repo.substr(at + 1);
-  const auto slash = id.find('/');
-  if (slash == std::string_view::npos || !detail::is_plain_name(id.substr(0, slash)) ||
-      !detail::is_plain_name(id.substr(slash + 1)) || !detail::is_plain_name(revision))
+  const auto name = detail::parse_hub_name(model);
+  if (!name)
     fail(ErrorCode::model_not_found,
          "\"" + model.substr(0, 200) +
              "\" is neither a directory nor a repository id like org/name[@revision]");
-  const std::string org(id.substr(0, slash)), name(id.substr(slash + 1));
-  const std::string download =
-      "fetch it with: huggingface-cli download " + std::string(id) +
-      (at == std::string_view::npos ? "" : " --revision " + std::string(revision));
-  const auto repository = hub_cache_root(environment) / ("models--" + org + "--" + name);
+  const std::string download = "fetch it with: idefics pull " + model;
+  const auto repository = hub_cache_root(environment) / name->folder();
   if (!std::filesystem::is_directory(repository))
     fail(ErrorCode::model_not_found,
          "\"" + model + "\" is neither a directory nor in the cache; " + download,
          {.file = repository.string()});
-  auto snapshot = detail::find_snapshot(repository, revision, model, download);
+  auto snapshot = detail::find_snapshot(repository, name->revision, model, download);
   if (const std::string missing = detail::missing_shards(snapshot); !missing.empty())
     fail(ErrorCode::missing_shard, "the snapshot lacks " + missing + "; " + download,
          {.file = snapshot.string()});

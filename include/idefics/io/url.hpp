@@ -76,26 +76,13 @@ class Fetcher {
 
 #if IDEFICS_ENGINE_BODIES
 
-#include <cstdlib>
+#include <idefics/io/offline.hpp>
 
 #ifndef IDEFICS_NO_CURL
 #include <idefics/io/http_fetch.hpp>
 #endif
 
 namespace idefics { inline namespace v0 {
-
-namespace detail {
-
-/// Whether the environment asks for offline mode, by the rules of huggingface_hub.
-inline bool offline_by_environment() {
-  for (const char* name : {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"})
-    if (const char* value = std::getenv(name); value != nullptr)
-      for (const char* yes : {"1", "ON", "YES", "TRUE"})
-        if (equal_ignoring_case(value, yes)) return true;
-  return false;
-}
-
-}  // namespace detail
 
 IDEFICS_ENGINE_INLINE std::vector<std::byte> fetch_url(const std::string& url,
                                                        const FetchOptions& options) {
