@@ -1,10 +1,12 @@
 // Writes a checkpoint directory in 4 bits, tensor for tensor what transformers' save_pretrained
 // writes with bitsandbytes: matrices of linear layers quantized, everything else in the load dtype.
-// One tensor is in memory at a time, and the directory gets its name only when it is complete.
+// One tensor is in memory at a time, and the directory gets its name only when it is complete; until
+// then it is OUT.part, whose finished shards the next run keeps if the process was killed.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include <idefics/core/progress.hpp>
 #include <idefics/model/quantization_config.hpp>
@@ -26,6 +28,24 @@ IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& sour
                                                const std::filesystem::path& destination,
                                                const QuantizeCheckpointOptions& options = {});
 
+namespace detail {
+
+/// Writes the tensors of one shard, the only one in the checkpoint directory `part`, to `out`. The
+/// whole of it is written in steps (pull.hpp): `finish_quantized` then adds config.json and the index
+/// of what is in the directory. Throws `missing_tensor` if the shards together lack a tensor.
+IDEFICS_ENGINE_INLINE void quantize_part(const std::filesystem::path& part,
+                                         const std::filesystem::path& out,
+                                         const QuantizeCheckpointOptions& options);
+IDEFICS_ENGINE_INLINE void finish_quantized(const std::filesystem::path& directory,
+                                            const std::filesystem::path& config,
+                                            const QuantizeCheckpointOptions& options);
+/// "model-00001-of-00002.safetensors", or "model.safetensors" if there is one shard.
+IDEFICS_ENGINE_INLINE std::string shard_name(std::size_t i, std::size_t count);
+/// What of the options changes the files.
+IDEFICS_ENGINE_INLINE std::string recipe_of(const QuantizeCheckpointOptions& options);
+
+}  // namespace detail
+
 }}  // namespace idefics::v0
 
 #if IDEFICS_ENGINE_BODIES
@@ -34,7 +54,6 @@ IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& sour
 #include <map>
 #include <optional>
 #include <set>
-#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -42,6 +61,7 @@ IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& sour
 #include <idefics/io/json.hpp>
 #include <idefics/io/read_ahead.hpp>
 #include <idefics/io/safetensors_writer.hpp>
+#include <idefics/io/work_directory.hpp>
 #include <idefics/model/config.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/weights.hpp>
@@ -70,42 +90,6 @@ inline Json quantization_config_json(const BitsAndBytesConfig& c) {
           {"quant_method", "bitsandbytes"}};
 }
 
-/// A directory under a temporary name, removed unless it is committed.
-class AtomicDirectory {
- public:
-  explicit AtomicDirectory(std::filesystem::path path) : path_(std::move(path)) {
-    if (!path_.has_filename()) path_ = path_.parent_path();
-    std::error_code error;
-    if (std::filesystem::exists(path_, error) && !std::filesystem::is_empty(path_, error))
-      fail(ErrorCode::io_failure, "the destination already exists and is not empty",
-           {.file = path_.string()});
-    temporary_ = path_.string() + ".part-" + std::to_string(::getpid());
-    if (!std::filesystem::create_directory(temporary_, error) || error)
-      fail(ErrorCode::io_failure, "cannot create the directory", {.file = temporary_.string()});
-  }
-  AtomicDirectory(const AtomicDirectory&) = delete;
-  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
-  ~AtomicDirectory() {
-    std::error_code ignored;
-    if (!committed_) std::filesystem::remove_all(temporary_, ignored);
-  }
-
-  const std::filesystem::path& path() const { return temporary_; }
-
-  void commit() {
-    std::error_code error;
-    std::filesystem::rename(temporary_, path_, error);
-    if (error)
-      fail(ErrorCode::io_failure, "cannot rename the directory: " + error.message(),
-           {.file = path_.string()});
-    committed_ = true;
-  }
-
- private:
-  std::filesystem::path path_, temporary_;
-  bool committed_ = false;
-};
-
 /// One tensor of the source, and the tensors to write for it.
 struct QuantizeTask {
   std::string stored, name;  // name in the source; name with "model."
@@ -115,55 +99,55 @@ struct QuantizeTask {
   std::uint64_t bytes = 0;          // of the tensors to write, or a little more
 };
 
+/// Writes all tensors of a checkpoint, or those of a shard that is a checkpoint directory of its own.
 class CheckpointQuantizer {
  public:
-  CheckpointQuantizer(const std::filesystem::path& source, const QuantizeCheckpointOptions& options)
+  CheckpointQuantizer(const std::filesystem::path& source, const QuantizeCheckpointOptions& options,
+                      bool whole)
       : source_(source), options_(options), checkpoint_(Checkpoint::open(source)) {
     const auto file = source / "config.json";
-    config_ = read_json_file(file);
-    if (read_quantization_config(config_, file.string()))
+    const Json config = read_json_file(file);
+    if (read_quantization_config(config, file.string()))
       fail(ErrorCode::unsupported_quantization, "the checkpoint is already in 4 bits",
            {.file = file.string(), .field = "quantization_config"});
     if (!is_float(options.dtype))
       fail(ErrorCode::invalid_option, "dtype must be f32, f16 or bf16", {.field = "dtype"});
-    plan(Config::from_json(config_, file.string()));
+    plan(Config::from_json(config, file.string()), whole);
     std::vector<std::string> names;
     for (const QuantizeTask& task : tasks_) names.push_back(task.stored);
     ahead_.emplace(checkpoint_, std::move(names));
   }
 
   void write(const std::filesystem::path& destination) {
-    AtomicDirectory directory(destination);
+    WorkDirectory directory(destination, recipe_of(options_) + source_state());
     copy_other_files(directory.path());
     const auto shards = divide_into_shards();
-    Json weight_map = Json::object();
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const std::string name = shard_name(i, shards.size());
-      write_shard(directory.path() / name, shards[i]);
-      for (const QuantizeTask* task : shards[i]) {
-        for (const TensorForm& form : task->forms) weight_map[form.name] = name;
-        if (task->quantized) weight_map[task->json_name] = name;
-      }
+      if (directory.has(name))
+        done_ += std::ssize(shards[i]);
+      else
+        write_shard(directory.path() / name, shards[i]);
     }
-    if (shards.size() > 1)
-      write_json(directory.path() / "model.safetensors.index.json",
-                 {{"metadata", {{"total_parameters", parameters_}, {"total_size", bytes_}}},
-                  {"weight_map", weight_map}});
-    config_.erase("torch_dtype");
-    config_["dtype"] = torch_name_of(options_.dtype);
-    config_["quantization_config"] = quantization_config_json(options_.config);
-    write_json(directory.path() / "config.json", config_);
+    finish_quantized(directory.path(), source_ / "config.json", options_);
     directory.commit();
+  }
+
+  void write_part(const std::filesystem::path& out) {
+    std::vector<const QuantizeTask*> all;
+    for (const QuantizeTask& task : tasks_) all.push_back(&task);
+    write_shard(out, all);
   }
 
  private:
   /// Lists every tensor that the architecture uses, and the one that it has but does not use.
-  void plan(const Config& config) {
+  void plan(const Config& config, bool whole) {
     WeightTable table;
     const Idefics layers(table, config);
     std::set<std::string> matrices, others;
     for (const WeightRequest& request : table.requests()) {
-      CheckpointWeights::fetch(checkpoint_, request);
+      if (whole || stored_name(checkpoint_, request.name))
+        CheckpointWeights::fetch(checkpoint_, request);
       const std::string name = module_path(request.name) + last_part(request.name);
       (request.role == WeightRole::matrix ? matrices : others).insert(name);
     }
@@ -194,7 +178,6 @@ class CheckpointQuantizer {
     }
     for (const TensorForm& form : task.forms)
       task.bytes += static_cast<std::uint64_t>(form.shape.count()) * size_of(form.dtype);
-    parameters_ += shape.count();
     tasks_.push_back(std::move(task));
   }
 
@@ -227,11 +210,16 @@ class CheckpointQuantizer {
     return shards;
   }
 
-  static std::string shard_name(std::size_t i, std::size_t count) {
-    if (count == 1) return "model.safetensors";
-    char name[64];
-    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, count);
-    return name;
+  /// Sizes and times of the files that weights come from.
+  std::string source_state() const {
+    Json files = Json::object();
+    for (const TensorInfo* tensor : checkpoint_.tensors()) {
+      const auto file = checkpoint_.file_of(tensor->name);
+      if (files.contains(file.string())) continue;
+      const auto time = std::filesystem::last_write_time(file).time_since_epoch().count();
+      files[file.string()] = {std::filesystem::file_size(file), static_cast<std::int64_t>(time)};
+    }
+    return files.dump();
   }
 
   void write_shard(const std::filesystem::path& path,
@@ -242,17 +230,21 @@ class CheckpointQuantizer {
       forms.insert(forms.end(), task->forms.begin(), task->forms.end());
       if (task->quantized) json_names.push_back(task->json_name);
     }
-    SafetensorsWriter writer(path, std::move(forms), json_names, max_bnb_json);
+    const auto hidden = path.parent_path() / ("." + path.filename().string());
+    std::error_code error;
+    std::filesystem::remove(hidden, error);
+    SafetensorsWriter writer(hidden, std::move(forms), json_names, max_bnb_json);
     for (const QuantizeTask* task : shard) {
       ahead_->reach(task->stored);
-      for (const NamedTensor& part : converted(*task)) {
-        writer.put(part);
-        bytes_ += part.tensor.bytes();
-      }
+      for (const NamedTensor& part : converted(*task)) writer.put(part);
       checkpoint_.release(task->stored);
       report(options_.progress, {"quantizing", ++done_, std::ssize(tasks_)});
     }
     writer.finish();
+    std::filesystem::rename(hidden, path, error);
+    if (error)
+      fail(ErrorCode::io_failure, "cannot rename the file: " + error.message(),
+           {.file = path.string()});
   }
 
   std::vector<NamedTensor> converted(const QuantizeTask& task) const {
@@ -272,35 +264,103 @@ class CheckpointQuantizer {
       const auto from = source_ / name;
       std::error_code error;
       if (!std::filesystem::is_regular_file(from, error)) continue;
-      std::filesystem::copy_file(from, to / name, error);
+      std::filesystem::copy_file(from, to / name, std::filesystem::copy_options::overwrite_existing,
+                                 error);
       if (error)
         fail(ErrorCode::io_failure, "cannot copy the file: " + error.message(),
              {.file = from.string()});
     }
   }
 
-  static void write_json(const std::filesystem::path& path, const Json& json) {
-    AtomicFile file(path);
-    file.write(json.dump(2) + "\n");
-    file.commit();
-  }
-
   std::filesystem::path source_;
   const QuantizeCheckpointOptions& options_;
   Checkpoint checkpoint_;
-  Json config_;
   std::vector<QuantizeTask> tasks_;
   std::optional<ReadAhead> ahead_;
-  std::int64_t parameters_ = 0, done_ = 0;
-  std::uint64_t bytes_ = 0;
+  std::int64_t done_ = 0;
 };
+
+inline void write_json(const std::filesystem::path& path, const Json& json) {
+  AtomicFile file(path);
+  file.write(json.dump(2) + "\n");
+  file.commit();
+}
+
+/// The index of the shards of a directory, as transformers writes it.
+inline Json index_of_shards(const std::filesystem::path& directory,
+                            const std::vector<std::string>& shards,
+                            const std::vector<WeightRequest>& table) {
+  Json weight_map = Json::object();
+  std::uint64_t bytes = 0;
+  std::int64_t parameters = 0;
+  for (const WeightRequest& request : table) parameters += request.shape.count();
+  for (const std::string& shard : shards) {
+    const TensorFile file = SafetensorsFile::open(directory / shard);
+    for (const TensorInfo& tensor : file.tensors()) {
+      weight_map[tensor.name] = shard;
+      bytes += tensor.end - tensor.begin;
+      if (tensor.name.find(".post_layernorm.") != std::string::npos)
+        parameters += file.tensor(tensor.name).count();
+    }
+  }
+  return {{"metadata", {{"total_parameters", parameters}, {"total_size", bytes}}},
+          {"weight_map", weight_map}};
+}
+
+IDEFICS_ENGINE_INLINE std::string shard_name(std::size_t i, std::size_t count) {
+  if (count == 1) return "model.safetensors";
+  char name[64];
+  std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, count);
+  return name;
+}
+
+IDEFICS_ENGINE_INLINE std::string recipe_of(const QuantizeCheckpointOptions& options) {
+  return Json{{"config", quantization_config_json(options.config)},
+              {"dtype", torch_name_of(options.dtype)},
+              {"max_shard_size", options.max_shard_size},
+              {"version", IDEFICS_VERSION}}
+      .dump();
+}
+
+IDEFICS_ENGINE_INLINE void quantize_part(const std::filesystem::path& part,
+                                         const std::filesystem::path& out,
+                                         const QuantizeCheckpointOptions& options) {
+  CheckpointQuantizer(part, options, false).write_part(out);
+}
+
+IDEFICS_ENGINE_INLINE void finish_quantized(const std::filesystem::path& directory,
+                                            const std::filesystem::path& config,
+                                            const QuantizeCheckpointOptions& options) {
+  Json json = read_json_file(config);
+  WeightTable table;
+  const Idefics layers(table, Config::from_json(json, config.string()));
+  std::vector<std::string> shards;
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    if (entry.path().extension() == ".safetensors" &&
+        !entry.path().filename().string().starts_with('.'))
+      shards.push_back(entry.path().filename().string());
+  std::ranges::sort(shards);
+  if (shards.size() > 1)
+    write_json(directory / "model.safetensors.index.json",
+               index_of_shards(directory, shards, table.requests()));
+  json.erase("torch_dtype");
+  json["dtype"] = torch_name_of(options.dtype);
+  json["quantization_config"] = quantization_config_json(options.config);
+  write_json(directory / "config.json", json);
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  for (const WeightRequest& request : table.requests())
+    if (request.role == WeightRole::matrix)
+      CheckpointWeights::fetch_matrix(checkpoint, request);
+    else
+      CheckpointWeights::fetch(checkpoint, request);
+}
 
 }  // namespace detail
 
 IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& source,
                                                const std::filesystem::path& destination,
                                                const QuantizeCheckpointOptions& options) {
-  detail::CheckpointQuantizer(source, options).write(destination);
+  detail::CheckpointQuantizer(source, options, true).write(destination);
 }
 
 }}  // namespace idefics::v0
