@@ -168,6 +168,7 @@ void add_generate(CLI::App& app);
 void add_tensors(CLI::App& app);
 void add_tokens(CLI::App& app);
 void add_info(CLI::App& app);
+void add_pull(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_selftest(CLI::App& app);
 

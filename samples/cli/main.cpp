@@ -79,6 +79,7 @@ int main(int argc, char** argv) {
   cli::add_classify(app);
   cli::add_chat(app);
   cli::add_quantize(app);
+  cli::add_pull(app);
   cli::add_bench(app);
   cli::add_selftest(app);
   keep_brackets(app);
