@@ -16,7 +16,7 @@ printf '#include <idefics/backend/cpu/kernels.hpp>\nauto f(idefics::Isa i) { ret
 # row WHAT FILE
 row() {
   /usr/bin/time -f '%U %M' -o "$work/cost" "$compiler" -std=c++20 -O2 -fopenmp -I "$root/include" \
-    -isystem /usr/include/stb -c "$work/$2" -o "$work/program.o"
+    -c "$work/$2" -o "$work/program.o"
   read -r seconds kib <"$work/cost"
   echo "| $1 | $("$compiler" --version | sed -n 's/.*\(g++\|clang version\) *[^0-9]*\([0-9.]*\).*/\1 \2/p' | head -1) | $seconds s | $((kib / 1024)) MiB |"
 }

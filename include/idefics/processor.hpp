@@ -65,6 +65,8 @@ struct ProcessorOptions {
   std::optional<std::int64_t> image_size{};          // unset: from preprocessor_config.json
   /// Fetches the bytes at a URL. Unset: fetch_url with its own limits.
   std::function<std::vector<std::byte>(const std::string&)> fetch{};
+  /// How pictures at URLs are decoded; an Image in a prompt already is.
+  ImageOptions image_options = ImageOptions::load_image();
 };
 
 class Processor {
@@ -118,8 +120,10 @@ class Processor {
 };
 
 /// The prompts of a JSON file: an array is one prompt, an array of arrays a batch. Paths in it are
-/// relative to the file. Throws `invalid_prompt` naming the item.
-IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file);
+/// relative to the file, and pictures at them are decoded as `options` say. Throws `invalid_prompt`
+/// naming the item.
+IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file,
+                                                           const ImageOptions& options = {});
 
 }}  // namespace idefics::v0
 
@@ -175,7 +179,7 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::
     if (item.names_picture(part)) {
       const std::string url(part);
       add_image(Image::decode(options.fetch ? options.fetch(url) : fetch_url(url),
-                              url_without_secrets(url)));
+                              url_without_secrets(url), options.image_options));
       continue;
     }
     detail::check_utf8(item.string(), number, i);
@@ -266,7 +270,7 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
 namespace detail {
 
 inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path& file,
-                                   const std::string& where) {
+                                   const std::string& where, const ImageOptions& options) {
   auto refuse = [&](const char* why) {
     fail(ErrorCode::invalid_prompt, why, {.file = file.string(), .field = where});
   };
@@ -279,12 +283,13 @@ inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path
     refuse("an item must be a string, {\"image\": …} or {\"text\": …}");
   if (is_url(value) || is_data_url(value)) return PromptItem::image_url(value);
   if (value.find('\0') != std::string::npos) refuse("a path contains a zero byte");
-  return Image::open(file.parent_path() / value);
+  return Image::open(file.parent_path() / value, options);
 }
 
 }  // namespace detail
 
-IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file) {
+IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file,
+                                                           const ImageOptions& options) {
   const Json json = read_json_file(file);
   auto refuse = [&file](const std::string& where) {
     fail(ErrorCode::invalid_prompt, "a prompt must be an array of items",
@@ -300,7 +305,7 @@ IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem
     Prompt prompt;
     for (std::size_t i = 0; i < rows[r].size(); ++i)
       prompt.push_back(
-          detail::read_prompt_item(rows[r][i], file, row + "[" + std::to_string(i) + "]"));
+          detail::read_prompt_item(rows[r][i], file, row + "[" + std::to_string(i) + "]", options));
     batch.push_back(std::move(prompt));
   }
   return batch;

@@ -65,8 +65,10 @@ TEST_CASE("files of a checkpoint: every failed allocation is an exception") {
 }
 
 TEST_CASE("pictures of every format: every failed allocation is an exception") {
-  for (const char* name : {"png_rgb", "png_p", "png_depth_16", "jpeg_2", "jpeg_progressive",
-                           "jpeg_cmyk", "gif", "bmp_p", "webp"})
+  for (const char* name :
+       {"png_rgb", "png_p", "png_depth_16", "jpeg_2", "jpeg_progressive", "jpeg_cmyk", "gif",
+        "bmp_p", "webp", "tiff_form_28_II", "tiff_form_63_IIpb", "tga_form_1None1",
+        "pnm_form_p2_256", "ico_form_i4_16x", "qoi_form_r0"})
     fail_every_allocation(name, [&] { (void)Image::open(corpus / "image" / name); });
 }
 

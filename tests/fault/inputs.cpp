@@ -1,6 +1,4 @@
-// Pictures, texts, token ids, tokenizer files and prompt files with one fault each.
-#include <sys/stat.h>
-
+// Texts, token ids, tokenizer files and prompt files with one fault each.
 #include <idefics/io/json.hpp>
 #include <idefics/processor.hpp>
 
@@ -14,15 +12,6 @@ namespace {
 
 const std::filesystem::path source = IDEFICS_SOURCE_DIR, tiny = source / "samples/tiny";
 const std::filesystem::path picture = source / "samples/pictures/pink-boat.png";
-
-/// A fault that writes one file and opens it as a picture.
-testing::Fault opening(const char* what, ErrorCode code, std::string content, bool limit = false) {
-  const auto act = [content = std::move(content)] {
-    const testing::TempDir directory;
-    (void)Image::open(directory.write("picture", content));
-  };
-  return {what, code, act, "picture", "", "", limit};
-}
 
 /// A fault that replaces one tokenizer file of the small checkpoint and loads the tokenizer.
 testing::Fault tokenizer(const char* what, const char* name, std::string content,
@@ -57,51 +46,7 @@ std::string changed(const char* name, const std::function<void(Json&)>& change) 
   return json.dump();
 }
 
-std::string little_endian(std::uint32_t value) {
-  return {reinterpret_cast<const char*>(&value), sizeof value};
-}
-
 }  // namespace
-
-TEST_CASE("pictures that cannot be decoded are refused") {
-  const std::string png = detail::read_file(picture, 1 << 20), signature("\x89PNG\r\n\x1a\n");
-  const std::string header("\0\0\0\x0dIHDR", 8);
-  std::string damaged = png;
-  damaged[damaged.size() / 2] ^= 1;
-  std::string two_billion = "BM" + std::string(8, '\0') + little_endian(54) + little_endian(40) +
-                            little_endian(40'000) + little_endian(10) + std::string(28, '\0');
-  const std::string large(4, '\xff'), bomb = "GIF89a" + large + std::string(3, '\0') + "," +
-                                             std::string(4, '\0') + large + std::string(3, '\0');
-  const testing::Fault faults[] = {
-      opening("an empty file", invalid_image, ""),
-      opening("a text", invalid_image, "this is not a picture"),
-      opening("a Git LFS pointer", git_lfs_pointer, "version https://git-lfs.github.com/spec/v1\n"),
-      opening("a truncated PNG", invalid_image, png.substr(0, png.size() / 2), true),
-      opening("a flipped bit", invalid_image, damaged),
-      opening("a PNG without a header", invalid_image, signature, true),
-      opening("a PNG truncated within its header", invalid_image, signature + header, true),
-      opening("a BMP wider than allowed", image_too_large, two_billion, true),
-      opening("a GIF of 65535 x 65535", image_too_large, bomb, true),
-  };
-  for (const auto& fault : faults) testing::check(fault);
-  testing::check({"no file", file_not_found, [] { (void)Image::open("/nowhere/a.png"); }, "a.png"});
-  testing::check({"a directory", file_not_found, [] { (void)Image::open(tiny); }, "tiny"});
-  testing::check({"a pipe", file_not_found,
-                  [] {
-                    const testing::TempDir directory;
-                    ::mkfifo((directory.path() / "pipe").c_str(), 0600);
-                    (void)Image::open(directory.path() / "pipe");
-                  },
-                  "pipe"});
-  testing::check({"a file larger than allowed", image_too_large,
-                  [] { (void)Image::open(picture, {.max_file_bytes = 100}); }, ".png", "", "",
-                  true});
-  testing::check({"more pixels than allowed", image_too_large,
-                  [] { (void)Image::open(picture, {.max_pixels = 100}); }, ".png", "", "", true});
-  testing::check({"more memory than allowed", image_too_large,
-                  [] { (void)Image::open(picture, {.max_decoded_bytes = 100}); }, ".png", "", "",
-                  true});
-}
 
 TEST_CASE("invalid tokenizer files are refused") {
   const auto vocab_twice = [](Json& json) { json["model"]["vocab"]["a"] = 0; };

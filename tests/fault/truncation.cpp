@@ -82,8 +82,9 @@ TEST_CASE("prefixes of tokenizer.model are refused, but for one that ends with a
 }
 
 TEST_CASE("prefixes of pictures never decode to another picture") {
-  for (const char* name : {"png_rgb", "png_p", "png_trns", "jpeg_0", "jpeg_2", "jpeg_progressive",
-                           "jpeg_grey", "gif", "bmp_rgb", "bmp_p", "webp", "webp_lossless"}) {
+  for (const char* name :
+       {"png_rgb", "png_p", "png_trns", "jpeg_0", "jpeg_2", "jpeg_progressive", "jpeg_grey", "gif",
+        "bmp_rgb", "bmp_p", "webp", "webp_lossless", "pnm_form_P6_7", "ico_form_i4_16x"}) {
     INFO(name);
     const std::string whole = detail::read_file(corpus / "image" / name, 1 << 16);
     const Image picture = Image::decode(bytes_of(whole));

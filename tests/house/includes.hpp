@@ -46,9 +46,9 @@ inline bool allows(const std::set<std::string>& allowed, std::string_view room) 
 /// Other libraries, each known to one folder alone.
 inline const std::map<std::string, std::string>& libraries() {
   static const std::map<std::string, std::string> known{
-      {"Eigen/", "backend"},  {"omp.h", "core"},          {"nlohmann/", "io"},
-      {"curl/", "io"},         {"stb_", "image"},     {"jpeglib.h", "image"},
-      {"jerror.h", "image"},   {"webp/", "image"}};
+      {"Eigen/", "backend"}, {"omp.h", "core"},      {"nlohmann/", "io"},   {"curl/", "io"},
+      {"zlib.h", "image"},   {"jpeglib.h", "image"}, {"jerror.h", "image"}, {"tiffio.h", "image"},
+      {"webp/", "image"},    {"avif/", "image"},     {"libheif/", "image"}};
   return known;
 }
 

@@ -69,6 +69,29 @@ TEST_CASE("one picture gives the same tensors from a file, pixels, a URL, bytes 
   }
 }
 
+TEST_CASE("a picture at a URL is turned upright, and loses its transparency") {
+  const auto processor = Processor::from_pretrained((samples / "tiny").string());
+  const auto corpus = std::filesystem::path(IDEFICS_SOURCE_DIR) / "tests/fuzz/corpus/image";
+  for (const char* name : {"jpeg_form_exif7", "png_rgba"}) {
+    INFO(name);
+    const std::string bytes = detail::read_text_file(corpus / name, 1 << 16);
+    const auto encoded = std::as_bytes(std::span(bytes));
+    const auto values = [&](const PromptItem& item, const ProcessorOptions& options = {}) {
+      return processor({item}, options).pixel_values;
+    };
+    ProcessorOptions fetching{.fetch = [&](const std::string&) {
+      return std::vector<std::byte>(encoded.begin(), encoded.end());
+    }};
+    const auto url = PromptItem::image_url("https://example.org/a");
+    const Tensor loaded = values(Image::decode(encoded, "", ImageOptions::load_image())),
+                 file = values(Image::decode(encoded));
+    CHECK(same(values(url, fetching), loaded));
+    CHECK(!same(loaded, file));
+    fetching.image_options = {};
+    CHECK(same(values(url, fetching), file));
+  }
+}
+
 TEST_CASE("strings that are not URLs, or are marked as text, stay text") {
   const testing::HttpServer server(site);
   const auto processor = Processor::from_pretrained((samples / "tiny").string());
@@ -82,7 +105,7 @@ TEST_CASE("strings that are not URLs, or are marked as text, stay text") {
 TEST_CASE("URLs without a picture are typed errors, and loopback is refused by default") {
   const testing::HttpServer server(site);
   const auto processor = Processor::from_pretrained((samples / "tiny").string());
-  CHECK(refusal(processor, {server.root() + "/page"}, local()) == "invalid_image");
+  CHECK(refusal(processor, {server.root() + "/page"}, local()) == "unsupported_image");
   CHECK(refusal(processor, {"ftp://127.0.0.1/boat.png"}, local()) == "url_refused");
   CHECK(refusal(processor, {PromptItem::image_url("boat.png")}, local()) == "url_refused");
   CHECK(refusal(processor, {server.root() + "/boat.png"}, {}) == "url_refused");

@@ -1,8 +1,11 @@
 // The library's version and its configuration macros.
 //
 //   IDEFICS_NO_OPENMP   run every loop on the calling thread, even if OpenMP is available
-//   IDEFICS_NO_LIBJPEG  decode JPEG with stb_image (pixels may differ from Pillow by a few levels)
+//   IDEFICS_NO_LIBJPEG  refuse JPEG pictures with a typed error
 //   IDEFICS_NO_WEBP     refuse WebP pictures with a typed error
+//   IDEFICS_NO_TIFF     refuse compressed TIFF pictures with a typed error
+//   IDEFICS_NO_AVIF     refuse AVIF pictures with a typed error
+//   IDEFICS_NO_HEIF     refuse HEIC pictures with a typed error
 //   IDEFICS_NO_CURL     refuse pictures from http and https URLs with a typed error
 //   IDEFICS_CUDA        the program is linked with the CUDA backend; the CMake target idefics::cuda
 //                       sets it

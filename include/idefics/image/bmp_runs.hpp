@@ -54,7 +54,7 @@ class BmpRuns {
   }
   /// Literal indices, padded to an even position in the file.
   void literals(std::uint64_t count) {
-    const auto bytes = in_.part(at_, four_bits_ ? count / 2 : count);
+    const auto bytes = in_.part_within(at_, four_bits_ ? count / 2 : count);
     for (const std::byte byte : bytes) {
       const auto value = static_cast<std::uint64_t>(byte);
       if (four_bits_) push(value >> 4);

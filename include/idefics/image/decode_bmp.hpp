@@ -1,6 +1,6 @@
 // BMP by Pillow's rules, some of which are its own: a palette that is a grey ramp is ignored,
-// together with the number of bits in the header (see `depth` below). Only bitfields can have
-// alpha.
+// together with the number of bits in the header (see `depth` below). Only bitfields, and cursors,
+// can have alpha.
 #pragma once
 
 #include <algorithm>
@@ -35,26 +35,9 @@ class BmpRows {
   std::span<const std::byte> bytes_;
 };
 
-/// The palette, and whether it is a grey ramp: 0, 255 for two colours; 0, 1, 2, … for more.
-inline std::pair<Palette, bool> read_bmp_palette(const ByteReader& in, const BmpHeader& bmp,
-                                                 const std::string& name) {
-  if (bmp.colours > 256) refuse_bmp(std::to_string(bmp.colours) + " colours", name);
-  Palette palette = black_palette();
-  bool ramp = true;
-  for (std::uint64_t i = 0; i < bmp.colours; ++i) {
-    const std::uint64_t at = bmp.palette + i * (bmp.size == 12 ? 3 : 4);
-    const std::uint64_t grey = bmp.colours == 2 ? 255 * i : i;
-    for (std::uint64_t c = 0; c < 3; ++c) {
-      palette[i][2 - c] = static_cast<std::uint8_t>(in.byte(at + c));
-      ramp = ramp && in.byte(at + c) == grey;
-    }
-  }
-  return {palette, ramp};
-}
-
 /// Indices of 1, 4 or 8 bits, the highest bits first.
-inline Image decode_bmp_indices(const ByteReader& in, const BmpHeader& bmp,
-                                const std::string& name) {
+inline Bitmap decode_bmp_indices(const ByteReader& in, const BmpHeader& bmp,
+                                 const std::string& name) {
   if (bmp.compression == bmp_bitfields) refuse_bmp("bitfields with a palette", name);
   auto [palette, ramp] = read_bmp_palette(in, bmp, name);
   const bool two_levels = ramp && bmp.colours == 2;
@@ -92,7 +75,7 @@ struct Bmp16Layout {
   }
 };
 
-inline Image decode_bmp_16(const ByteReader& in, const BmpHeader& bmp, const std::string& name) {
+inline Bitmap decode_bmp_16(const ByteReader& in, const BmpHeader& bmp, const std::string& name) {
   Bmp16Layout layout;
   if (bmp.compression == bmp_bitfields) {
     const std::array<std::uint64_t, 3> rgb{bmp.masks[0], bmp.masks[1], bmp.masks[2]};
@@ -102,18 +85,16 @@ inline Image decode_bmp_16(const ByteReader& in, const BmpHeader& bmp, const std
       refuse_bmp("unusual bitfields", name);
   }
   const BmpRows rows(in, bmp, 16, name);
-  Image image{.width = static_cast<std::int64_t>(bmp.width),
-              .height = static_cast<std::int64_t>(bmp.height),
-              .rgb = {}};
-  image.rgb.reserve(3 * bmp.width * bmp.height);
+  Bitmap bitmap = blank_bitmap(bmp.width, bmp.height, 3);
+  std::uint8_t* to = bitmap.samples.data();
   for (std::uint64_t y = 0; y < bmp.height; ++y)
     for (std::uint64_t x = 0; x < bmp.width; ++x) {
       const std::byte* pixel = rows.row(y) + 2 * x;
       const auto rgb =
           layout(static_cast<unsigned>(pixel[0]) | static_cast<unsigned>(pixel[1]) << 8);
-      image.rgb.insert(image.rgb.end(), rgb.begin(), rgb.end());
+      to = std::ranges::copy(rgb, to).out;
     }
-  return image;
+  return bitmap;
 }
 
 /// The position in a pixel of the bytes of red, green, blue and, if `alpha`, alpha.
@@ -132,7 +113,7 @@ inline BmpByteLayout bmp_byte_layout(const BmpHeader& bmp, const std::string& na
                                         {b0, b1, b2, b3},
                                         {b2, b1, b0, b3},
                                         {b3, b1, b0, b2}}};
-  if (bmp.compression == bmp_plain) return {};
+  if (bmp.compression == bmp_plain) return {.alpha = bmp.bits == 32 && bmp.alpha};
   if (bmp.bits == 32 && bmp.masks == Masks{}) return {.alpha = true};
   const bool usual = bmp.bits == 24 ? std::ranges::equal(std::span(known[0]).first(3),
                                                          std::span(bmp.masks).first(3))
@@ -145,29 +126,43 @@ inline BmpByteLayout bmp_byte_layout(const BmpHeader& bmp, const std::string& na
   return layout;
 }
 
-inline Image decode_bmp_bytes(const ByteReader& in, const BmpHeader& bmp, const std::string& name) {
+inline Bitmap decode_bmp_bytes(const ByteReader& in, const BmpHeader& bmp,
+                               const std::string& name) {
   const BmpByteLayout layout = bmp_byte_layout(bmp, name);
   const std::size_t step = bmp.bits / 8, channels = layout.alpha ? 4 : 3;
   const BmpRows rows(in, bmp, bmp.bits, name);
-  std::vector<std::uint8_t> pixels;
-  pixels.reserve(channels * bmp.width * bmp.height);
+  Bitmap bitmap = blank_bitmap(bmp.width, bmp.height, channels);
+  std::uint8_t* to = bitmap.samples.data();
   for (std::uint64_t y = 0; y < bmp.height; ++y)
     for (std::uint64_t x = 0; x < bmp.width; ++x)
       for (std::size_t c = 0; c < channels; ++c)
-        pixels.push_back(static_cast<std::uint8_t>(rows.row(y)[x * step + layout.at[c]]));
-  return Image::from_pixels(static_cast<std::int64_t>(bmp.width),
-                            static_cast<std::int64_t>(bmp.height), static_cast<int>(channels),
-                            pixels);
+        *to++ = static_cast<std::uint8_t>(rows.row(y)[x * step + layout.at[c]]);
+  return bitmap;
 }
 
-inline Image decode_bmp(std::span<const std::byte> encoded, const std::string& name,
-                        const ImageLimits& limits) {
-  const ByteReader in(encoded, name);
-  const BmpHeader bmp = read_bmp_header(in, limits, name);
+/// The pixels of a BMP whose header is read.
+inline Bitmap decode_bmp_pixels(const ByteReader& in, const BmpHeader& bmp,
+                                const ImageLimits& limits) {
+  const std::string& name = in.name();
+  check_size(bmp.width, bmp.height, limits, name);
+  check_memory(bmp.width * bmp.height * 5, limits, name);
   if (bmp.bits <= 8) return decode_bmp_indices(in, bmp, name);
   if (bmp.compression == bmp_rle8 || bmp.compression == bmp_rle4)
     refuse_bmp("run-length encoding without a palette", name);
   return bmp.bits == 16 ? decode_bmp_16(in, bmp, name) : decode_bmp_bytes(in, bmp, name);
+}
+
+inline Bitmap decode_bmp(std::span<const std::byte> encoded, const std::string& name,
+                         const ImageLimits& limits) {
+  const ByteReader in(encoded, name);
+  return decode_bmp_pixels(in, read_bmp_header(in, 14, in.little_endian(10, 4), name), limits);
+}
+
+/// A BMP without its first 14 bytes.
+inline Bitmap decode_dib(std::span<const std::byte> encoded, const std::string& name,
+                         const ImageLimits& limits) {
+  const ByteReader in(encoded, name);
+  return decode_bmp_pixels(in, read_bmp_header(in, 0, 0, name), limits);
 }
 
 }}}  // namespace idefics::v0::detail

@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 
-#include <idefics/image/guards.hpp>
 #include <idefics/image/palette.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
@@ -22,8 +21,9 @@ struct GifFrame {
   std::uint64_t codes = 0;  // offset of the byte with the number of bits of an index
 };
 
-/// Reads `count` colours at `at`. A grey ramp that begins with black is treated as no palette.
-inline Palette read_gif_palette(const ByteReader& in, std::uint64_t at, std::uint64_t count) {
+/// Reads `count` colours at `at`. Nothing if they are a ramp of grey levels that begins with black.
+inline std::optional<Palette> read_gif_palette(const ByteReader& in, std::uint64_t at,
+                                               std::uint64_t count) {
   Palette palette = black_palette();
   bool ramp = true;
   for (std::uint64_t i = 0; i < count; ++i)
@@ -32,48 +32,85 @@ inline Palette read_gif_palette(const ByteReader& in, std::uint64_t at, std::uin
       palette[i][c] = static_cast<std::uint8_t>(level);
       ramp = ramp && level == i;
     }
-  return ramp ? grey_palette() : palette;
+  if (ramp) return {};
+  return palette;
+}
+
+/// A block of an extension at `at`, after its length; empty if the length is zero. Moves `at`.
+inline std::span<const std::byte> read_gif_block(const ByteReader& in, std::uint64_t& at) {
+  const std::uint64_t length = in.byte(at++);
+  const auto block = in.part(at, length);
+  at += length;
+  return block;
 }
 
 /// Reads an extension, after its '!', and returns the position after it. Only the transparent index
-/// is used.
+/// is used. As in Pillow, an extension that begins with an empty block has one more block after it,
+/// unless it is a comment.
 inline std::uint64_t read_gif_extension(const ByteReader& in, std::uint64_t at, GifFrame& frame) {
-  constexpr std::uint64_t graphic_control = 249;
+  constexpr std::uint64_t graphic_control = 249, comment = 254, application = 255;
   const std::uint64_t label = in.byte(at++);
-  if (label == graphic_control && in.byte(at) >= 4 && (in.byte(at + 1) & 1) != 0)
-    frame.transparent = static_cast<std::uint8_t>(in.byte(at + 4));
-  while (const std::uint64_t length = in.byte(at++)) at += length;
+  auto block = read_gif_block(in, at);
+  if (label == graphic_control && !block.empty()) {
+    const bool clear = (block[0] & std::byte{1}) != std::byte{0};
+    if (block.size() < (clear ? 4u : 3u))
+      fail(ErrorCode::invalid_image, "the graphic control extension of the GIF is too short",
+           {.file = in.name(), .offset = at});
+    if (clear) frame.transparent = static_cast<std::uint8_t>(block[3]);
+  }
+  if (label == application && starts_with(block, "NETSCAPE2.0")) (void)read_gif_block(in, at);
+  if (label == comment && block.empty()) return at;
+  while (!read_gif_block(in, at).empty()) {
+  }
   return at;
+}
+
+/// Reads the position of the frame, and its own palette.
+inline void read_gif_frame(const ByteReader& in, std::uint64_t at, bool has_palette,
+                           GifFrame& frame) {
+  frame.x = in.little_endian(at, 2), frame.y = in.little_endian(at + 2, 2);
+  frame.width = in.little_endian(at + 4, 2), frame.height = in.little_endian(at + 6, 2);
+  frame.screen_width = std::max(frame.screen_width, frame.x + frame.width);
+  frame.screen_height = std::max(frame.screen_height, frame.y + frame.height);
+  const std::uint64_t flags = in.byte(at + 8);
+  frame.interlaced = (flags & 0x40) != 0;
+  at += 9;
+  if ((flags & 0x80) != 0) {
+    const std::uint64_t count = std::uint64_t{2} << (flags & 7);
+    // As in Pillow, a ramp of grey counts only if the screen has no palette of its own.
+    if (const auto palette = read_gif_palette(in, at, count))
+      frame.palette = *palette;
+    else if (!has_palette)
+      frame.palette = grey_palette();
+    at += 3 * count;
+  }
+  frame.codes = at;
 }
 
 inline GifFrame read_gif_header(const ByteReader& in, const ImageLimits& limits,
                                 const std::string& name) {
   GifFrame frame{.screen_width = in.little_endian(6, 2), .screen_height = in.little_endian(8, 2)};
-  auto palette_at = [&](std::uint64_t& at, std::uint64_t flags) {
-    if ((flags & 0x80) == 0) return;
-    const std::uint64_t count = std::uint64_t{2} << (flags & 7);
-    frame.palette = read_gif_palette(in, at, count);
-    at += 3 * count;
-  };
+  const std::uint64_t flags = in.byte(10);
   std::uint64_t at = 13;
-  palette_at(at, in.byte(10));
+  bool has_palette = false;
+  if ((flags & 0x80) != 0) {
+    const std::uint64_t count = std::uint64_t{2} << (flags & 7);
+    const auto palette = read_gif_palette(in, at, count);
+    if (palette) frame.palette = *palette, has_palette = true;
+    at += 3 * count;
+  }
   for (;;) {
     const std::uint64_t kind = in.byte(at++);
     if (kind == ';') fail(ErrorCode::invalid_image, "the GIF contains no picture", {.file = name});
     if (kind == '!') at = read_gif_extension(in, at, frame);
     if (kind == ',') break;
   }
-  frame.x = in.little_endian(at, 2), frame.y = in.little_endian(at + 2, 2);
-  frame.width = in.little_endian(at + 4, 2), frame.height = in.little_endian(at + 6, 2);
-  frame.screen_width = std::max(frame.screen_width, frame.x + frame.width);
-  frame.screen_height = std::max(frame.screen_height, frame.y + frame.height);
-  check_size(frame.width, frame.height, limits, name);
+  read_gif_frame(in, at, has_palette, frame);
   check_size(frame.screen_width, frame.screen_height, limits, name);
-  const std::uint64_t flags = in.byte(at + 8);
-  frame.interlaced = (flags & 0x40) != 0;
-  at += 9;
-  palette_at(at, flags);
-  frame.codes = at;
+  // As in Pillow, a frame without columns at the left edge has the size of the screen.
+  if (frame.x == 0 && frame.width == 0)
+    frame.y = 0, frame.width = frame.screen_width, frame.height = frame.screen_height;
+  check_size(frame.width, frame.height, limits, name);
   return frame;
 }
 
@@ -81,12 +118,12 @@ inline GifFrame read_gif_header(const ByteReader& in, const ImageLimits& limits,
 /// an error.
 class GifCodes {
  public:
-  GifCodes(const ByteReader& in, std::uint64_t at) : in_(in), at_(at) {}
+  GifCodes(const ByteReader& in, std::uint64_t at) : in_(in), at_(at), fed_(at) {}
   unsigned next(unsigned bits) {
     for (; held_ < bits; held_ += 8, --left_) {
       while (left_ == 0) {
+        while (at_ >= fed_ || at_ + 1 + in_.byte(at_) > fed_) grow();
         left_ = in_.byte(at_++);
-        (void)in_.part(at_, left_);
       }
       buffer_ |= static_cast<unsigned>(in_.byte(at_++)) << held_;
     }
@@ -94,10 +131,16 @@ class GifCodes {
     buffer_ >>= bits, held_ -= bits;
     return code;
   }
+  /// One more piece of the file, which is read in pieces of 64 KiB. Refuses a file that has none.
+  void grow() {
+    if (fed_ >= in_.size())
+      fail(ErrorCode::invalid_image, "the GIF ends before its last pixel", {.file = in_.name()});
+    fed_ = std::min<std::uint64_t>(in_.size(), fed_ + (1u << 16));
+  }
 
  private:
   const ByteReader& in_;
-  std::uint64_t at_, left_ = 0;  // the next byte, and the bytes left in its block
+  std::uint64_t at_, fed_, left_ = 0;  // the next byte, the end of the pieces, bytes of the block
   unsigned buffer_ = 0, held_ = 0;
 };
 
@@ -135,7 +178,7 @@ inline std::vector<std::uint8_t> unpack_gif(const ByteReader& in, std::uint64_t 
   auto refuse = [&](const char* why) {
     fail(ErrorCode::invalid_image, why, {.file = name, .offset = at});
   };
-  if (index_bits > 11) refuse("the codes of the GIF have too many bits");
+  if (index_bits > 12) refuse("the codes of the GIF have too many bits");
   const unsigned clear = 1u << index_bits;
   GifCodes codes(in, at + 1);
   GifStrings strings(clear);
@@ -147,10 +190,15 @@ inline std::vector<std::uint8_t> unpack_gif(const ByteReader& in, std::uint64_t 
       strings.clear(), bits = index_bits + 1, last = clear;
       continue;
     }
-    if (code == clear + 1) refuse("the GIF ends before its last pixel");
+    if (code == clear + 1) {  // an end, after which Pillow goes on if there is another piece
+      codes.grow();
+      continue;
+    }
     if (code > (last == clear ? clear : strings.next())) refuse("the GIF uses an undefined code");
     const bool ahead = code == strings.next();  // the string that this very code completes
-    const std::uint8_t first = strings.append(ahead ? last : code, indices);
+    const unsigned string = ahead ? last : code;
+    if (string >= GifStrings::capacity) refuse("the GIF uses an undefined code");
+    const std::uint8_t first = strings.append(string, indices);
     if (ahead) indices.push_back(first);
     if (last != clear && strings.next() < GifStrings::capacity) {
       strings.add(last, first);
@@ -173,10 +221,11 @@ inline std::uint64_t interlaced_row(std::uint64_t i, std::uint64_t height) {
   return i;
 }
 
-inline Image decode_gif(std::span<const std::byte> encoded, const std::string& name,
-                        const ImageLimits& limits) {
+inline Bitmap decode_gif(std::span<const std::byte> encoded, const std::string& name,
+                         const ImageLimits& limits) {
   const ByteReader in(encoded, name);
   GifFrame frame = read_gif_header(in, limits, name);
+  check_memory(frame.screen_width * frame.screen_height * 6, limits, name);
   const auto indices = unpack_gif(in, frame.codes, frame.width * frame.height, name);
   std::vector<std::uint8_t> screen(frame.screen_width * frame.screen_height,
                                    frame.transparent.value_or(0));

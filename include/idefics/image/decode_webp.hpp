@@ -1,6 +1,8 @@
 // WebP through libwebp, still or animated: the first frame on its canvas, which is transparent, or
-// black if the file declares that it has no transparency.
+// black if the file has no transparency.
 #pragma once
+
+#include <idefics/core/config.hpp>
 
 #ifndef IDEFICS_NO_WEBP
 
@@ -11,7 +13,7 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 
-#include <idefics/image/guards.hpp>
+#include <idefics/image/bitmap.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
 
@@ -30,8 +32,26 @@ class WebpFrame {
   bool found_;
 };
 
-inline Image decode_webp(std::span<const std::byte> encoded, const std::string& name,
-                         const ImageLimits& limits) {
+/// The first chunk of metadata with this name.
+inline std::span<const std::byte> find_webp_chunk(const WebPDemuxer* file, const char* name) {
+  WebPChunkIterator found{};
+  std::span<const std::byte> bytes;
+  if (WebPDemuxGetChunk(file, name, 1, &found) != 0)
+    bytes = std::as_bytes(std::span(found.chunk.bytes, found.chunk.size));
+  WebPDemuxReleaseChunkIterator(&found);
+  return bytes;
+}
+
+/// Whether the file says that no pixel is transparent: the flag of its header, or that of its only
+/// picture if it is lossless.
+inline bool is_opaque_webp(const WebPData& data) {
+  WebPBitstreamFeatures features{};
+  return WebPGetFeatures(data.bytes, data.size, &features) == VP8_STATUS_OK &&
+         features.has_alpha == 0;
+}
+
+inline Bitmap decode_webp(std::span<const std::byte> encoded, const std::string& name,
+                          const ImageLimits& limits) {
   const auto damaged = [&name] { fail(ErrorCode::invalid_image, "damaged WebP", {.file = name}); };
   const WebPData data{reinterpret_cast<const std::uint8_t*>(encoded.data()), encoded.size()};
   const std::unique_ptr<WebPDemuxer, void (*)(WebPDemuxer*)> file(WebPDemux(&data),
@@ -40,18 +60,20 @@ inline Image decode_webp(std::span<const std::byte> encoded, const std::string& 
   const std::size_t width = WebPDemuxGetI(file.get(), WEBP_FF_CANVAS_WIDTH),
                     height = WebPDemuxGetI(file.get(), WEBP_FF_CANVAS_HEIGHT);
   check_size(width, height, limits, name);
+  check_memory(std::uint64_t{8} * width * height, limits, name);
   const WebpFrame frame(file.get());
   if (!frame.found()) damaged();
-  std::vector<std::uint8_t> canvas(4 * width * height);
+  Bitmap canvas = blank_bitmap(width, height, 4);
   const std::size_t first = 4 * (static_cast<std::size_t>(frame->y_offset) * width +
                                  static_cast<std::size_t>(frame->x_offset));
-  if (WebPDecodeRGBAInto(frame->fragment.bytes, frame->fragment.size, canvas.data() + first,
-                         canvas.size() - first, static_cast<int>(4 * width)) == nullptr)
+  if (WebPDecodeRGBAInto(frame->fragment.bytes, frame->fragment.size, canvas.samples.data() + first,
+                         canvas.samples.size() - first, static_cast<int>(4 * width)) == nullptr)
     damaged();
-  if ((WebPDemuxGetI(file.get(), WEBP_FF_FORMAT_FLAGS) & ALPHA_FLAG) == 0)
-    for (std::size_t i = 3; i < canvas.size(); i += 4) canvas[i] = 255;
-  return Image::from_pixels(static_cast<std::int64_t>(width), static_cast<std::int64_t>(height), 4,
-                            canvas);
+  if (is_opaque_webp(data))
+    for (std::size_t i = 3; i < canvas.samples.size(); i += 4) canvas.samples[i] = 255;
+  canvas.orientation = read_orientation(find_webp_chunk(file.get(), "EXIF"),
+                                        text_of(find_webp_chunk(file.get(), "XMP ")), name);
+  return canvas;
 }
 
 }}}  // namespace idefics::v0::detail
@@ -60,11 +82,11 @@ inline Image decode_webp(std::span<const std::byte> encoded, const std::string& 
 
 #include <string>
 
-#include <idefics/image/guards.hpp>
+#include <idefics/image/bitmap.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-inline Image decode_webp(std::span<const std::byte>, const std::string& name, const ImageLimits&) {
+inline Bitmap decode_webp(std::span<const std::byte>, const std::string& name, const ImageLimits&) {
   fail(ErrorCode::unsupported_image, "WebP: this build has no libwebp", {.file = name});
 }
 

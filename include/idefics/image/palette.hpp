@@ -1,12 +1,13 @@
-// Pictures stored as indices into a list of colours, as in GIF and BMP.
+// Pictures stored as indices into a list of colours.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include <idefics/image/image.hpp>
+#include <idefics/image/bitmap.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
 
@@ -30,18 +31,27 @@ constexpr Palette black_palette() {
   return palette;
 }
 
-/// The picture [Y,X,3] of `indices` [Y,X], on white where the palette is transparent.
-inline Image apply_palette(std::uint64_t width, std::uint64_t height,
-                           std::span<const std::uint8_t> indices, const Palette& palette) {
-  Palette opaque{};
-  for (std::size_t i = 0; i < palette.size(); ++i)
-    for (std::size_t c = 0; c < 3; ++c) opaque[i][c] = over_white(palette[i][c], palette[i][3]);
-  Image image{.width = static_cast<std::int64_t>(width),
-              .height = static_cast<std::int64_t>(height),
-              .rgb = std::vector<std::uint8_t>(indices.size() * 3)};
-  for (std::size_t i = 0; i < indices.size(); ++i)
-    for (std::size_t c = 0; c < 3; ++c) image.rgb[i * 3 + c] = opaque[indices[i]][c];
-  return image;
+/// The colours of `indices` [Y,X]; with alpha if the palette has any.
+inline Bitmap apply_palette(std::uint64_t width, std::uint64_t height,
+                            std::span<const std::uint8_t> indices, const Palette& palette) {
+  const bool opaque = std::ranges::all_of(palette, [](const auto& c) { return c[3] == 255; });
+  Bitmap bitmap = blank_bitmap(width, height, opaque ? 3 : 4);
+  std::uint8_t* to = bitmap.samples.data();
+  for (const std::uint8_t index : indices)
+    for (std::size_t c = 0; c < bitmap.channels; ++c) *to++ = palette[index][c];
+  return bitmap;
+}
+
+/// The same for indices [Y,X], or for indices and alpha [Y,X,2].
+inline Bitmap apply_palette_with_alpha(const Bitmap& indices, const Palette& palette) {
+  if (indices.channels == 1)
+    return apply_palette(indices.width, indices.height, indices.samples, palette);
+  Bitmap bitmap = blank_bitmap(indices.width, indices.height, 4);
+  for (std::size_t i = 0; i < bitmap.samples.size() / 4; ++i) {
+    std::ranges::copy(palette[indices.samples[2 * i]], &bitmap.samples[4 * i]);
+    bitmap.samples[4 * i + 3] = indices.samples[2 * i + 1];
+  }
+  return bitmap;
 }
 
 }}}  // namespace idefics::v0::detail

@@ -5,7 +5,7 @@
 #include <idefics/backend/reference/reference_backend.hpp>
 #include <idefics/nn/linear.hpp>
 
-#if defined(INCLUDE_NLOHMANN_JSON_HPP_) || defined(STBI_VERSION) || defined(JPEG_LIB_VERSION) || \
+#if defined(INCLUDE_NLOHMANN_JSON_HPP_) || defined(ZLIB_VERSION) || defined(JPEG_LIB_VERSION) || \
     defined(WEBP_DECODER_ABI_VERSION)
 #error "idefics::core includes a library of another component"
 #endif

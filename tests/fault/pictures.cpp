@@ -1,0 +1,155 @@
+// Pictures with one fault each: of every format, what is refused and with which code.
+#include <sys/stat.h>
+
+#include <idefics/image/decode.hpp>
+
+#include "support/fault.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace idefics;
+using enum ErrorCode;
+
+namespace {
+
+const std::filesystem::path source = IDEFICS_SOURCE_DIR;
+const std::filesystem::path picture = source / "samples/pictures/pink-boat.png";
+
+/// A fault that writes one file and opens it as a picture.
+testing::Fault opening(const char* what, ErrorCode code, std::string content, bool limit = false) {
+  const auto act = [content = std::move(content)] {
+    const testing::TempDir directory;
+    (void)Image::open(directory.write("picture", content));
+  };
+  return {what, code, act, "picture", "", "", limit};
+}
+
+std::string little_endian(std::uint32_t value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+/// A file of the fuzzers' corpus, with `change` made to it.
+std::string corpus(const std::string& name, const std::function<void(std::string&)>& change = {}) {
+  std::string file = detail::read_file(source / "tests/fuzz/corpus" / name, 1 << 16);
+  if (change) change(file);
+  return file;
+}
+
+/// The error message of a picture.
+std::string message(const std::string& file, const ImageOptions& options = {}) {
+  try {
+    (void)Image::decode(std::as_bytes(std::span(file)), "picture", options);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "decoded";
+}
+
+}  // namespace
+
+TEST_CASE("pictures that cannot be decoded are refused") {
+  const std::string png = detail::read_file(picture, 1 << 20), signature("\x89PNG\r\n\x1a\n");
+  const std::string header("\0\0\0\x0dIHDR", 8);
+  std::string damaged = png;
+  damaged[damaged.size() / 2] ^= 1;
+  std::string two_billion = "BM" + std::string(8, '\0') + little_endian(54) + little_endian(40) +
+                            little_endian(2'000'000) + little_endian(10) +
+                            std::string("\1\0\x18\0", 4) + std::string(24, '\0');
+  const std::string large(4, '\xff'), bomb = "GIF89a" + large + std::string(3, '\0') + "," +
+                                             std::string(4, '\0') + large + std::string(3, '\0');
+  const testing::Fault faults[] = {
+      opening("an empty file", invalid_image, ""),
+      opening("a text", invalid_image, "this is not a picture"),
+      opening("a Git LFS pointer", git_lfs_pointer, "version https://git-lfs.github.com/spec/v1\n"),
+      opening("a truncated PNG", invalid_image, png.substr(0, png.size() / 2)),
+      opening("a flipped bit", invalid_image, damaged),
+      opening("a PNG without a header", invalid_image, signature),
+      opening("a PNG truncated within its header", invalid_image, signature + header, true),
+      opening("a BMP wider than allowed", image_too_large, two_billion, true),
+      opening("a GIF of 65535 x 65535", image_too_large, bomb, true),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+  testing::check({"no file", file_not_found, [] { (void)Image::open("/nowhere/a.png"); }, "a.png"});
+  testing::check(
+      {"a directory", file_not_found, [] { (void)Image::open(source / "samples/tiny"); }, "tiny"});
+  testing::check({"a pipe", file_not_found,
+                  [] {
+                    const testing::TempDir directory;
+                    ::mkfifo((directory.path() / "pipe").c_str(), 0600);
+                    (void)Image::open(directory.path() / "pipe");
+                  },
+                  "pipe"});
+  testing::check({"a file larger than allowed", image_too_large,
+                  [] { (void)Image::open(picture, {.limits = {.max_file_bytes = 100}}); }, ".png",
+                  "", "", true});
+  testing::check({"more pixels than allowed", image_too_large,
+                  [] { (void)Image::open(picture, {.limits = {.max_pixels = 100}}); }, ".png", "",
+                  "", true});
+  testing::check({"more memory than allowed", image_too_large,
+                  [] { (void)Image::open(picture, {.limits = {.max_decoded_bytes = 100}}); },
+                  ".png", "", "", true});
+}
+
+TEST_CASE("a sound picture with an unsupported feature is not called damaged") {
+  const auto jpeg = [](std::size_t at, char value) {  // counted from the frame's marker
+    return corpus("image/jpeg_0",
+                  [=](std::string& file) { file[file.find("\xff\xc0") + at] = value; });
+  };
+  const testing::Fault faults[] = {
+      opening("12 bits per component", unsupported_image, jpeg(4, 12)),
+      opening("lossless JPEG", unsupported_image, jpeg(1, '\xc3')),
+      opening("two components", unsupported_image, jpeg(9, 2)),
+      opening("a BMP of 2 bits", unsupported_image,
+              corpus("image/bmp_l", [](std::string& file) { file[28] = 2; })),
+      opening("a TIFF of unknown compression", unsupported_image,
+              std::string("II*\0\x08\0\0\0\3\0", 10) + std::string("\0\1\3\0\1\0\0\0\1\0\0\0", 12) +
+                  std::string("\1\1\3\0\1\0\0\0\1\0\0\0", 12) +
+                  std::string("\3\1\3\0\1\0\0\0\x63\0\0\0\0\0\0\0", 16)),
+      opening("a PDF document", unsupported_image, "%PDF-1.7\n"),
+      opening("an HTML page", unsupported_image, "\n<!DOCTYPE html><html></html>"),
+      opening("a JPEG XL picture", unsupported_image, "\xff\x0a\x7f\x01"),
+      opening("an MP4 video", unsupported_image, std::string("\0\0\0\x18", 4) + "ftypisom1234"),
+      opening("a Photoshop document", unsupported_image, "8BPS\1"),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+}
+
+TEST_CASE("damaged files of the newer formats are refused") {
+  const auto cut = [](std::string& file) { file.resize(file.size() * 2 / 3); };
+  const testing::Fault faults[] = {
+      opening("an icon without pictures", invalid_image, std::string("\0\0\1\0\0\0", 6)),
+      opening("a PGM with a pixel above its largest", invalid_image, "P2 1 1 7 8 "),
+      opening("a PPM that is cut off", invalid_image, "P6 2 2 255 abc", true),
+      opening("a QOI that is cut off", invalid_image,
+              corpus("image/qoi_form_r0", [](std::string& file) { file.resize(20); }), true),
+      opening("a TGA without pixels", invalid_image,
+              std::string("\0\0\2\0\0\0\0\0\0\0\0\0\4\0\4\0\x18\0", 18), true),
+      opening("a TIFF without a directory", invalid_image, std::string("II*\0\0\0\0\0", 8)),
+#ifndef IDEFICS_NO_AVIF
+      opening("an AVIF that is cut off", invalid_image,
+              corpus("avif/avif_form_RGB_4_2_0_full", cut)),
+#endif
+#ifndef IDEFICS_NO_HEIF
+      opening("a HEIC that is cut off", invalid_image, corpus("avif/heic_form_RGB_444_2", cut)),
+#endif
+  };
+  for (const auto& fault : faults) testing::check(fault);
+}
+
+TEST_CASE("what a file is, or where it ends, is part of the message") {
+  CHECK(message("%PDF-1.7") == "this is a PDF document, which is not supported [file: picture]");
+  CHECK(message(corpus("image/jpeg_cut")) ==
+        "damaged JPEG: it ends before its last row [file: picture]");
+  CHECK(message("this is not a picture") == "not a picture of a known format [file: picture]");
+}
+
+TEST_CASE("limits for servers are lower, and pictures of many pixels are a warning") {
+  const std::string large = "P5 9000 5000 255 ";  // of which the pixels are not even there
+  CHECK(message(large).starts_with("the picture is cut off"));
+  CHECK(message(large, {.limits = ImageLimits::for_servers()}).starts_with("9000 x 5000 pixels"));
+  std::string warning;
+  const ImageOptions options{.limits = {.warn_pixels = 5},
+                             .on_warning = [&](const std::string& text) { warning = text; }};
+  const std::string small = "P5 3 2 255 abcdef";
+  CHECK(message(small, options) == "decoded");
+  CHECK(warning == "the picture has 6 pixels [file: picture]");
+}
