@@ -40,6 +40,8 @@ inline constexpr Target targets[] = {
     {"address", address, 16, MiB},
     {"hub", hub, 160, MiB},
     {"image", image, 2, 16 * MiB},
+    {"tiff", tiff, 2, 16 * MiB},
+    {"avif", avif, 2, 64 * MiB},
     {"utf8", utf8, 0, 4096},
 };
 
