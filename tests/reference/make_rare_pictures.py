@@ -1,9 +1,7 @@
 """Rare and damaged pictures: forms that Pillow cannot write are patched or packed by hand.
 
 Writes pictures/rare.safetensors with rare_expected.json (the format of make_pictures.py; {"name",
-"error"} where the reference raises), and pictures/jpeg_levels.safetensors (RGB levels at 30 x 30 of
-every third JPEG of make_pictures.py). "broken_" in a name marks a damaged file, which may be
-refused although the reference decodes it.
+"error"} where the reference raises).
 """
 
 import io
@@ -18,7 +16,7 @@ from common import fnv1a_many, metadata, output_folder
 from make_pictures import chunk, encoded, jpegs, pngs_and_others, scene
 from make_pictures import random as picture_random
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import IdeficsImageProcessor
 from transformers.models.idefics.image_processing_idefics import convert_to_rgb
 
@@ -278,11 +276,6 @@ def tensors(files):
     return {name: torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8) for name, data in files.items()}
 
 
-def jpeg_levels(files):
-    names = [name for name in files if name.endswith(".jpg")][::3]
-    return {name: torch.from_numpy(np.array(convert_to_rgb(Image.open(io.BytesIO(files[name]))).resize((30, 30), Image.Resampling.BICUBIC))) for name in names}
-
-
 def main():
     warnings.simplefilter("ignore")
     picture_random.bit_generator.state = np.random.default_rng(SEED).bit_generator.state
@@ -292,8 +285,6 @@ def main():
     save_file(tensors(files), folder / "rare.safetensors", metadata=about)
     expected = expectations(files)
     (folder / "rare_expected.json").write_text("[" + ",\n".join(json.dumps(e) for e in expected) + "]\n")
-    common = {name: bytes(t.numpy()) for name, t in load_file(folder / "corpus.safetensors").items()}
-    save_file(jpeg_levels(common), folder / "jpeg_levels.safetensors", metadata=about)
     print(len(files), "pictures, of which the reference refuses", sum("error" in e for e in expected))
 
 

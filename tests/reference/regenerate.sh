@@ -23,6 +23,7 @@ for group in json tokenizer tokenizer_variants models pictures rare_pictures pho
   echo "make_$group.py"
   "$venv/bin/python" "make_$group.py" --out "$out"
 done
+"$venv/bin/python" ../pictures/record.py --out "$out"
 
 "$venv/bin/python" make_beams.py --out "$out"
 "$venv/bin/python" make_beam_samples.py --out "$out"
