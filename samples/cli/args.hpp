@@ -52,6 +52,8 @@ struct CommonOptions {
   std::optional<std::uint64_t> seed, max_memory;
   bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
        allow_private_urls = false;
+  bool exif_transpose = false;
+  idefics::ImageLimits image_limits;
   bool streaming = false;  // print the answer as it is generated
 
   void add_to(CLI::App& app);
@@ -59,10 +61,13 @@ struct CommonOptions {
   idefics::ModelOptions model_options() const;
   /// Fetches URLs as --offline and --allow-private-urls permit.
   std::function<std::vector<std::byte>(const std::string&)> fetcher() const {
-    return
-        [options = idefics::FetchOptions{.allow_private = allow_private_urls, .offline = offline}](
-            const std::string& url) { return idefics::fetch_url(url, options); };
+    idefics::FetchOptions options{.allow_private = allow_private_urls, .offline = offline};
+    if (image_limits.max_file_bytes != idefics::ImageLimits{}.max_file_bytes)
+      options.max_bytes = image_limits.max_file_bytes;
+    return [options](const std::string& url) { return idefics::fetch_url(url, options); };
   }
+  /// How pictures in files are decoded, or those at URLs.
+  idefics::ImageOptions image_options(bool at_url) const;
   idefics::Processor processor() const { return idefics::Processor::from_pretrained(model); }
   /// Applies --threads and loads the model.
   idefics::Model load() const {
@@ -98,6 +103,16 @@ inline void CommonOptions::add_to(CLI::App& app) {
   app.add_flag("--allow-private-urls", allow_private_urls,
                "also fetch pictures from loopback, private and link-local addresses")
       ->envname("IDEFICS_ALLOW_PRIVATE_URLS");
+  app.add_flag("--exif-transpose", exif_transpose,
+               "turn pictures in files as their EXIF orientation says; those at URLs always are");
+  app.add_option("--max-image-pixels", image_limits.max_pixels, "most pixels of a picture")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--max-image-bytes", image_limits.max_file_bytes,
+                 "largest picture file, such as 1GiB; default for URLs: 64MiB")
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--max-image-memory", image_limits.max_decoded_bytes,
+                 "most memory for decoding a picture, such as 3GiB")
+      ->transform(CLI::AsSizeValue(false));
   app.add_flag("--timings", timings, "report the seconds spent in each stage");
 }
 
@@ -113,6 +128,17 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   options.dtype = dtype_named(dtype);
   options.adapter = adapter;
   options.max_memory = max_memory;
+  return options;
+}
+
+inline idefics::ImageOptions CommonOptions::image_options(bool at_url) const {
+  auto options = at_url ? idefics::ImageOptions::load_image() : idefics::ImageOptions{};
+  if (exif_transpose) options.exif_transpose = true;
+  options.limits = image_limits;
+  options.on_warning = [](const std::string& warning) {
+    clear_bar();
+    std::cerr << "idefics: warning: " << warning << '\n';
+  };
   return options;
 }
 
@@ -133,24 +159,26 @@ struct PromptOptions {
     idefics::ProcessorOptions result;
     if (add_eos_token) result.add_eos_token = true;
     result.fetch = common.fetcher();
+    result.image_options = common.image_options(true);
     if (!end_of_utterance.empty()) result.add_end_of_utterance_token = end_of_utterance == "true";
     return result;
   }
 };
 
 /// The picture at a path or URL; a URL is fetched later, by the processor.
-inline idefics::PromptItem read_picture(const std::string& location) {
+inline idefics::PromptItem read_picture(const std::string& location, const CommonOptions& common) {
   if (idefics::is_url(location) || idefics::is_data_url(location))
     return idefics::PromptItem::image_url(location);
-  return idefics::Image::open(location);
+  return idefics::Image::open(location, common.image_options(false));
 }
 
 /// The picture at a path or URL, fetched and decoded at once.
 inline idefics::Image load_picture(const std::string& location, const CommonOptions& common) {
   if (idefics::is_url(location) || idefics::is_data_url(location))
     return idefics::Image::decode(common.fetcher()(location),
-                                  idefics::url_without_secrets(location));
-  return idefics::Image::open(location);
+                                  idefics::url_without_secrets(location),
+                                  common.image_options(true));
+  return idefics::Image::open(location, common.image_options(false));
 }
 
 /// Writes to stdout. Throws `io_failure` if that fails, as on a full disk or a closed pipe.

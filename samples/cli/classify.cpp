@@ -48,7 +48,8 @@ std::vector<std::string> split(const std::string& list) {
 void run(const Command& c) {
   const Processor processor = c.common.processor();
   Model model = c.common.load();
-  const ProcessorOptions options{.fetch = c.common.fetcher()};
+  const ProcessorOptions options{.fetch = c.common.fetcher(),
+                                 .image_options = c.common.image_options(true)};
   const Prompt prompt = category_prompt(load_picture(c.image, c.common), c.labels);
   std::string label;
   if (!c.rank) label = generated(model, processor, prompt, c, options);

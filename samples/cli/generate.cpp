@@ -29,10 +29,9 @@ struct Command {
 };
 
 /// An ITEM argument: text, or @ followed by the path or URL of a picture.
-PromptItem read_item(const std::string& item) {
+PromptItem read_item(const std::string& item, const CommonOptions& common) {
   if (!item.starts_with('@')) return PromptItem::text(item);
-  const std::string location = item.substr(1);
-  return read_picture(location);
+  return read_picture(item.substr(1), common);
 }
 
 Json timings_json(const GenerationOutput& out, double load_s) {
@@ -186,15 +185,15 @@ void run_generate(const Command& c) {
   std::vector<Prompt> batch;
   if (c.prompt.file.empty()) {
     batch.emplace_back();
-    for (const auto& item : c.items) batch.back().push_back(read_item(item));
+    for (const auto& item : c.items) batch.back().push_back(read_item(item, c.common));
   } else {
-    batch = read_prompt_file(c.prompt.file);
+    batch = read_prompt_file(c.prompt.file, c.common.image_options(false));
   }
   run(c, batch, false);
 }
 
 void run_caption(const Command& c) {
-  Prompt prompt{read_picture(c.image)};
+  Prompt prompt{read_picture(c.image, c.common)};
   if (!c.text.empty()) prompt.push_back(PromptItem::text(c.text));
   run(c, {prompt}, true);
 }

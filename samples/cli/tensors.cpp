@@ -15,7 +15,8 @@ struct Command {
 };
 
 Inputs process(const Command& c) {
-  return c.common.processor()(read_prompt_file(c.prompt.file), c.prompt.options(c.common));
+  return c.common.processor()(read_prompt_file(c.prompt.file, c.common.image_options(false)),
+                              c.prompt.options(c.common));
 }
 
 void run_process(const Command& c) {
