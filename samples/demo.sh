@@ -14,11 +14,13 @@ progress() {
   rm -f "$log.failed"
   { "$@" 2>&1 || touch "$log.failed"; } | while IFS= read -r line; do
     printf '%s\n' "$line" >>"$log"
-    case $line in
-      "["*"/"*"]"*) [ ! -t 2 ] || printf '\r\033[K' >&2; printf 'building %.70s' "$line" >&2; [ -t 2 ] || echo >&2 ;;
+    case $line in "["*/*"]"*)  # "[3/14] Building CXX object a/b.o"
+      if [ -t 2 ]; then printf '\r\033[K' >&2; fi
+      printf 'building %s] %s' "${line%%]*}" "${line##*/}" >&2
+      if [ ! -t 2 ]; then echo >&2; fi ;;
     esac
   done
-  [ ! -t 2 ] || printf '\r\033[K' >&2
+  if [ -t 2 ]; then printf '\r\033[K' >&2; fi
   if [ -e "$log.failed" ]; then
     rm -f "$log.failed"
     cat "$log" >&2
