@@ -38,11 +38,14 @@ struct ModelOptions {
   std::string adapter{};
   /// "cpu", "cuda", "cuda:1", a device per module, or "auto": the first GPU if there is one; what
   /// does not fit on it goes to further GPUs and to the CPU (plan/placement.hpp).
-  DeviceMap device_map = "auto";
+  DeviceMap device_map{};
   /// Bytes that the model may use, including mapped weights and a usual run (plan/require_fit.hpp):
   /// a load that needs more is refused. A limit per device if "auto" splits. Unset: the available
   /// memory.
   std::optional<std::uint64_t> max_memory{};
+  /// Whether weights are used in the mapping of their file if their form allows it. Without, all are
+  /// read into memory: for files that others may overwrite while the model is in use.
+  bool mmap = true;
   /// Tokens per pass: affects memory and speed, but not a bit of the results.
   std::int64_t prefill_chunk = 256;
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
@@ -160,9 +163,10 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
                                                    ModelOptions options) {
   const detail::FreeMemoryReturned last;  // frees headers, names and lists that only loading needed
   const std::filesystem::path directory = resolve_model(directory_or_repo);
-  const Checkpoint checkpoint = Checkpoint::open(directory);
+  const Checkpoint checkpoint = Checkpoint::open(directory, options.mmap);
   const std::filesystem::path config_file = directory / "config.json";
-  const Json json = read_json_file(config_file);
+  const detail::JsonDocument document = detail::read_document(config_file);
+  const Json& json = *document;
   Config config = Config::from_json(json, config_file.string());
   // a checkpoint in 4 bits keeps its own quantization, as in transformers
   if (const auto own = read_quantization_config(json, config_file.string())) {
@@ -176,7 +180,7 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   const Idefics dry_run(table, config);
   std::optional<LoraAdapter> adapter;
   if (!options.adapter.empty()) {
-    adapter = LoraAdapter::open(resolve_model(options.adapter));
+    adapter = LoraAdapter::open(resolve_model(options.adapter), options.mmap);
     adapter->check(table.requests());
   }
 
@@ -198,6 +202,8 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   std::optional<AdaptedWeights> adapted;
   if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
   Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
+  checkpoint.check_unchanged();
+  if (adapter) adapter->check_unchanged();
   checkpoint.release();  // drops the pages mapped around copied weights
   const std::int64_t layers = model.cross_layers();
   auto generation = read_generation_config(directory, config);

@@ -290,7 +290,8 @@ inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path
 
 IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file,
                                                            const ImageOptions& options) {
-  const Json json = read_json_file(file);
+  const detail::JsonDocument document = detail::read_document(file);
+  const Json& json = *document;
   auto refuse = [&file](const std::string& where) {
     fail(ErrorCode::invalid_prompt, "a prompt must be an array of items",
          {.file = file.string(), .field = where});

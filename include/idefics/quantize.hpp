@@ -17,6 +17,7 @@ struct QuantizeCheckpointOptions {
   BitsAndBytesConfig config{.load_in_4bit = true};
   DType dtype = DType::f16;  // weights are rounded to it, and stored in it unless quantized
   std::uint64_t max_shard_size = 5'000'000'000;
+  bool mmap = true;  // as in ModelOptions
   ProgressCallback progress{};
 };
 
@@ -70,24 +71,26 @@ namespace idefics { inline namespace v0 {
 
 namespace detail {
 
-/// The `quantization_config` that transformers writes into config.json.
-inline Json quantization_config_json(const BitsAndBytesConfig& c) {
-  const auto compute = c.bnb_4bit_compute_dtype.value_or(DType::f32);
-  const bool is_default = c.llm_int8_skip_modules == BitsAndBytesConfig{}.llm_int8_skip_modules;
-  const Json skipped = is_default ? Json(nullptr) : Json(c.llm_int8_skip_modules);
-  return {{"_load_in_4bit", true},
-          {"_load_in_8bit", false},
-          {"bnb_4bit_compute_dtype", detail::torch_name_of(compute)},
-          {"bnb_4bit_quant_storage", "uint8"},
-          {"bnb_4bit_quant_type", name_of(c.bnb_4bit_quant_type)},
-          {"bnb_4bit_use_double_quant", c.bnb_4bit_use_double_quant},
-          {"llm_int8_enable_fp32_cpu_offload", false},
-          {"llm_int8_has_fp16_weight", false},
-          {"llm_int8_skip_modules", skipped},
-          {"llm_int8_threshold", 6.0},
-          {"load_in_4bit", true},
-          {"load_in_8bit", false},
-          {"quant_method", "bitsandbytes"}};
+/// Sets `own` to the `quantization_config` that transformers writes into config.json. (Values in
+/// braces would be copied to lists, whose destructor allocates.)
+inline void set_quantization_config(Json& own, const BitsAndBytesConfig& c) {
+  own = Json::object();
+  own["_load_in_4bit"] = own["load_in_4bit"] = true;
+  own["_load_in_8bit"] = own["load_in_8bit"] = false;
+  own["bnb_4bit_compute_dtype"] =
+      detail::torch_name_of(c.bnb_4bit_compute_dtype.value_or(DType::f32));
+  own["bnb_4bit_quant_storage"] = "uint8";
+  own["bnb_4bit_quant_type"] = name_of(c.bnb_4bit_quant_type);
+  own["bnb_4bit_use_double_quant"] = c.bnb_4bit_use_double_quant;
+  own["llm_int8_enable_fp32_cpu_offload"] = false;
+  own["llm_int8_has_fp16_weight"] = false;
+  Json& skipped = own["llm_int8_skip_modules"] = nullptr;
+  if (c.llm_int8_skip_modules != BitsAndBytesConfig{}.llm_int8_skip_modules) {
+    skipped = Json::array();
+    for (const std::string& module : c.llm_int8_skip_modules) skipped.push_back(module);
+  }
+  own["llm_int8_threshold"] = 6.0;
+  own["quant_method"] = "bitsandbytes";
 }
 
 /// One tensor of the source, and the tensors to write for it.
@@ -104,15 +107,15 @@ class CheckpointQuantizer {
  public:
   CheckpointQuantizer(const std::filesystem::path& source, const QuantizeCheckpointOptions& options,
                       bool whole)
-      : source_(source), options_(options), checkpoint_(Checkpoint::open(source)) {
+      : source_(source), options_(options), checkpoint_(Checkpoint::open(source, options.mmap)) {
     const auto file = source / "config.json";
-    const Json config = read_json_file(file);
-    if (read_quantization_config(config, file.string()))
+    const JsonDocument config = read_document(file);
+    if (read_quantization_config(*config, file.string()))
       fail(ErrorCode::unsupported_quantization, "the checkpoint is already in 4 bits",
            {.file = file.string(), .field = "quantization_config"});
     if (!is_float(options.dtype))
       fail(ErrorCode::invalid_option, "dtype must be f32, f16 or bf16", {.field = "dtype"});
-    plan(Config::from_json(config, file.string()), whole);
+    plan(Config::from_json(*config, file.string()), whole);
     std::vector<std::string> names;
     for (const QuantizeTask& task : tasks_) names.push_back(task.stored);
     ahead_.emplace(checkpoint_, std::move(names));
@@ -130,6 +133,7 @@ class CheckpointQuantizer {
         write_shard(directory.path() / name, shards[i]);
     }
     finish_quantized(directory.path(), source_ / "config.json", options_);
+    checkpoint_.check_unchanged();
     directory.commit();
   }
 
@@ -147,7 +151,7 @@ class CheckpointQuantizer {
     std::set<std::string> matrices, others;
     for (const WeightRequest& request : table.requests()) {
       if (whole || stored_name(checkpoint_, request.name))
-        CheckpointWeights::fetch(checkpoint_, request);
+        CheckpointWeights::fetch(checkpoint_, request, false);
       const std::string name = module_path(request.name) + last_part(request.name);
       (request.role == WeightRole::matrix ? matrices : others).insert(name);
     }
@@ -166,7 +170,7 @@ class CheckpointQuantizer {
   static std::string last_part(const std::string& name) { return name.substr(name.rfind('.')); }
 
   void add(QuantizeTask task) {
-    const Shape shape = checkpoint_.tensor(task.stored).shape();
+    const Shape shape = checkpoint_.outline(task.stored).shape();
     if (task.quantized) {
       const QuantizedTensor form = quantized_form(shape);
       for (const NamedTensor& part : bnb_tensors(task.name, form))
@@ -287,10 +291,11 @@ inline void write_json(const std::filesystem::path& path, const Json& json) {
 }
 
 /// The index of the shards of a directory, as transformers writes it.
-inline Json index_of_shards(const std::filesystem::path& directory,
-                            const std::vector<std::string>& shards,
-                            const std::vector<WeightRequest>& table) {
-  Json weight_map = Json::object();
+inline JsonDocument index_of_shards(const std::filesystem::path& directory,
+                                    const std::vector<std::string>& shards,
+                                    const std::vector<WeightRequest>& table) {
+  JsonDocument index;
+  Json& weight_map = (*index)["weight_map"] = Json::object();
   std::uint64_t bytes = 0;
   std::int64_t parameters = 0;
   for (const WeightRequest& request : table) parameters += request.shape.count();
@@ -300,11 +305,13 @@ inline Json index_of_shards(const std::filesystem::path& directory,
       weight_map[tensor.name] = shard;
       bytes += tensor.end - tensor.begin;
       if (tensor.name.find(".post_layernorm.") != std::string::npos)
-        parameters += file.tensor(tensor.name).count();
+        parameters += file.outline(tensor.name).count();
     }
   }
-  return {{"metadata", {{"total_parameters", parameters}, {"total_size", bytes}}},
-          {"weight_map", weight_map}};
+  Json& metadata = (*index)["metadata"] = Json::object();
+  metadata["total_parameters"] = parameters;
+  metadata["total_size"] = bytes;
+  return index;
 }
 
 IDEFICS_ENGINE_INLINE std::string shard_name(std::size_t i, std::size_t count) {
@@ -315,11 +322,12 @@ IDEFICS_ENGINE_INLINE std::string shard_name(std::size_t i, std::size_t count) {
 }
 
 IDEFICS_ENGINE_INLINE std::string recipe_of(const QuantizeCheckpointOptions& options) {
-  return Json{{"config", quantization_config_json(options.config)},
-              {"dtype", torch_name_of(options.dtype)},
-              {"max_shard_size", options.max_shard_size},
-              {"version", IDEFICS_VERSION}}
-      .dump();
+  JsonDocument recipe;
+  set_quantization_config((*recipe)["config"], options.config);
+  (*recipe)["dtype"] = torch_name_of(options.dtype);
+  (*recipe)["max_shard_size"] = options.max_shard_size;
+  (*recipe)["version"] = IDEFICS_VERSION;
+  return recipe->dump();
 }
 
 IDEFICS_ENGINE_INLINE void quantize_part(const std::filesystem::path& part,
@@ -331,9 +339,9 @@ IDEFICS_ENGINE_INLINE void quantize_part(const std::filesystem::path& part,
 IDEFICS_ENGINE_INLINE void finish_quantized(const std::filesystem::path& directory,
                                             const std::filesystem::path& config,
                                             const QuantizeCheckpointOptions& options) {
-  Json json = read_json_file(config);
+  JsonDocument json = read_document(config);
   WeightTable table;
-  const Idefics layers(table, Config::from_json(json, config.string()));
+  const Idefics layers(table, Config::from_json(*json, config.string()));
   std::vector<std::string> shards;
   for (const auto& entry : std::filesystem::directory_iterator(directory))
     if (entry.path().extension() == ".safetensors" &&
@@ -342,11 +350,11 @@ IDEFICS_ENGINE_INLINE void finish_quantized(const std::filesystem::path& directo
   std::ranges::sort(shards);
   if (shards.size() > 1)
     write_json(directory / "model.safetensors.index.json",
-               index_of_shards(directory, shards, table.requests()));
-  json.erase("torch_dtype");
-  json["dtype"] = torch_name_of(options.dtype);
-  json["quantization_config"] = quantization_config_json(options.config);
-  write_json(directory / "config.json", json);
+               *index_of_shards(directory, shards, table.requests()));
+  json->erase("torch_dtype");
+  (*json)["dtype"] = torch_name_of(options.dtype);
+  set_quantization_config((*json)["quantization_config"], options.config);
+  write_json(directory / "config.json", *json);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   for (const WeightRequest& request : table.requests())
     if (request.role == WeightRole::matrix)

@@ -51,7 +51,7 @@ struct CommonOptions {
   int threads = 0;
   std::optional<std::uint64_t> seed, max_memory;
   bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
-       allow_private_urls = false;
+       allow_private_urls = false, no_mmap = false;
   bool exif_transpose = false;
   idefics::ImageLimits image_limits;
   bool streaming = false;  // print the answer as it is generated
@@ -94,6 +94,7 @@ inline void CommonOptions::add_to(CLI::App& app) {
   app.add_option("--max-memory", max_memory,
                  "memory limit for the model, such as 20GiB; default: what is available")
       ->transform(CLI::AsSizeValue(false));
+  app.add_flag("--no-mmap", no_mmap, "read weights into memory instead of mapping their files");
   app.add_option("--threads", threads, "number of threads; 0: all cores")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--seed", seed, "random seed for sampling");
@@ -128,6 +129,7 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   options.dtype = dtype_named(dtype);
   options.adapter = adapter;
   options.max_memory = max_memory;
+  options.mmap = !no_mmap;
   return options;
 }
 

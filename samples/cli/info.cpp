@@ -66,7 +66,7 @@ Json tensors_json(const Checkpoint& checkpoint) {
 
 Json describe(const Command& command) {
   const auto directory = resolve_model(command.common.model);
-  const Checkpoint checkpoint = Checkpoint::open(directory);
+  const Checkpoint checkpoint = Checkpoint::open(directory, !command.common.no_mmap);
   const Json config_json = read_json_file(directory / "config.json");
   const Config config = Config::from_json(config_json, (directory / "config.json").string());
   WeightTable table;
@@ -85,7 +85,7 @@ Json describe(const Command& command) {
             {"images", command.work.pictures}};
   std::optional<LoraAdapter> adapter;
   if (!command.common.adapter.empty()) {
-    adapter = LoraAdapter::open(resolve_model(command.common.adapter));
+    adapter = LoraAdapter::open(resolve_model(command.common.adapter), !command.common.no_mmap);
     adapter->check(table.requests());
   }
   std::uint64_t parameters = 0;

@@ -23,6 +23,7 @@ void run(const Command& c) {
   options.config.bnb_4bit_quant_type = c.type == "nf4" ? QuantType::nf4 : QuantType::fp4;
   options.config.bnb_4bit_use_double_quant = c.common.double_quant;
   options.config.bnb_4bit_compute_dtype = dtype_named(c.compute_dtype);
+  options.mmap = !c.common.no_mmap;
   options.progress = ProgressBar(!c.common.quiet && bars_are_wanted(), false);
   quantize_checkpoint(resolve_model(c.common.model), c.out, options);
   if (c.common.json) print(Json{{"model", c.out}}.dump());

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -13,17 +12,18 @@
 
 namespace idefics { inline namespace v0 {
 
-/// The files that report memory use; tests substitute their own.
+/// The files that report memory use; tests substitute their own. (Strings: libstdc++'s paths do not
+/// survive an allocation that fails.)
 struct MemoryFiles {
-  std::filesystem::path meminfo = "/proc/meminfo";
-  std::filesystem::path membership = "/proc/self/cgroup";
-  std::filesystem::path groups = "/sys/fs/cgroup";
+  std::string meminfo = "/proc/meminfo";
+  std::string membership = "/proc/self/cgroup";
+  std::string groups = "/sys/fs/cgroup";
 };
 
 namespace detail {
 
 /// The number that follows `name` in a file of names and numbers.
-inline std::optional<std::uint64_t> number_behind(const std::filesystem::path& path,
+inline std::optional<std::uint64_t> number_behind(const std::string& path,
                                                   const std::string& name) {
   std::ifstream file(path);
   for (std::string word; file >> word;)
@@ -32,7 +32,7 @@ inline std::optional<std::uint64_t> number_behind(const std::filesystem::path& p
 }
 
 /// The number in a file that contains nothing else; nullopt for "max".
-inline std::optional<std::uint64_t> number_in(const std::filesystem::path& path) {
+inline std::optional<std::uint64_t> number_in(const std::string& path) {
   std::ifstream file(path);
   std::uint64_t value = 0;
   return file >> value ? std::optional(value) : std::nullopt;
@@ -45,24 +45,26 @@ struct GroupNames {
 
 /// Bytes left in the group at `folder`. The group counts pages of files as used; they are counted
 /// as free here, since the system can reclaim them.
-inline std::optional<std::uint64_t> left_in_group(const std::filesystem::path& folder,
+inline std::optional<std::uint64_t> left_in_group(const std::string& folder,
                                                   const GroupNames& names) {
-  const auto limit = number_in(folder / names.limit), usage = number_in(folder / names.usage);
+  const auto limit = number_in(folder + "/" + names.limit),
+             usage = number_in(folder + "/" + names.usage);
   if (!limit || !usage) return std::nullopt;
-  const auto stat = folder / "memory.stat";
+  const std::string stat = folder + "/memory.stat";
   const std::uint64_t files = number_behind(stat, names.inactive).value_or(0) +
                               number_behind(stat, names.active).value_or(0);
   const std::uint64_t used = *usage - std::min(*usage, files);
   return *limit - std::min(*limit, used);
 }
 
-/// The fewest bytes left in `root`/`path` and all groups above it.
-inline std::uint64_t left_in_branch(const std::filesystem::path& root, std::filesystem::path path,
+/// The fewest bytes left in `root` + `path`, "/a/b" or "/", and all groups above it.
+inline std::uint64_t left_in_branch(const std::string& root, std::string path,
                                     const GroupNames& names) {
   std::uint64_t left = std::numeric_limits<std::uint64_t>::max();
-  for (path = path.relative_path();; path = path.parent_path()) {
-    left = std::min(left, left_in_group(root / path, names).value_or(left));
+  for (;;) {
+    left = std::min(left, left_in_group(root + path, names).value_or(left));
     if (path.empty()) return left;
+    path.resize(std::min(path.rfind('/'), path.size() - 1));
   }
 }
 
@@ -81,7 +83,7 @@ inline std::uint64_t left_in_all_groups(const MemoryFiles& files) {
     if (controllers.empty())
       left = std::min(left, left_in_branch(files.groups, path, v2));
     else if ((',' + controllers + ',').find(",memory,") != std::string::npos)
-      left = std::min(left, left_in_branch(files.groups / "memory", path, v1));
+      left = std::min(left, left_in_branch(files.groups + "/memory", path, v1));
   }
   return left;
 }

@@ -19,6 +19,7 @@ enum class ErrorCode {
   // files
   file_not_found,          // the path does not exist, or is not a regular file
   io_failure,              // the system refused to open, map, read or write
+  file_changed,            // the file was written to while it was in use
   truncated_file,          // the file is shorter than its header requires
   oversized_file,          // the file is longer than its header requires, or above a size limit
   git_lfs_pointer,         // the placeholder of a large file that was never fetched
@@ -131,6 +132,7 @@ constexpr std::string_view name_of(ErrorCode code) noexcept {
   case ErrorCode::code: return #code;
     IDEFICS_NAME(file_not_found)
     IDEFICS_NAME(io_failure)
+    IDEFICS_NAME(file_changed)
     IDEFICS_NAME(truncated_file)
     IDEFICS_NAME(oversized_file)
     IDEFICS_NAME(git_lfs_pointer)

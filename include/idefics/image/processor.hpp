@@ -53,7 +53,8 @@ ImageProcessor::from_pretrained(const std::filesystem::path& directory) {
   ImageProcessor processor;
   const auto path = directory / "preprocessor_config.json";
   if (!std::filesystem::exists(path)) return processor;
-  const Json json = read_json_file(path);
+  const detail::JsonDocument document = detail::read_document(path);
+  const Json& json = *document;
   auto refuse = [&path](const char* key, const char* why) {
     fail(ErrorCode::invalid_config, why, {.file = path.string(), .field = key});
   };

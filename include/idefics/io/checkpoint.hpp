@@ -25,7 +25,8 @@ namespace detail {
 inline std::map<std::string, std::string> parse_index(std::string_view text,
                                                       const std::string& file,
                                                       std::string_view extension = ".safetensors") {
-  const Json json = parse_json(text, file, {.bytes = 64u << 20, .depth = 4});
+  const JsonDocument document = parse_document(text, file, {.bytes = 64u << 20, .depth = 4});
+  const Json& json = *document;
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
     fail(ErrorCode::index_mismatch, "the index has no weight_map",
          {.file = file, .field = "weight_map"});
@@ -56,10 +57,12 @@ inline constexpr WeightFiles weight_files[] = {
 
 class Checkpoint {
  public:
+  /// Without `mmap`, weights are read into memory when they are requested, instead of being mapped.
   /// Throws `file_not_found`, `not_a_checkpoint`, `missing_shard`, `index_mismatch`, or any error
   /// of a header.
-  static Checkpoint open(const std::filesystem::path& directory) {
+  static Checkpoint open(const std::filesystem::path& directory, bool mmap = true) {
     Checkpoint checkpoint;
+    checkpoint.mmap_ = mmap;
     checkpoint.directory_ = directory;
     if (!std::filesystem::is_directory(directory))
       fail(ErrorCode::file_not_found, "the directory does not exist", {.file = directory.string()});
@@ -87,10 +90,20 @@ class Checkpoint {
     const auto it = file_index_.find(name);
     return it == file_index_.end() ? nullptr : files_[it->second].find(name);
   }
-  /// A view into the mapping. Throws `missing_tensor` or `unsupported_dtype`.
+  /// A view into the mapping, or the only copy of what was read. Throws `missing_tensor` or
+  /// `unsupported_dtype`.
   Tensor tensor(std::string_view name) const { return file_with(name).tensor(name); }
+  /// The dtype and shape of a tensor, without its bytes. Throws what `tensor` throws.
+  Tensor outline(std::string_view name) const { return file_with(name).outline(name); }
   /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`.
   Tensor bytes(std::string_view name) const { return file_with(name).bytes(name); }
+  /// To be called before a tensor is read from the mapping. Throws `file_changed`.
+  void require_readable(std::string_view name) const { file_with(name).require_readable(name); }
+  /// Throws `file_changed` if a file was written to since it was opened.
+  void check_unchanged() const {
+    for (const TensorFile& file : files_) file.check_unchanged();
+  }
+  bool is_mapped() const { return mmap_; }
   /// Starts reading a tensor from disk, without waiting for it.
   void prefetch(std::string_view name) const { file_with(name).prefetch(name); }
   /// Releases the memory of a tensor that was read; the next access reads it from the file again.
@@ -124,9 +137,9 @@ class Checkpoint {
   }
   void add_file(const std::filesystem::path& path) {
     if (path.extension() == ".bin")
-      files_.push_back(detail::open_torch_file(path));
+      files_.push_back(detail::open_torch_file(path, mmap_));
     else
-      files_.push_back(SafetensorsFile::open(path));
+      files_.push_back(SafetensorsFile::open(path, mmap_));
     for (const TensorInfo& tensor : files_.back().tensors()) {
       const auto [it, inserted] = file_index_.emplace(tensor.name, files_.size() - 1);
       if (!inserted)
@@ -155,6 +168,7 @@ class Checkpoint {
   }
 
   std::filesystem::path directory_;
+  bool mmap_ = true;
   std::vector<TensorFile> files_;
   std::map<std::string, std::size_t, std::less<>> file_index_;
 };

@@ -35,13 +35,45 @@ namespace detail {
        {.file = file, .offset = offset});
 }
 
+/// Removes all elements of a value, one at a time and from the inside out.
+inline void dismantle(Json& value) noexcept {
+  if (value.is_array()) {
+    auto& list = value.get_ref<Json::array_t&>();
+    for (; !list.empty(); list.pop_back()) dismantle(list.back());
+  } else if (value.is_object()) {
+    auto& map = value.get_ref<Json::object_t&>();
+    for (; !map.empty(); map.erase(map.begin())) dismantle(map.begin()->second);
+  }
+}
+
+/// Holds a value, and destroys it without allocating. The destructor of an array or object that is
+/// not empty puts its elements on a list, and ends the program if there is no memory for that.
+class JsonDocument {
+ public:
+  JsonDocument() = default;
+  explicit JsonDocument(Json root) noexcept : root_(std::move(root)) {}
+  JsonDocument(JsonDocument&& other) noexcept : root_(std::move(other.root_)) {}
+  JsonDocument& operator=(JsonDocument&& other) noexcept {
+    root_.swap(other.root_);
+    return *this;
+  }
+  ~JsonDocument() { dismantle(root_); }
+
+  Json& operator*() noexcept { return root_; }
+  const Json& operator*() const noexcept { return root_; }
+  Json* operator->() noexcept { return &root_; }
+
+ private:
+  Json root_;
+};
+
 class BoundedJson final : public nlohmann::json_sax<Json> {
  public:
   /// `dialect` is what the parser reads, or null if it reads the original text.
   BoundedJson(std::string_view file, const JsonOptions& options, const PythonJson* dialect)
       : file_(file), options_(options), dialect_(dialect) {}
 
-  Json take() { return std::move(root_); }
+  JsonDocument take() { return std::move(root_); }
 
   bool null() override { return put(nullptr); }
   bool boolean(bool value) override { return put(value); }
@@ -84,8 +116,8 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   template <class T>
   Json* place(T&& value) {
     if (open_.empty()) {
-      root_ = std::forward<T>(value);
-      return &root_;
+      *root_ = std::forward<T>(value);
+      return &*root_;
     }
     Json& parent = *open_.back();
     if (parent.is_array()) {
@@ -114,7 +146,7 @@ class BoundedJson final : public nlohmann::json_sax<Json> {
   std::string file_;
   JsonOptions options_;
   const PythonJson* dialect_;
-  Json root_;
+  JsonDocument root_;
   std::vector<Json*> open_;
   std::string key_;
 };
@@ -131,12 +163,22 @@ inline void refuse_zero_bytes(std::string_view text, const std::string& file) {
 IDEFICS_ENGINE_INLINE bool sax_parse(std::string_view text, const std::string& file,
                                      nlohmann::json_sax<Json>& handler);
 
+/// parse_json and read_json_file, for callers that must not fail to destroy the result.
+IDEFICS_ENGINE_INLINE JsonDocument parse_document(std::string_view text, std::string_view file,
+                                                  const JsonOptions& options = {});
+inline JsonDocument read_document(const std::filesystem::path& path,
+                                  const JsonOptions& options = {}) {
+  return parse_document(read_text_file(path, options.bytes), path.string(), options);
+}
+
 }  // namespace detail
 
 /// Parses `text`; `file` is named in errors. Throws `invalid_json`, `duplicate_key`,
 /// `oversized_file`.
-IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view file,
-                                      const JsonOptions& options = {});
+inline Json parse_json(std::string_view text, std::string_view file,
+                       const JsonOptions& options = {}) {
+  return std::move(*detail::parse_document(text, file, options));
+}
 
 inline Json read_json_file(const std::filesystem::path& path, const JsonOptions& options = {}) {
   return parse_json(detail::read_text_file(path, options.bytes), path.string(), options);
@@ -150,16 +192,17 @@ IDEFICS_ENGINE_INLINE bool detail::sax_parse(std::string_view text, const std::s
   return Json::sax_parse(text.begin(), text.end(), &handler);
 }
 
-IDEFICS_ENGINE_INLINE Json parse_json(std::string_view text, std::string_view file,
-                                      const JsonOptions& options) {
+IDEFICS_ENGINE_INLINE detail::JsonDocument detail::parse_document(std::string_view text,
+                                                                  std::string_view file,
+                                                                  const JsonOptions& options) {
   if (text.size() > options.bytes)
     fail(ErrorCode::oversized_file, "the JSON text is too large",
          {.file = std::string(file), .actual = text.size(), .limit = options.bytes});
-  detail::refuse_zero_bytes(text, std::string(file));
-  const detail::PythonJson dialect(options.strict ? std::string_view() : text);
+  refuse_zero_bytes(text, std::string(file));
+  const PythonJson dialect(options.strict ? std::string_view() : text);
   const bool rewritten = dialect.rewritten();
-  detail::BoundedJson handler(file, options, rewritten ? &dialect : nullptr);
-  if (!detail::sax_parse(rewritten ? dialect.json() : text, std::string(file), handler))
+  BoundedJson handler(file, options, rewritten ? &dialect : nullptr);
+  if (!sax_parse(rewritten ? dialect.json() : text, std::string(file), handler))
     fail(ErrorCode::invalid_json, "this is not JSON", {.file = std::string(file)});
   return handler.take();
 }

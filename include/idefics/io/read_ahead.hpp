@@ -24,7 +24,8 @@ class ReadAhead {
     }
   }
 
-  /// Call when `name` is about to be read: prefetches the tensors after it, to keep the disk busy.
+  /// Call when `name` is about to be read: prefetches the tensors after it, to keep the disk busy,
+  /// and makes sure that it can be read. Throws `file_changed`.
   void reach(const std::string& name) {
     constexpr std::uint64_t window = 256 << 20;  // bytes to prefetch ahead
     const auto position = index_.find(name);
@@ -32,6 +33,7 @@ class ReadAhead {
     const std::uint64_t limit = ends_[position->second] + window;
     for (; next_ < names_.size() && (next_ <= position->second || ends_[next_] <= limit); ++next_)
       checkpoint_->prefetch(names_[next_]);
+    checkpoint_->require_readable(name);
   }
 
  private:

@@ -23,10 +23,11 @@ namespace idefics { inline namespace v0 {
 /// An open safetensors file; open() throws what parse_safetensors_header throws.
 class SafetensorsFile : public TensorFile {
  public:
-  static SafetensorsFile open(const std::filesystem::path& path) {
-    auto mapping = MappedFile::open(path);
-    SafetensorsHeader header = detail::parse_safetensors_header(mapping->bytes(), path.string());
-    return {std::move(mapping), std::move(header.tensors), std::move(header.metadata)};
+  /// Without `mmap`, each tensor is read from the file when it is requested.
+  static SafetensorsFile open(const std::filesystem::path& path, bool mmap = true) {
+    auto file = MappedFile::open(path, mmap);
+    SafetensorsHeader header = detail::read_safetensors_header(*file);
+    return {std::move(file), std::move(header.tensors), std::move(header.metadata)};
   }
 
  private:
@@ -65,10 +66,11 @@ namespace detail {
 IDEFICS_ENGINE_INLINE std::string header_entry(const NamedTensor& item, std::uint64_t begin) {
   const auto* format =
       std::ranges::find(format_dtypes, std::optional(item.tensor.dtype()), &FormatDType::dtype);
-  const auto dims = item.tensor.shape().dims();
+  std::string shape = item.tensor.shape().to_string();
+  std::erase(shape, ' ');
   return Json(item.name).dump() + R"(:{"dtype":")" + std::string(format->name) + R"(","shape":)" +
-         Json(std::vector<std::int64_t>(dims.begin(), dims.end())).dump() + R"(,"data_offsets":[)" +
-         std::to_string(begin) + "," + std::to_string(begin + item.tensor.bytes()) + "]}";
+         shape + R"(,"data_offsets":[)" + std::to_string(begin) + "," +
+         std::to_string(begin + item.tensor.bytes()) + "]}";
 }
 
 }  // namespace detail
@@ -81,7 +83,8 @@ IDEFICS_ENGINE_INLINE void write_safetensors(const std::filesystem::path& path,
     return wide(a) != wide(b) ? wide(a) > wide(b) : a.name < b.name;
   });
   std::string text = "{";
-  if (!metadata.empty()) text += "\"__metadata__\":" + Json(metadata).dump();
+  if (!metadata.empty())
+    text += "\"__metadata__\":" + (*detail::JsonDocument(Json(metadata))).dump();
   std::set<std::string_view> names;
   std::uint64_t at = 0;
   for (const NamedTensor& item : tensors) {

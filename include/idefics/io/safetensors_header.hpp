@@ -27,11 +27,17 @@ struct SafetensorsHeader {
 
 namespace detail {
 
-/// Validates a header against every rule of the format. `file` is named in errors. Throws
+/// Validates a header against every rule of the format. `bytes` is the file, or all of it that
+/// precedes the tensors; then `file_size` is its size. `file` is named in errors. Throws
 /// `truncated_file`, `oversized_file`, `invalid_safetensors`, `unsupported_dtype`, `duplicate_key`,
 /// `invalid_json` or `git_lfs_pointer`.
-IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes,
-                                                                 const std::string& file);
+IDEFICS_ENGINE_INLINE SafetensorsHeader
+parse_safetensors_header(std::span<const std::byte> bytes, const std::string& file,
+                         std::optional<std::uint64_t> file_size = {});
+
+/// The header of an open file, which is read into memory first: nothing can change it while it is
+/// validated. Throws what parse_safetensors_header throws, and `file_changed`.
+IDEFICS_ENGINE_INLINE SafetensorsHeader read_safetensors_header(const MappedFile& file);
 
 }  // namespace detail
 
@@ -280,14 +286,28 @@ inline void check_coverage(std::vector<TensorInfo>& tensors, const std::string& 
          {.file = file, .offset = at, .actual = file_size, .limit = at});
 }
 
-IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes,
-                                                                 const std::string& file) {
+IDEFICS_ENGINE_INLINE SafetensorsHeader read_safetensors_header(const MappedFile& file) {
+  const std::uint64_t size = file.size();
+  std::vector<std::byte> bytes(static_cast<std::size_t>(std::min<std::uint64_t>(size, 64)));
+  file.read(0, bytes);
+  std::uint64_t length = 0;
+  if (size >= 8) std::memcpy(&length, bytes.data(), 8);
+  if (size >= 8 && length <= std::min(max_header_bytes, size - 8)) {
+    bytes.resize(static_cast<std::size_t>(8 + length));
+    file.read(0, bytes);
+  }
+  return parse_safetensors_header(bytes, file.path().string(), size);
+}
+
+IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(
+    std::span<const std::byte> bytes, const std::string& file, std::optional<std::uint64_t> whole) {
+  const std::uint64_t file_size = whole.value_or(bytes.size());
   if (is_git_lfs_pointer(bytes))
     fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the weights themselves",
          {.file = file});
-  if (bytes.size() < 8)
+  if (file_size < 8)
     fail(ErrorCode::truncated_file, "the file is too short for a header",
-         {.file = file, .actual = bytes.size(), .limit = 8});
+         {.file = file, .actual = file_size, .limit = 8});
   std::uint64_t length = 0;
   static_assert(std::endian::native == std::endian::little,
                 "the format is little-endian, and so is this reader");
@@ -295,9 +315,9 @@ IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(std::span<const
   if (length > detail::max_header_bytes)
     fail(ErrorCode::invalid_safetensors, "the header is larger than the format allows",
          {.file = file, .actual = length, .limit = detail::max_header_bytes});
-  if (length > bytes.size() - 8)
+  if (length > file_size - 8)
     fail(ErrorCode::truncated_file, "the file ends within its header",
-         {.file = file, .actual = bytes.size(), .limit = length + 8});
+         {.file = file, .actual = file_size, .limit = length + 8});
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + 8, length);
   const std::size_t first = std::min(header.find_first_not_of(json_spaces), header.size());
   const std::size_t last = header.find_last_not_of(json_spaces);
@@ -311,7 +331,7 @@ IDEFICS_ENGINE_INLINE SafetensorsHeader parse_safetensors_header(std::span<const
   if (!sax_parse(text, file, reader))
     fail(ErrorCode::invalid_json, "the header is not JSON", {.file = file});
   SafetensorsHeader read = reader.take();
-  detail::check_coverage(read.tensors, file, data_begin, bytes.size());
+  detail::check_coverage(read.tensors, file, data_begin, file_size);
   return read;
 }
 

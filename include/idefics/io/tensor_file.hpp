@@ -94,57 +94,70 @@ inline Tensor gathered(DType dtype, const Shape& shape, std::span<const std::int
 
 class TensorFile {
  public:
-  TensorFile(std::shared_ptr<const MappedFile> mapping, std::vector<TensorInfo> tensors,
+  TensorFile(std::shared_ptr<const MappedFile> file, std::vector<TensorInfo> tensors,
              std::map<std::string, std::string> metadata = {})
-      : mapping_(std::move(mapping)), tensors_(std::move(tensors)), metadata_(std::move(metadata)) {
+      : file_(std::move(file)), tensors_(std::move(tensors)), metadata_(std::move(metadata)) {
     for (std::size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
   }
 
   std::span<const TensorInfo> tensors() const { return tensors_; }
   /// The __metadata__ of a safetensors file.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  const std::filesystem::path& path() const { return mapping_->path(); }
+  const std::filesystem::path& path() const { return file_->path(); }
+  bool is_mapped() const { return file_->is_mapped(); }
 
   const TensorInfo* find(std::string_view name) const {
     const auto it = index_.find(name);
     return it == index_.end() ? nullptr : &tensors_[it->second];
   }
 
-  /// A view of the mapping, at any alignment; a copy if the elements are not row-major. Throws
-  /// `missing_tensor`, `unsupported_dtype`, or `shape_mismatch` for more than five dimensions.
+  /// A view of the mapping, at any alignment; a copy if the elements are not row-major, or if the
+  /// file is not mapped. Throws `missing_tensor`, `unsupported_dtype`, or `shape_mismatch` for more
+  /// than five dimensions, and for a copy `file_changed`.
   Tensor tensor(std::string_view name) const {
+    const TensorInfo& info = require_info(name);
+    const Shape shape = outline(name).shape();
+    if (info.strides.empty()) return stored(info, *info.dtype, shape);
+    if (is_mapped()) require_readable(name);
+    return detail::gathered(*info.dtype, shape, info.strides, stored_bytes(info).raw());
+  }
+  /// The dtype and shape of a tensor, without its bytes. Throws what `tensor` throws.
+  Tensor outline(std::string_view name) const {
     const TensorInfo& info = require_info(name);
     const ErrorContext where{.file = path().string(), .tensor = info.name};
     if (!info.dtype)
       fail(ErrorCode::unsupported_dtype, "dtype " + info.dtype_name + " is not supported", where);
     if (info.dims.size() > Shape::max_rank)
       fail(ErrorCode::shape_mismatch, "more than five dimensions are not supported", where);
-    const Shape shape{std::span<const std::int64_t>(info.dims)};
-    const std::byte* first = mapping_->bytes().data() + info.begin;
-    if (!info.strides.empty()) return detail::gathered(*info.dtype, shape, info.strides, first);
-    return Tensor::view_of(*info.dtype, shape, first, mapping_);
+    static constexpr std::byte none{};
+    return Tensor::view_of(*info.dtype, Shape{std::span<const std::int64_t>(info.dims)}, &none);
   }
   /// The bytes of a tensor of any dtype, u8 [bytes]. Throws `missing_tensor`, and what `tensor`
   /// throws if the elements are not row-major.
   Tensor bytes(std::string_view name) const {
     const TensorInfo& info = require_info(name);
-    if (info.strides.empty())
-      return Tensor::view_of(DType::u8, {static_cast<std::int64_t>(info.end - info.begin)},
-                             mapping_->bytes().data() + info.begin, mapping_);
+    if (info.strides.empty()) return stored_bytes(info);
     const auto copy = std::make_shared<const Tensor>(tensor(name));
     return Tensor::view_of(DType::u8, {static_cast<std::int64_t>(copy->bytes())}, copy->raw(),
                            copy);
   }
+  /// To be called before a tensor, if the file contains it, is read from the mapping. Throws
+  /// `file_changed`.
+  void require_readable(std::string_view name) const {
+    if (const TensorInfo* info = find(name)) file_->require_readable(info->begin, info->end);
+  }
+  /// Throws `file_changed` if the file was written to since it was opened.
+  void check_unchanged() const { file_->check_unchanged(); }
   /// Starts reading a tensor from disk, if the file contains it, without waiting.
   void prefetch(std::string_view name) const {
-    if (const TensorInfo* info = find(name)) mapping_->prefetch(info->begin, info->end);
+    if (const TensorInfo* info = find(name)) file_->prefetch(info->begin, info->end);
   }
   /// Releases the memory of a tensor that was read, if the file contains it.
   void release(std::string_view name) const {
-    if (const TensorInfo* info = find(name)) mapping_->release(info->begin, info->end);
+    if (const TensorInfo* info = find(name)) file_->release(info->begin, info->end);
   }
   /// Releases the memory of the whole file.
-  void release() const { mapping_->release(0, mapping_->bytes().size()); }
+  void release() const { file_->release(0, file_->size()); }
 
  private:
   const TensorInfo& require_info(std::string_view name) const {
@@ -155,7 +168,19 @@ class TensorFile {
     return *info;
   }
 
-  std::shared_ptr<const MappedFile> mapping_;
+  /// What the file has between the first and the last byte of a tensor.
+  Tensor stored(const TensorInfo& info, DType dtype, const Shape& shape) const {
+    if (is_mapped())
+      return Tensor::view_of(dtype, shape, file_->bytes().data() + info.begin, file_);
+    Tensor read = Tensor::empty(dtype, shape);
+    file_->read(info.begin, {read.raw_mutable(), read.bytes()});
+    return read;
+  }
+  Tensor stored_bytes(const TensorInfo& info) const {
+    return stored(info, DType::u8, {static_cast<std::int64_t>(info.end - info.begin)});
+  }
+
+  std::shared_ptr<const MappedFile> file_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;
   std::map<std::string, std::size_t, std::less<>> index_;

@@ -30,8 +30,7 @@ inline constexpr std::uint64_t max_pickle_bytes = 16 << 20;  // a thousand tenso
 
 class TorchReader {
  public:
-  TorchReader(std::span<const std::byte> bytes, const std::string& file)
-      : bytes_(bytes), file_(file) {}
+  TorchReader(const FileBytes& bytes, const std::string& file) : bytes_(bytes), file_(file) {}
 
   /// The tensors, in the order of the pickle.
   std::vector<TensorInfo> tensors() {
@@ -51,11 +50,11 @@ class TorchReader {
     if (pickle_name.empty()) refuse("the archive has no data.pkl", {.field = "data.pkl"});
     check_byte_order();
     const detail::ZipEntry& entry = entries_.at(pickle_name);
-    const std::string_view text = content(entry);
-    if (text.size() > max_pickle_bytes)
+    if (const std::uint64_t size = entry.end - entry.begin; size > max_pickle_bytes)
       fail(ErrorCode::oversized_file, "the pickle is too large",
-           {.file = file_, .field = entry.name, .actual = text.size(), .limit = max_pickle_bytes});
-    pickle_ = parse_pickle(text, {.file = file_, .field = entry.name}, entry.begin);
+           {.file = file_, .field = entry.name, .actual = size, .limit = max_pickle_bytes});
+    pickle_text_ = bytes_.text(entry.begin, entry.end - entry.begin);
+    pickle_ = parse_pickle(pickle_text_, {.file = file_, .field = entry.name}, entry.begin);
     return read_root();
   }
 
@@ -78,18 +77,13 @@ class TorchReader {
     refuse(why, {.tensor = tensor_, .field = field, .actual = actual, .limit = limit});
   }
 
-  std::string_view content(const detail::ZipEntry& entry) const {
-    return {reinterpret_cast<const char*>(bytes_.data()) + entry.begin,
-            static_cast<std::size_t>(entry.end - entry.begin)};
-  }
-
   /// Refuses other kinds of file that occur under this file name, each with its own message.
   void check_kind() const {
-    if (is_git_lfs_pointer(bytes_))
+    const std::string_view start = bytes_.text(0, std::min<std::uint64_t>(bytes_.size(), 64));
+    if (is_git_lfs_pointer(std::as_bytes(std::span(start))))
       fail(ErrorCode::git_lfs_pointer, "this is a Git LFS pointer, not the weights themselves",
            {.file = file_});
-    const std::string_view all(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
-    if (all.starts_with("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8P\x19."))
+    if (start.starts_with("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8P\x19."))
       fail(ErrorCode::unsupported_torch_file,
            "the file has the format of torch before 1.6: load it with torch and save it again, "
            "or as safetensors",
@@ -97,12 +91,16 @@ class TorchReader {
     if (bytes_.size() < 4)
       fail(ErrorCode::truncated_file, "the file is too short for an archive",
            {.file = file_, .actual = bytes_.size(), .limit = 22});
-    if (!all.starts_with("PK"))
+    if (!start.starts_with("PK"))
       refuse("the file is not an archive written by torch.save", {.offset = 0});
   }
   void check_byte_order() const {
+    constexpr std::string_view little = "little";
     const auto order = entries_.find(folder_ + "byteorder");
-    if (order != entries_.end() && content(order->second) != "little")
+    if (order == entries_.end()) return;
+    const detail::ZipEntry& entry = order->second;
+    if (entry.end - entry.begin != little.size() ||
+        bytes_.text(entry.begin, little.size()) != little)
       fail(ErrorCode::unsupported_torch_file, "numbers are not stored in little-endian order",
            {.file = file_, .field = order->first});
   }
@@ -226,10 +224,11 @@ class TorchReader {
     return true;
   }
 
-  std::span<const std::byte> bytes_;
+  const FileBytes& bytes_;
   const std::string& file_;
   std::map<std::string, detail::ZipEntry, std::less<>> entries_;
   std::string folder_;  // "pytorch_model/"
+  std::string pickle_text_;
   detail::Pickle pickle_;
   std::string tensor_;  // being read
 };
@@ -237,16 +236,15 @@ class TorchReader {
 /// The tensors of a file written by torch.save; `file` is named in errors. Nothing in it is
 /// executed. Throws `invalid_torch_file`, `unsupported_torch_file`, `pickle_refused`,
 /// `truncated_file`, `oversized_file`, `duplicate_key` or `git_lfs_pointer`.
-inline std::vector<TensorInfo> parse_torch_file(std::span<const std::byte> bytes,
-                                                const std::string& file) {
+inline std::vector<TensorInfo> parse_torch_file(const FileBytes& bytes, const std::string& file) {
   return TorchReader(bytes, file).tensors();
 }
 
 /// Opens such a file. Throws what parse_torch_file throws.
-inline TensorFile open_torch_file(const std::filesystem::path& path) {
-  auto mapping = MappedFile::open(path);
-  auto tensors = parse_torch_file(mapping->bytes(), path.string());
-  return {std::move(mapping), std::move(tensors)};
+inline TensorFile open_torch_file(const std::filesystem::path& path, bool mmap = true) {
+  auto file = MappedFile::open(path, mmap);
+  auto tensors = parse_torch_file(FileBytes(*file), path.string());
+  return {std::move(file), std::move(tensors)};
 }
 
 }}}  // namespace idefics::v0::detail

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -43,8 +44,12 @@ class WorkDirectory {
   WorkDirectory(const WorkDirectory&) = delete;
   WorkDirectory& operator=(const WorkDirectory&) = delete;
   ~WorkDirectory() {
-    std::error_code ignored;
-    if (!committed_ && !keep_) std::filesystem::remove_all(work_, ignored);
+    if (committed_ || keep_) return;
+    try {
+      std::error_code ignored;
+      std::filesystem::remove_all(work_, ignored);
+    } catch (const std::bad_alloc&) {  // the next one that makes the same removes them
+    }
   }
 
   const std::filesystem::path& path() const { return work_; }

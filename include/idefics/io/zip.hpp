@@ -13,13 +13,13 @@
 #include <cstring>
 #include <initializer_list>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <idefics/core/error.hpp>
+#include <idefics/io/file_bytes.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
 
@@ -32,8 +32,7 @@ inline constexpr std::uint64_t max_zip_entries = 1 << 18;  // far above any real
 
 class ZipReader {
  public:
-  ZipReader(std::span<const std::byte> bytes, const std::string& file)
-      : bytes_(bytes), file_(file) {}
+  ZipReader(const FileBytes& bytes, const std::string& file) : bytes_(bytes), file_(file) {}
 
   /// The entries, in file order.
   std::vector<ZipEntry> entries() {
@@ -67,11 +66,12 @@ class ZipReader {
     fail(code, why, {.file = file_, .field = entry, .offset = offset, .limit = limit});
   }
 
+  /// Valid until the next call.
   std::string_view text(std::uint64_t at, std::uint64_t size) const {
     if (at > bytes_.size() || size > bytes_.size() - at)
       fail(ErrorCode::truncated_file, "the file ends within the archive's directory",
            {.file = file_, .offset = at, .actual = bytes_.size()});
-    return {reinterpret_cast<const char*>(bytes_.data()) + at, static_cast<std::size_t>(size)};
+    return bytes_.text(at, size);
   }
   template <class T>
   std::uint64_t number(std::uint64_t at) const {
@@ -167,14 +167,14 @@ class ZipReader {
     }
   }
 
-  std::span<const std::byte> bytes_;
+  const FileBytes& bytes_;
   const std::string& file_;
   std::vector<Place> places_;
 };
 
 /// The entries of an archive, in file order; `file` is named in errors. Throws `truncated_file`,
 /// `invalid_torch_file`, or `unsupported_torch_file` for entries that are compressed or encrypted.
-inline std::vector<ZipEntry> parse_zip(std::span<const std::byte> bytes, const std::string& file) {
+inline std::vector<ZipEntry> parse_zip(const FileBytes& bytes, const std::string& file) {
   return ZipReader(bytes, file).entries();
 }
 

@@ -36,12 +36,12 @@ class LoraAdapter {
 
   /// Reads the list of tensors, but no tensor. Throws `not_a_checkpoint`, `unsupported_adapter`,
   /// `missing_tensor`, and the errors of reading the files.
-  static LoraAdapter open(const std::filesystem::path& directory) {
+  static LoraAdapter open(const std::filesystem::path& directory, bool mmap = true) {
     if (!std::filesystem::exists(directory / "adapter_config.json"))
       fail(ErrorCode::not_a_checkpoint, "the directory has no adapter_config.json",
            {.file = directory.string()});
     LoraAdapter adapter(LoraConfig::from_file(directory / "adapter_config.json"),
-                        open_weights(directory));
+                        open_weights(directory, mmap));
     adapter.sort_tensors();
     return adapter;
   }
@@ -77,6 +77,9 @@ class LoraAdapter {
     }
   }
 
+  /// Throws `file_changed` if the file of weights was written to since it was opened.
+  void check_unchanged() const { file_.check_unchanged(); }
+
   /// The rank of the addition to a matrix, if there is one.
   std::optional<std::int64_t> rank(const WeightRequest& request) const {
     const std::string path = detail::module_path(request.name);
@@ -98,7 +101,7 @@ class LoraAdapter {
   /// The tensor that replaces the model's, if the adapter has one.
   std::optional<Tensor> replacement(const WeightRequest& request) const {
     if (!replaces(request)) return std::nullopt;
-    return file_.tensor(prefix + full_name(request)).reshape(request.shape);
+    return stored(full_name(request)).reshape(request.shape);
   }
 
  private:
@@ -107,11 +110,11 @@ class LoraAdapter {
   LoraAdapter(LoraConfig config, TensorFile file)
       : config_(std::move(config)), file_(std::move(file)) {}
 
-  static TensorFile open_weights(const std::filesystem::path& directory) {
+  static TensorFile open_weights(const std::filesystem::path& directory, bool mmap) {
     if (std::filesystem::exists(directory / "adapter_model.safetensors"))
-      return SafetensorsFile::open(directory / "adapter_model.safetensors");
+      return SafetensorsFile::open(directory / "adapter_model.safetensors", mmap);
     if (std::filesystem::exists(directory / "adapter_model.bin"))
-      return detail::open_torch_file(directory / "adapter_model.bin");
+      return detail::open_torch_file(directory / "adapter_model.bin", mmap);
     fail(ErrorCode::not_a_checkpoint,
          "the directory has neither adapter_model.safetensors nor adapter_model.bin",
          {.file = directory.string()});
@@ -156,7 +159,7 @@ class LoraAdapter {
   }
 
   void check_shape(const std::string& name, const Shape& shape) const {
-    const Tensor tensor = file_.tensor(prefix + name);
+    const Tensor tensor = file_.outline(prefix + name);
     if (!is_float(tensor.dtype()))
       refuse(name,
              "dtype " + std::string(name_of(tensor.dtype())) +
@@ -168,9 +171,11 @@ class LoraAdapter {
       refuse(name, "shape " + tensor.shape().to_string() + ", expected " + shape.to_string(),
              ErrorCode::shape_mismatch);
   }
-  Tensor read(const std::string& name) const {
-    return convert(file_.tensor(prefix + name), DType::f32);
+  Tensor stored(const std::string& name) const {
+    file_.require_readable(prefix + name);
+    return file_.tensor(prefix + name);
   }
+  Tensor read(const std::string& name) const { return convert(stored(name), DType::f32); }
 
   LoraConfig config_;
   TensorFile file_;

@@ -171,8 +171,8 @@ class LoraFields {
 }  // namespace detail
 
 inline LoraConfig LoraConfig::from_file(const std::filesystem::path& file) {
-  const Json json = read_json_file(file);
-  return detail::LoraFields(json, file.string()).read();
+  const detail::JsonDocument document = detail::read_document(file);
+  return detail::LoraFields(*document, file.string()).read();
 }
 
 }}  // namespace idefics::v0

@@ -171,7 +171,7 @@ inline void check_text(const Config& c, const ConfigFields& top) {
 }  // namespace detail
 
 IDEFICS_ENGINE_INLINE Config Config::from_file(const std::filesystem::path& path) {
-  return from_json(read_json_file(path), path.string());
+  return from_json(*detail::read_document(path), path.string());
 }
 
 IDEFICS_ENGINE_INLINE Config Config::from_json(const Json& json, const std::string& file) {

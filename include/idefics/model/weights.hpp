@@ -80,8 +80,8 @@ class CheckpointWeights final : public WeightSource {
     std::vector<std::string> copied;
     for (const WeightRequest& request : requests) {
       if (request.role != WeightRole::matrix)
-        fetch(checkpoint_, request);
-      else if (LinearWeight weight = fetch_matrix(checkpoint_, request); weight.packed)
+        fetch(checkpoint_, request, false);
+      else if (LinearWeight weight = fetch_matrix(checkpoint_, request, false); weight.packed)
         checked_.insert_or_assign(request.name, std::move(weight.packed));
       if (is_copied(request)) copied.push_back(*detail::stored_name(checkpoint_, request.name));
     }
@@ -112,10 +112,11 @@ class CheckpointWeights final : public WeightSource {
     return {.packed = uploaded(std::move(q), request.name)};
   }
 
-  /// The stored tensor for a request, checked against it.
-  static Tensor fetch(const Checkpoint& checkpoint, const WeightRequest& request) {
+  /// The stored tensor for a request, checked against it; without its bytes if not `read`.
+  static Tensor fetch(const Checkpoint& checkpoint, const WeightRequest& request,
+                      bool read = true) {
     const std::string name = require_name(checkpoint, request);
-    const Tensor tensor = checkpoint.tensor(name);
+    const Tensor tensor = read ? checkpoint.tensor(name) : checkpoint.outline(name);
     const std::string file = checkpoint.file_of(name).string();
     if (!is_float(tensor.dtype()))
       fail(ErrorCode::dtype_mismatch,
@@ -130,9 +131,10 @@ class CheckpointWeights final : public WeightSource {
   }
 
   /// The same for the matrix of a linear layer, which is in 4 bits if it has a quant state.
-  static LinearWeight fetch_matrix(const Checkpoint& checkpoint, const WeightRequest& request) {
+  static LinearWeight fetch_matrix(const Checkpoint& checkpoint, const WeightRequest& request,
+                                   bool read = true) {
     const std::string name = require_name(checkpoint, request);
-    if (!detail::is_bnb(checkpoint, name)) return {.values = fetch(checkpoint, request)};
+    if (!detail::is_bnb(checkpoint, name)) return {.values = fetch(checkpoint, request, read)};
     LinearWeight weight{.packed = detail::read_bnb(checkpoint, name)};
     if (weight.shape() != request.shape)
       refuse_shape(weight.shape(), request, checkpoint.file_of(name).string(), name);

@@ -20,6 +20,7 @@ class DeviceMap {
   /// may be omitted) to device names. The longest one that a weight's name begins with applies.
   using Modules = std::map<std::string, std::string>;
 
+  DeviceMap() : default_(true) {}  // "auto", without allocating: default options cannot fail
   DeviceMap(const char* device) : modules_{{"", device}} {}
   DeviceMap(const std::string& device) : modules_{{"", device}} {}
   DeviceMap(std::initializer_list<Modules::value_type> modules) : DeviceMap(Modules(modules)) {}
@@ -31,11 +32,14 @@ class DeviceMap {
     }
   }
 
-  const Modules& modules() const { return modules_; }
-  bool is_auto() const { return modules_.size() == 1 && modules_.begin()->second == "auto"; }
+  Modules modules() const { return default_ ? Modules{{"", "auto"}} : modules_; }
+  bool is_auto() const {
+    return default_ || (modules_.size() == 1 && modules_.begin()->second == "auto");
+  }
 
  private:
   Modules modules_;
+  bool default_ = false;
 };
 
 /// A part of the model that is placed as a unit, with its caches: a tower, or one decoder layer

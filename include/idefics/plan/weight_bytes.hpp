@@ -53,6 +53,7 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
 #if IDEFICS_ENGINE_BODIES
 
 #include <string>
+#include <utility>
 
 #include <idefics/lora/lora.hpp>
 #include <idefics/model/weights.hpp>
@@ -132,6 +133,10 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
     const DType kept = kept_dtype(stored, requested);
     (kept == stored ? bytes.mapped : bytes.anonymous) = (count * size_of(kept)).value();
     bytes.copies = kept == stored ? 0 : 1;
+  }
+  if (checkpoint != nullptr && !checkpoint->is_mapped() && bytes.mapped > 0) {
+    bytes.anonymous = (Checked(bytes.anonymous) + std::exchange(bytes.mapped, 0)).value();
+    bytes.copies += bytes.packed ? 2 : 1;
   }
   bytes.parameters = count.value();
   return options.adapter == nullptr ? bytes : detail::adapted(bytes, request, options);

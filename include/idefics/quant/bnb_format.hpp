@@ -68,7 +68,7 @@ class BnbStateReader {
     if (text.size() > max_bnb_json)
       refuse("quant_state", "the JSON is too long for a quant state", text.size(), max_bnb_json);
     try {
-      json_ = parse_json(text, where.file, {.bytes = max_bnb_json, .depth = 4});
+      document_ = parse_document(text, where.file, {.bytes = max_bnb_json, .depth = 4});
     } catch (const Error& error) {
       ErrorContext all = error.context();
       all.tensor = where.tensor;
@@ -133,7 +133,8 @@ class BnbStateReader {
   }
 
   ErrorContext where_;
-  Json json_;
+  JsonDocument document_;
+  const Json& json_ = *document_;
 };
 
 /// Parses the JSON of a quant state; `type` is the one in the name of its tensor, and errors name

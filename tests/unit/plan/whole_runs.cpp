@@ -31,19 +31,20 @@ Inputs captions(const Processor& processor, const Pictures& pictures) {
 /// pictures: only then are pictures read while kernels keep all the scratch memory that they have
 /// needed. The image cache holds one picture for each prompt.
 std::int64_t peak_bytes(const WeightOptions& form, std::span<const Inputs> questions,
-                        std::int64_t beams) {
+                        std::int64_t beams, bool mmap) {
   const heap::Peak peak;
   auto model = Model::from_pretrained(tiny.string(),
                                       {.dtype = form.dtype,
                                        .quantization_config = form.quantization_config,
+                                       .mmap = mmap,
                                        .image_cache_size = questions.front().input_ids.dim(0)});
   for (const Inputs& inputs : questions)
     (void)model.generate(inputs, {.max_new_tokens = new_tokens, .num_beams = beams});
   return peak.bytes();
 }
 
-MemoryPlan plan_of(const WeightOptions& form, const Workload& work) {
-  const Checkpoint checkpoint = Checkpoint::open(tiny);
+MemoryPlan plan_of(const WeightOptions& form, const Workload& work, bool mmap) {
+  const Checkpoint checkpoint = Checkpoint::open(tiny, mmap);
   const Config config = Config::from_file(tiny / "config.json");
   WeightTable table;
   const Idefics layers(table, config);
@@ -51,20 +52,21 @@ MemoryPlan plan_of(const WeightOptions& form, const Workload& work) {
 }
 
 void check_form(const NamedWeightOptions& form, std::span<const Inputs> questions,
-                std::int64_t beams) {
+                std::int64_t beams, bool mmap = true) {
   const std::int64_t batch = questions.front().input_ids.dim(0);
-  const MemoryPlan plan =
-      plan_of(form.options, {.context = questions.front().input_ids.dim(1) + new_tokens,
-                             .new_tokens = new_tokens,
-                             .batch = batch,
-                             .beams = beams,
-                             .pictures = batch,
-                             .threads = num_threads()});
-  auto real = static_cast<double>(peak_bytes(form.options, questions, beams));
+  const MemoryPlan plan = plan_of(form.options,
+                                  {.context = questions.front().input_ids.dim(1) + new_tokens,
+                                   .new_tokens = new_tokens,
+                                   .batch = batch,
+                                   .beams = beams,
+                                   .pictures = batch,
+                                   .threads = num_threads()},
+                                  mmap);
+  auto real = static_cast<double>(peak_bytes(form.options, questions, beams, mmap));
   if (form.options.quantization_config.bnb_4bit_use_double_quant)
     real += static_cast<double>(detail::nearest_of_step().size());  // allocated once per process
   const auto planned = static_cast<double>(plan.anonymous_bytes());
-  CAPTURE(form.name, batch, beams, num_threads(), planned, real);
+  CAPTURE(form.name, batch, beams, mmap, num_threads(), planned, real);
   CHECK(planned > 0.97 * real);
   CHECK(planned < 1.03 * real);
 }
@@ -83,6 +85,7 @@ TEST_CASE("a run uses the memory that was planned for it within 3 %, in every fo
     set_num_threads(threads);
     for (const NamedWeightOptions& form : weight_forms()) {
       check_form(form, one, 1);
+      check_form(form, one, 1, false);
       check_form(form, one, 4);
       check_form(form, two, 1);
     }

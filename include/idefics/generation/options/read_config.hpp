@@ -195,7 +195,7 @@ inline GenerationConfig generation_config_from_json(const Json& json, const std:
 inline GenerationConfig generation_config_from_file(const std::filesystem::path& path,
                                                     UnknownKeys unknown = UnknownKeys::refuse) {
   GenerationConfig config =
-      generation_config_from_json(read_json_file(path), path.string(), unknown);
+      generation_config_from_json(*detail::read_document(path), path.string(), unknown);
   if (config.max_length == 20) config.max_length.reset();
   return config;
 }
@@ -208,7 +208,7 @@ inline GenerationConfig read_generation_config(const std::filesystem::path& dire
   if (std::filesystem::exists(path)) return generation_config_from_file(path, UnknownKeys::ignore);
   const auto config_path = directory / "config.json";
   GenerationConfig config =
-      detail::read_known_options(read_json_file(config_path), config_path.string());
+      detail::read_known_options(*detail::read_document(config_path), config_path.string());
   if (config.max_length == 20) config.max_length.reset();
   config.eos_token_id = model.eos_token_ids;
   config.bos_token_id = model.bos_token_id;

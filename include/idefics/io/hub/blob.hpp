@@ -44,7 +44,7 @@ class PartialBlob {
 
   /// Reads what an earlier run has received.
   void resume() {
-    const std::uint64_t there = regular_size(file_, path_);
+    const std::uint64_t there = state_of(file_, path_).size;
     if (there > listed_.size || listed_.hash.empty()) return clear();
     std::vector<std::byte> buffer(1 << 20);
     while (size_ < there) {
