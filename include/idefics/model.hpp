@@ -43,8 +43,8 @@ struct ModelOptions {
   /// a load that needs more is refused. A limit per device if "auto" splits. Unset: the available
   /// memory.
   std::optional<std::uint64_t> max_memory{};
-  /// Whether weights are used in the mapping of their file if their form allows it. Without, all are
-  /// read into memory: for files that others may overwrite while the model is in use.
+  /// Whether weights may stay in the mapping of their file. Without, all are read into memory: for
+  /// files that others may overwrite while the model is in use.
   bool mmap = true;
   /// Tokens per pass: affects memory and speed, but not a bit of the results.
   std::int64_t prefill_chunk = 256;
@@ -149,6 +149,7 @@ class Model {
 #include <idefics/generation/search/continuations.hpp>
 #include <idefics/generation/search/draft_model.hpp>
 #include <idefics/generation/search/generate.hpp>
+#include <idefics/generation/search/generation_bytes.hpp>
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/io/hub_cache.hpp>
 #include <idefics/io/json.hpp>
@@ -165,11 +166,10 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   const std::filesystem::path directory = resolve_model(directory_or_repo);
   const Checkpoint checkpoint = Checkpoint::open(directory, options.mmap);
   const std::filesystem::path config_file = directory / "config.json";
-  const detail::JsonDocument document = detail::read_document(config_file);
-  const Json& json = *document;
-  Config config = Config::from_json(json, config_file.string());
+  const detail::JsonDocument json = detail::read_document(config_file);
+  Config config = Config::from_json(*json, config_file.string());
   // a checkpoint in 4 bits keeps its own quantization, as in transformers
-  if (const auto own = read_quantization_config(json, config_file.string())) {
+  if (const auto own = read_quantization_config(*json, config_file.string())) {
     BitsAndBytesConfig& requested = options.quantization_config;
     requested.load_in_4bit = false;
     if (!requested.bnb_4bit_compute_dtype && !options.dtype)
@@ -261,13 +261,17 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   const double vision_s = watch.lap();
 
   detail::TextRunOptions run_options = detail::run_options(config, this->config());
-  auto guidance = guided(*session, config, context, sequences, slots, run_options);
+  const detail::TextRunOptions of_guidance = run_options;
   const auto generator = candidates(config, context, inputs, options.interpolate_pos_encoding);
   if (generator) run_options.tokens_per_step = generator->longest() + 1;
   if (config.output_attentions.value_or(false))
     run_options.attention_columns = inputs.input_ids.dim(1);
   run_options.past = options.past_key_values;
   if (!config.max_new_tokens && config.max_length) run_options.length_option = "max_length";
+  const Config* draft = config.assistant_model ? &config.assistant_model->config() : nullptr;
+  detail::require_memory({config, this->config(), context, sequences, run_options,
+                          parts_->prefill_chunk, std::ssize(slots.front()), draft});
+  auto guidance = guided(*session, config, context, sequences, slots, of_guidance);
   detail::TextRun run =
       start(*session, std::move(sequences), slots, context, std::move(run_options));
   run.report_to(parts_->progress);

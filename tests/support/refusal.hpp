@@ -8,7 +8,7 @@
 namespace testing {
 
 /// The field that the error names, or "accepted".
-inline std::string refusal(idefics::Model& model, const idefics::Inputs& inputs,
+inline std::string refusal(const idefics::Model& model, const idefics::Inputs& inputs,
                            const idefics::GenerationConfig& config) {
   try {
     model.generate(inputs, config);

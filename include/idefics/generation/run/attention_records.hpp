@@ -46,11 +46,8 @@ class AttentionRecords {
         (layers + config.cross_layer_interval - 1) / config.cross_layer_interval;
     const std::int64_t rows = std::ssize(prompts) * sizes.copies;
     const std::int64_t most = rows * sizes.tokens_per_step;
-    const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
-    const Checked columns = number(layers) * number(sizes.prompt_columns + sizes.new_tokens) +
-                            number(cross_layers) * number(sizes.pictures * sizes.features);
-    require_memory(number(sizes.new_tokens) * number(rows * heads_) * columns * sizeof(float),
-                   "the attentions of every step", "output_attentions");
+    require_memory(bytes(config, std::ssize(prompts), sizes), "the attentions of every step",
+                   "output_attentions");
     weights_ = {.self = backend.empty(DType::f32, {layers, most, heads_, self_keys}),
                 .cross = backend.empty(DType::f32, {cross_layers, most, heads_, cross_keys})};
     self_ = Tensor::zeros(DType::f32, {sizes.new_tokens, rows, layers, heads_,
@@ -58,6 +55,24 @@ class AttentionRecords {
     cross_ = Tensor::zeros(DType::f32, {sizes.new_tokens, rows, cross_layers, heads_,
                                         sizes.pictures * sizes.features});
     watched_.reserve(static_cast<std::size_t>(most));
+  }
+
+  /// What the records of `prompts` prompts take, with the copy of `returned` rows in the output and
+  /// the buffers that a pass writes to.
+  static Checked bytes(const Config& c, std::int64_t prompts, const AttentionSizes& sizes,
+                       std::int64_t returned = 0) {
+    const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
+    const Checked rows = number(prompts) * number(sizes.copies);
+    const std::int64_t cross =
+        (c.num_hidden_layers + c.cross_layer_interval - 1) / c.cross_layer_interval;
+    const Checked of_row =
+        number(c.num_attention_heads) *
+        (number(c.num_hidden_layers) * number(sizes.prompt_columns + sizes.new_tokens) +
+         number(cross) * number(sizes.pictures) * number(sizes.features)) *
+        sizeof(float);
+    return (number(sizes.new_tokens) * (rows + number(returned)) +
+            rows * number(sizes.tokens_per_step)) *
+           of_row;
   }
 
   /// Watches token `token` of a row, query `query` of the pass, if a new token is chosen by its

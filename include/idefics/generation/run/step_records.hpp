@@ -47,18 +47,9 @@ class StepRecords {
     const Shape all{context.limits.new_tokens(), rows, vocabulary_};
     const bool scores = config.output_scores.value_or(false);
     const bool logits = output_logits_ || (beams_ && config.top_logprobs);
-    const auto top = static_cast<std::size_t>(config.top_logprobs.value_or(0));
-    top_ = std::min(top, context.vocabulary);
-    const Checked steps =
-        Checked(static_cast<std::uint64_t>(all[0])) * static_cast<std::uint64_t>(rows);
-    Checked bytes = steps * context.vocabulary * sizeof(float) * (std::uint64_t{scores} + logits);
-    if (config.top_logprobs)
-      bytes = bytes + steps * (sizeof(TokenLogProbs) + top_ * sizeof(TokenLogProb));
-    if (bytes > 0)
-      require_memory(bytes, "the scores of every step",
-                     scores           ? "output_scores"
-                     : output_logits_ ? "output_logits"
-                                      : "top_logprobs");
+    top_ = top_of(config, context);
+    if (const Checked needed = bytes(config, context, rows); needed > 0)
+      require_memory(needed, "the scores of every step", option(config));
     if (scores) scores_ = Tensor::empty(DType::f32, all);
     if (logits) logits_ = Tensor::empty(DType::f32, all);
     if (!config.top_logprobs && !config.best_of) return;
@@ -68,6 +59,31 @@ class StepRecords {
       row.resize(static_cast<std::size_t>(context.limits.new_tokens()));
       for (auto& entry : row) entry.top.reserve(top_);
     }
+  }
+
+  /// What the records of `rows` rows take, with the copy of `returned` of them in the output.
+  static Checked bytes(const GenerationConfig& config, const LogitsContext& context,
+                       std::int64_t rows, std::int64_t returned = 0) {
+    const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
+    const bool scores = config.output_scores.value_or(false),
+               logits = config.output_logits.value_or(false),
+               chosen_later = config.num_beams.value_or(1) > 1 && config.top_logprobs && !logits;
+    const Checked steps = number(context.limits.new_tokens());
+    const Checked of_step = Checked(context.vocabulary) * sizeof(float);
+    const Checked entry =
+        config.top_logprobs || config.best_of
+            ? Checked(top_of(config, context)) * sizeof(TokenLogProb) + sizeof(TokenLogProbs)
+            : Checked(0);
+    const std::uint64_t outputs = std::uint64_t{scores} + logits;
+    const Checked per_row = of_step * outputs + entry;
+    return steps * (number(rows) * (per_row + of_step * std::uint64_t{chosen_later}) +
+                    number(returned) * per_row);
+  }
+  /// The option that makes records large.
+  static const char* option(const GenerationConfig& config) {
+    return config.output_scores.value_or(false)   ? "output_scores"
+           : config.output_logits.value_or(false) ? "output_logits"
+                                                  : "top_logprobs";
   }
 
   void keep_scores(std::size_t row, std::int64_t step, std::span<const float> scores) {
@@ -120,6 +136,9 @@ class StepRecords {
   }
 
  private:
+  static std::size_t top_of(const GenerationConfig& config, const LogitsContext& context) {
+    return std::min(static_cast<std::size_t>(config.top_logprobs.value_or(0)), context.vocabulary);
+  }
   float logprob(float logit) const {
     return static_cast<float>(static_cast<double>(logit) - log_sum_);
   }
@@ -168,5 +187,4 @@ class StepRecords {
   std::vector<std::int32_t> order_;  // [V+A], scratch
   double log_sum_ = 0;               // of the logits recorded last
 };
-
 }}}  // namespace idefics::v0::detail

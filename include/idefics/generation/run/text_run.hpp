@@ -16,26 +16,11 @@
 #include <idefics/core/available_memory.hpp>
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/run/attention_records.hpp>
-#include <idefics/generation/run/cache_table.hpp>
-#include <idefics/generation/run/past_key_values.hpp>
+#include <idefics/generation/run/run_sizes.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/sequences.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
-
-/// Which tokens of a prompt get logits.
-enum class LogitRows { last, all };
-
-struct TextRunOptions {
-  std::int64_t copies = 1;  // n, the sequences that can branch from each prompt
-  Branches branches = Branches::many_tokens;
-  std::int64_t tokens_per_step = 1;          // most tokens that `add` appends to a row in one pass
-  std::vector<std::int32_t> early_layers{};  // ascending; the head also reads their inputs
-  bool hidden = false;                       // whether sinks may read the last hidden state
-  std::int64_t attention_columns = 0;        // of the padded prompts, if attentions are recorded
-  const char* length_option = "max_new_tokens";  // named in `out_of_memory` errors
-  PastKeyValues* past = nullptr;  // for one prompt without copies: reused and extended
-};
 
 class TextRun {
  public:
@@ -52,8 +37,8 @@ class TextRun {
         pictures_(pictures),
         logit_rows_(logit_rows),
         options_(std::move(options)),
-        shape_(measure(sequences, new_tokens, chunk)),
-        table_(shape_.prompts, options_.copies, new_tokens, options_.branches),
+        shape_(RunSizes::of(sequences, new_tokens, chunk, logit_rows, options_)),
+        table_(checked_table(new_tokens)),
         past_(make_past(sequences, slots)),
         rotary_(backend, shape_.longest, model.config().head_dim()),
         state_(backend, model.config(), shape_.tokens_per_pass),
@@ -195,10 +180,6 @@ class TextRun {
     // for each of its runs, the rows of picture features that it sees
     std::vector<std::vector<std::int32_t>> run_key_rows;
   };
-  struct Sizes {
-    std::vector<std::int64_t> prompts;  // [B], tokens of each
-    std::int64_t longest = 0, tokens_per_pass = 0, logit_rows = 0, segments = 0;
-  };
   struct Wanted {  // a token whose logits are passed to the sink
     std::size_t row;
     std::int64_t token;
@@ -209,38 +190,13 @@ class TextRun {
     Tensor host_base, host_additional;
   };
 
-  Sizes measure(const std::vector<Sequence>& sequences, std::int64_t new_tokens,
-                std::int64_t chunk) const {
-    Sizes sizes;
-    std::int64_t prompt = 0;
-    for (const Sequence& s : sequences) {
-      sizes.prompts.push_back(std::ssize(s.ids));
-      prompt += std::ssize(s.ids);
-      sizes.longest = std::max(sizes.longest, std::ssize(s.ids) + new_tokens);
-      sizes.segments += std::ssize(s.runs) + options_.copies;
-    }
-    check_memory(sizes, new_tokens);
-    const auto step = std::ssize(sequences) * options_.copies * options_.tokens_per_step;
-    sizes.tokens_per_pass = std::max(step, std::min(prompt, std::max<std::int64_t>(chunk, 1)));
-    sizes.logit_rows = logit_rows_ == LogitRows::all ? sizes.tokens_per_pass : step;
-    return sizes;
-  }
-
-  /// Checks, before anything is allocated, that keys and values, the rotary table and the cache
-  /// tables fit in memory.
-  void check_memory(const Sizes& sizes, std::int64_t new_tokens) const {
-    const Config& c = model_.config();
-    const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
-    const Checked longest = number(sizes.longest);
-    Checked rows =
-        CacheTable::pool_rows(sizes.prompts, options_.copies, new_tokens, options_.branches);
-    if (options_.past != nullptr && sizes.prompts.size() == 1 && options_.copies == 1)
-      rows = rows - std::min(rows, number(options_.past->rows()));
-    const Checked keys = rows * number(c.hidden_size) * number(2 * c.num_hidden_layers);
-    const Checked tables = longest * sizes.prompts.size() * number(options_.copies) * 2;
-    require_memory(
-        (keys + longest * number(c.head_dim())) * sizeof(float) + tables * sizeof(std::int32_t),
-        "keys and values of " + std::to_string(new_tokens) + " new tokens", options_.length_option);
+  /// The table of cache rows. Checks, before anything is allocated, that the run fits in memory.
+  CacheTable checked_table(std::int64_t new_tokens) const {
+    const RunBytes bytes = run_bytes(model_.config(), shape_, new_tokens, options_);
+    require_memory(bytes.past + bytes.pass,
+                   "keys and values of " + std::to_string(new_tokens) + " new tokens",
+                   options_.length_option);
+    return {shape_.prompts, options_.copies, new_tokens, options_.branches};
   }
 
   /// A new cache, or the caller's, which may already hold the beginning of the prompt.
@@ -365,7 +321,7 @@ class TextRun {
   const ImageCache& pictures_;
   LogitRows logit_rows_;
   TextRunOptions options_;
-  Sizes shape_;
+  RunSizes shape_;
   CacheTable table_;
   KvCache past_;
   RotaryTable rotary_;

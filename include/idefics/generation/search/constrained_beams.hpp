@@ -33,6 +33,9 @@ class ConstrainedBeams {
     all_.reserve(beams + beams * phrases), ids_.reserve(phrases);
   }
 
+  /// Memory for each continuation, apart from its state (generation_bytes.hpp).
+  static constexpr std::uint64_t bytes_of_push = 32;
+
   /// Whether a sequence, prompt and padding included, fulfils all constraints.
   bool fulfilled(std::span<const std::int32_t> ids) {
     replayed_.restart();
@@ -66,6 +69,7 @@ class ConstrainedBeams {
     std::size_t rank = 0;  // within the bank
     float key() const { return static_cast<float>(bank * 100) + candidate.score; }
   };
+  static_assert(sizeof(Push) <= bytes_of_push);
 
   static std::span<const std::int32_t> ids_of(const detail::RunningBeams& beams,
                                               const detail::Candidate& c) {
