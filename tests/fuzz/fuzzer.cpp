@@ -1,4 +1,4 @@
-// libFuzzer's entry point: idefics-fuzz --target=NAME [libFuzzer's options] CORPUS…
+// libFuzzer's entry point: idefics-fuzz --target=NAME [libFuzzer's options] CORPUS…, or --list
 #include "fuzz/targets.hpp"
 
 namespace {
@@ -7,9 +7,13 @@ const fuzz::Target* target = nullptr;
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   constexpr std::string_view option = "--target=";
-  for (int i = 1; i < *argc; ++i)
-    if (const std::string_view arg = (*argv)[i]; arg.starts_with(option))
-      target = fuzz::find_target(arg.substr(option.size()));
+  for (int i = 1; i < *argc; ++i) {
+    const std::string_view arg = (*argv)[i];
+    if (arg.starts_with(option)) target = fuzz::find_target(arg.substr(option.size()));
+    if (arg != "--list") continue;
+    for (const auto& known : fuzz::targets) std::printf("%s\n", known.name.data());
+    std::exit(0);
+  }
   if (target != nullptr) return 0;
   std::fprintf(stderr, "--target=NAME, one of:");
   for (const auto& known : fuzz::targets) std::fprintf(stderr, " %s", known.name.data());

@@ -65,6 +65,17 @@ def safetensors() -> None:
     put("safetensors", "deep", safetensors_file("{" + '"a":[' + "[" * 500, 0))
     put("safetensors", "many_tiny", safetensors_file(
         "{" + ",".join(f'"{i}":{entry("F32", "[0]", "[0,0]")}' for i in range(20)) + "}", 0))
+    inner = lambda depth: '{"t":{"x":' + "[" * depth + "]" * depth + f',{pair[1:]}}}'
+    put("safetensors", "unknown_field_125_deep", safetensors_file(inner(125), 4))
+    put("safetensors", "unknown_field_126_deep", safetensors_file(inner(126), 4))
+    put("safetensors", "unknown_field_twice", safetensors_file(f'{{"t":{{"x":1e99,"x":-0,{pair[1:]}}}', 4))
+    put("safetensors", "metadata_null", safetensors_file('{"__metadata__":null}', 0))
+    put("safetensors", "metadata_twice", safetensors_file('{"__metadata__":{},"__metadata__":{}}', 0))
+    put("safetensors", "empty_inside_another", safetensors_file(
+        f'{{"a":{entry("F32", "[2]", "[0,8]")},"b":{entry("F32", "[0]", "[4,4]")}}}', 8))
+    put("safetensors", "escaped_name", safetensors_file(f'{{"\\ud83d\\ude00\\u0000":{pair}}}', 4))
+    put("safetensors", "lone_surrogate", safetensors_file(f'{{"\\ud83d":{pair}}}', 4))
+    put("safetensors", "infinite_number", safetensors_file(f'{{"t":{{"x":1e999,{pair[1:]}}}', 4))
     put("safetensors", "length_2_63", struct.pack("<Q", 1 << 63) + b"{}")
     put("safetensors", "length_100MB", struct.pack("<Q", 100_000_000) + b"{}")
     put("safetensors", "git_lfs", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
@@ -127,6 +138,41 @@ def quant_states() -> None:
     state("no_json", single, text="nf4")
     state("key_twice", single, text='{"blocksize": 64, "blocksize": 64}')
     state("long_json", single, text=json.dumps(single) + " " * 5000)
+
+
+def adapters() -> None:
+    """adapter_config.json, a zero byte, adapter_model.safetensors, for a model of width 4."""
+    plain = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    q = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+
+    def adapter(name, config, **shapes):
+        header, at = {}, 0
+        for key, shape in shapes.items():
+            size = 4
+            for dim in shape:
+                size *= dim
+            header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+            at += size
+        put("adapter", name, json.dumps(config).encode() + b"\0" + safetensors_file(json.dumps(header), at))
+
+    pair = {q + "A.weight": [2, 4], q + "B.weight": [4, 2]}
+    adapter("plain", plain, **pair)
+    adapter("rank_pattern", plain | {"rank_pattern": {"q_proj": 1}, "alpha_pattern": {"q_proj": 0.5}, "use_rslora": True},
+            **{q + "A.weight": [1, 4], q + "B.weight": [4, 1]})
+    adapter("saved_module", plain | {"modules_to_save": ["norm"]}, **pair, **{"base_model.model.model.norm.weight": [4]})
+    adapter("saved_but_not_named", plain, **pair, **{"base_model.model.model.norm.weight": [4]})
+    adapter("expression", plain | {"target_modules": ".*q_proj"}, **pair)
+    adapter("shape", plain, **{q + "A.weight": [2, 5], q + "B.weight": [4, 2]})
+    adapter("half_a_pair", plain, **{q + "A.weight": [2, 4]})
+    adapter("other_layer", plain, **{key.replace("layers.0", "layers.7"): shape for key, shape in pair.items()})
+    adapter("other_prefix", plain, **{key[11:]: shape for key, shape in pair.items()})
+    adapter("dora", plain | {"use_dora": True}, **pair)
+    adapter("bias", plain | {"bias": "all"}, **pair)
+    adapter("rank_zero", plain | {"r": 0}, **pair)
+    adapter("rank_huge", plain | {"r": 1 << 60}, **pair)
+    adapter("alpha_nan", plain | {"lora_alpha": float("nan")}, **pair)
+    adapter("other_method", plain | {"peft_type": "LOHA"}, **pair)
+    adapter("no_tensors", plain)
 
 
 def texts() -> None:
@@ -435,6 +481,6 @@ def hub() -> None:
     put("hub", "open_link", 'Link: <rel="next"\r\nETag: "\r\nContent-Range: bytes */\r\n:\r\n')
 
 
-for write in (data_urls, urls, hub, safetensors, quant_states, texts, configs, sentencepiece, tokenizer, pictures, utf8):
+for write in (data_urls, urls, hub, safetensors, quant_states, adapters, texts, configs, sentencepiece, tokenizer, pictures, utf8):
     write()
 torch_files(put)

@@ -1,10 +1,11 @@
-// One parser under test: its name, what it does with bytes, and how much memory it may use.
+// One parser under test: its name, what it does with bytes, and how much memory and time it may use.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <exception>
 #include <span>
 #include <string>
@@ -24,6 +25,9 @@ struct Target {
   std::int64_t factor, constant;  // peak heap <= factor * size of the input + constant
 };
 
+/// Seconds of CPU time that an input may take, of which sanitizers take most.
+inline constexpr double max_seconds = 1;
+
 /// Ends the program, which libFuzzer and the replay count as a finding.
 [[noreturn]] inline void finding(std::string_view what) {
   std::fprintf(stderr, "finding: %.*s\n", static_cast<int>(what.size()), what.data());
@@ -41,6 +45,7 @@ inline std::string_view text_of(Bytes bytes) {
 /// Runs a target on one input. Typed errors are valid results; everything else is a finding.
 inline void run(const Target& target, Bytes input) {
   const heap::Peak peak;
+  const std::clock_t begin = std::clock();
   try {
     target.run(input);
   } catch (const idefics::Error& error) {
@@ -52,6 +57,8 @@ inline void run(const Target& target, Bytes input) {
   if (peak.bytes() > allowed)
     finding("peak heap of " + std::to_string(peak.bytes()) + " bytes, allowed " +
             std::to_string(allowed));
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  if (seconds > max_seconds) finding("an input that takes " + std::to_string(seconds) + " s");
 }
 
 }  // namespace fuzz

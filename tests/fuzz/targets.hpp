@@ -1,6 +1,7 @@
 // All parsers, with the heap memory that each may use, not counting the input.
 #pragma once
 
+#include "fuzz/targets/adapter.hpp"
 #include "fuzz/targets/config.hpp"
 #include "fuzz/targets/data_url.hpp"
 #include "fuzz/targets/hub.hpp"
@@ -29,6 +30,7 @@ inline constexpr Target targets[] = {
     {"torch_file", torch_file, 80, MiB},
     {"index", index, 80, MiB},
     {"quant_state", quant_state, 80, MiB},
+    {"adapter", adapter, 80, MiB},
     {"config", config, 80, 64 * MiB},
     {"generation_config", generation_config, 80, MiB},
     {"sentencepiece_model", sentencepiece_model, 80, MiB},
