@@ -1,6 +1,7 @@
 // Texts, token ids, tokenizer files and prompt files with one fault each.
 #include <idefics/io/json.hpp>
 #include <idefics/processor.hpp>
+#include <idefics/text/chat_template.hpp>
 
 #include "support/fault.hpp"
 #include "support/temp_dir.hpp"
@@ -150,4 +151,39 @@ TEST_CASE("errors of prompt files name what is wrong in them") {
   testing::check({"an empty batch", empty_prompt, [&] { (void)processor(std::vector<Prompt>{}); }});
   testing::check({"an address of this machine", url_refused,
                   [&] { (void)processor({"http://127.0.0.1/a.png"}); }, "*"});
+}
+
+TEST_CASE("chat templates that cannot be rendered say why") {
+  const auto rendering = [](const char* what, ErrorCode code, std::string source,
+                            bool limit = false) -> testing::Fault {
+    const auto act = [source = std::move(source)] {
+      const OrderedJson variables{{"messages", {{{"role", "user"}, {"content", "a\nb"}}}}};
+      (void)render_chat_template(source, variables);
+    };
+    return {what, code, act, "", "", "chat_template", limit};
+  };
+  std::string brackets = "{{ ", doubled = "{% set a = 'aaaaaaaa' %}";
+  for (int i = 0; i < 1000; ++i) brackets += '(';
+  for (int i = 0; i < 40; ++i) doubled += "{% set a = a + a %}";
+  const testing::Fault faults[] = {
+      rendering("an open tag", invalid_tokenizer, "{{ messages"),
+      rendering("an open block", invalid_tokenizer, "{% if messages %}"),
+      rendering("an unknown tag", invalid_tokenizer, "{% switch x %}"),
+      rendering("an unknown filter", invalid_tokenizer, "{{ messages | nosuch }}"),
+      rendering("what is not supported", invalid_tokenizer, "{% include 'x' %}"),
+      rendering("bytes that are not UTF-8", invalid_tokenizer, "a\xff"),
+      rendering("undefined text", template_failed, "{{ 'a' + messages[0].name }}"),
+      rendering("undefined members", template_failed, "{{ system.text }}"),
+      rendering("a number and a text", template_failed, "{{ 1 + 'a' }}"),
+      rendering("a key that is quoted", template_failed, "{{ {}[messages[0].content] + 'a' }}"),
+      rendering("a refusal", invalid_prompt, "{{ raise_exception('no\n' + messages[0].content) }}"),
+      rendering("a long refusal", invalid_prompt, "{{ raise_exception('a' * 100000) }}"),
+      rendering("nested brackets", template_limit, brackets, true),
+      rendering("a text that doubles", template_limit, doubled, true),
+      rendering("a template that is too long", template_limit, std::string(1 << 20, 'a'), true),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+  testing::check({"a message that is not UTF-8", invalid_utf8, [] {
+                    (void)render_chat_template("a", {{"messages", {{{"content", "a\xff"}}}}});
+                  }});
 }

@@ -1,90 +1,100 @@
-"""Texts of transformers' apply_chat_template: writes tests/golden/data/chat_templates.json."""
+"""Texts that chat templates render: writes tests/golden/data/chat_templates.json.
 
+The reference is what transformers' apply_chat_template calls, which sets jinja2 up; the clock is
+fixed.
+"""
+
+import datetime
 import json
 
+from chat_template_expressions import EXPRESSIONS
+from chat_template_forms import CONTENT, INVALID, UNSUPPORTED
 from common import REPOSITORY, output_folder, versions
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import LlamaTokenizerFast
+from transformers.utils import chat_template_utils
+
+NOW = datetime.datetime(2026, 3, 7, 9, 5, 2)
+IMAGE = {"type": "image"}
+TOOLS = [
+    {"type": "function", "function": {"name": "weather", "description": "The weather at a place, \"now\" <or> later", "parameters": {
+        "type": "object", "properties": {"place": {"type": "string", "description": "a town"}, "days": {"type": "integer"},
+                                         "unit": {"type": "string", "enum": ["C", "F"]}, "hours": {"type": "array", "items": {"type": "number"}}},
+        "required": ["place"]}}},
+    {"type": "function", "function": {"name": "search", "description": "Sucht é", "parameters": {"type": "object", "properties": {"q": {"type": ["string", "null"]}}}}},
+]
 
 
 def text(words):
     return {"type": "text", "text": words}
 
 
-IMAGE = {"type": "image"}
+def call(name, arguments, **more):
+    return {"type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
 CONVERSATIONS = [
-    [{"role": "user", "content": [text("Hello!")]}],
-    [{"role": "user", "content": [IMAGE, text("What is this?")]}],
-    [{"role": "user", "content": [text("Compare: "), IMAGE, text(" and "), IMAGE]},
-     {"role": "assistant", "content": [text(" The first is red. ")]},
-     {"role": "user", "content": [text("And {{ this }}? {% no %}\n")]}],
-    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi\n"}, {"role": "assistant", "content": "Hi."},
-     {"role": "user", "content": "  é ü 漢  "}],
-    [{"role": "user", "content": "one"}, {"role": "assistant", "content": ""}],
-    [],
+    {"messages": [{"role": "user", "content": "Hello!"}]},
+    {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " Hi\n"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHi."},
+                  {"role": "user", "content": "  é ü 漢 {{ x }} {% y %} "}], "enable_thinking": False},
+    {"messages": [{"role": "user", "content": [IMAGE, text("What is this?")]}]},
+    {"messages": [{"role": "user", "content": [text("Compare: "), IMAGE, text(" and "), IMAGE]}, {"role": "assistant", "content": [text(" The first is red. ")]},
+                  {"role": "user", "content": [text("And <image>?\n")]}], "add_vision_id": True},
+    {"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": ""}]},
+    {"messages": []},
+    {"messages": [{"role": "system", "content": "Use tools."}, {"role": "user", "content": "Rain?"},
+                  {"role": "assistant", "content": "", "tool_calls": [call("weather", {"place": "Rome", "days": 2}, id="abc123def"), call("search", {"q": None}, id="xyz456ghi")]},
+                  {"role": "tool", "name": "weather", "tool_call_id": "abc123def", "content": "{\"rain\": 0.5}"},
+                  {"role": "tool", "name": "search", "tool_call_id": "xyz456ghi", "content": "no"}, {"role": "assistant", "content": "A little."}], "tools": TOOLS},
+    {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me"}], "style": "long", "options": {"a": 1},
+     "documents": [{"title": "one", "text": "First."}, {"title": "two", "text": "Second."}]},
 ]
 
-# Written for this test, in the styles of published templates.
-TEMPLATES = {
-    "turns of parts": "{% for message in messages %}{{ message['role'].capitalize() }}{% if message['content'][0]['type'] == 'image' %}{{ ':' }}"
-                      "{% else %}{{ ': ' }}{% endif %}{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}"
-                      "{% elif part['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
-                      "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}",
-    "markers": "{% for m in messages %}{{ '<|begin|>' + m.role + '\\n' + (m.content if m.content is string else 'parts') + '<|end|>' + '\\n' }}"
-               "{% endfor %}{% if add_generation_prompt %}{{ '<|begin|>assistant\\n' }}{% endif %}",
-    "system apart": "{% if messages and messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
-                    "{% else %}{% set rest = messages %}{% set system = false %}{% endif %}{% for m in rest %}"
-                    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
-                    "{% if loop.index0 == 0 and system != false %}{% set content = '<<SYS>>' + system + '<</SYS>> ' + m['content'] %}"
-                    "{% else %}{% set content = m['content'] %}{% endif %}{% if m['role'] == 'user' %}{{ bos_token + '[I] ' + content | trim + ' [/I]' }}"
-                    "{% elif m['role'] == 'assistant' %}{{ ' ' ~ content.strip() ~ ' ' ~ eos_token }}{% endif %}{% endfor %}",
-    "lines": """
-{#- a comment -#}
-{%- for m in messages %}
-    {%- if not loop.first %}
 
-    {% endif %}
-  {% if m.role in ['user', 'assistant'] %}
-    {{ loop.index }}/{{ loop.length }} {{ m.role | upper }}{{ '' if m.content is not string else ': ' ~ m.content }}
-  {% else %}
-# {{ m['role'] }}
-{% endif %}
-    {%- if loop.last and add_generation_prompt is defined -%}
-        last
-    {%- endif %}
-{% endfor %}
-{{- 'nobody' if messages | length == 0 }}
-end
-""",
-    "tests": "{% set n = messages|length - 1 %}{{ n > 0 }}{{ n >= 2 or not (n < 1 and true) }}{{ 'a' in 'cat' }}{{ 'x' not in ['y'] }}"
-             "{{ nothing is defined }}{{ nothing }}{{ none is none }}{{ nothing | default('d') }}{{ messages[-1].role if messages else 'empty' }}"
-             "{{ -3 % 2 }}{{ 2 * 3 }}{{ 'abc'.startswith('ab') }}{{ 'ABC'|lower }}{{ 'xxaxx'.strip('x') }}{{ nothing != 'x' }}{{ nothing == 'x' }}"
-             "{% if messages %}{{ messages[0].get('role') }}{% endif %}{{ \"it's\" }}{{ 'it\\'s' }}",
-}
-UNSUPPORTED = ["{% macro f() %}{% endmacro %}", "{{ f(x }}", "{% for a, b in x %}{% endfor %}", "{{ x | batch(2) }}", "{% if x %}", "{{ messages }}",
-               "{{ 'a", "{% endif %}", "{{ x", "{% set ns = namespace(a=1) %}", "{{ 1 + 'a' }}", "{{ x is divisibleby }}"]
+class FixedClock(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return NOW
 
 
-def outcome(tokenizer, template, messages, generation):
+def outcome(tokenizer, template, conversation, generation):
+    """A text, or what our error's code has to be."""
+    given = dict(conversation)
     try:
-        return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=generation)
+        texts, _ = chat_template_utils.render_jinja_template(
+            conversations=[given.pop("messages")], chat_template=template, add_generation_prompt=generation, **given, **tokenizer.special_tokens_map)
+        return texts[0]
+    except (TemplateSyntaxError, SyntaxError):  # the latter from Python, which jinja2 compiles to
+        return {"error": "invalid_tokenizer"}
     except Exception as error:
-        return {"error": str(error)}
+        return {"error": "invalid_prompt" if type(error) is TemplateError else "template_failed"}
 
 
 def main():
+    chat_template_utils.datetime = FixedClock
     tokenizer = LlamaTokenizerFast.from_pretrained(REPOSITORY / "samples" / "tiny")
-    cases = []
-    for name, template in TEMPLATES.items():
-        for messages in CONVERSATIONS:
-            for generation in (False, True):
-                result = outcome(tokenizer, template, messages, generation)
-                if isinstance(result, dict) and "alternate" not in result["error"]:
-                    continue  # the style does not support this conversation
-                if "[{'type'" in str(result):
-                    continue  # a list as Python prints it, which is useless in a prompt
-                cases.append({"template": name, "messages": messages, "add_generation_prompt": generation, "result": result})
-    data = {"versions": versions(), "templates": TEMPLATES, "unsupported": UNSUPPORTED, "cases": cases}
-    (output_folder() / "chat_templates.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+    def texts(template):
+        return [outcome(tokenizer, template, one, generation) for one in CONVERSATIONS for generation in (False, True)]
+
+    cases = {name: texts(template) for name, template in CONTENT.items()}
+    for name, results in cases.items():
+        if not any(isinstance(one, str) for one in results) and not any(word in name for word in ("undefined", "text ", "changing", "must")):
+            raise SystemExit(f"{name}: renders nothing")
+    for source in INVALID:
+        if outcome(tokenizer, source, CONVERSATIONS[0], True) != {"error": "invalid_tokenizer"}:
+            raise SystemExit(f"jinja2 accepts {source}")
+    data = {
+        "versions": versions(),
+        "now": list(NOW.timetuple())[:6] + [NOW.weekday(), NOW.timetuple().tm_yday],
+        "conversations": CONVERSATIONS,
+        "templates": CONTENT,
+        "texts": cases,
+        "expressions": {source: outcome(tokenizer, source, CONVERSATIONS[1], True) for source in EXPRESSIONS},
+        "invalid": INVALID,
+        "unsupported": UNSUPPORTED,
+    }
+    (output_folder() / "chat_templates.json").write_text(json.dumps(data, indent=0, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ enum class ErrorCode {
   // prompts and generation
   empty_prompt,       // no token to start from
   invalid_prompt,     // a prompt file of another form, or messages that the chat template refuses
+  template_failed,    // a chat template that cannot be rendered with these messages
+  template_limit,     // a chat template that needs more time or memory than its limits allow
   context_overflow,   // prompt and new tokens exceed the limit
   invalid_option,     // an option that is unknown, out of range or in conflict with another
   non_finite_logits,  // NaN or infinity among the logits that a token is chosen from
@@ -167,6 +169,8 @@ constexpr std::string_view name_of(ErrorCode code) noexcept {
     IDEFICS_NAME(fetch_failed)
     IDEFICS_NAME(empty_prompt)
     IDEFICS_NAME(invalid_prompt)
+    IDEFICS_NAME(template_failed)
+    IDEFICS_NAME(template_limit)
     IDEFICS_NAME(context_overflow)
     IDEFICS_NAME(invalid_option)
     IDEFICS_NAME(non_finite_logits)

@@ -1,4 +1,4 @@
-// The name of the JSON type, for headers that only declare functions of it.
+// The names of the JSON types, for headers that only declare functions of them.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,8 @@
 namespace idefics { inline namespace v0 {
 
 using Json = nlohmann::json;
+/// JSON whose objects keep the order of their names, which chat templates can see.
+using OrderedJson = nlohmann::ordered_json;
 
 struct JsonOptions {
   std::uint64_t bytes = 16u << 20;  // of the file, at most
