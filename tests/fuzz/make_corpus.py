@@ -11,6 +11,7 @@ import zlib
 
 from PIL import Image
 
+from template_corpus import template_files
 from torch_corpus import torch_files
 
 HERE = pathlib.Path(__file__).parent
@@ -484,3 +485,5 @@ def hub() -> None:
 for write in (data_urls, urls, hub, safetensors, quant_states, adapters, texts, configs, sentencepiece, tokenizer, pictures, utf8):
     write()
 torch_files(put)
+for name, template in template_files().items():
+    put("chat_template", name, template)

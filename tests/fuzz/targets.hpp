@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fuzz/targets/adapter.hpp"
+#include "fuzz/targets/chat_template.hpp"
 #include "fuzz/targets/config.hpp"
 #include "fuzz/targets/data_url.hpp"
 #include "fuzz/targets/hub.hpp"
@@ -35,6 +36,7 @@ inline constexpr Target targets[] = {
     {"generation_config", generation_config, 80, MiB},
     {"sentencepiece_model", sentencepiece_model, 80, MiB},
     {"tokenizer", tokenizer, 160, 16 * MiB},
+    {"chat_template", chat_template, 400, 8 * MiB},
     {"prompt_file", prompt_file, 80, MiB},
     {"preprocessor_config", preprocessor_config, 80, MiB},
     {"data_url", data_url, 4, MiB},
