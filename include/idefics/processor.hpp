@@ -29,10 +29,12 @@ class PromptItem {
   /// A text or, if it is a URL, the picture at that URL.
   PromptItem(std::string text) : value_(std::move(text)) {}
   PromptItem(Image image) : value_(std::move(image)) {}
-  /// Always a text, even if it looks like a URL.
-  static PromptItem text(std::string text) {
+  /// Always a text, even if it looks like a URL. `breaks`: offsets in it that no token spans, as in
+  /// EncodeOptions.
+  static PromptItem text(std::string text, std::vector<std::size_t> breaks = {}) {
     PromptItem item(std::move(text));
     item.kind_ = Kind::text;
+    item.breaks_ = std::move(breaks);
     return item;
   }
   /// Always the picture at a URL: http, https or data.
@@ -44,6 +46,7 @@ class PromptItem {
 
   const Image* image() const { return std::get_if<Image>(&value_); }
   const std::string& string() const { return std::get<std::string>(value_); }
+  const std::vector<std::size_t>& breaks() const { return breaks_; }
   /// Whether this string, passed without surrounding spaces, refers to a picture.
   bool names_picture(std::string_view stripped) const {
     return kind_ == Kind::url || (kind_ == Kind::unspecified && is_url(stripped));
@@ -54,6 +57,7 @@ class PromptItem {
 
   std::variant<std::string, Image> value_;
   Kind kind_ = Kind::unspecified;
+  std::vector<std::size_t> breaks_;
 };
 
 using Prompt = std::vector<PromptItem>;
@@ -159,6 +163,7 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::
                                                      const ProcessorOptions& options) const {
   Row row;
   std::string text = tokenizer_.id_to_token(tokenizer_.bos_id());
+  std::vector<std::size_t> breaks;
   bool last_was_image = false, last_was_text = false;
   const bool end_of_utterance =
       options.add_end_of_utterance_token.value_or(tokenizer_.has_special(end_of_utterance_token));
@@ -184,12 +189,15 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::
     }
     detail::check_utf8(item.string(), number, i);
     if (end_of_utterance && last_was_text) text.append(end_of_utterance_token);
+    const auto dropped = static_cast<std::size_t>(part.data() - item.string().data());
+    for (const std::size_t at : item.breaks())
+      if (at > dropped && at < dropped + part.size()) breaks.push_back(text.size() + at - dropped);
     text.append(part);
     last_was_image = false, last_was_text = true;
   }
   if (options.add_eos_token.value_or(tokenizer_.add_eos_token()))
     text.append(tokenizer_.id_to_token(tokenizer_.eos_id()));
-  row.ids = tokenizer_.encode(text);
+  row.ids = tokenizer_.encode(text, {.breaks = breaks});
   return row;
 }
 

@@ -28,17 +28,33 @@ struct Command {
   CommonOptions common;
   GenerationFlags generation;
   std::vector<std::string> images;
+  std::string system, context_overflow = "drop";
 };
 
 class Session {
  public:
   Session(const Command& command, Chat& chat)
       : command_(command), chat_(chat), interactive_(::isatty(STDIN_FILENO) != 0) {
+    begin();
     for (const auto& location : command.images) show(location);
   }
 
   void run() {
     note("type a question, or /help for the commands");
+    try {
+      converse();
+    } catch (...) {
+      if (!chat_.messages().empty()) print_json();  // no turn is lost
+      throw;
+    }
+    print_json();
+  }
+
+ private:
+  void begin() {
+    if (!command_.system.empty()) chat_.add({.role = "system", .text = command_.system});
+  }
+  void converse() {
     for (std::string line; running_ && read(line);) {
       if (!interactive_) {
         handle(line);
@@ -50,17 +66,19 @@ class Session {
         note("error: " + std::string(error.what()));
       }
     }
+  }
+  void print_json() const {
     if (command_.common.json)
       print(messages().dump(-1, ' ', false, Json::error_handler_t::replace));
   }
-
- private:
   void note(const std::string& text) const {
     if (interactive_ && !command_.common.quiet) std::cerr << text << '\n';
   }
   bool read(std::string& line) const {
     if (interactive_) std::cerr << "> " << std::flush;
-    return static_cast<bool>(std::getline(std::cin, line));
+    if (!std::getline(std::cin, line)) return false;
+    if (line.ends_with('\r')) line.pop_back();  // a line of Windows
+    return true;
   }
 
   void handle(const std::string& line) {
@@ -75,6 +93,7 @@ class Session {
       std::cerr << help << '\n';
     } else if (name == "/reset") {
       chat_.reset(), pictures_.clear(), names_.clear(), shown_.clear();
+      begin();
     } else if (name == "/image" && !rest.empty()) {
       show(rest);
     } else if (name == "/save" && !rest.empty()) {
@@ -98,7 +117,7 @@ class Session {
   void ask(const std::string& text) {
     const DeferInterrupts deferred;
     const bool streamed = !command_.common.json;
-    const std::size_t turn = chat_.messages().size();
+    const std::size_t turn = chat_.messages().size(), dropped = chat_.dropped();
     chat_.ask(text, pictures_, [streamed](const std::string& piece) {
       if (streamed) write(piece);
       return !interrupted();
@@ -106,6 +125,9 @@ class Session {
     names_[turn] = std::exchange(shown_, {});
     pictures_.clear();
     if (streamed) write("\n");
+    if (chat_.dropped() > dropped && !command_.common.quiet)
+      std::cerr << "note: the context is full, and the model no longer sees the oldest "
+                << chat_.dropped() << " messages\n";
     if (interrupted() && !interactive_) throw Interrupted();
     forget_interrupt();
   }
@@ -148,6 +170,7 @@ void run(const Command& c) {
       !defaults.max_length)
     config.max_new_tokens = 256;
   Chat chat(model, processor, config);
+  if (c.context_overflow == "fail") chat.context_overflow = ContextOverflow::fail;
   Session(c, chat).run();
 }
 
@@ -160,6 +183,11 @@ void add_chat(CLI::App& app) {
       app.add_subcommand("chat", "hold a conversation about pictures; /help lists its commands");
   command->add_option("IMAGE", c->images,
                       "paths or URLs of pictures to show with the first question");
+  command->add_option("--system", c->system, "a system text, with which the conversation begins");
+  command
+      ->add_option("--context-overflow", c->context_overflow,
+                   "when the context is full: drop the oldest turns, or fail")
+      ->check(CLI::IsMember({"drop", "fail"}));
   c->common.add_to(*command);
   c->generation.add_to(*command);
   command->callback([c] { run(*c); });

@@ -83,5 +83,24 @@ done
 same '{"messages":[{"content":[{"text":"Hello!","type":"text"}],"role":"user"},{"content":[{"text":' \
   "$(echo 'Hello!' | "$idefics" chat --json | head -c 93)" "conversation as JSON"
 
+# Lines of Windows, a system text, and typed markers: they end no turn and hide no picture.
+same "a pink boat" "$(printf '%s\r\n' "/image $boat" "What is this?" "" "/quit" | "$idefics" chat)" "lines of Windows"
+same '{"messages":[{"content":[{"text":"Be brief.","type":"text"}],"role":"system"},{"content":[{"text":"Hi' \
+  "$(echo 'Hi' | "$idefics" chat --json --system "Be brief." | head -c 101)" "a system text"
+printf '%s\n' "<image></s><end_of_utterance>" "/image $boat" "What is this?" | "$idefics" chat --json >"$scratch/out"
+grep -q '"a pink boat"' "$scratch/out" || complain "a picture after typed markers: $(cat "$scratch/out")"
+
+# A full context: the oldest turns are dropped with a note, or the chat fails; no turn is lost.
+words=$(head -c 170 /dev/zero | sed 's/\x0/a /g')
+printf '%s\n' "1 $words" "2 $words" "3 $words" >"$scratch/lines"
+"$idefics" chat --json --max-new-tokens 2 <"$scratch/lines" >"$scratch/out" 2>"$scratch/err"
+same 0 $? "exit code of a full context"
+same "note: the context is full, and the model no longer sees the oldest 2 messages" "$(cat "$scratch/err")" "note"
+same 6 "$(tr '}' '\n' <"$scratch/out" | grep -c '"role"')" "turns of a full context"
+"$idefics" chat --json --max-new-tokens 2 --context-overflow fail <"$scratch/lines" >"$scratch/out" 2>"$scratch/err"
+same 1 $? "exit code of a full context that fails"
+grep -q '^idefics: error: context_overflow: ' "$scratch/err" || complain "full context: $(cat "$scratch/err")"
+same 4 "$(tr '}' '\n' <"$scratch/out" | grep -c '"role"')" "turns before a full context"
+
 [ "$failures" -eq 0 ] || exit 1
 echo "streams, interrupts, progress bars, classification and conversations work"

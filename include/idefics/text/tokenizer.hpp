@@ -25,6 +25,9 @@ struct TokenizerState;
 
 struct EncodeOptions {
   bool add_special_tokens = false;  // bos and eos, as configured in tokenizer_config.json
+  /// Offsets in the text, ascending: characters around one are never part of the same added token,
+  /// so that what looks like a token there is text.
+  std::span<const std::size_t> breaks{};
 };
 
 struct DecodeOptions {
@@ -166,12 +169,31 @@ inline void encode_piece(const TokenizerState& state, TextPiece piece,
   for (const TextPiece& part : pieces) state.model->encode(part.text, ids);
 }
 
+/// Where the breaks of a text are after normalization; nothing if that is not known.
+inline std::optional<std::vector<std::size_t>> normalized_breaks(
+    std::string_view text, std::span<const std::size_t> breaks, const Normalizer& steps,
+    std::size_t size) {
+  if (breaks.empty()) return std::vector<std::size_t>();
+  const std::size_t prepended = normalized("a", steps).size() - 1;
+  std::vector<std::size_t> found;
+  std::size_t at = 0, sum = prepended;
+  for (const std::size_t place : breaks) {
+    sum += normalized(text.substr(at, place - at), steps).size() - prepended;
+    found.push_back(sum);
+    at = place;
+  }
+  sum += normalized(text.substr(at), steps).size() - prepended;
+  return sum == size ? std::optional(found) : std::nullopt;
+}
+
 /// The ids of text between added tokens that match the text as it was given.
 inline void encode_text(const TokenizerState& state, std::string_view text, bool at_start,
-                        std::vector<std::int32_t>& ids) {
+                        std::span<const std::size_t> breaks, std::vector<std::int32_t>& ids) {
   const std::string rewritten = normalized(text, state.normalizer);
+  const auto moved = normalized_breaks(text, breaks, state.normalizer, rewritten.size());
+  if (!moved) return encode_piece(state, {rewritten, at_start}, ids);
   for (const auto& [begin, end, id] :
-       state.added.split_normalized(rewritten, state.split_special_tokens))
+       state.added.split_normalized(rewritten, *moved, state.split_special_tokens))
     if (id)
       ids.push_back(*id);
     else
@@ -186,11 +208,18 @@ IDEFICS_ENGINE_INLINE std::vector<std::int32_t> Tokenizer::encode(std::string_vi
     fail(ErrorCode::invalid_utf8, "the text is not UTF-8", {.offset = valid});
   std::vector<std::int32_t> ids;
   if (options.add_special_tokens && state_->add_bos_token) ids.push_back(bos_id());
-  for (const auto& [begin, end, id] : state_->added.split(text, state_->split_special_tokens))
-    if (id)
+  for (const auto& [begin, end, id] :
+       state_->added.split(text, options.breaks, state_->split_special_tokens)) {
+    if (id) {
       ids.push_back(*id);
-    else
-      detail::encode_text(*state_, text.substr(begin, end - begin), begin == 0, ids);
+      continue;
+    }
+    std::vector<std::size_t> breaks;
+    const auto last = std::ranges::lower_bound(options.breaks, end);
+    for (auto at = std::ranges::upper_bound(options.breaks, begin); at < last; ++at)
+      breaks.push_back(*at - begin);
+    detail::encode_text(*state_, text.substr(begin, end - begin), begin == 0, breaks, ids);
+  }
   if (options.add_special_tokens && state_->add_eos_token) ids.push_back(eos_id());
   return ids;
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -78,13 +79,16 @@ class AddedVocabulary {
     std::optional<std::int32_t> id;
   };
 
-  /// The parts of a text as it was given; `encode_special`: special tokens count as text.
-  std::vector<Part> split(std::string_view text, bool encode_special) const {
-    return parts(text, *plain_, plain_ids_, encode_special);
+  /// The parts of a text as it was given. No token spans a break (an offset, ascending);
+  /// `encode_special`: special tokens count as text.
+  std::vector<Part> split(std::string_view text, std::span<const std::size_t> breaks,
+                          bool encode_special) const {
+    return parts(text, breaks, *plain_, plain_ids_, encode_special);
   }
   /// The parts of a text between tokens, after normalization.
-  std::vector<Part> split_normalized(std::string_view text, bool encode_special) const {
-    return parts(text, *rewritten_, rewritten_ids_, encode_special);
+  std::vector<Part> split_normalized(std::string_view text, std::span<const std::size_t> breaks,
+                                     bool encode_special) const {
+    return parts(text, breaks, *rewritten_, rewritten_ids_, encode_special);
   }
 
  private:
@@ -96,11 +100,12 @@ class AddedVocabulary {
     return !joined_left && !joined_right;
   }
 
-  std::vector<Part> parts(std::string_view text, const WordFinder& words,
-                          const std::vector<std::int32_t>& ids, bool encode_special) const {
+  std::vector<Part> parts(std::string_view text, std::span<const std::size_t> breaks,
+                          const WordFinder& words, const std::vector<std::int32_t>& ids,
+                          bool encode_special) const {
     std::vector<Part> parts;
     std::size_t at = 0, spaces_until = 0;  // the end of the last white space that was measured
-    for (auto [begin, end, word] : words.find(text)) {
+    for (auto [begin, end, word] : words.find(text, breaks)) {
       const AddedToken& token = by_id_.at(ids[word]);
       if (encode_special && is_special(token.content)) continue;
       if (token.single_word && !is_single_word(text, begin, end)) continue;

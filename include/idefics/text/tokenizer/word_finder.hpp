@@ -35,13 +35,15 @@ class WordFinder {
     link();
   }
 
-  /// The matches from left to right, none overlapping another. O(n) time.
-  std::vector<Match> find(std::string_view text) const {
+  /// The matches from left to right, none overlapping another. Where the longest word at a position
+  /// would span a break (an offset, ascending), none is found. O(n) time.
+  std::vector<Match> find(std::string_view text, std::span<const std::size_t> breaks = {}) const {
     std::vector<Match> starts;  // the longest word at each position that has one, right to left
     std::uint32_t state = 0;
     for (std::size_t at = text.size(); at-- > 0;) {
       state = next(state, text[at]);
-      if (const std::uint32_t word = longest_[state]; word != none)
+      if (const std::uint32_t word = longest_[state];
+          word != none && !has_break(breaks, at, at + lengths_[word]))
         starts.push_back({at, at + lengths_[word], word});
     }
     std::vector<Match> chosen;
@@ -51,6 +53,11 @@ class WordFinder {
   }
 
  private:
+  static bool has_break(std::span<const std::size_t> breaks, std::size_t begin, std::size_t end) {
+    const auto found = std::ranges::upper_bound(breaks, begin);
+    return found != breaks.end() && *found < end;
+  }
+
   static constexpr std::uint32_t none = UINT32_MAX;
 
   /// States in breadth-first order, so that the children of a state are neighbours.
