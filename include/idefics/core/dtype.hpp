@@ -11,7 +11,7 @@
 
 namespace idefics { inline namespace v0 {
 
-enum class DType : std::uint8_t { f32, f16, bf16, i32, i64, u8, boolean };
+enum class DType : std::uint8_t { f32, f16, bf16, i32, i64, i8, u8, boolean };
 
 constexpr std::size_t size_of(DType dtype) noexcept {
   switch (dtype) {
@@ -20,6 +20,7 @@ constexpr std::size_t size_of(DType dtype) noexcept {
     case DType::f16:
     case DType::bf16: return 2;
     case DType::i64: return 8;
+    case DType::i8:
     case DType::u8:
     case DType::boolean: return 1;
   }
@@ -33,6 +34,7 @@ constexpr std::string_view name_of(DType dtype) noexcept {
     case DType::bf16: return "bf16";
     case DType::i32: return "i32";
     case DType::i64: return "i64";
+    case DType::i8: return "i8";
     case DType::u8: return "u8";
     case DType::boolean: return "bool";
   }
@@ -108,9 +110,10 @@ constexpr T from_f32(float x) noexcept {
 
 /// The C++ types that elements are written as.
 template <class T>
-concept Element = std::is_same_v<T, float> || std::is_same_v<T, f16_t> ||
-    std::is_same_v<T, bf16_t> || std::is_same_v<T, std::int32_t> ||
-    std::is_same_v<T, std::int64_t> || std::is_same_v<T, std::uint8_t> || std::is_same_v<T, bool>;
+concept Element =
+    std::is_same_v<T, float> || std::is_same_v<T, f16_t> || std::is_same_v<T, bf16_t> ||
+    std::is_same_v<T, std::int32_t> || std::is_same_v<T, std::int64_t> ||
+    std::is_same_v<T, std::int8_t> || std::is_same_v<T, std::uint8_t> || std::is_same_v<T, bool>;
 
 template <Element T>
 constexpr DType dtype_of() noexcept {
@@ -119,6 +122,7 @@ constexpr DType dtype_of() noexcept {
   if constexpr (std::is_same_v<T, bf16_t>) return DType::bf16;
   if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
   if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
+  if constexpr (std::is_same_v<T, std::int8_t>) return DType::i8;
   if constexpr (std::is_same_v<T, std::uint8_t>) return DType::u8;
   if constexpr (std::is_same_v<T, bool>) return DType::boolean;
 }
@@ -147,6 +151,10 @@ constexpr bool stores<std::int32_t>(DType d) noexcept {
 template <>
 constexpr bool stores<std::int64_t>(DType d) noexcept {
   return d == DType::i64;
+}
+template <>
+constexpr bool stores<std::int8_t>(DType d) noexcept {
+  return d == DType::i8;
 }
 template <>
 constexpr bool stores<std::uint8_t>(DType d) noexcept {

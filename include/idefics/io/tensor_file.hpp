@@ -44,7 +44,7 @@ struct FormatDType {
 inline constexpr FormatDType format_dtypes[] = {
     {"BOOL", 8, DType::boolean},
     {"U8", 8, DType::u8},
-    {"I8", 8, {}},
+    {"I8", 8, DType::i8},
     {"F8_E5M2", 8, {}},
     {"F8_E4M3", 8, {}},
     {"F8_E8M0", 8, {}},
