@@ -107,6 +107,9 @@ def quant_states() -> None:
         tensors = {"t" + k: v for k, v in parts.items() if k not in drop} | {"t": codes}
         content = (text if text is not None else json.dumps(about)).encode()
         tensors[f"t.quant_state.bitsandbytes__{kind}"] = ("U8", [len(content)], content)
+        save(name, tensors)
+
+    def save(name, tensors):
         header, data = {}, b""
         for key, (dtype, shape, blob) in tensors.items():
             header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(blob)]}
@@ -114,6 +117,18 @@ def quant_states() -> None:
         text = json.dumps(header)
         put("quant_state", name, struct.pack("<Q", len(text)) + text.encode() + data)
 
+    def int8(name, **parts):
+        tensors = {"weight": ("I8", [3, 5], bytes(15)), "SCB": ("F32", [3], bytes(12)), "weight_format": ("U8", [], bytes(1))} | parts
+        save("int8_" + name, {f"t.{key}": tensor for key, tensor in tensors.items() if tensor})
+
+    int8("row")
+    int8("old", weight_format=None)
+    int8("no_constants", SCB=None)
+    int8("turing", weight_format=("U8", [], b"\2"))
+    int8("long_format", weight_format=("I32", [2], bytes(8)))
+    int8("plain", weight=("F32", [3, 5], bytes(60)))
+    int8("cube", weight=("I8", [3, 5, 1], bytes(15)))
+    int8("few_constants", SCB=("F32", [2], bytes(8)))
     state("single", single)
     state("double", double)
     state("stored_f16", single | {"shape": [2, 32]}, codes=("F16", [16, 1], bytes(32)), **{".absmax": ("F32", [1], bytes(4))})

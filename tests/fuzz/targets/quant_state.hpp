@@ -1,7 +1,9 @@
-// A safetensors file with the 4-bit tensor `t`: an accepted tensor must be complete and consistent.
+// A safetensors file with the 4-bit tensor `t` or the int8 matrix `t.weight`: an accepted one must
+// be complete and consistent.
 #pragma once
 
 #include <idefics/quant/bnb_format.hpp>
+#include <idefics/quant/int8_format.hpp>
 
 #include "fuzz/scratch_dir.hpp"
 #include "fuzz/target.hpp"
@@ -13,6 +15,11 @@ inline void quant_state(Bytes input) {
   directory.set("config.json", "{}");
   directory.set("model.safetensors", text_of(input));
   const auto checkpoint = idefics::Checkpoint::open(directory.path());
+  if (checkpoint.find("t.weight") != nullptr && idefics::detail::is_int8(checkpoint, "t.weight")) {
+    const auto w = idefics::detail::read_int8(checkpoint, "t.weight");
+    expect(w.codes.dtype() == idefics::DType::i8 && w.codes.shape().rank() == 2, "codes of rows");
+    expect(w.absmax.count() == w.codes.dim(0), "constants are missing");
+  }
   if (checkpoint.find("t") == nullptr) return;
   const auto q = idefics::detail::read_bnb(checkpoint, "t");
   expect(q.count() > 0 && q.codes.count() == (q.count() + 1) / 2, "codes and shape disagree");
