@@ -35,6 +35,7 @@ struct Context {
 // One per family, in the file of the same name.
 void bench_linear(Context&);
 void bench_linear_4bit(Context&);
+void bench_linear_int8(Context&);
 void bench_attention(Context&);
 void bench_norm(Context&);
 void bench_rope(Context&);

@@ -19,13 +19,21 @@ struct Family {
 };
 
 constexpr Family families[] = {
-    {"linear", bench::bench_linear},       {"linear_4bit", bench::bench_linear_4bit},
-    {"attention", bench::bench_attention}, {"norm", bench::bench_norm},
-    {"rope", bench::bench_rope},           {"activation", bench::bench_activation},
-    {"embedding", bench::bench_embedding}, {"elementwise", bench::bench_elementwise},
-    {"softmax", bench::bench_softmax},     {"matmul", bench::bench_matmul},
-    {"transpose", bench::bench_transpose}, {"patch", bench::bench_patch},
-    {"stages", bench::bench_stages},       {"searches", bench::bench_searches},
+    {"linear", bench::bench_linear},
+    {"linear_4bit", bench::bench_linear_4bit},
+    {"linear_int8", bench::bench_linear_int8},
+    {"attention", bench::bench_attention},
+    {"norm", bench::bench_norm},
+    {"rope", bench::bench_rope},
+    {"activation", bench::bench_activation},
+    {"embedding", bench::bench_embedding},
+    {"elementwise", bench::bench_elementwise},
+    {"softmax", bench::bench_softmax},
+    {"matmul", bench::bench_matmul},
+    {"transpose", bench::bench_transpose},
+    {"patch", bench::bench_patch},
+    {"stages", bench::bench_stages},
+    {"searches", bench::bench_searches},
 };
 
 int usage() {

@@ -8,16 +8,19 @@
 #include <idefics/io/checkpoint.hpp>
 #include <idefics/model.hpp>
 #include <idefics/quant/bnb_format.hpp>
+#include <idefics/quant/int8_format.hpp>
 
 namespace idefics::bench {
 
-/// Bytes per value of a matrix in memory: bf16, or 4-bit codes and block constants if so stored.
+/// Bytes per value of a matrix in memory: bf16, or codes and constants of blocks if so stored.
 inline double bytes_per_value(const Checkpoint& checkpoint, const std::string& name) {
   for (const std::string& stored : {name, "model." + name})
     if (detail::is_bnb(checkpoint, stored)) {
       const QuantizedTensor q = detail::read_bnb(checkpoint, stored);
       return static_cast<double>(q.codes.bytes() + q.absmax.bytes()) /
              static_cast<double>(q.count());
+    } else if (detail::is_int8(checkpoint, stored)) {
+      return 1;
     }
   return 2;
 }

@@ -152,11 +152,31 @@ EMULATED i32x16 set1_epi64(std::int64_t x) {
   return each<i32x16>([=](int i) { return static_cast<std::int32_t>(x >> (i % 2 * 32)); });
 }
 
+// products of 16-bit integers, added in pairs
+EMULATED i32x16 madd_epi16(i32x16 a, i32x16 b) {
+  std::int16_t x[32], y[32];
+  std::memcpy(x, &a, 64);
+  std::memcpy(y, &b, 64);
+  return each<i32x16>([&](int i) { return x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1]; });
+}
+EMULATED std::int32_t reduce_add_epi32(i32x16 a) {
+  std::int32_t sum = 0;
+  for (int i = 0; i < 16; ++i) sum += a[i];
+  return sum;
+}
+
 // conversions
 EMULATED i32x16 cvtepu8_epi32(__m128i byte) {
   std::uint8_t bytes[16];
   std::memcpy(bytes, &byte, 16);
   return each<i32x16>([&](int i) { return static_cast<std::int32_t>(bytes[i]); });
+}
+EMULATED i32x16 cvtepi8_epi16(__m256i byte) {
+  std::int8_t bytes[32];
+  std::int16_t words[32];
+  std::memcpy(bytes, &byte, 32);
+  for (int i = 0; i < 32; ++i) words[i] = bytes[i];
+  return loadu_si(words);
 }
 EMULATED f32x16 cvtph_ps(__m256i half) {
   std::uint16_t bits[16];
@@ -214,6 +234,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_castps_si512 ::testing::avx512::as_int
 #define _mm512_castsi512_ps ::testing::avx512::as_float
 #define _mm512_cmp_ps_mask(a, b, predicate) ::testing::avx512::cmp_ps_mask<predicate>(a, b)
+#define _mm512_cvtepi8_epi16 ::testing::avx512::cvtepi8_epi16
 #define _mm512_cvtepi32_epi8 ::testing::avx512::cvtepi32_epi8
 #define _mm512_cvtepi32_epi16 ::testing::avx512::cvtepi32_epi16
 #define _mm512_cvtepu8_epi32 ::testing::avx512::cvtepu8_epi32
@@ -226,6 +247,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_fmadd_ps ::testing::avx512::fmadd_ps
 #define _mm512_loadu_ps ::testing::avx512::loadu_ps
 #define _mm512_loadu_si512 ::testing::avx512::loadu_si
+#define _mm512_madd_epi16 ::testing::avx512::madd_epi16
 #define _mm512_mask_blend_epi32 ::testing::avx512::mask_blend
 #define _mm512_mask_blend_ps ::testing::avx512::mask_blend
 #define _mm512_max_ps ::testing::avx512::max_ps
@@ -235,6 +257,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_or_si512 ::testing::avx512::or_si
 #define _mm512_permutexvar_epi16 ::testing::avx512::permutexvar_epi16
 #define _mm512_permutexvar_ps ::testing::avx512::permutexvar_ps
+#define _mm512_reduce_add_epi32 ::testing::avx512::reduce_add_epi32
 #define _mm512_reduce_max_ps ::testing::avx512::reduce_max_ps
 #define _mm512_set1_epi32 ::testing::avx512::set1_epi32
 #define _mm512_set1_epi64 ::testing::avx512::set1_epi64

@@ -3,7 +3,7 @@
 // options.
 //
 // Activations are f32, dense and row-major; "M rows" means the product of all leading dimensions.
-// Weights are f32, f16, bf16 or 4-bit, at any alignment, and are used in place. Every backend
+// Weights are f32, f16, bf16, int8 or 4-bit, at any alignment, and are used in place. Every backend
 // guarantees:
 //
 //   * an output element depends only on its own inputs, on K and on the compute dtype, never on how

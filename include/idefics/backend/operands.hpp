@@ -10,19 +10,23 @@
 #include <idefics/backend/choices.hpp>
 #include <idefics/core/tensor.hpp>
 #include <idefics/quant/blockwise.hpp>
+#include <idefics/quant/int8.hpp>
 
 namespace idefics { inline namespace v0 {
 
-/// The matrix of a linear layer, [N,K] as checkpoints store it. At most one of `values` and
-/// `packed` is set.
+/// The matrix of a linear layer, [N,K] as checkpoints store it. At most one of the members is set.
 struct LinearWeight {
   Tensor values{};           // [N,K] f32, f16 or bf16
   QuantizedTensor packed{};  // [N,K] in 4 bits
+  Int8Matrix int8{};         // [N,K] in int8
 
   std::int64_t rows() const { return shape()[0]; }
   std::int64_t cols() const { return shape()[1]; }
-  const Shape& shape() const { return packed ? packed.shape : values.shape(); }
-  explicit operator bool() const { return packed || values; }
+  const Shape& shape() const {
+    return packed ? packed.shape : int8 ? int8.codes.shape() : values.shape();
+  }
+  bool is_quantized() const { return packed || int8; }
+  explicit operator bool() const { return is_quantized() || values; }
 };
 
 /// One of several products that share the same x.

@@ -199,6 +199,8 @@ class SplitBackend final : public Backend {
       return all_.copy_of(place, device_, t.dtype(), t.shape());
     }
     LinearWeight in(const LinearWeight& weight) const {
+      if (weight.int8)
+        return {.int8 = {in(weight.int8.codes), in(weight.int8.absmax), weight.int8.threshold}};
       if (!weight.packed) return {.values = in(weight.values)};
       QuantizedTensor q = weight.packed;
       q.codes = in(q.codes), q.absmax = in(q.absmax);
@@ -226,7 +228,9 @@ class SplitBackend final : public Backend {
 
   std::size_t home_of(const Tensor& t) const { return memory_->find(t).block->home; }
   std::size_t home_of(const LinearWeight& weight) const {
-    return home_of(weight.packed ? weight.packed.codes : weight.values);
+    return home_of(weight.packed ? weight.packed.codes
+                   : weight.int8 ? weight.int8.codes
+                                 : weight.values);
   }
   /// The device that wrote the newer of the two.
   std::size_t home_of(const Tensor& a, const Tensor& b) const {

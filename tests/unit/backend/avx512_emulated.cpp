@@ -1,5 +1,5 @@
 // The AVX-512 kernels without AVX-512: their intrinsics become loops (support/avx512_emulated.hpp),
-// and the sweeps of isa_bits.cpp, isa_bits_4bit.cpp and convert.cpp compare them with the scalar
+// and the sweeps of isa_bits*.cpp and convert.cpp compare them with the scalar
 // kernels, bit for bit. Here "avx2" means the kernels with AVX-512 only, and "avx512" those with
 // `vdpbf16ps`.
 #ifndef IDEFICS_EXTERN_ENGINE
@@ -23,6 +23,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::plain {
 #include <idefics/backend/cpu/f32x16_scalar.inl>
 #include <idefics/backend/cpu/lookup_scalar.inl>
 #include <idefics/backend/cpu/search_scalar.inl>
+#include <idefics/backend/cpu/dot_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }}}
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
@@ -32,6 +33,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::emulated {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/search_avx512.inl>
+#include <idefics/backend/cpu/dot_avx512.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }}}
 #undef IDEFICS_CPU_BF16_PRODUCTS
@@ -84,4 +86,5 @@ std::shared_ptr<idefics::Backend> emulated_backend(idefics::Isa isa = emulated_i
 #include "unit/backend/convert.cpp"
 #include "unit/backend/isa_bits.cpp"
 #include "unit/backend/isa_bits_4bit.cpp"
+#include "unit/backend/isa_bits_int8.cpp"
 #endif

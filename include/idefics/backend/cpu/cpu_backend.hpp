@@ -10,6 +10,7 @@
 #include <idefics/backend/cpu/divide.hpp>
 #include <idefics/backend/cpu/kernels.hpp>
 #include <idefics/backend/cpu/linear_4bit.hpp>
+#include <idefics/backend/cpu/linear_int8.hpp>
 #include <idefics/backend/cpu/linear_plain.hpp>
 #include <idefics/backend/cpu/matmul.hpp>
 
@@ -42,6 +43,7 @@ class CpuBackend final : public Backend {
                                        .n = weight.rows(),
                                        .k = weight.cols()};
     if (weight.packed) return four_bits_(args, weight.packed, compute, expected_rows());
+    if (weight.int8) return int8_(args, weight.int8, compute, expected_rows());
     plain_(args, format_of(weight.values), compute, expected_rows());
   }
 
@@ -315,6 +317,7 @@ class CpuBackend final : public Backend {
   detail::cpu::Scratch scratch_, parameters_[2];
   detail::cpu::PlainLinear plain_{kernels_, scratch_};
   detail::cpu::FourBitLinear four_bits_{kernels_};
+  detail::cpu::Int8Linear int8_{kernels_};
   detail::cpu::MatMul matmul_{kernels_, scratch_};
 };
 

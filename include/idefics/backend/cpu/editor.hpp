@@ -3,7 +3,7 @@
 // each .inl file, with IDEFICS_EDITOR as the place of the file in their order:
 //
 //   0  f32x16_*                        nothing of the list is included
-//   1  lookup_*, search_*              0 is included
+//   1  lookup_*, search_*, dot_*       0 is included
 //   2  load, kernels                   0 and 1 are, and so on
 //   3  math
 //   4  linear, and all that are not in this list
@@ -38,12 +38,15 @@ using namespace idefics::detail::cpu;
 #if defined(__AVX512BW__)
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/search_avx512.inl>
+#include <idefics/backend/cpu/dot_avx512.inl>
 #elif defined(__AVX2__)
 #include <idefics/backend/cpu/lookup_avx2.inl>
 #include <idefics/backend/cpu/search_avx2.inl>
+#include <idefics/backend/cpu/dot_avx2.inl>
 #else
 #include <idefics/backend/cpu/lookup_scalar.inl>
 #include <idefics/backend/cpu/search_scalar.inl>
+#include <idefics/backend/cpu/dot_scalar.inl>
 #endif
 #endif
 #if IDEFICS_EDITOR > 2

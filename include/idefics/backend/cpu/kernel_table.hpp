@@ -17,6 +17,7 @@
 #include <idefics/backend/backend.hpp>
 #include <idefics/core/dtype.hpp>
 #include <idefics/quant/blockwise.hpp>
+#include <idefics/quant/int8.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail::cpu {
 
@@ -128,6 +129,32 @@ struct FourBitPairKernels {
   static std::int64_t unaligned_floats(std::int64_t k) { return ceil_div(k, chunk) * 2 * 32; }
 };
 
+/// What quantizing a row of x gives besides its codes.
+struct Int8Row {
+  float absmax;
+  std::int64_t outliers;  // their number
+};
+
+/// A product with an int8 matrix (quant/int8.hpp).
+struct Int8Args {
+  float* out;                    // [M,N]
+  const float* x;                // [M,K]
+  const std::int16_t* x_codes;   // [M,round_up(K,32)], zero-padded
+  const std::int32_t* outliers;  // [M,K], the columns of the outliers of each row
+  const Int8Row* rows;           // [M]
+  const std::int8_t* codes;      // [N,K]
+  const std::byte* absmax;       // f32 [N], at any alignment
+  const float* bias;             // [N] or null
+  std::int64_t m, n, k;
+  bool bf16;  // outliers are multiplied in bf16
+};
+
+struct Int8Kernels {
+  Int8Row (*quantize_row)(std::int16_t* codes, std::int32_t* outliers, const float* x,
+                          std::int64_t k, float threshold, bool bf16);
+  void (*multiply)(const Int8Args&, std::int64_t n_begin, std::int64_t n_end);
+};
+
 struct AttentionArgs {
   float* out;      // [M,H,E]; for attention_weights [J], the weights of one query and head
   const float* q;  // [M,H,E]
@@ -159,6 +186,7 @@ struct KernelTable {
   LinearKernels linear_f32, linear_bf16;
   FourBitKernels four_bit;
   FourBitPairKernels four_bit_pairs;
+  Int8Kernels int8;
   void (*attention)(const AttentionArgs&, const AttentionSegment&, std::int64_t head,
                     std::int64_t query_begin, std::int64_t query_end, float* scratch);
   void (*attention_weights)(const AttentionArgs&, const AttentionSegment&, std::int64_t head,

@@ -30,6 +30,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::scalar {
 #include <idefics/backend/cpu/f32x16_scalar.inl>
 #include <idefics/backend/cpu/lookup_scalar.inl>
 #include <idefics/backend/cpu/search_scalar.inl>
+#include <idefics/backend/cpu/dot_scalar.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }}}  // namespace idefics::v0::detail::cpu::scalar
 
@@ -41,6 +42,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::avx2 {
 #include <idefics/backend/cpu/f32x16_avx2.inl>
 #include <idefics/backend/cpu/lookup_avx2.inl>
 #include <idefics/backend/cpu/search_avx2.inl>
+#include <idefics/backend/cpu/dot_avx2.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }}}  // namespace idefics::v0::detail::cpu::avx2
 IDEFICS_CPU_REGION_END
@@ -50,6 +52,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::avx512 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/search_avx512.inl>
+#include <idefics/backend/cpu/dot_avx512.inl>
 #include <idefics/backend/cpu/kernels.inl>
 }}}  // namespace idefics::v0::detail::cpu::avx512
 IDEFICS_CPU_REGION_END

@@ -6,6 +6,7 @@
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
+#include <idefics/backend/cpu/linear_int8.inl>
 #include <idefics/backend/cpu/attention.inl>
 #include <idefics/backend/cpu/softmax.inl>
 #include <idefics/backend/cpu/matmul.inl>
@@ -25,6 +26,7 @@ inline constexpr KernelTable table = {
     .linear_bf16 = linear_kernels<Layout::split_pairs>(),
     .four_bit = {expand_absmax, dequantize, pack_lookup_rows, multiply_f32},
     .four_bit_pairs = four_bit_pair_kernels<Layout::split_pairs>(),
+    .int8 = {quantize_row, multiply_int8},
     .attention = attention,
     .attention_weights = attention_weights,
     .softmax = softmax,

@@ -92,4 +92,11 @@ inline LinearScratch four_bit_scratch(const LinearKernels& kernels, bool pairs, 
   return scratch;
 }
 
+/// Rows of x [M,K] in int8, at most row_block at a time: codes, columns of outliers, absmax.
+inline LinearScratch int8_scratch(std::int64_t m, std::int64_t k) {
+  const std::int64_t row =
+      round_up(k, 32) / 2 + k + static_cast<std::int64_t>(sizeof(Int8Row) / sizeof(float));
+  return {.packed = floats(std::min(m, row_block)) * floats(row)};
+}
+
 }}}  // namespace idefics::v0::detail::cpu

@@ -1,4 +1,4 @@
-// Converts tensors to 4 bits and back, with the kernels and threads of the CPU.
+// Quantizes tensors, and converts 4 bits back, with the kernels and threads of the CPU.
 #pragma once
 
 #include <algorithm>
@@ -67,6 +67,34 @@ inline QuantizedTensor quantize_4bit(
     q.nested = NestedConstants::quantize(absmax, constants.as_mutable<std::uint8_t>());
     q.absmax = std::move(constants);
   }
+  return q;
+}
+
+/// Quantizes the matrix `x` (f32, f16 or bf16, at any alignment) to int8, as bitsandbytes does on
+/// the CPU (quant/int8.hpp): rounded to `dtype`, then to f16. Throws `dtype_mismatch`,
+/// `shape_mismatch`, `out_of_memory`.
+inline Int8Matrix quantize_int8(const Tensor& x, DType dtype, float threshold = 6.0f,
+                                const detail::cpu::KernelTable& kernels = detail::best_kernels()) {
+  if (!is_float(x.dtype()) || !is_float(dtype))
+    fail(ErrorCode::dtype_mismatch, "only f32, f16 and bf16 tensors can be quantized");
+  if (x.shape().rank() != 2 || x.dim(1) > detail::max_int8_width)
+    fail(ErrorCode::shape_mismatch,
+         "only matrices of at most 131072 columns are quantized to int8");
+  const std::int64_t n = x.dim(0), k = x.dim(1), padded = detail::cpu::round_up(k, 32);
+  Int8Matrix q{Tensor::empty(DType::i8, x.shape()), Tensor::empty(DType::f32, {n}), threshold};
+  auto* codes = q.codes.as_mutable<std::int8_t>().data();
+  float* absmax = q.absmax.as_mutable<float>().data();
+  // each thread converts a row to f32, and its codes from 16 bits
+  Tensor rows = Tensor::empty(DType::f32, {num_threads(), padded + padded / 2});
+  float* buffers = rows.as_mutable<float>().data();
+  parallel_tasks(n, [&](std::int64_t i, int worker) {
+    float* values = buffers + worker * rows.dim(1);
+    auto* wide = reinterpret_cast<std::int16_t*>(values + padded);
+    kernels.convert(values, x.raw() + static_cast<std::size_t>(i * k) * size_of(x.dtype()),
+                    x.dtype(), k);
+    absmax[i] = kernels.int8.quantize_row(wide, nullptr, values, k, 0, dtype == DType::bf16).absmax;
+    for (std::int64_t j = 0; j < k; ++j) codes[i * k + j] = static_cast<std::int8_t>(wide[j]);
+  });
   return q;
 }
 

@@ -9,6 +9,7 @@
 #include <idefics/backend/reference/elementwise.hpp>
 #include <idefics/backend/reference/embedding.hpp>
 #include <idefics/backend/reference/linear.hpp>
+#include <idefics/backend/reference/linear_int8.hpp>
 #include <idefics/backend/reference/matmul.hpp>
 #include <idefics/backend/reference/norm.hpp>
 #include <idefics/backend/reference/patch.hpp>
@@ -25,6 +26,7 @@ class ReferenceBackend final : public Backend {
  protected:
   void do_linear(Tensor out, const Tensor& x, const LinearWeight& w, const Tensor& bias,
                  Compute compute) override {
+    if (w.int8) return reference::linear_int8(out, x, w.int8, bias, compute);
     reference::linear(out, x, w, bias, compute);
   }
   void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
