@@ -12,6 +12,7 @@
 #include "linear.cuh"
 #include "linear_4bit.cuh"
 #include "linear_4bit_gemm.cuh"
+#include "linear_int8.cuh"
 #include "memory.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
@@ -42,6 +43,8 @@ class Products {
   template <class X>
   void multiply_together(std::span<const LinearTask> tasks, const GemvRows<X>& x);
   FourBitMatrix four_bits(const QuantizedTensor& q);
+  void multiply_int8(float* out, const float* x, const Int8Matrix& w, LinearEnd end, bool bf16,
+                     std::int64_t m);
 
   Stream& stream_;
   Staging& staging_;
@@ -51,7 +54,7 @@ class Products {
 
 /// Whether a product reads x in bf16.
 inline bool reads_rounded(const LinearWeight& weight, Compute compute) {
-  return compute == Compute::bf16 &&
+  return compute == Compute::bf16 && !weight.int8 &&
          (!weight.packed || weight.cols() % weight.packed.blocksize == 0);
 }
 
@@ -70,6 +73,7 @@ inline void Products::multiply(float* out, const float* x, bf16_t* rounded,
                                std::int64_t m) {
   const std::int64_t n = weight.rows(), k = weight.cols();
   const bool bf16 = compute == Compute::bf16;
+  if (weight.int8) return multiply_int8(out, x, weight.int8, end, bf16, m);
   if (weight.packed) {
     const FourBitMatrix matrix = four_bits(weight.packed);
     if (reads_rounded(weight, compute))
@@ -139,6 +143,16 @@ void Products::multiply_together(std::span<const LinearTask> tasks, const GemvRo
       parts[i] = part_of(tasks[i], tasks[i].weight->values.template as<W>().data());
     gemv_bf16<W>(stream_, std::span(parts).first(tasks.size()), x, k);
   });
+}
+
+/// x is quantized in scratch memory.
+inline void Products::multiply_int8(float* out, const float* x, const Int8Matrix& w, LinearEnd end,
+                                    bool bf16, std::int64_t m) {
+  const std::int64_t n = w.codes.dim(0), k = w.codes.dim(1);
+  const auto* const codes = w.codes.as<std::int8_t>().data();
+  cuda::linear_int8(stream_, out, x, {codes, w.absmax.as<float>().data(), n, k, in_quads(codes, k)},
+                    w.threshold, bf16, end.bias, end.residual,
+                    scratch_.get<std::byte>(Int8Rows::bytes(m, k)), m);
 }
 
 inline FourBitMatrix Products::four_bits(const QuantizedTensor& q) {

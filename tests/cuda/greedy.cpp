@@ -38,11 +38,13 @@ TEST_CASE("the embedded checkpoint captions a picture on the CUDA backend, in ev
   const Inputs inputs = processor({picture}, {.add_end_of_utterance_token = false});
   const GenerationConfig config{.max_new_tokens = 12, .bad_words_ids = processor.image_token_ids()};
   for (const auto dtype : {DType::f32, DType::bf16, DType::f16})
-    for (const bool four_bits : {false, true}) {
-      INFO(name_of(dtype) << (four_bits ? " in 4 bits" : ""));
-      ModelOptions options{.dtype = dtype, .device_map = "cpu"};
-      options.quantization_config = {.load_in_4bit = four_bits,
-                                     .bnb_4bit_use_double_quant = four_bits};
+    for (const BitsAndBytesConfig& form :
+         {BitsAndBytesConfig{},
+          {.load_in_4bit = true, .bnb_4bit_use_double_quant = true},
+          {.load_in_8bit = true}}) {
+      INFO(name_of(dtype) << (form.load_in_4bit ? " in 4 bits" : "")
+                          << (form.load_in_8bit ? " in int8" : ""));
+      ModelOptions options{.dtype = dtype, .quantization_config = form, .device_map = "cpu"};
       const auto on_cpu = ids(samples / "tiny", options, inputs, config);
       options.backend = cuda_backend();
       CHECK(ids(samples / "tiny", options, inputs, config) == on_cpu);

@@ -253,5 +253,11 @@ T __ldg(const T* p) {
   cuda_on_cpu::check_aligned(p, alignof(T), cuda_on_cpu::Site::current());
   return *p;
 }
+/// sum + the products of the four signed bytes of a and b.
+inline int __dp4a(int a, int b, int sum) {
+  for (int shift = 0; shift < 32; shift += 8)
+    sum += static_cast<std::int8_t>(a >> shift) * static_cast<std::int8_t>(b >> shift);
+  return sum;
+}
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
