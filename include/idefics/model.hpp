@@ -30,11 +30,11 @@ struct ModelOptions {
   /// What weights are rounded to. Unset: as stored, with f32 arithmetic, which equals transformers'
   /// default of loading in f32. bf16 also selects the bf16 order of summation.
   std::optional<DType> dtype{};
-  /// Quantizes weights that are stored plain; those stored in 4 bits stay as they are.
+  /// Quantizes weights that are stored plain; those stored in 4 bits or in int8 stay as they are.
   BitsAndBytesConfig quantization_config{};
   /// A LoRA adapter in PEFT's layout, a directory or a repository in the cache, as for
   /// transformers' load_adapter: merged into plain weights (in f32, or in `dtype`), attached to
-  /// those in 4 bits.
+  /// those that are quantized.
   std::string adapter{};
   /// "cpu", "cuda", "cuda:1", a device per module, or "auto": the first GPU if there is one; what
   /// does not fit on it goes to further GPUs and to the CPU (plan/placement.hpp).
@@ -168,13 +168,10 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   const std::filesystem::path config_file = directory / "config.json";
   const detail::JsonDocument json = detail::read_document(config_file);
   Config config = Config::from_json(*json, config_file.string());
-  // a checkpoint in 4 bits keeps its own quantization, as in transformers
-  if (const auto own = read_quantization_config(*json, config_file.string())) {
-    BitsAndBytesConfig& requested = options.quantization_config;
-    requested.load_in_4bit = false;
-    if (!requested.bnb_4bit_compute_dtype && !options.dtype)
-      requested.bnb_4bit_compute_dtype = own->bnb_4bit_compute_dtype;
-  }
+  detail::validate(options.quantization_config);
+  if (const auto own = read_quantization_config(*json, config_file.string()))
+    options.quantization_config =
+        detail::merged(options.quantization_config, *own, options.dtype.has_value());
 
   WeightTable table;
   const Idefics dry_run(table, config);

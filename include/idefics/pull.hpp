@@ -31,7 +31,8 @@ class QuantizedPull {
   QuantizedPull(std::string_view repository, const PullOptions& options,
                 const QuantizeCheckpointOptions& quantize)
       : options_(quantize), pull_(repository, options), plan_(pull_.plan()) {
-    const std::string type(name_of(quantize.config.bnb_4bit_quant_type));
+    const std::string type(
+        quantize.config.load_in_8bit ? "int8" : name_of(quantize.config.bnb_4bit_quant_type));
     root_ = pull_.root().string() + "-" + type +
             (quantize.config.bnb_4bit_use_double_quant ? "-double" : "");
     for (const PullPlan::File& file : plan_.files) {
@@ -135,8 +136,8 @@ class QuantizedPull {
 
 }  // namespace detail
 
-/// Fetches "org/name[@revision]" and writes it in 4 bits into the cache, as the repository
-/// "org/name-nf4" ("-fp4", "-double"), whose snapshot it returns; every tensor is that of
+/// Fetches "org/name[@revision]" and writes it quantized into the cache, as the repository
+/// "org/name-nf4" ("-fp4", "-double", "-int8"), whose snapshot it returns; every tensor is that of
 /// quantize_checkpoint. The next call continues an interrupted one: shards that are finished are
 /// kept. Throws what pull_checkpoint and quantize_checkpoint throw.
 inline std::filesystem::path pull_quantized(

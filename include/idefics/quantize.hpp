@@ -1,7 +1,8 @@
-// Writes a checkpoint directory in 4 bits, tensor for tensor what transformers' save_pretrained
-// writes with bitsandbytes: matrices of linear layers quantized, everything else in the load dtype.
-// One tensor is in memory at a time, and the directory gets its name only when it is complete; until
-// then it is OUT.part, whose finished shards the next run keeps if the process was killed.
+// Writes a checkpoint directory in 4 bits or in int8, tensor for tensor what transformers'
+// save_pretrained writes with bitsandbytes: matrices of linear layers quantized, everything else in
+// the load dtype. One tensor is in memory at a time, and the directory gets its name only when it
+// is complete; until then it is OUT.part, whose finished shards the next run keeps if the process
+// was killed.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +22,10 @@ struct QuantizeCheckpointOptions {
   ProgressCallback progress{};
 };
 
-/// Writes the checkpoint directory `source` in 4 bits to `destination`, which must be empty or
+/// Writes the checkpoint directory `source` quantized to `destination`, which must be empty or
 /// absent, for transformers and bitsandbytes to load. Throws what loading throws,
-/// `unsupported_quantization` for a source in 4 bits, `io_failure`, and `cancelled`, and then
-/// leaves nothing at `destination`.
+/// `unsupported_quantization` for a source that is quantized, `io_failure`, and `cancelled`, and
+/// then leaves nothing at `destination`.
 IDEFICS_ENGINE_INLINE void quantize_checkpoint(const std::filesystem::path& source,
                                                const std::filesystem::path& destination,
                                                const QuantizeCheckpointOptions& options = {});
@@ -75,8 +76,8 @@ namespace detail {
 /// braces would be copied to lists, whose destructor allocates.)
 inline void set_quantization_config(Json& own, const BitsAndBytesConfig& c) {
   own = Json::object();
-  own["_load_in_4bit"] = own["load_in_4bit"] = true;
-  own["_load_in_8bit"] = own["load_in_8bit"] = false;
+  own["_load_in_4bit"] = own["load_in_4bit"] = c.load_in_4bit;
+  own["_load_in_8bit"] = own["load_in_8bit"] = c.load_in_8bit;
   own["bnb_4bit_compute_dtype"] =
       detail::torch_name_of(c.bnb_4bit_compute_dtype.value_or(DType::f32));
   own["bnb_4bit_quant_storage"] = "uint8";
@@ -89,7 +90,7 @@ inline void set_quantization_config(Json& own, const BitsAndBytesConfig& c) {
     skipped = Json::array();
     for (const std::string& module : c.llm_int8_skip_modules) skipped.push_back(module);
   }
-  own["llm_int8_threshold"] = 6.0;
+  own["llm_int8_threshold"] = static_cast<double>(c.llm_int8_threshold.value_or(6.0f));
   own["quant_method"] = "bitsandbytes";
 }
 
@@ -98,7 +99,7 @@ struct QuantizeTask {
   std::string stored, name;  // name in the source; name with "model."
   bool quantized = false;
   std::vector<TensorForm> forms{};  // of the tensors to write, without the JSON
-  std::string json_name{};          // name of the tensor of the JSON, if quantized
+  std::string json_name{};          // name of the tensor of the JSON, if in 4 bits
   std::uint64_t bytes = 0;          // of the tensors to write, or a little more
 };
 
@@ -108,10 +109,12 @@ class CheckpointQuantizer {
   CheckpointQuantizer(const std::filesystem::path& source, const QuantizeCheckpointOptions& options,
                       bool whole)
       : source_(source), options_(options), checkpoint_(Checkpoint::open(source, options.mmap)) {
+    validate(options.config);
+    require(options.config.is_on(), "no form is selected: load_in_4bit or load_in_8bit");
     const auto file = source / "config.json";
     const JsonDocument config = read_document(file);
     if (read_quantization_config(*config, file.string()))
-      fail(ErrorCode::unsupported_quantization, "the checkpoint is already in 4 bits",
+      fail(ErrorCode::unsupported_quantization, "the checkpoint is already quantized",
            {.file = file.string(), .field = "quantization_config"});
     if (!is_float(options.dtype))
       fail(ErrorCode::invalid_option, "dtype must be f32, f16 or bf16", {.field = "dtype"});
@@ -172,11 +175,12 @@ class CheckpointQuantizer {
   void add(QuantizeTask task) {
     const Shape shape = checkpoint_.outline(task.stored).shape();
     if (task.quantized) {
-      const QuantizedTensor form = quantized_form(shape);
-      for (const NamedTensor& part : bnb_tensors(task.name, form))
+      for (const NamedTensor& part : parts_of(task.name, quantized_form(shape)))
         task.forms.push_back({part.name, part.tensor.dtype(), part.tensor.shape()});
-      task.json_name = task.forms.back().name;
-      task.forms.pop_back();
+      if (options_.config.load_in_4bit) {
+        task.json_name = task.forms.back().name;
+        task.forms.pop_back();
+      }
     } else {
       task.forms.push_back({task.name, options_.dtype, shape});
     }
@@ -185,21 +189,27 @@ class CheckpointQuantizer {
     tasks_.push_back(std::move(task));
   }
 
+  static std::vector<NamedTensor> parts_of(const std::string& name, const LinearWeight& weight) {
+    return weight.int8 ? int8_tensors(name, weight.int8) : bnb_tensors(name, weight.packed);
+  }
+
   /// What quantizing makes of a matrix of this shape, as views without data.
-  QuantizedTensor quantized_form(const Shape& shape) const {
-    QuantizedTensor q{.type = options_.config.bnb_4bit_quant_type, .shape = shape};
-    const auto view = [](DType dtype, std::int64_t n) {
+  LinearWeight quantized_form(const Shape& shape) const {
+    const auto view = [](DType dtype, const Shape& dims) {
       static const std::byte nothing{};
-      return Tensor::view_of(dtype, {n}, &nothing);
+      return Tensor::view_of(dtype, dims, &nothing);
     };
+    if (options_.config.load_in_8bit)
+      return {.int8 = {view(DType::i8, shape), view(DType::f32, {shape[0]})}};
+    QuantizedTensor q{.type = options_.config.bnb_4bit_quant_type, .shape = shape};
     const bool nested = options_.config.bnb_4bit_use_double_quant;
-    q.codes = view(DType::u8, (q.count() + 1) / 2);
-    q.absmax = view(nested ? DType::u8 : DType::f32, q.blocks());
+    q.codes = view(DType::u8, {(q.count() + 1) / 2});
+    q.absmax = view(nested ? DType::u8 : DType::f32, {q.blocks()});
     if (nested) {
-      q.nested.absmax = view(DType::f32, (q.blocks() + 255) / 256);
-      q.nested.map = view(DType::f32, 256);
+      q.nested.absmax = view(DType::f32, {(q.blocks() + 255) / 256});
+      q.nested.map = view(DType::f32, {256});
     }
-    return q;
+    return {.packed = q};
   }
 
   std::vector<std::vector<const QuantizeTask*>> divide_into_shards() const {
@@ -232,7 +242,7 @@ class CheckpointQuantizer {
     std::vector<std::string> json_names;
     for (const QuantizeTask* task : shard) {
       forms.insert(forms.end(), task->forms.begin(), task->forms.end());
-      if (task->quantized) json_names.push_back(task->json_name);
+      if (!task->json_name.empty()) json_names.push_back(task->json_name);
     }
     const auto hidden = path.parent_path() / ("." + path.filename().string());
     std::error_code error;
@@ -254,7 +264,7 @@ class CheckpointQuantizer {
   std::vector<NamedTensor> converted(const QuantizeTask& task) const {
     const Tensor stored = checkpoint_.tensor(task.stored);
     if (task.quantized)
-      return bnb_tensors(task.name, quantize_rounded(stored, options_.dtype, options_.config));
+      return parts_of(task.name, quantize_rounded(stored, options_.dtype, options_.config));
     return {
         {task.name, stored.dtype() == options_.dtype ? stored : convert(stored, options_.dtype)}};
   }

@@ -5,6 +5,7 @@
 #include <idefics/io/json.hpp>
 #include <idefics/model.hpp>
 #include <idefics/quant/bnb_format.hpp>
+#include <idefics/quant/int8_format.hpp>
 #include <idefics/quantize.hpp>
 
 #include "support/catch.hpp"
@@ -91,10 +92,6 @@ void check(const Error& error, const char* field) {
 }  // namespace
 
 TEST_CASE("unsupported quantizations are refused by name") {
-  const Error int8 = config_fault(R"({"quant_method":"bitsandbytes","load_in_8bit":true})");
-  CHECK(int8.code_name() == "unsupported_quantization");
-  CHECK(std::string(int8.what()).find("LLM.int8") != std::string::npos);
-  CHECK(std::string(int8.what()).find("load_in_4bit") != std::string::npos);
   for (const char* method : {"gptq", "awq", "hqq"}) {
     const Error error =
         config_fault((R"({"quant_method":")" + std::string(method) + "\"}").c_str());
@@ -105,6 +102,70 @@ TEST_CASE("unsupported quantizations are refused by name") {
         "invalid_config");
   CHECK(config_fault(R"({"load_in_4bit":true,"llm_int8_skip_modules":"lm_head"})").code_name() ==
         "invalid_config");
+}
+
+TEST_CASE("a configuration of int8 that cannot be followed is refused") {
+  for (const char* config :
+       {R"({"load_in_8bit":true,"load_in_4bit":true})",
+        R"({"load_in_8bit":true,"llm_int8_threshold":-0.5})",
+        R"({"load_in_8bit":true,"llm_int8_threshold":1e39})",
+        R"({"load_in_8bit":true,"llm_int8_threshold":"6"})", R"({"load_in_8bit":"yes"})",
+        R"({"load_in_8bit":true,"llm_int8_skip_modules":[7]})"}) {
+    CAPTURE(config);
+    CHECK(config_fault(config).code_name() == "invalid_config");
+  }
+  const auto load = [](BitsAndBytesConfig config) {
+    return fault_of([&] {
+      (void)Model::from_pretrained((golden("models") / "published").string(),
+                                   {.quantization_config = config});
+    });
+  };
+  CHECK(load({.load_in_8bit = true, .load_in_4bit = true}).code_name() == "invalid_option");
+  for (const float threshold :
+       {-1.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    BitsAndBytesConfig config{.load_in_8bit = true};
+    config.llm_int8_threshold = threshold;
+    CHECK(load(config).code_name() == "invalid_option");
+    CHECK(load(config).context().field == "llm_int8_threshold");
+  }
+}
+
+TEST_CASE("every fault in an int8 matrix names its file, tensor and part") {
+  const testing::TempDir directory;
+  directory.write("config.json", "{}");
+  const auto fault = [&](const std::string& part, const Tensor& tensor) {
+    std::map<std::string, Tensor> parts{{"t.weight", Tensor::zeros(DType::i8, {4, 10})},
+                                        {"t.SCB", Tensor::zeros(DType::f32, {4})},
+                                        {"t.weight_format", Tensor::zeros(DType::u8, Shape())}};
+    parts[part] = tensor;
+    if (!tensor) parts.erase(part);
+    std::vector<NamedTensor> tensors;
+    for (const auto& [name, one] : parts) tensors.push_back({name, one});
+    write_safetensors(directory.path() / "model.safetensors", tensors);
+    const auto checkpoint = Checkpoint::open(directory.path());
+    CHECK(detail::is_int8(checkpoint, "t.weight"));
+    const Error error = fault_of([&] { (void)detail::read_int8(checkpoint, "t.weight"); });
+    CHECK(error.code_name() == "invalid_quant_state");
+    CHECK(error.context().tensor == "t.weight");
+    CHECK(error.context().file.ends_with("model.safetensors"));
+    return error.context().field + ": " + error.what();
+  };
+  const auto says = [](const std::string& text, const char* part) {
+    CAPTURE(text, part);
+    CHECK(text.find(part) != std::string::npos);
+  };
+  says(fault("t.SCB", {}), "SCB: ");
+  says(fault("t.SCB", {}), "is missing");
+  says(fault("t.SCB", Tensor::zeros(DType::f32, {3})), "SCB: ");
+  says(fault("t.SCB", Tensor::zeros(DType::f32, {4, 1})), "SCB: ");
+  says(fault("t.SCB", Tensor::zeros(DType::f16, {4})), "SCB: ");
+  says(fault("t.weight", Tensor::zeros(DType::f16, {4, 10})), "weight: ");
+  says(fault("t.weight", Tensor::zeros(DType::i8, {40})), "weight: ");
+  says(fault("t.weight", Tensor::zeros(DType::i8, {4, 131073})), "weight: ");
+  for (const auto& [format, name] :
+       {std::pair{1, "col32"}, {2, "col_turing"}, {3, "col_ampere"}, {9, "of this number"}})
+    says(fault("t.weight_format", Tensor::from({static_cast<std::uint8_t>(format)}, Shape())),
+         name);
 }
 
 TEST_CASE("every fault in a quant state names its file, tensor and field") {
@@ -150,5 +211,8 @@ TEST_CASE("quantizing that stops half-way leaves no output, and no file is overw
   CHECK(detail::read_text_file(out, 100) == "mine");
   CHECK(fault_of([&] {
           quantize_checkpoint(golden("four_bit") / "nf4_double", directory.path() / "again");
+        }).code_name() == "unsupported_quantization");
+  CHECK(fault_of([&] {
+          quantize_checkpoint(golden("int8") / "published", directory.path() / "again");
         }).code_name() == "unsupported_quantization");
 }

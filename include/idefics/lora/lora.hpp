@@ -211,7 +211,7 @@ inline Tensor merged(Backend& backend, const std::string& name, const Tensor& ba
 
 }  // namespace detail
 
-/// A model's weights with an adapter merged into them, or attached to those in 4 bits.
+/// A model's weights with an adapter merged into them, or attached to those that are quantized.
 class AdaptedWeights final : public WeightSource {
  public:
   /// `dtype`: what the model's weights are rounded to. If unset or f32, adapted weights are f32.
@@ -230,7 +230,7 @@ class AdaptedWeights final : public WeightSource {
     LinearWeight weight = source_.matrix(request);
     if (const auto replacement = adapter_.replacement(request))
       return {.values = backend_.upload(convert(*replacement, dtype_), request.name)};
-    if (weight.packed) return weight;
+    if (weight.is_quantized()) return weight;
     if (const auto addition = adapter_.addition(request))
       weight.values =
           backend_.upload(detail::merged(backend_, request.name, backend_.download(weight.values),

@@ -16,8 +16,8 @@ namespace idefics { inline namespace v0 {
 
 /// How a tensor is used, which determines the form in which it is kept.
 enum class WeightRole {
-  matrix,  // of a linear layer: kept in the checkpoint's dtype if the options allow, or in 4 bits
-  table,   // of an embedding, or the kernel of a convolution: likewise, but never in 4 bits
+  matrix,  // of a linear layer: kept in the checkpoint's dtype if the options allow, or quantized
+  table,   // of an embedding, or the kernel of a convolution: likewise, but never quantized
   vector,  // norms, biases, gates, latents, positions: kept in f32
 };
 
@@ -33,12 +33,12 @@ class WeightSource {
 
   /// Throws `missing_tensor`, `shape_mismatch` or `dtype_mismatch`.
   virtual Tensor get(const WeightRequest& request) = 0;
-  /// The matrix [N,K] of a linear layer, plain or in 4 bits. Throws `invalid_quant_state` as well.
+  /// The matrix [N,K] of a linear layer, plain or quantized. Throws `invalid_quant_state` as well.
   virtual LinearWeight matrix(const WeightRequest& request) = 0;
-  /// What an adapter adds to the product with the 4-bit matrix of the layer `name`, or null.
+  /// What an adapter adds to the product with the quantized matrix of the layer `name`, or null.
   virtual std::shared_ptr<const LowRank> beside(const std::string&) { return nullptr; }
 
-  /// The order of summation of this model's plain linear layers.
+  /// The order of summation of this model's linear layers, except those in 4 bits.
   virtual Compute compute() const = 0;
   /// The order of summation of its 4-bit linear layers.
   virtual Compute compute_4bit() const { return compute(); }
@@ -52,8 +52,9 @@ class WeightSource {
   /// `name`.weight [N,K], without a bias.
   Linear linear(const std::string& name, std::int64_t n, std::int64_t k) {
     LinearWeight weight = matrix({name + ".weight", {n, k}, WeightRole::matrix});
-    if (!weight.packed) return {.weight = std::move(weight), .compute = compute()};
-    return {.weight = std::move(weight), .compute = compute_4bit(), .adapter = beside(name)};
+    if (!weight.is_quantized()) return {.weight = std::move(weight), .compute = compute()};
+    const Compute order = weight.packed ? compute_4bit() : compute();
+    return {.weight = std::move(weight), .compute = order, .adapter = beside(name)};
   }
   /// `name`.weight [N,K] and `name`.bias [N].
   Linear linear_with_bias(const std::string& name, std::int64_t n, std::int64_t k) {

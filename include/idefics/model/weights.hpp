@@ -1,6 +1,6 @@
 // Weights from a checkpoint. Matrices are used in place in the mapped file if their dtype allows
 // it; others are converted tensor by tensor, so that two copies of the model never coexist.
-// Matrices may be stored in 4 bits, or be quantized to 4 bits while they are loaded.
+// Matrices may be stored in 4 bits or in int8, or be quantized while they are loaded.
 #pragma once
 
 #include <cstddef>
@@ -19,6 +19,7 @@
 #include <idefics/model/quantization_config.hpp>
 #include <idefics/model/weight_source.hpp>
 #include <idefics/quant/bnb_format.hpp>
+#include <idefics/quant/int8_format.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -38,31 +39,37 @@ inline std::optional<std::string> stored_name(const Checkpoint& checkpoint,
   return std::nullopt;
 }
 
+/// Whether the matrix `name` is stored in 4 bits or in int8.
+inline bool is_stored_quantized(const Checkpoint& checkpoint, const std::string& name) {
+  return is_bnb(checkpoint, name) || is_int8(checkpoint, name);
+}
+
 /// The path of the module that a weight belongs to: "model.layers.0.mlp.up_proj".
 inline std::string module_path(const std::string& weight) {
   const std::string module = weight.substr(0, weight.rfind('.'));
   return module.starts_with("lm_head") ? module : "model." + module;
 }
 
-/// `stored`, rounded to `dtype` and then quantized to 4 bits.
-inline QuantizedTensor quantize_rounded(const Tensor& stored, DType dtype,
-                                        const BitsAndBytesConfig& config) {
-  return quantize_4bit(stored, {.type = config.bnb_4bit_quant_type,
-                                .double_quant = config.bnb_4bit_use_double_quant,
-                                .dtype = dtype});
+/// `stored`, rounded to `dtype` and then quantized as configured.
+inline LinearWeight quantize_rounded(const Tensor& stored, DType dtype,
+                                     const BitsAndBytesConfig& config) {
+  if (config.load_in_8bit) return {.int8 = quantize_int8(stored, dtype)};
+  return {.packed = quantize_4bit(stored, {.type = config.bnb_4bit_quant_type,
+                                           .double_quant = config.bnb_4bit_use_double_quant,
+                                           .dtype = dtype})};
 }
 
 }  // namespace detail
 
 class CheckpointWeights final : public WeightSource {
  public:
-  /// With `quantization.load_in_4bit`, weights are rounded to `dtype` (unset: f16, as in
-  /// transformers) and then quantized where it says so. Weights stored in 4 bits stay as they are.
+  /// If `quantization` is on, weights are rounded to `dtype` (unset: f16, as in transformers) and
+  /// then quantized where it says so. Weights that are stored quantized stay as they are.
   CheckpointWeights(const Checkpoint& checkpoint, Backend& backend, std::optional<DType> dtype,
                     BitsAndBytesConfig quantization = {})
       : checkpoint_(checkpoint),
         backend_(backend),
-        dtype_(quantization.load_in_4bit ? dtype.value_or(DType::f16) : dtype),
+        dtype_(quantization.is_on() ? dtype.value_or(DType::f16) : dtype),
         quantization_(std::move(quantization)) {
     if (dtype_ && !is_float(*dtype_))
       fail(ErrorCode::invalid_option, "dtype must be f32, f16 or bf16", {.field = "dtype"});
@@ -81,8 +88,9 @@ class CheckpointWeights final : public WeightSource {
     for (const WeightRequest& request : requests) {
       if (request.role != WeightRole::matrix)
         fetch(checkpoint_, request, false);
-      else if (LinearWeight weight = fetch_matrix(checkpoint_, request, false); weight.packed)
-        checked_.insert_or_assign(request.name, std::move(weight.packed));
+      else if (LinearWeight weight = fetch_matrix(checkpoint_, request, false);
+               weight.is_quantized())
+        checked_.insert_or_assign(request.name, std::move(weight));
       if (is_copied(request)) copied.push_back(*detail::stored_name(checkpoint_, request.name));
     }
     ahead_.emplace(checkpoint_, std::move(copied));
@@ -94,22 +102,22 @@ class CheckpointWeights final : public WeightSource {
       return backend_.upload(plain(request, stored), request.name);
     reach(request);
     // norms, biases and gates are small: they keep all the bits that the file has
-    const bool rounded = quantization_.load_in_4bit && stored.dtype() != *dtype_;
+    const bool rounded = quantization_.is_on() && stored.dtype() != *dtype_;
     return backend_.upload(convert(rounded ? convert(stored, *dtype_) : stored, DType::f32),
                            request.name);
   }
 
   LinearWeight matrix(const WeightRequest& request) override {
     if (auto known = checked_.extract(request.name))
-      return {.packed = uploaded(std::move(known.mapped()), request.name)};
+      return uploaded(std::move(known.mapped()), request.name);
     LinearWeight weight = fetch_matrix(checkpoint_, request);
-    if (weight.packed) return {.packed = uploaded(std::move(weight.packed), request.name)};
+    if (weight.is_quantized()) return uploaded(std::move(weight), request.name);
     if (!is_quantized(request))
       return {.values = backend_.upload(plain(request, weight.values), request.name)};
     reach(request);
-    QuantizedTensor q = detail::quantize_rounded(weight.values, *dtype_, quantization_);
+    weight = detail::quantize_rounded(weight.values, *dtype_, quantization_);
     checkpoint_.release(*detail::stored_name(checkpoint_, request.name));
-    return {.packed = uploaded(std::move(q), request.name)};
+    return uploaded(std::move(weight), request.name);
   }
 
   /// The stored tensor for a request, checked against it; without its bytes if not `read`.
@@ -134,8 +142,13 @@ class CheckpointWeights final : public WeightSource {
   static LinearWeight fetch_matrix(const Checkpoint& checkpoint, const WeightRequest& request,
                                    bool read = true) {
     const std::string name = require_name(checkpoint, request);
-    if (!detail::is_bnb(checkpoint, name)) return {.values = fetch(checkpoint, request, read)};
-    LinearWeight weight{.packed = detail::read_bnb(checkpoint, name)};
+    LinearWeight weight;
+    if (detail::is_bnb(checkpoint, name))
+      weight.packed = detail::read_bnb(checkpoint, name);
+    else if (detail::is_int8(checkpoint, name))
+      weight.int8 = detail::read_int8(checkpoint, name);
+    else
+      return {.values = fetch(checkpoint, request, read)};
     if (weight.shape() != request.shape)
       refuse_shape(weight.shape(), request, checkpoint.file_of(name).string(), name);
     return weight;
@@ -160,7 +173,7 @@ class CheckpointWeights final : public WeightSource {
   }
 
   bool is_quantized(const WeightRequest& request) const {
-    return request.role == WeightRole::matrix && quantization_.load_in_4bit &&
+    return request.role == WeightRole::matrix && quantization_.is_on() &&
            quantization_.quantizes(detail::module_path(request.name));
   }
   /// Whether loading copies the weight instead of using it in place.
@@ -168,7 +181,8 @@ class CheckpointWeights final : public WeightSource {
     const std::string name = require_name(checkpoint_, request);
     const DType stored = checkpoint_.find(name)->dtype.value_or(DType::u8);
     if (request.role == WeightRole::vector) return true;
-    if (request.role == WeightRole::matrix && detail::is_bnb(checkpoint_, name)) return false;
+    if (request.role == WeightRole::matrix && detail::is_stored_quantized(checkpoint_, name))
+      return false;
     return is_quantized(request) || detail::kept_dtype(stored, dtype_) != stored;
   }
   void reach(const WeightRequest& request) {
@@ -184,21 +198,21 @@ class CheckpointWeights final : public WeightSource {
     checkpoint_.release(*detail::stored_name(checkpoint_, request.name));
     return converted;
   }
-  QuantizedTensor uploaded(QuantizedTensor q, const std::string& name) const {
-    q.codes = backend_.upload(q.codes, name);
-    q.absmax = backend_.upload(q.absmax, name);
-    if (!q.double_quant()) return q;
-    q.nested.absmax = backend_.upload(q.nested.absmax, name);
-    q.nested.map = backend_.upload(q.nested.map, name);
-    return q;
+  LinearWeight uploaded(LinearWeight weight, const std::string& name) const {
+    if (const auto threshold = quantization_.llm_int8_threshold) weight.int8.threshold = *threshold;
+    QuantizedTensor& q = weight.packed;
+    for (Tensor* part : {&q.codes, &q.absmax, &q.nested.absmax, &q.nested.map, &weight.int8.codes,
+                         &weight.int8.absmax})
+      if (*part) *part = backend_.upload(*part, name);
+    return weight;
   }
 
   const Checkpoint& checkpoint_;
   Backend& backend_;
   std::optional<DType> dtype_;
   BitsAndBytesConfig quantization_;
-  std::map<std::string, QuantizedTensor> checked_;  // read by `check`, not yet returned
-  std::optional<detail::ReadAhead> ahead_;          // of copied weights, after `check`
+  std::map<std::string, LinearWeight> checked_;  // read by `check`, not yet returned
+  std::optional<detail::ReadAhead> ahead_;       // of copied weights, after `check`
 };
 
 namespace detail {
@@ -227,8 +241,9 @@ inline WeightReport compare_weights(const Checkpoint& checkpoint,
       continue;
     }
     used.insert(*name);
-    if (request.role == WeightRole::matrix)
-      for (const std::string& companion : detail::bnb_companions(*name)) used.insert(companion);
+    if (request.role != WeightRole::matrix) continue;
+    for (const std::string& companion : detail::bnb_companions(*name)) used.insert(companion);
+    for (const std::string& companion : detail::int8_companions(*name)) used.insert(companion);
   }
   for (const TensorInfo* tensor : checkpoint.tensors())
     if (!used.contains(tensor->name) && !detail::is_ignorable(tensor->name))

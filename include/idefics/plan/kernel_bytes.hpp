@@ -15,6 +15,13 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
+/// The kernels that a weight needs.
+enum class Form { plain, four_bit, int8 };
+
+inline Form form_of(const WeightBytes& bytes) {
+  return bytes.packed ? Form::four_bit : bytes.int8 ? Form::int8 : Form::plain;
+}
+
 /// Whether `request` is the kernel of the patch convolution, which runs as a matrix product.
 inline bool is_patch_embedding(const WeightRequest& request) {
   return request.name.ends_with("patch_embedding.weight");
@@ -61,9 +68,9 @@ inline std::int64_t attention_floats(const Config& c, const Workload& work) {
                    cpu::attention_scratch(text, c.head_dim())});
 }
 
-/// Bytes that the kernels keep for passes of `work`; `in_4bit` marks the weights in 4 bits.
+/// Bytes that the kernels keep for passes of `work`, for weights in these forms.
 inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightRequest>& table,
-                                  const std::vector<bool>& in_4bit, const WeightOptions& options,
+                                  const std::vector<Form>& forms, const WeightOptions& options,
                                   const Workload& work) {
   const detail::cpu::KernelTable kernels = detail::cpu::kernels_for(available_isas().back());
   const BitsAndBytesConfig& quantization = options.quantization_config;
@@ -73,18 +80,21 @@ inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightReque
     return pairs ? kernels.linear_bf16 : kernels.linear_f32;
   };
   const bool pairs = options.dtype == DType::bf16, packed_pairs = compute == DType::bf16;
-  detail::cpu::LinearScratch plain, packed;
-  Checked inner = 0, sum = 0;  // LowRank::Scratch of adapters on 4-bit layers
+  detail::cpu::LinearScratch plain, packed, int8;
+  Checked inner = 0, sum = 0;  // LowRank::Scratch of adapters on quantized layers
   for (std::size_t i = 0; i < table.size(); ++i) {
     const WeightRequest& request = table[i];
     if (request.role != WeightRole::matrix && !is_patch_embedding(request)) continue;
     const std::int64_t m = rows_of(request, c, work);
-    if (!in_4bit[i]) {
+    if (forms[i] == Form::plain) {
       plain.grow(plain_scratch(linear_kernels(pairs), m, request, work.threads));
       continue;
     }
-    packed.grow(
-        packed_scratch(linear_kernels(packed_pairs), packed_pairs, m, request, work.threads));
+    if (forms[i] == Form::int8)
+      int8.grow(cpu::int8_scratch(m, request.shape[1]));
+    else
+      packed.grow(
+          packed_scratch(linear_kernels(packed_pairs), packed_pairs, m, request, work.threads));
     const auto rank = options.adapter == nullptr ? std::nullopt : options.adapter->rank(request);
     if (!rank) continue;
     inner = std::max(inner, checked(m) * checked(*rank));
@@ -93,7 +103,8 @@ inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightReque
   // attention and plain layers share their memory
   plain.of_thread = std::max(plain.of_thread, checked(attention_floats(c, work)));
   const Checked per_thread = plain.of_thread + packed.of_thread + packed.constants;
-  return ((plain.packed + packed.packed + per_thread * checked(work.threads) + inner + sum) *
+  return ((plain.packed + packed.packed + int8.packed + per_thread * checked(work.threads) + inner +
+           sum) *
           float_bytes)
       .value();
 }

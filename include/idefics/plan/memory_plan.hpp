@@ -129,6 +129,7 @@ inline void add_pages(MappedPages& pages, const Checkpoint& checkpoint,
   if (!name) return;
   pages.add(checkpoint, *name);
   if (is_bnb(checkpoint, *name)) pages.add(checkpoint, *name + ".absmax");
+  if (is_int8(checkpoint, *name)) pages.add(checkpoint, int8_companions(*name)[0]);
 }
 
 /// Requests come layer by layer, with cross-attention just before its decoder layer.
@@ -164,11 +165,11 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
                                              const WeightOptions& options, const Workload& work) {
   MemoryPlan plan;
   detail::MappedPages pages;
-  std::vector<bool> in_4bit;
+  std::vector<detail::Form> forms;
   bool quantized = false;  // on load rather than in the file
   for (const WeightRequest& request : table) {
     const WeightBytes bytes = detail::weight_bytes(checkpoint, request, options);
-    in_4bit.push_back(bytes.packed);
+    forms.push_back(detail::form_of(bytes));
     quantized |= bytes.packed && bytes.mapped == 0;
     if (bytes.mapped > 0 && checkpoint != nullptr) detail::add_pages(pages, *checkpoint, request);
     plan.components[std::string(component_of(request.name))] += bytes;
@@ -179,7 +180,7 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
   plan.beside_bytes = pages.surplus();
   const bool rounding_table = quantized && options.quantization_config.bnb_4bit_use_double_quant;
   plan.scratch_bytes = (Checked(detail::scratch_bytes(c, work, plan.kv_cache_bytes)) +
-                        detail::kernel_bytes(c, table, in_4bit, options, work) +
+                        detail::kernel_bytes(c, table, forms, options, work) +
                         detail::bookkeeping_bytes(table, plan.weights(), rounding_table))
                            .value();
   return plan;

@@ -29,11 +29,12 @@ struct NamedWeightOptions {
   WeightOptions options{};
 };
 
-/// Every form, largest first; 4-bit weights are quantized after rounding to `dtype`.
+/// Every form, largest first; weights are quantized after rounding to `dtype`.
 inline std::vector<NamedWeightOptions> weight_forms(std::optional<DType> dtype = {}) {
   std::vector<NamedWeightOptions> forms;
   for (const DType plain : {DType::f32, DType::bf16, DType::f16})
     forms.push_back({std::string(name_of(plain)), {.dtype = plain}});
+  forms.push_back({"int8", {dtype, {.load_in_8bit = true}}});
   for (const QuantType type : {QuantType::fp4, QuantType::nf4})
     for (const bool nested : {false, true}) {
       BitsAndBytesConfig config{.load_in_4bit = true, .bnb_4bit_quant_type = type};

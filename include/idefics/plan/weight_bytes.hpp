@@ -27,6 +27,7 @@ struct WeightBytes {
   std::uint64_t anonymous = 0;  // converted, quantized, or copied
   std::uint64_t copies = 0;     // tensors that `anonymous` consists of
   bool packed = false;          // for one weight: in 4 bits, as stored or after loading
+  bool int8 = false;            // likewise, in int8
 
   std::uint64_t total() const { return (Checked(mapped) + anonymous).value(); }
   WeightBytes& operator+=(const WeightBytes& other) {
@@ -84,15 +85,22 @@ inline WeightBytes stored_4bit(const Checkpoint& checkpoint, const std::string& 
   return bytes;
 }
 
+/// The bytes of a matrix [N,K] in int8, with a constant per row.
+inline std::uint64_t int8_bytes(const Shape& shape) {
+  return (Checked(static_cast<std::uint64_t>(shape.count())) +
+          Checked(static_cast<std::uint64_t>(shape[0])) * sizeof(float))
+      .value();
+}
+
 /// `own` after an adapter is applied: AdaptedWeights keeps replaced tensors and merged matrices in
-/// memory, and adds the matrices A and B to weights in 4 bits.
+/// memory, and adds the matrices A and B to quantized weights.
 inline WeightBytes adapted(WeightBytes own, const WeightRequest& request,
                            const WeightOptions& options) {
   const bool replaced = options.adapter->replaces(request);
   const auto rank =
       request.role == WeightRole::matrix ? options.adapter->rank(request) : std::nullopt;
   if (!replaced && !rank) return own;
-  if (!replaced && own.packed) {
+  if (!replaced && (own.packed || own.int8)) {
     const Checked sides = Checked(static_cast<std::uint64_t>(request.shape[0])) +
                           static_cast<std::uint64_t>(request.shape[1]);
     const Checked added = sides * static_cast<std::uint64_t>(*rank);
@@ -102,7 +110,7 @@ inline WeightBytes adapted(WeightBytes own, const WeightRequest& request,
   }
   const DType kept =
       request.role == WeightRole::vector ? DType::f32 : options.dtype.value_or(DType::f32);
-  own.mapped = 0, own.packed = false, own.copies = 1;
+  own.mapped = 0, own.packed = own.int8 = false, own.copies = 1;
   own.anonymous = (Checked(own.parameters) * size_of(kept)).value();
   return own;
 }
@@ -112,7 +120,7 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
                                                const WeightOptions& options) {
   const BitsAndBytesConfig& quantization = options.quantization_config;
   const std::optional<DType> requested =
-      quantization.load_in_4bit ? options.dtype.value_or(DType::f16) : options.dtype;
+      quantization.is_on() ? options.dtype.value_or(DType::f16) : options.dtype;
   const auto name = checkpoint == nullptr ? std::nullopt : stored_name(*checkpoint, request.name);
   const Checked count = static_cast<std::uint64_t>(request.shape.count());
   WeightBytes bytes;
@@ -122,6 +130,14 @@ IDEFICS_ENGINE_INLINE WeightBytes weight_bytes(const Checkpoint* checkpoint,
   } else if (request.role == WeightRole::matrix && name && is_bnb(*checkpoint, *name)) {
     bytes = detail::stored_4bit(*checkpoint, *name);
     bytes.packed = true;
+  } else if (request.role == WeightRole::matrix && name && is_int8(*checkpoint, *name)) {
+    bytes.mapped = int8_bytes(request.shape);
+    bytes.int8 = true;
+  } else if (request.role == WeightRole::matrix && quantization.load_in_8bit &&
+             quantization.quantizes(module_path(request.name))) {
+    bytes.anonymous = int8_bytes(request.shape);
+    bytes.copies = 2;
+    bytes.int8 = true;
   } else if (request.role == WeightRole::matrix && quantization.load_in_4bit &&
              quantization.quantizes(module_path(request.name))) {
     bytes.anonymous = detail::quantized_bytes(count, quantization.bnb_4bit_use_double_quant);

@@ -97,13 +97,13 @@ TEST_CASE("a step of greedy search, sampling or beams allocates nothing") {
     }
 }
 
-TEST_CASE("a step with 4-bit weights allocates nothing") {
+TEST_CASE("a step with quantized weights allocates nothing") {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (const bool nested : {false, true}) {
-      auto model = golden::load(
-          "published",
-          {.dtype = dtype,
-           .quantization_config = {.load_in_4bit = true, .bnb_4bit_use_double_quant = nested}});
+    for (const BitsAndBytesConfig& form :
+         {BitsAndBytesConfig{.load_in_4bit = true},
+          {.load_in_4bit = true, .bnb_4bit_use_double_quant = true},
+          {.load_in_8bit = true}}) {
+      auto model = golden::load("published", {.dtype = dtype, .quantization_config = form});
       for (const std::int64_t beams : {1, 2, 4}) {
         INFO(name_of(dtype) << ", beams: " << beams);
         CHECK(allocated_between_steps(model, {.num_beams = beams}, 1) == 0);

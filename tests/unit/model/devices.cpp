@@ -88,11 +88,11 @@ TEST_CASE("split models generate what unsplit ones do, in every mode and format"
   modes[3].penalty_alpha = 0.6, modes[3].top_k = 4;
   modes[4] = {.max_new_tokens = 4};
   modes[4].output_attentions = true;
-  for (const bool four_bits : {false, true})
+  for (const BitsAndBytesConfig& form :
+       {BitsAndBytesConfig{}, {.load_in_4bit = true}, {.load_in_8bit = true}})
     for (const auto dtype : {DType::f32, DType::bf16}) {
       const Machine machine(in_turns());
-      ModelOptions options{.dtype = dtype, .device_map = "cpu"};
-      options.quantization_config.load_in_4bit = four_bits;
+      ModelOptions options{.dtype = dtype, .quantization_config = form, .device_map = "cpu"};
       auto unsplit = golden::load("published", options);
       options.backend = machine.split;
       auto split = golden::load("published", options);

@@ -81,8 +81,9 @@ std::size_t wrong_answers(const Model& model, const std::vector<Question>& list,
 }  // namespace
 
 TEST_CASE("threads share a model: each answer has the bits that it has alone") {
-  const std::array<ModelOptions, 2> forms{
+  const std::array<ModelOptions, 3> forms{
       {{.image_cache_size = 2},
+       {.quantization_config = {.load_in_8bit = true}, .image_cache_size = 2},
        {.quantization_config = {.load_in_4bit = true}, .image_cache_size = 2}}};
   for (const ModelOptions& form : forms) {
     const Model model = golden::load(golden::model_names().front(), form);

@@ -28,11 +28,13 @@ class CountedWeights final : public WeightSource {
   Tensor get(const WeightRequest& request) override { return counted(source_.get(request)); }
   LinearWeight matrix(const WeightRequest& request) override {
     LinearWeight weight = source_.matrix(request);
-    for (const Tensor& part : {weight.values, weight.packed.codes, weight.packed.absmax,
-                               weight.packed.nested.absmax, weight.packed.nested.map})
+    for (const Tensor& part :
+         {weight.values, weight.packed.codes, weight.packed.absmax, weight.packed.nested.absmax,
+          weight.packed.nested.map, weight.int8.codes, weight.int8.absmax})
       if (part) counted(part);
     bytes.parameters += weight.packed ? static_cast<std::uint64_t>(weight.packed.count()) : 0;
     bytes.parameters -= weight.packed ? parts_of(weight.packed) : 0;
+    bytes.parameters -= weight.int8 ? static_cast<std::uint64_t>(weight.rows()) : 0;  // absmax
     return weight;
   }
   std::shared_ptr<const LowRank> beside(const std::string& name) override {
@@ -62,6 +64,7 @@ std::vector<std::filesystem::path> checkpoints() {
   for (const std::string& name : golden::model_names()) all.push_back(golden::models_dir() / name);
   for (const char* name : {"nf4_double", "fp4_sharded", "nf4_stored_bf16"})
     all.push_back(std::filesystem::path(IDEFICS_GOLDEN_DIR) / "four_bit" / name);
+  all.push_back(std::filesystem::path(IDEFICS_GOLDEN_DIR) / "int8" / "published");
   return all;
 }
 
@@ -156,7 +159,8 @@ TEST_CASE("planned weights with an adapter are the bytes that loading maps and a
   const auto data = std::filesystem::path(IDEFICS_GOLDEN_DIR);
   std::vector<NamedWeightOptions> forms = weight_forms(DType::bf16);
   forms.push_back({"as stored"});
-  for (const auto& path : {data / "models/published", data / "four_bit/nf4_double"})
+  for (const auto& path :
+       {data / "models/published", data / "four_bit/nf4_double", data / "int8/published"})
     for (const char* name : {"plain", "patterns"})
       for (NamedWeightOptions& form : forms) {
         CAPTURE(path.string(), name, form.name);
@@ -226,10 +230,10 @@ TEST_CASE("a load that cannot fit is refused with the smallest change that would
   CHECK(message_of(path, {.max_memory = needed}).empty());
   const auto tiny = std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples/tiny";
   const auto forms = weight_forms();
-  const std::uint64_t nf4 = plan_of(tiny, forms[5].options, usual).total_bytes();
+  const std::uint64_t nf4 = plan_of(tiny, forms[6].options, usual).total_bytes();
   CHECK(says(message_of(tiny, {.max_memory = nf4}), "with load_in_4bit nf4 it fits"));
   // in a small model the table of double quantization may be larger than what it saves
-  const std::uint64_t nested = plan_of(tiny, forms[6].options, usual).total_bytes();
+  const std::uint64_t nested = plan_of(tiny, forms[7].options, usual).total_bytes();
   CHECK(says(message_of(tiny, {.max_memory = std::min(nf4, nested) - 1}), "no dtype"));
 }
 
