@@ -48,10 +48,12 @@ inline std::optional<idefics::DType> dtype_named(const std::string& name) {
 struct CommonOptions {
   std::string model;
   std::string dtype, device = "auto", load_in_4bit, adapter;
+  std::optional<float> llm_int8_threshold;
+  std::vector<std::string> llm_int8_skip_modules;  // empty: as in transformers
   int threads = 0;
   std::optional<std::uint64_t> seed, max_memory;
   bool json = false, quiet = false, offline = false, timings = false, double_quant = false,
-       allow_private_urls = false, no_mmap = false;
+       load_in_8bit = false, allow_private_urls = false, no_mmap = false;
   bool exif_transpose = false;
   idefics::ImageLimits image_limits;
   bool streaming = false;  // print the answer as it is generated
@@ -59,6 +61,8 @@ struct CommonOptions {
   void add_to(CLI::App& app);
 
   idefics::ModelOptions model_options() const;
+  /// How to quantize to nf4, fp4 or int8, with the other options of quantization.
+  idefics::BitsAndBytesConfig quantization(const std::string& form) const;
   /// Fetches URLs as --offline and --allow-private-urls permit.
   std::function<std::vector<std::byte>(const std::string&)> fetcher() const {
     idefics::FetchOptions options{.allow_private = allow_private_urls, .offline = offline};
@@ -90,6 +94,13 @@ inline void CommonOptions::add_to(CLI::App& app) {
                  "quantize weights to 4 bits: nf4 or fp4 (the default type)")
       ->check(CLI::IsMember({"nf4", "fp4"}));
   app.add_flag("--double-quant", double_quant, "also quantize the quantization constants");
+  app.add_flag("--load-in-8bit", load_in_8bit, "quantize weights to int8 (LLM.int8)");
+  app.add_option("--llm-int8-threshold", llm_int8_threshold,
+                 "magnitude from which inputs of int8 layers are multiplied unquantized; 0: none")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--llm-int8-skip-modules", llm_int8_skip_modules,
+                 "modules not to quantize, separated by commas; default: lm_head")
+      ->delimiter(',');
   app.add_option("--adapter", adapter, "LoRA adapter in PEFT's layout: a directory or repository");
   app.add_option("--max-memory", max_memory,
                  "memory limit for the model, such as 20GiB; default: what is available")
@@ -117,14 +128,23 @@ inline void CommonOptions::add_to(CLI::App& app) {
   app.add_flag("--timings", timings, "report the seconds spent in each stage");
 }
 
+inline idefics::BitsAndBytesConfig CommonOptions::quantization(const std::string& form) const {
+  idefics::BitsAndBytesConfig config{.load_in_8bit = form == "int8",
+                                     .load_in_4bit = form == "nf4" || form == "fp4",
+                                     .bnb_4bit_use_double_quant = double_quant};
+  if (double_quant && !config.load_in_4bit) throw UsageError("--double-quant requires 4 bits");
+  if (form == "nf4") config.bnb_4bit_quant_type = idefics::QuantType::nf4;
+  config.llm_int8_threshold = llm_int8_threshold;
+  if (!llm_int8_skip_modules.empty()) config.llm_int8_skip_modules = llm_int8_skip_modules;
+  return config;
+}
+
 inline idefics::ModelOptions CommonOptions::model_options() const {
   using namespace idefics;
-  if (double_quant && load_in_4bit.empty())
-    throw UsageError("--double-quant requires --load-in-4bit");
+  if (load_in_8bit && !load_in_4bit.empty())
+    throw UsageError("--load-in-8bit and --load-in-4bit exclude each other");
   ModelOptions options{.progress = ProgressBar(!quiet && bars_are_wanted(), streaming)};
-  options.quantization_config = {.load_in_4bit = !load_in_4bit.empty(),
-                                 .bnb_4bit_use_double_quant = double_quant};
-  if (load_in_4bit == "nf4") options.quantization_config.bnb_4bit_quant_type = QuantType::nf4;
+  options.quantization_config = quantization(load_in_8bit ? "int8" : load_in_4bit);
   options.device_map = device;
   options.dtype = dtype_named(dtype);
   options.adapter = adapter;

@@ -73,7 +73,7 @@ Json describe(const Command& command) {
   const Idefics layers(table, config);
   const auto report = compare_weights(checkpoint, table.requests());
   const auto available = command.common.max_memory ? command.common.max_memory : available_memory();
-  const bool in_4bit = read_quantization_config(config_json, "config.json").has_value();
+  const bool quantized = read_quantization_config(config_json, "config.json").has_value();
   Json json{{"model", directory.string()},
             {"config", config_json},
             {"missing", report.missing},
@@ -91,7 +91,7 @@ Json describe(const Command& command) {
   std::uint64_t parameters = 0;
   for (auto& form : weight_forms(dtype_named(command.common.dtype))) {
     if (adapter) form.options.adapter = &*adapter;
-    if (in_4bit && form.options.quantization_config.load_in_4bit) continue;  // already quantized
+    if (quantized && form.options.quantization_config.is_on()) continue;
     const auto plan =
         plan_memory(config, table.requests(), &checkpoint, form.options, command.work);
     json["plan"][form.name] = plan_json(plan, available);

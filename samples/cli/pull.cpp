@@ -111,8 +111,7 @@ void run(const Command& c) {
   } else {
     if (!c.include.empty()) throw UsageError("--quantize fetches what it needs, without --include");
     QuantizeCheckpointOptions quantize;
-    quantize.config.bnb_4bit_quant_type = c.quantize == "nf4" ? QuantType::nf4 : QuantType::fp4;
-    quantize.config.bnb_4bit_use_double_quant = c.common.double_quant;
+    quantize.config = c.common.quantization(c.quantize);
     quantize.progress = ProgressBar(bar, false);
     directory = pull_quantized(c.repository, options, quantize).string();
   }
@@ -128,8 +127,9 @@ void add_pull(CLI::App& app) {
   pull->add_option("--include", c->include,
                    "files to fetch, such as '*.json'; default: those that this program reads");
   pull->add_flag("--dry-run", c->dry_run, "print what would be fetched");
-  pull->add_option("--quantize", c->quantize, "write it in 4 bits, shard by shard: nf4 or fp4")
-      ->check(CLI::IsMember({"nf4", "fp4"}));
+  pull->add_option("--quantize", c->quantize,
+                   "write it quantized, shard by shard: nf4, fp4 or int8")
+      ->check(CLI::IsMember({"nf4", "fp4", "int8"}));
   pull->add_flag("--double-quant", c->common.double_quant,
                  "with --quantize: also quantize the quantization constants");
   pull->add_option("--jobs", c->jobs, "files to fetch at once")->check(CLI::Range(1, 64));

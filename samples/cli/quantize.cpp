@@ -1,4 +1,4 @@
-// idefics quantize: writes a 4-bit checkpoint in the format of transformers and bitsandbytes.
+// idefics quantize: writes a quantized checkpoint in the format of transformers and bitsandbytes.
 #include <memory>
 
 #include <idefics/io/hub_cache.hpp>
@@ -20,8 +20,7 @@ struct Command {
 void run(const Command& c) {
   set_num_threads(c.common.threads);
   QuantizeCheckpointOptions options{.dtype = dtype_named(c.common.dtype).value_or(DType::f16)};
-  options.config.bnb_4bit_quant_type = c.type == "nf4" ? QuantType::nf4 : QuantType::fp4;
-  options.config.bnb_4bit_use_double_quant = c.common.double_quant;
+  options.config = c.common.quantization(c.type);
   options.config.bnb_4bit_compute_dtype = dtype_named(c.compute_dtype);
   options.mmap = !c.common.no_mmap;
   options.progress = ProgressBar(!c.common.quiet && bars_are_wanted(), false);
@@ -33,13 +32,13 @@ void run(const Command& c) {
 
 void add_quantize(CLI::App& app) {
   auto c = std::make_shared<Command>();
-  auto* quantize = app.add_subcommand("quantize", "write a 4-bit copy of a checkpoint");
+  auto* quantize = app.add_subcommand("quantize", "write a quantized copy of a checkpoint");
   c->common.add_to(*quantize);
   quantize->add_option("MODEL", c->common.model, "checkpoint directory or repository")->required();
   quantize->add_option("OUT", c->out, "output directory")->required();
-  quantize->add_option("--type", c->type, "4-bit type: nf4 or fp4")
+  quantize->add_option("--type", c->type, "nf4, fp4 or int8")
       ->required()
-      ->check(CLI::IsMember({"nf4", "fp4"}));
+      ->check(CLI::IsMember({"nf4", "fp4", "int8"}));
   quantize
       ->add_option("--compute-dtype", c->compute_dtype, "compute dtype to record in config.json")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));

@@ -81,7 +81,10 @@ fault invalid_option 1 caption "$picture" --max-new-tokens 0
 fault invalid_option 1 caption "$picture" --num-beams 2 --num-return-sequences 3
 fault usage 2 caption "$picture" --double-quant
 fault usage 2 caption "$picture" --load-in-4bit nf5
-fault usage 2 quantize "$samples/tiny" out --type int8
+fault usage 2 caption "$picture" --load-in-8bit --load-in-4bit nf4
+fault usage 2 caption "$picture" --load-in-8bit --llm-int8-threshold -1
+fault usage 2 quantize "$samples/tiny" out --type int4
+fault usage 2 quantize "$samples/tiny" out --type int8 --double-quant
 fault invalid_option 1 caption "$picture" --best-of 2
 fault invalid_option 1 caption "$picture" --do-sample --top-p 2
 fault invalid_option 1 caption "$picture" --stop-strings '[""]'

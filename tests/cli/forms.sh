@@ -68,6 +68,18 @@ scores --adapter "$data/lora/plain" --load-in-4bit nf4 >/dev/null
 [ $? -eq 1 ] && grep -q "^idefics: error: adapter_mismatch: \|^idefics: error: shape_mismatch: " "$scratch/err" ||
   complain "adapter of another model: $(cat "$scratch/err")"
 
+# int8: the same answer from weights that are quantized on load and from a written checkpoint.
+answer() { run generate hello "@$picture" --max-new-tokens 8 --output-scores --json "$@"; }
+run quantize "$scratch/base" "$scratch/int8" --type int8 --llm-int8-threshold 2 >/dev/null
+saved=$(answer --model "$scratch/int8")
+[ "$saved" = "$(answer --model "$scratch/base" --load-in-8bit --llm-int8-threshold 2)" ] ||
+  complain "int8 on load and on disk give different scores"
+[ "$saved" != "$(answer --model "$scratch/base")" ] || complain "--load-in-8bit changes nothing"
+[ "$saved" != "$(answer --model "$scratch/base" --load-in-8bit --llm-int8-skip-modules lm_head,mlp)" ] ||
+  complain "--llm-int8-skip-modules changes nothing"
+run info "$scratch/int8" --json | grep -q '"dtype":"I8"' || complain "info does not name int8 tensors"
+run info "$scratch/base" | grep -q " int8 " || complain "info has no plan for int8"
+
 # The memory plan includes the adapter.
 bytes() { run info "$scratch/base" --json "$@" | tr ',' '\n' | grep '"anonymous_weight_bytes"'; }
 [ "$(bytes --adapter "$data/lora/plain")" != "$(bytes)" ] || complain "the memory plan does not include the adapter"
