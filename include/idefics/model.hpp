@@ -15,8 +15,9 @@
 
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/options/config.hpp>
+#include <idefics/generation/options/limits.hpp>
+#include <idefics/generation/run/forward_options.hpp>
 #include <idefics/generation/run/output.hpp>
-#include <idefics/generation/run/past_key_values.hpp>
 #include <idefics/generation/run/session_pool.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/inputs.hpp>
@@ -50,14 +51,8 @@ struct ModelOptions {
   std::int64_t prefill_chunk = 256;
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
   std::shared_ptr<Backend> backend{};  // unset: according to device_map
+  GenerationLimits limits{};           // on the options of `generate`
   ProgressCallback progress{};         // of loading, pictures, prompts and generation
-};
-
-struct ForwardOptions {
-  bool interpolate_pos_encoding = false;  // allow picture sizes other than the configuration's
-  /// Tokens that earlier calls of `generate` with this object and this model have read are not read
-  /// again. For one prompt without beams; otherwise ignored.
-  PastKeyValues* past_key_values = nullptr;
 };
 
 struct ForwardOutput {
@@ -114,6 +109,7 @@ class Model {
     detail::SessionPool sessions;
     std::int64_t prefill_chunk;
     ProgressCallback progress;
+    GenerationLimits limits;
   };
   explicit Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
@@ -144,6 +140,7 @@ class Model {
 
 #if IDEFICS_ENGINE_BODIES
 
+#include <idefics/generation/options/effective.hpp>
 #include <idefics/generation/options/read_config.hpp>
 #include <idefics/generation/search/assisted_search.hpp>
 #include <idefics/generation/search/continuations.hpp>
@@ -210,7 +207,8 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
                                                 std::move(generation),
                                                 {backend, config, layers, options.image_cache_size},
                                                 options.prefill_chunk,
-                                                std::move(options.progress)}));
+                                                std::move(options.progress),
+                                                options.limits}));
 }
 
 IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs,
@@ -246,18 +244,20 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
                                                        const GenerationConfig& requested,
                                                        ForwardOptions options,
                                                        const StepCallback& on_step) const {
-  const GenerationConfig config = requested.merged_over(parts_->generation_config);
-  validate(config, this->config().total_vocab_size());
+  GenerationConfig config = detail::effective_options(requested, parts_->generation_config,
+                                                      this->config().total_vocab_size());
   auto sequences = detail::make_sequences(inputs, this->config());
   detail::check_context(sequences, this->config());
   const detail::LogitsContext context = logits_context(config, inputs);
+  detail::TextRunOptions run_options = detail::run_options(config, this->config());
+  detail::apply_limits(parts_->limits, config, context.limits, inputs.input_ids.dim(0),
+                       run_options.copies);
+  run_options.ask = detail::StepGuard(config, context.started, options.proceed);
   const auto session = parts_->sessions.borrow();
   detail::Stopwatch watch;
   const PictureSlots slots = encode(*session, inputs, detail::seen_pictures(inputs, sequences),
                                     options.interpolate_pos_encoding);
   const double vision_s = watch.lap();
-
-  detail::TextRunOptions run_options = detail::run_options(config, this->config());
   const detail::TextRunOptions of_guidance = run_options;
   const auto generator = candidates(config, context, inputs, options.interpolate_pos_encoding);
   if (generator) run_options.tokens_per_step = generator->longest() + 1;

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include <idefics/chat.hpp>
+#include <idefics/generation/options/effective.hpp>
 #include <idefics/generation/run/streamer.hpp>
 #include <idefics/io/json.hpp>
 
@@ -135,8 +136,9 @@ void print_output(const Command& c, const Processor& processor, const Generation
 GenerationOutput generate(const Command& c, Model& model, const Processor& processor,
                           const Inputs& inputs, const GenerationConfig& config, bool answer_only) {
   const DeferInterrupts deferred;
+  const ForwardOptions options{.proceed = [] { return !interrupted(); }};
   if (!c.common.streaming)
-    return model.generate(inputs, config, {}, [](auto) { return !interrupted(); });
+    return model.generate(inputs, config, options, [](auto) { return !interrupted(); });
   const GenerationConfig all = config.merged_over(model.generation_config());
   if (inputs.input_ids.dim(0) != 1 || all.num_beams.value_or(1) != 1 ||
       all.num_return_sequences.value_or(1) != 1)
@@ -149,7 +151,7 @@ GenerationOutput generate(const Command& c, Model& model, const Processor& proce
   const auto prompt = padded_rows(inputs.input_ids);
   if (!answer_only)
     for (const auto id : prompt.front()) streamer.push(id);
-  auto output = model.generate(inputs, config, {}, std::ref(streamer));
+  auto output = model.generate(inputs, config, options, std::ref(streamer));
   streamer.finish();
   write("\n");
   return output;
@@ -172,6 +174,8 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
   if (caption) config = answer_config(processor, std::move(config));
   if (!config.stop_strings.empty() || !model.generation_config().stop_strings.empty())
     config.token_texts = processor.tokenizer().token_texts();
+  for (const Warning& warning : option_warnings(config, model.generation_config()))
+    if (!c.common.quiet) std::cerr << "idefics: warning: " << warning.text() << '\n';
   const bool answer_only = caption && c.text.empty();
   const Inputs inputs = processor(batch, c.prompt.options(c.common));
   const auto output = generate(c, model, processor, inputs, config, answer_only);

@@ -251,6 +251,19 @@ def configs() -> None:
     }.items():
         put("generation_config", name, json.dumps(value))
 
+    for name, value in {
+        "watermark": {"watermarking_config": {"hashing_key": 2**63 - 1, "bias": 2.5}}, "watermark_negative": {"watermarking_config": {"hashing_key": -(2**63)}},
+        "selfhash": {"watermarking_config": {"seeding_scheme": "selfhash", "context_width": 2**62}}, "sentinels": {"eos_token_id": [-1, 2], "pad_token_id": -1},
+        "ends_twice": {"eos_token_id": [5, 5], "exponential_decay_length_penalty": [0, 1.5], "min_new_tokens": 2},
+        "lookup": {"prompt_lookup_num_tokens": 2**62, "max_matching_ngram_size": 2**62, "suppress_tokens": [5, 7]},
+        "biases": {"sequence_bias": [[[5], 2.0], [[7, 5], 1.0], [[5], -3.0]]}, "phrases": {"num_beams": 4, "force_words_ids": [[5, 6], [[7], [8, 9]]]},
+        "prefixes": {"num_beams": 4, "force_words_ids": [[[5, 6], [5]]]}, "min_overflow": {"min_new_tokens": 2**63 - 1}, "cold": {"temperature": 0.0},
+        "sampled": {"do_sample": True, "temperature": 1e-300, "top_k": 3, "top_p": 0.5, "min_p": 0.1, "typical_p": 0.5, "epsilon_cutoff": 0.5, "eta_cutoff": 0.5},
+        "repeats": {"repetition_penalty": 1e300, "no_repeat_ngram_size": 2, "encoder_no_repeat_ngram_size": 2**62, "encoder_repetition_penalty": 1e-300},
+        "ends": {"forced_bos_token_id": 3, "forced_eos_token_id": [2, 3], "begin_suppress_tokens": [1], "remove_invalid_values": True, "renormalize_logits": True},
+    }.items():
+        put("options", name, json.dumps(value))
+
     put("preprocessor_config", "tiny", (TINY / "preprocessor_config.json").read_text())
     for name, value in {
         "size_zero": {"image_size": 0}, "size_large": {"image_size": 1 << 40}, "size_negative": {"image_size": -224},

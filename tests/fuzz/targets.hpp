@@ -9,6 +9,7 @@
 #include "fuzz/targets/image.hpp"
 #include "fuzz/targets/index.hpp"
 #include "fuzz/targets/json.hpp"
+#include "fuzz/targets/options.hpp"
 #include "fuzz/targets/prompt.hpp"
 #include "fuzz/targets/quant_state.hpp"
 #include "fuzz/targets/safetensors.hpp"
@@ -34,6 +35,7 @@ inline constexpr Target targets[] = {
     {"adapter", adapter, 80, MiB},
     {"config", config, 80, 64 * MiB},
     {"generation_config", generation_config, 80, MiB},
+    {"options", options, 160, 16 * MiB},
     {"sentencepiece_model", sentencepiece_model, 80, MiB},
     {"tokenizer", tokenizer, 160, 16 * MiB},
     {"chat_template", chat_template, 400, 8 * MiB},

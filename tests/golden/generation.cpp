@@ -12,6 +12,7 @@
 #include <idefics/text/tokenizer.hpp>
 
 #include "support/catch.hpp"
+#include "support/golden_inputs.hpp"
 #include "support/golden_models.hpp"
 
 using namespace idefics;
@@ -22,35 +23,6 @@ using Ids = std::vector<std::int32_t>;
 constexpr double sure = 1e-4;  // margins below this are ties of the reference
 
 const std::filesystem::path folder = std::filesystem::path(IDEFICS_GOLDEN_DIR) / "generation";
-
-Tensor i64(const Json& nested, Shape shape) {
-  Tensor t = Tensor::empty(DType::i64, shape);
-  std::size_t i = 0;
-  const auto fill = [&](const auto& self, const Json& value) -> void {
-    if (value.is_number())
-      t.as_mutable<std::int64_t>()[i++] = value.get<std::int64_t>();
-    else
-      for (const Json& inner : value) self(self, inner);
-  };
-  fill(fill, nested);
-  return t;
-}
-
-Inputs inputs_of(const Json& one, const Tensor& pool) {
-  const auto b = std::ssize(one.at("input_ids")), t = std::ssize(one.at("input_ids")[0]);
-  const auto n = std::ssize(one.at("image_attention_mask")[0][0]);
-  Tensor pixels = Tensor::zeros(DType::f32, {b, n, pool.dim(1), pool.dim(2), pool.dim(3)});
-  for (std::int64_t row = 0; row < b; ++row) {
-    const auto pictures = one.at("images")[static_cast<std::size_t>(row)].get<Ids>();
-    for (std::size_t i = 0; i < pictures.size(); ++i) {
-      const Tensor picture = pool.slice(pictures[i], pictures[i] + 1);
-      const auto place = static_cast<std::size_t>(row * n) + i;
-      std::memcpy(pixels.raw_mutable() + place * picture.bytes(), picture.raw(), picture.bytes());
-    }
-  }
-  return {i64(one.at("input_ids"), {b, t}), i64(one.at("attention_mask"), {b, t}), pixels,
-          i64(one.at("image_attention_mask"), {b, t, n})};
-}
 
 /// The options of a case, in which keys that begin with `test_` become callables.
 GenerationConfig options_of(const Json& one, std::int64_t vocabulary) {
@@ -111,7 +83,7 @@ std::size_t for_each_case(bool sampling, const F& f) {
     Model& model = models.at(name);
     INFO("case " << i << " " << name << " " << one.at("options").dump());
     f(i, one,
-      model.generate(inputs_of(one, recorded().pools.at(name)),
+      model.generate(golden::inputs_of(one, recorded().pools.at(name)),
                      options_of(one, model.config().total_vocab_size())));
     ++count;
   }

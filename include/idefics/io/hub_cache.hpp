@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <idefics/io/checkpoint.hpp>
@@ -26,14 +27,48 @@ inline std::string process_environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-/// The root of the cache, according to the rules of huggingface_hub.
+namespace detail {
+
+/// A path with "~" and variables ("$HOME", "${HOME}") replaced, as Python's expanduser and
+/// expandvars do. Variables that are unset stay as they are.
+inline std::string expanded_path(std::string path, const Environment& environment) {
+  if (path == "~" || path.starts_with("~/")) path.replace(0, 1, environment("HOME"));
+  const auto in_name = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  };
+  std::string result;
+  for (std::size_t i = 0; i < path.size();) {
+    const bool braces = path.compare(i, 2, "${") == 0;
+    const std::size_t first = i + (braces ? 2 : 1);
+    std::size_t end = first;
+    while (path[i] == '$' && end < path.size() && in_name(path[end])) ++end;
+    const bool closed = !braces || (end < path.size() && path[end] == '}');
+    const std::string value =
+        end > first && closed ? environment(path.substr(first, end - first).c_str()) : "";
+    if (value.empty()) {
+      result.push_back(path[i++]);
+      continue;
+    }
+    result.append(value);
+    i = end + (braces ? 1 : 0);
+  }
+  return result;
+}
+
+}  // namespace detail
+
+/// The root of the cache, according to the rules of transformers and huggingface_hub.
 inline std::filesystem::path hub_cache_root(const Environment& environment = process_environment) {
-  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
-    if (const auto value = environment(name); !value.empty()) return value;
-  if (const auto home = environment("HF_HOME"); !home.empty())
-    return std::filesystem::path(home) / "hub";
+  const auto expanded = [&](std::string path) {
+    return std::filesystem::path(detail::expanded_path(std::move(path), environment));
+  };
+  for (const char* name :
+       {"TRANSFORMERS_CACHE", "PYTORCH_TRANSFORMERS_CACHE", "PYTORCH_PRETRAINED_BERT_CACHE",
+        "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
+    if (const auto value = environment(name); !value.empty()) return expanded(value);
+  if (const auto home = environment("HF_HOME"); !home.empty()) return expanded(home) / "hub";
   if (const auto cache = environment("XDG_CACHE_HOME"); !cache.empty())
-    return std::filesystem::path(cache) / "huggingface" / "hub";
+    return expanded(cache) / "huggingface" / "hub";
   return std::filesystem::path(environment("HOME")) / ".cache" / "huggingface" / "hub";
 }
 
@@ -50,11 +85,26 @@ inline bool is_plain_name(std::string_view name) {
          name.size() <= 96;
 }
 
+/// Whether `name` can be a revision: plain names, separated by slashes, as in "refs/pr/11".
+inline bool is_plain_revision(std::string_view name) {
+  for (;;) {
+    const auto slash = name.find('/');
+    if (!is_plain_name(name.substr(0, slash))) return false;
+    if (slash == std::string_view::npos) return true;
+    name.remove_prefix(slash + 1);
+  }
+}
+
 /// A repository of the hub and a revision of it, as users write them: org/name[@revision].
 struct HubName {
   std::string organization, name, revision = "main";
 
   std::string id() const { return organization + '/' + name; }
+  std::string revision_in_url() const {
+    std::string text;
+    for (const char c : revision) c == '/' ? text.append("%2F") : text.append(1, c);
+    return text;
+  }
   std::string folder() const { return "models--" + organization + "--" + name; }  // in the cache
 };
 
@@ -66,8 +116,8 @@ inline std::optional<HubName> parse_hub_name(std::string_view text) {
   if (slash == std::string_view::npos) return std::nullopt;
   HubName name{std::string(id.substr(0, slash)), std::string(id.substr(slash + 1))};
   if (at != std::string_view::npos) name.revision = text.substr(at + 1);
-  const bool plain =
-      is_plain_name(name.organization) && is_plain_name(name.name) && is_plain_name(name.revision);
+  const bool plain = is_plain_name(name.organization) && is_plain_name(name.name) &&
+                     is_plain_revision(name.revision);
   return plain ? std::optional(name) : std::nullopt;
 }
 

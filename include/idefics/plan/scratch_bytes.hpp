@@ -27,13 +27,14 @@ namespace detail {
 inline Checked checked(std::int64_t value) { return Checked(static_cast<std::uint64_t>(value)); }
 inline constexpr std::uint64_t float_bytes = sizeof(float);
 
-/// The most tokens of a pass: those of a prefill chunk, or one for each row of a decode step.
+/// The most tokens of a pass: those of a prefill chunk, or one for each row of a decode step, which
+/// takes several passes if there are more.
 inline std::int64_t tokens_per_pass(const Workload& work) {
   const std::int64_t answer = std::min(work.new_tokens.value_or(0), work.context - 1);
   const Checked prompts = checked(work.batch) * checked(work.context - answer);
   const Checked rows = checked(work.batch) * checked(work.beams);
   const Checked chunk = checked(std::max<std::int64_t>(work.chunk, 1));
-  return static_cast<std::int64_t>(std::max(rows, std::min(prompts, chunk)).value());
+  return static_cast<std::int64_t>(std::min(std::max(rows, prompts), chunk).value());
 }
 
 /// Pictures that the vision tower encodes at a time (model/picture_encoding.hpp).

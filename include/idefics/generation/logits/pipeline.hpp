@@ -2,6 +2,7 @@
 // Source: transformers' GenerationMixin._get_logits_processor.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -57,6 +58,12 @@ class LogitsPipeline {
   template <class T>
   static std::optional<T> active(const std::optional<T>& option, T neutral) {
     return option && *option != neutral ? option : std::nullopt;
+  }
+
+  static std::vector<std::int32_t> distinct(std::vector<std::int32_t> ids) {
+    std::ranges::sort(ids);
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+    return ids;
   }
 
   void add_repetition(const GenerationConfig& config);
@@ -153,8 +160,8 @@ inline void LogitsPipeline::add_ends(const GenerationConfig& config) {
   if (config.remove_invalid_values.value_or(false))
     add([](const Step& s) { remove_invalid_values(s.scores); });
   if (const auto& decay = config.exponential_decay_length_penalty)
-    add([this, decay = *decay](const Step& s) {
-      favour_ends(s.scores, generated(s), decay, eos_);
+    add([this, decay = *decay, ends = distinct(eos_)](const Step& s) {
+      favour_ends(s.scores, generated(s), decay, ends);
     });
   if (!config.suppress_tokens.empty())
     add([ids = config.suppress_tokens](const Step& s) { suppress_tokens(s.scores, ids); });

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <string>
 #include <vector>
@@ -58,14 +59,19 @@ inline void forbid_words(Scores scores, IdSpan so_far,
 class SequenceBiases {
  public:
   explicit SequenceBiases(std::vector<SequenceBias> entries) {
-    for (auto& entry : entries) {  // the reference keeps them in a dictionary: the last one wins
-      const auto same = [&](const SequenceBias& e) { return e.ids == entry.ids; };
-      const auto known = std::ranges::find_if(entries_, same);
-      if (known != entries_.end())
-        known->bias = entry.bias;
-      else
-        entries_.push_back(std::move(entry));
+    // the reference keeps them in a dictionary: the first place and the last bias count
+    std::vector<std::size_t> order(entries.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::stable_sort(
+        order, [&](std::size_t a, std::size_t b) { return entries[a].ids < entries[b].ids; });
+    std::vector<std::uint8_t> repeated(entries.size(), 0);
+    for (std::size_t i = 0, first = 0; i < order.size(); ++i) {
+      if (entries[order[i]].ids != entries[order[first]].ids) first = i;
+      repeated[order[i]] = i != first;
+      entries[order[first]].bias = entries[order[i]].bias;
     }
+    for (std::size_t i = 0; i < entries.size(); ++i)
+      if (repeated[i] == 0) entries_.push_back(std::move(entries[i]));
     std::ranges::stable_sort(entries_, [](const SequenceBias& a, const SequenceBias& b) {
       const bool single = a.ids.size() == 1, other = b.ids.size() == 1;
       return a.ids.back() != b.ids.back() ? a.ids.back() < b.ids.back() : single && !other;
@@ -100,6 +106,7 @@ class TokenMarks {
     auto& mark = marks_[static_cast<std::size_t>(id)];
     return mark != now_ && (mark = now_, true);
   }
+  bool marked(std::int32_t id) const { return marks_[static_cast<std::size_t>(id)] == now_; }
 
  private:
   std::vector<std::uint64_t> marks_;
@@ -176,8 +183,8 @@ inline void remove_invalid_values(Scores scores) {
 }
 
 /// ExponentialDecayLengthPenalty: once more than `start` new tokens are `generated`, adds |score| *
-/// (factor^(generated - start) - 1) to the scores of end tokens. Forbidden ones stay forbidden (the
-/// reference turns them into NaN).
+/// (factor^(generated - start) - 1) to the scores of end tokens, which are distinct. Forbidden ones
+/// stay forbidden (the reference turns them into NaN).
 inline void favour_ends(Scores scores, std::int64_t generated, const ExponentialDecay& decay,
                         IdSpan eos) {
   if (generated <= decay.start) return;

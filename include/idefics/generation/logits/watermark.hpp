@@ -34,7 +34,7 @@ class Watermark {
     const auto width = static_cast<std::size_t>(config_.context_width);
     if (so_far.size() < width) return;
     if (config_.seeding_scheme == "selfhash") return prefer_self_chosen(scores, so_far);
-    draw_greens(static_cast<std::uint64_t>(config_.hashing_key * so_far.back()));
+    draw_greens(left_hash(config_.hashing_key, so_far.back()));
     for (const std::int32_t id : greens()) add_bias(scores, id);
   }
 
@@ -71,6 +71,22 @@ class Watermark {
       if (std::ranges::find(greens(), best_[i]) != greens().end()) best_[chosen++] = best_[i];
     }
     for (std::size_t i = 0; i < chosen; ++i) add_bias(scores, best_[i]);
+  }
+
+  /// key * id modulo 2^64 - 1, as Python computes it: without overflow, and never negative.
+  static std::uint64_t left_hash(std::int64_t key, std::int32_t id) {
+    constexpr std::uint64_t modulus = ~std::uint64_t{0}, low_half = 0xffffffff;
+    const auto bits = static_cast<std::uint64_t>(key), factor = static_cast<std::uint64_t>(id);
+    const std::uint64_t magnitude = key < 0 ? 0 - bits : bits;
+    const std::uint64_t low = (magnitude & low_half) * factor, high = (magnitude >> 32) * factor;
+    // the product is high * 2^32 + low, and 2^64 is 1
+    const std::uint64_t part = high << 32;
+    std::uint64_t sum = part + low;
+    std::uint64_t carries = (high >> 32) + (sum < part ? 1 : 0);
+    sum += carries;
+    if (sum < carries) ++sum;
+    const std::uint64_t rest = sum == modulus ? 0 : sum;
+    return key < 0 && rest != 0 ? modulus - rest : rest;
   }
 
   /// The smallest key * entry(id) * entry(candidate) over the ids of the context and the candidate,

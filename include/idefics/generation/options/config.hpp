@@ -156,6 +156,9 @@ struct GenerationConfig {
   /// These options where they are set, and those of `base` elsewhere.
   GenerationConfig merged_over(const GenerationConfig& base) const;
 
+  /// The file that these options were read from, for messages.
+  std::string file{};
+
   /// The fewest tokens that fulfil force_words_ids: constraints are fulfilled one after another.
   std::int64_t forced_tokens() const {
     std::int64_t tokens = 0;
@@ -201,7 +204,8 @@ inline LengthLimits length_limits(const GenerationConfig& config, std::int64_t p
           .actual = static_cast<std::uint64_t>(prompt),
           .limit = static_cast<std::uint64_t>(limits.longest)});
   limits.shortest = config.min_length.value_or(0);
-  if (config.min_new_tokens) limits.shortest = prompt + *config.min_new_tokens;
+  if (config.min_new_tokens)
+    limits.shortest = prompt + std::min(*config.min_new_tokens, INT64_MAX - prompt);
   if (limits.shortest > limits.longest)
     fail(ErrorCode::invalid_option,
          "requires at least " + std::to_string(limits.shortest) +

@@ -187,7 +187,9 @@ inline GenerationConfig generation_config_from_json(const Json& json, const std:
     fail(ErrorCode::invalid_option, "options must be a JSON object", {.file = file});
   if (unknown == UnknownKeys::refuse) detail::refuse_unknown(json, file);
   detail::refuse_unsupported(json, file);
-  return detail::read_known_options(json, file);
+  GenerationConfig config = detail::read_known_options(json, file);
+  config.file = file;
+  return config;
 }
 
 /// Options from a generation_config.json. A max_length of 20 is the default that transformers
@@ -210,6 +212,7 @@ inline GenerationConfig read_generation_config(const std::filesystem::path& dire
   GenerationConfig config =
       detail::read_known_options(*detail::read_document(config_path), config_path.string());
   if (config.max_length == 20) config.max_length.reset();
+  config.file = config_path.string();
   config.eos_token_id = model.eos_token_ids;
   config.bos_token_id = model.bos_token_id;
   config.pad_token_id = model.pad_token_id;

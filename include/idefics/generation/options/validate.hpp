@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -198,11 +199,20 @@ inline void check_context(std::span<const Sequence> prompts, const Config& confi
 }  // namespace detail
 
 /// Throws `invalid_option` for values out of range, ids outside the vocabulary, and options that
-/// contradict each other.
+/// contradict each other. Options of sampling are ignored without it, as in the reference.
 inline void validate(const GenerationConfig& config, std::int64_t vocabulary) {
-  for_each_field([&](const FieldInfo& info, auto member) {
+  const auto check = [&](const FieldInfo& info, auto member) {
     using T = std::remove_cvref_t<decltype(config.*member)>;
     if constexpr (!detail::program_only<T>) detail::RangeCheck(info, vocabulary)(config.*member);
+  };
+  detail::for_each_ending(check);
+  detail::for_each_mode_option(check);
+  detail::for_each_processor_option(check);
+  detail::for_each_output_option(check);
+  const bool samples = config.do_sample.value_or(false);
+  const bool contrasts = generation_mode(config) == GenerationMode::contrastive_search;
+  detail::for_each_sampling_option([&](const FieldInfo& info, auto member) {
+    if (samples || (contrasts && std::string_view(info.name) == "top_k")) check(info, member);
   });
   detail::check_answers(config);
   detail::check_processors(config);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct TextRunOptions {
   std::int64_t attention_columns = 0;        // of the padded prompts, if attentions are recorded
   const char* length_option = "max_new_tokens";  // named in `out_of_memory` errors
   PastKeyValues* past = nullptr;  // for one prompt without copies: reused and extended
+  std::function<void()> ask{};    // called within steps; may throw, which ends the run
 };
 
 struct RunSizes {
@@ -43,9 +45,13 @@ struct RunSizes {
       sizes.longest = std::max(sizes.longest, std::ssize(s.ids) + new_tokens);
       sizes.segments += std::ssize(s.runs) + options.copies;
     }
-    const auto step = std::ssize(sequences) * options.copies * options.tokens_per_step;
-    sizes.tokens_per_pass = std::max(step, std::min(prompt, std::max<std::int64_t>(chunk, 1)));
-    sizes.logit_rows = logit_rows == LogitRows::all ? sizes.tokens_per_pass : step;
+    const std::int64_t most = std::max<std::int64_t>(chunk, 1);
+    auto step = std::ssize(sequences) * options.copies * options.tokens_per_step;
+    if (options.tokens_per_step == 1) step = std::min(step, most);  // a step makes several passes
+    sizes.tokens_per_pass = std::max(step, std::min(prompt, most));
+    // a pass may end several short prompts
+    const auto ends = std::min(std::ssize(sequences), sizes.tokens_per_pass);
+    sizes.logit_rows = logit_rows == LogitRows::all ? sizes.tokens_per_pass : std::max(step, ends);
     return sizes;
   }
 };

@@ -13,10 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include <idefics/core/available_memory.hpp>
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/run/attention_records.hpp>
 #include <idefics/generation/run/run_sizes.hpp>
+#include <idefics/generation/run/step_guard.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/model/sequences.hpp>
 
@@ -98,8 +98,16 @@ class TextRun {
   template <class Sink>
   void step(std::span<const std::int32_t> active, std::span<const std::int32_t> ids,
             const Sink& sink) {
-    for (std::size_t i = 0; i < active.size(); ++i) add(active[i], ids.subspan(i, 1));
+    for (std::size_t i = 0; i < active.size(); ++i) {
+      if (tokens_.size() == shape_.tokens_per_pass) pass(sink);
+      add(active[i], ids.subspan(i, 1));
+    }
     pass(sink);
+  }
+
+  /// Calls TextRunOptions::ask, if it is set.
+  void ask() const {
+    if (options_.ask) options_.ask();
   }
 
   /// Adds tokens of a row to the next `pass`, which passes the logits of each to its sink.
@@ -111,10 +119,14 @@ class TextRun {
   template <class Sink>
   void pass(const Sink& sink) {
     if (tokens_.size() == 0) return;
+    ask();
     const TextState state = state_.first(tokens_.size());
     const auto r = std::ssize(wanted_rows_);
     std::size_t exit = 0;
+    const bool by_layer =
+        backend_.name().starts_with("cpu");  // what a GPU has recorded must be complete
     const auto observe = [&](std::size_t layer) {
+      if (by_layer) ask();
       if (exit < early_.size() && r > 0 &&
           layer == static_cast<std::size_t>(options_.early_layers[exit]))
         read_head(early_[exit++], state.hidden);
@@ -304,10 +316,12 @@ class TextRun {
   template <class Sink>
   void deliver(const Sink& sink) {
     const Config& c = model_.config();
-    for (delivered_ = 0; delivered_ < wanted_.size(); ++delivered_)
+    for (delivered_ = 0; delivered_ < wanted_.size(); ++delivered_) {
+      ask();
       sink(wanted_[delivered_].row, wanted_[delivered_].token,
            row_of(logits_.host_base, delivered_, c.vocab_size),
            row_of(logits_.host_additional, delivered_, c.additional_vocab_size));
+    }
   }
 
   static std::span<const float> row_of(const Tensor& rows, std::size_t row, std::int64_t width) {

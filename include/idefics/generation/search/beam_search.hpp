@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <deque>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -72,18 +73,23 @@ class BeamItem : public detail::RunningBeams {
     if (rules.sample) probabilities_.resize(rules.beams * rules.vocabulary);
     for (std::size_t i = 0; i <= rules.beams; ++i)
       finished_.emplace_back(prompt, static_cast<std::size_t>(rules.limits.longest));
+    ranking_.resize(finished_.size());
+    std::iota(ranking_.begin(), ranking_.end(), std::size_t{0});
     candidates_.reserve(rules.candidates + 1), order_.reserve(rules.beams + 1);
   }
 
   bool open() const { return open_; }
-  std::span<const detail::Hypothesis> finished() const {
-    return std::span(finished_).first(rules_.beams);
-  }
+  /// The finished hypothesis of rank i, from 0 to n - 1.
+  const detail::Hypothesis& finished(std::size_t i) const { return finished_[ranking_[i]]; }
 
   /// Computes the beams of the next step from the processed log-probabilities of all beams.
-  void advance() {
-    choose_candidates(add_sums());
-    for (detail::Candidate& c : candidates_) c.stopped = stops(c);
+  template <class Ask>
+  void advance(const Ask& ask) {
+    choose_candidates(add_sums(), ask);
+    for (detail::Candidate& c : candidates_) {
+      ask();
+      c.stopped = stops(c);
+    }
     finish_stopped();
     select_running();
     close_if_done();
@@ -100,9 +106,11 @@ class BeamItem : public detail::RunningBeams {
  private:
   /// Draws are numbered within each step of a prompt, so that other prompts of the batch do not
   /// affect them.
-  void choose_candidates(std::span<const float> sums) {
+  template <class Ask>
+  void choose_candidates(std::span<const float> sums, const Ask& ask) {
     const auto step = static_cast<std::uint32_t>(running()[0].trace.size());
     const auto number = [&](std::size_t draw) {
+      ask();
       return uniform(rules_.seed, 0, step, static_cast<std::uint32_t>(draw));
     };
     if (rules_.sample)
@@ -132,14 +140,15 @@ class BeamItem : public detail::RunningBeams {
 
   /// Inserts a hypothesis, after equal ones, into the sorted list of the n best finished ones.
   void insert(const detail::Hypothesis& hypothesis, float score) {
-    if (!(score > finished_[rules_.beams - 1].score)) return;
-    detail::Hypothesis& slot = finished_.back();  // the spare one
+    if (!(score > finished(rules_.beams - 1).score)) return;
+    detail::Hypothesis& slot = finished_[ranking_.back()];  // the spare one
     slot.ids.assign(hypothesis.ids.begin(), hypothesis.ids.end());
     slot.trace.assign(hypothesis.trace.begin(), hypothesis.trace.end());
     slot.score = score;
-    const auto position = std::ranges::upper_bound(finished_.begin(), finished_.end() - 1, score,
-                                                   std::greater<>(), &detail::Hypothesis::score);
-    std::rotate(position, finished_.end() - 1, finished_.end());
+    const auto position =
+        std::ranges::upper_bound(ranking_.begin(), ranking_.end() - 1, score, std::greater<>(),
+                                 [this](std::size_t i) { return finished_[i].score; });
+    std::rotate(position, ranking_.end() - 1, ranking_.end());
   }
 
   /// Continues the best n candidates that did not stop and, if there are fewer, stopped ones after
@@ -158,18 +167,20 @@ class BeamItem : public detail::RunningBeams {
   /// running beam is not expected to beat the worst of them; also when every candidate stopped.
   void close_if_done() {
     const detail::Hypothesis& first = running()[0];
-    const bool full = finished_[rules_.beams - 1].score > detail::no_beam;
+    const float last = finished(rules_.beams - 1).score;
+    const bool full = last > detail::no_beam;
     const bool longest = rules_.early_stopping == EarlyStopping::never && rules_.length_penalty > 0;
     const float best = rules_.penalized(
         first.score, longest ? rules_.limits.new_tokens() : std::ssize(first.trace));
-    const float worst = full ? finished_[rules_.beams - 1].score : detail::no_beam;
+    const float worst = full ? last : detail::no_beam;
     if (!(best > worst) || (full && rules_.early_stopping == EarlyStopping::yes) || all_stopped_)
       open_ = false;
   }
 
   const BeamRules& rules_;
   std::vector<double> probabilities_;          // [n,V+A] scratch for sampling
-  std::vector<detail::Hypothesis> finished_;   // [n+1], best first; the last is scratch
+  std::vector<detail::Hypothesis> finished_;   // [n+1]
+  std::vector<std::size_t> ranking_;           // [n+1], best first; the last is scratch
   std::vector<detail::Candidate> candidates_;  // [k]
   std::vector<detail::Candidate> order_;       // [n]
   bool open_ = true, all_stopped_ = false;
@@ -210,11 +221,13 @@ class BeamSearch {
   }
 
   /// After `take` for all beams of a step: the rows that continue.
-  const detail::NextRows& advance() {
+  /// Calls `ask`, which may throw, again and again.
+  template <class Ask>
+  const detail::NextRows& advance(const Ask& ask) {
     next_.clear();
     for (BeamItem& item : items_) {
       if (!item.open()) continue;
-      item.advance();
+      item.advance(ask);
       if (item.open()) next_.add(item, item.first_row());
     }
     return next_;
@@ -225,11 +238,12 @@ class BeamSearch {
     std::size_t longest = 0;
     for (BeamItem& item : items_) {
       item.finish_running();
-      for (const detail::Hypothesis& h : item.finished().first(returned_))
-        longest = std::max(longest, h.ids.size());
+      for (std::size_t i = 0; i < returned_; ++i)
+        longest = std::max(longest, item.finished(i).ids.size());
     }
     for (const BeamItem& item : items_) {
-      for (const detail::Hypothesis& h : item.finished().first(returned_)) {
+      for (std::size_t i = 0; i < returned_; ++i) {
+        const detail::Hypothesis& h = item.finished(i);
         output.lengths.push_back(std::ssize(h.trace));
         output.sequences.push_back(h.ids);
         output.sequences.back().resize(longest, pad_);
@@ -261,19 +275,25 @@ GenerationOutput search_with_beams(detail::TextRun& run, Search& search,
                                    const StepCallback& on_step) {
   Stopwatch watch;
   GenerationOutput output;
-  run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
-    for (std::size_t i = 0; i < search.beams(); ++i) search.take(row + i, base, additional);
-  });
-  output.timings.prefill_s = watch.lap();
-  for (;;) {
-    const detail::NextRows& next = search.advance();
-    if ((on_step && !on_step({})) || next.rows().empty()) break;
-    run.reorder(next.rows(), next.parents());
-    run.step(next.rows(), next.ids(),
-             [&search](std::size_t row, std::int64_t, auto base, auto additional) {
-               search.take(row, base, additional);
-             });
-    ++output.timings.decode_tokens;
+  try {
+    run.prefill([&](std::size_t row, std::int64_t, auto base, auto additional) {
+      for (std::size_t i = 0; i < search.beams(); ++i) {
+        run.ask();
+        search.take(row + i, base, additional);
+      }
+    });
+    output.timings.prefill_s = watch.lap();
+    for (;;) {
+      const detail::NextRows& next = search.advance([&run] { run.ask(); });
+      if ((on_step && !on_step({})) || next.rows().empty()) break;
+      run.reorder(next.rows(), next.parents());
+      run.step(next.rows(), next.ids(),
+               [&search](std::size_t row, std::int64_t, auto base, auto additional) {
+                 search.take(row, base, additional);
+               });
+      ++output.timings.decode_tokens;
+    }
+  } catch (const detail::RunStopped&) {  // within a step, which is dropped
   }
   output.timings.decode_s = watch.lap();
   search.finish(output);

@@ -139,14 +139,37 @@ inline Candidate candidate_at(std::span<const float> sums /*[n,V+A]*/, std::size
           .id = static_cast<std::int32_t>(index % vocabulary)};
 }
 
+/// Appends the best `count` of all continuations for which `skip` is false, best first; in a tie,
+/// the first.
+template <class Skip>
+void append_best(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabulary, std::size_t count,
+                 const Skip& skip, std::vector<Candidate>& list) {
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    if (a.score != b.score) return a.score > b.score;
+    return a.beam != b.beam ? a.beam < b.beam : a.id < b.id;
+  };
+  const auto first = std::ssize(list);  // from there on a heap, the worst at its top
+  const std::size_t full = list.size() + count;
+  for (std::size_t i = 0; i < sums.size() && count > 0; ++i) {
+    const bool is_full = list.size() == full;
+    if (is_full && !(sums[i] > list[static_cast<std::size_t>(first)].score)) continue;  // mostly
+    if (skip(i)) continue;
+    if (is_full) {
+      std::pop_heap(list.begin() + first, list.end(), better);
+      list.pop_back();
+    }
+    list.push_back(candidate_at(sums, vocabulary, i));
+    std::push_heap(list.begin() + first, list.end(), better);
+  }
+  std::sort_heap(list.begin() + first, list.end(), better);
+}
+
 /// The best `count` of all continuations, best first; in a tie, the first.
 inline void best_candidates(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabulary,
                             std::size_t count, std::vector<Candidate>& best) {
   best.clear();
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    if (best.size() == count && !(sums[i] > best.back().score)) continue;  // almost always
-    insert_candidate(best, count, candidate_at(sums, vocabulary, i));
-  }
+  append_best(
+      sums, vocabulary, count, [](std::size_t) { return false; }, best);
 }
 
 /// Draws `count` of all continuations, one after another, from softmax(sums) without replacement
@@ -166,16 +189,12 @@ void draw_candidates(std::span<const float> sums /*[n,V+A]*/, std::size_t vocabu
     drawn.push_back(candidate_at(sums, vocabulary, index));
     probabilities[index] = 0;
   }
-  while (drawn.size() < count) {
-    std::size_t best = sums.size();
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      if (best < sums.size() && !(sums[i] > sums[best])) continue;
-      const Candidate c = candidate_at(sums, vocabulary, i);
-      const auto same = [&c](const Candidate& d) { return d.beam == c.beam && d.id == c.id; };
-      if (std::ranges::none_of(drawn, same)) best = i;
-    }
-    drawn.push_back(candidate_at(sums, vocabulary, best));
-  }
+  for (const Candidate& c : drawn)  // so that they are not taken again
+    probabilities[static_cast<std::size_t>(c.beam) * vocabulary + static_cast<std::size_t>(c.id)] =
+        -1;
+  append_best(
+      sums, vocabulary, count - drawn.size(), [&](std::size_t i) { return probabilities[i] < 0; },
+      drawn);
 }
 
 }}}  // namespace idefics::v0::detail

@@ -52,29 +52,55 @@ class PromptLookup final : public CandidateGenerator {
             std::min(config.prompt_lookup_num_tokens.value_or(10), context.limits.longest))),
         longest_ngram_(static_cast<std::size_t>(config.max_matching_ngram_size.value_or(2))),
         pipeline_(lookup_options(config), context),
-        scores_(context.vocabulary) {
+        scores_(context.vocabulary),
+        refused_(context.vocabulary) {
     guess_.reserve(most_);
+    suffix_.resize(static_cast<std::size_t>(context.limits.longest));
     row_.reserve(static_cast<std::size_t>(context.limits.longest) + most_);
   }
 
   IdSpan guess(IdSpan so_far, std::int64_t limit) override {
     guess_.clear();
-    const std::size_t size = so_far.size();
-    for (std::size_t n = std::min(longest_ngram_, size - 1); n > 0; --n)
-      for (std::size_t begin = 0; begin + n < size; ++begin) {
-        if (!std::ranges::equal(so_far.subspan(begin, n), so_far.last(n))) continue;
-        const IdSpan followed = so_far.subspan(begin + n, std::min(most_, size - begin - n));
-        keep_allowed(so_far, followed);
-        if (guess_.empty()) continue;  // look for another occurrence
-        guess_.resize(std::min(before_end(), static_cast<std::size_t>(limit)));
-        return guess_;
-      }
+    measure_suffixes(so_far);
+    for (;;) {
+      const std::size_t end = best_end(so_far);
+      if (end == 0) return guess_;
+      keep_allowed(so_far, so_far.subspan(end, std::min(most_, so_far.size() - end)));
+      if (!guess_.empty()) break;
+      (void)refused_.mark(so_far[end]);  // look for another occurrence
+    }
+    guess_.resize(std::min(before_end(), static_cast<std::size_t>(limit)));
     return guess_;
   }
   void learn(const AssistedRound&) override {}
   std::int64_t longest() const override { return static_cast<std::int64_t>(most_); }
 
  private:
+  /// Finds, for every beginning of the text, how many of its last tokens are also the last of the
+  /// text, in linear time: the Z-function of the reversed text.
+  void measure_suffixes(IdSpan text) {
+    refused_.clear();
+    const std::size_t size = text.size();
+    const auto back = [&](std::size_t i) { return text[size - 1 - i]; };
+    std::size_t begin = 0, end = 0;  // the match that reaches furthest
+    for (std::size_t i = 1; i < size; ++i) {
+      std::size_t n = i < end ? std::min(end - i, suffix_[size - (i - begin)]) : 0;
+      while (i + n < size && back(n) == back(i + n)) ++n;
+      suffix_[size - i] = n;
+      if (i + n > end) begin = i, end = i + n;
+    }
+  }
+  /// Where the longest n-gram ends that a token follows which was not refused, the first of equally
+  /// long ones; 0 if there is none.
+  std::size_t best_end(IdSpan text) {
+    std::size_t best = 0, longest = 0;
+    for (std::size_t end = 1; end < text.size(); ++end) {
+      const std::size_t n = std::min(suffix_[end], longest_ngram_);
+      if (n > longest && !refused_.marked(text[end])) best = end, longest = n;
+    }
+    return best;
+  }
+
   /// Keeps the first of `ids` that may follow `so_far`, one after another.
   void keep_allowed(IdSpan so_far, IdSpan ids) {
     if (pipeline_.empty()) {
@@ -97,6 +123,9 @@ class PromptLookup final : public CandidateGenerator {
   std::size_t most_, longest_ngram_;
   LogitsPipeline pipeline_;
   std::vector<float> scores_;  // [V+A]
+  TokenMarks refused_;         // first tokens that may not follow
+  std::vector<std::size_t>
+      suffix_;  // by end: equal tokens before it and before the end of the text
   std::vector<std::int32_t> guess_, row_;
 };
 

@@ -230,9 +230,6 @@ inline GenerationOutput contrastive_search(detail::TextRun& run, const Generatio
   Stopwatch watch;
   GenerationOutput output;
   ContrastiveSearch search(config, context, run.backend(), run.width());
-  run.prefill([&](std::size_t row, std::int64_t, auto base, auto additional) {
-    search.take_prompt(row, base, additional, run.hidden());
-  });
   const auto step = [&] {
     search.recall();
     run.reorder(search.rows(), search.parents());
@@ -243,9 +240,16 @@ inline GenerationOutput contrastive_search(detail::TextRun& run, const Generatio
     search.advance();
     return (!on_step || on_step(search.chosen())) && !search.done();
   };
-  bool running = step();
-  output.timings.prefill_s = watch.lap();  // the first token is chosen when its candidates are read
-  for (; running; ++output.timings.decode_tokens) running = step();
+  try {
+    run.prefill([&](std::size_t row, std::int64_t, auto base, auto additional) {
+      search.take_prompt(row, base, additional, run.hidden());
+    });
+    bool running = step();
+    output.timings.prefill_s =
+        watch.lap();  // the first token is chosen when its candidates are read
+    for (; running; ++output.timings.decode_tokens) running = step();
+  } catch (const detail::RunStopped&) {  // within a step, which is dropped
+  }
   output.timings.decode_s = watch.lap();
   search.finish(output, run);
   return output;

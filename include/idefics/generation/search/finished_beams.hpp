@@ -46,11 +46,13 @@ class FinishedBeams {
     slot.score = score;
     slot.ids.assign(ids.begin(), ids.end());
     slot.trace.assign(trace.begin(), trace.end());
-    if (size_ == slots_.size()) {
-      const auto worst = std::ranges::min_element(slots_, {}, &FinishedBeam::score);
-      std::rotate(worst, worst + 1, slots_.end());
-      --size_;
+    if (size_ < slots_.size()) {
+      worst_ = size_ == 1 ? score : std::min(worst_, score);
+      return;
     }
+    const auto worst = std::ranges::min_element(slots_, {}, &FinishedBeam::score);
+    std::rotate(worst, worst + 1, slots_.end());
+    --size_;
     worst_ = std::ranges::min_element(list(), {}, &FinishedBeam::score)->score;
   }
 
@@ -65,7 +67,8 @@ class FinishedBeams {
  private:
   bool is_full() const { return size_ + 1 == slots_.size(); }
   double penalized(double sum, std::int64_t new_tokens) const {
-    return sum / std::pow(static_cast<double>(new_tokens), length_penalty_);
+    const auto length = static_cast<double>(std::max<std::int64_t>(new_tokens, 1));
+    return sum / std::pow(length, length_penalty_);
   }
 
   double length_penalty_;

@@ -93,7 +93,7 @@ inline Checked search_bytes(const GenerationWork& w) {
   return bytes;
 }
 
-/// ConstrainedBeams: a state for each beam, and for each beam and phrase that could continue it.
+/// ConstrainedBeams: a state for each beam, and a continuation for each beam and phrase.
 inline Checked constraint_bytes(const GenerationWork& w) {
   const auto& constraints = w.config.force_words_ids;
   if (constraints.empty()) return 0;
@@ -101,12 +101,16 @@ inline Checked constraint_bytes(const GenerationWork& w) {
   for (const auto& constraint : constraints)
     for (const auto& phrase : constraint) {
       phrases = phrases + 1;
-      tokens = tokens + phrase.size() * sizeof(std::int32_t) + sizeof(phrase);
+      tokens = tokens + phrase.size() * sizeof(std::int32_t) + sizeof(phrase) + sizeof(std::size_t);
       longest = std::max(longest, Checked(phrase.size()));
     }
   const Checked state = longest * sizeof(std::int32_t) + constraints.size() * sizeof(std::size_t) +
                         (sizeof(ConstraintState) + 2 * 16);
-  return w.rows() * (phrases + 1) * (state + ConstrainedBeams::bytes_of_push) + tokens * 2;
+  const Checked extended = w.rows() * phrases * (sizeof(ExtendedState) + 16);
+  const Checked pushes = GenerationWork::number(w.run.copies) * (phrases + 1);
+  const Checked known = w.prompts() * ConstrainedBeams::bytes_of_pairs(pushes.value());
+  return w.rows() * (state + 16) + extended + known +
+         w.prompts() * pushes * ConstrainedBeams::bytes_of_push + tokens * 2;
 }
 
 /// All parts of the memory of a generation.

@@ -134,12 +134,14 @@ class GroupBeamSearch {
   }
 
   /// After `take` for all beams of a step: the rows that continue.
-  const detail::NextRows& advance() {
+  /// Calls `ask`, which may throw, again and again.
+  template <class Ask>
+  const detail::NextRows& advance(const Ask& ask) {
     next_.clear();
     for (std::size_t prompt = 0; prompt < stopped_.size(); ++prompt) {
       if (stopped_[prompt]) continue;
       const std::size_t first = prompt * groups_per_prompt_;
-      advance_prompt(first);
+      advance_prompt(first, ask);
       stopped_[prompt] = stops(first);
       for (std::size_t g = first; !stopped_[prompt] && g < first + groups_per_prompt_; ++g)
         if (!groups_[g].done()) next_.add(groups_[g], groups_[first].first_row());
@@ -182,22 +184,25 @@ class GroupBeamSearch {
     return true;
   }
 
-  void advance_prompt(std::size_t first) {
+  template <class Ask>
+  void advance_prompt(std::size_t first, const Ask& ask) {
     taken_.clear();
     for (std::size_t g = first; g < first + groups_per_prompt_; ++g) {
       BeamGroup& group = groups_[g];
       if (group.done()) {
         group.pad();
       } else {
-        process(group, first / groups_per_prompt_);
+        process(group, first / groups_per_prompt_, ask);
         group.advance();
       }
       for (const detail::Hypothesis& beam : group.running()) taken_.push_back(beam.ids.back());
     }
   }
 
-  void process(BeamGroup& group, std::size_t prompt) {
+  template <class Ask>
+  void process(BeamGroup& group, std::size_t prompt, const Ask& ask) {
     for (std::size_t i = 0; i < rules_.group_size; ++i) {
+      ask();
       const detail::Hypothesis& beam = group.running()[i];
       const std::span<float> scores = group.scores(i);
       for (const std::int32_t id : taken_)

@@ -96,6 +96,11 @@ class TokenSearch {
     }
   }
   void clear_step() { chosen_.clear(); }
+  /// Takes back the tokens of a step that was not finished.
+  void drop_step() {
+    for (const auto& [row, id] : chosen_) sequences_[static_cast<std::size_t>(row)].pop_back();
+    chosen_.clear();
+  }
 
   /// The padded prompt and the tokens that a row has chosen since.
   detail::IdSpan sequence(std::size_t row) const { return sequences_[row]; }
@@ -169,22 +174,26 @@ inline GenerationOutput token_search(detail::TextRun& run, const GenerationConfi
   Stopwatch watch;
   GenerationOutput output;
   TokenSearch search(config, context, guidance, contrast);
-  if (guidance) guidance->prefill();
-  run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
-    search.take_prompt(row, base, additional);
-  });
-  if (answers_per_prompt(config) > 1) {
-    run.reorder(search.active(), search.parents());
-    if (guidance) guidance->reorder(search.active(), search.parents());
-  }
-  output.timings.prefill_s = watch.lap();
-  while (end_step(search, on_step)) {
-    if (guidance) guidance->step(search.active(), search.next());
-    run.step(search.active(), search.next(),
-             [&search](std::size_t row, std::int64_t, auto base, auto additional) {
-               search.take(row, base, additional);
-             });
-    ++output.timings.decode_tokens;
+  try {
+    if (guidance) guidance->prefill();
+    run.prefill([&search](std::size_t row, std::int64_t, auto base, auto additional) {
+      search.take_prompt(row, base, additional);
+    });
+    if (answers_per_prompt(config) > 1) {
+      run.reorder(search.active(), search.parents());
+      if (guidance) guidance->reorder(search.active(), search.parents());
+    }
+    output.timings.prefill_s = watch.lap();
+    while (end_step(search, on_step)) {
+      if (guidance) guidance->step(search.active(), search.next());
+      run.step(search.active(), search.next(),
+               [&search](std::size_t row, std::int64_t, auto base, auto additional) {
+                 search.take(row, base, additional);
+               });
+      ++output.timings.decode_tokens;
+    }
+  } catch (const detail::RunStopped&) {
+    search.drop_step();
   }
   output.timings.decode_s = watch.lap();
   search.finish(output, run);

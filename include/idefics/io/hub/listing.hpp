@@ -132,7 +132,8 @@ class HubListing {
 
   /// Where a file is.
   static std::string url_of(const HubAccess& access, const HubName& name, const std::string& path) {
-    std::string url = access.endpoint + "/" + name.id() + "/resolve/" + name.revision + "/";
+    std::string url =
+        access.endpoint + "/" + name.id() + "/resolve/" + name.revision_in_url() + "/";
     for (const char c : path) {
       const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
                          (c >= '0' && c <= '9') ||
@@ -148,7 +149,8 @@ class HubListing {
 
  private:
   std::string api(const char* what) const {
-    return access_.endpoint + "/api/models/" + name_.id() + "/" + what + "/" + name_.revision;
+    return access_.endpoint + "/api/models/" + name_.id() + "/" + what + "/" +
+           name_.revision_in_url();
   }
 
   std::string ask_commit() {

@@ -239,7 +239,7 @@ class Pull {
   }
   static void write_ref(const std::filesystem::path& root, const PullPlan& plan) {
     if (plan.commit == plan.revision) return;
-    make_directory(root / "refs");
+    make_directory((root / "refs" / plan.revision).parent_path());
     AtomicFile ref(root / "refs" / plan.revision);
     ref.write(plan.commit);
     ref.commit();
