@@ -109,7 +109,7 @@ inline bool is_hashable(const Value& value) {
   return std::ranges::all_of(value.items(), is_hashable);
 }
 
-/// Dicts of templates are small: their keys are compared one by one, as equal keys are equal values.
+/// Dicts of templates are small: their keys are compared one by one.
 inline const Value* Dict::find(const Value& key) const {
   if (key.is_text()) return find(key.bytes());
   if (!is_hashable(key)) rendering().fail("unhashable type: '" + std::string(type_name(key)) + "'");

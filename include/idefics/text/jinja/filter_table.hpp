@@ -1,4 +1,5 @@
-// Filters that apply filters and tests to items: map, select and the like. The table of all filters.
+// Filters that apply filters and tests to items: map, select and the like. The table of all
+// filters.
 #pragma once
 
 #include <string>

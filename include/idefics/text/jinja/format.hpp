@@ -1,6 +1,6 @@
 // Values put into a text: text % values and text.format(values). What templates use of it is here:
-// %s, %r, %d, %(name)s and %%; {}, {0}, {name}, {{ and }}. Widths, precisions, other conversions and
-// look-ups within a field are refused.
+// %s, %r, %d, %(name)s and %%; {}, {0}, {name}, {{ and }}. Widths, precisions, other conversions
+// and look-ups within a field are refused.
 #pragma once
 
 #include <charconv>

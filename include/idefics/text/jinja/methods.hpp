@@ -1,5 +1,5 @@
-// The other methods of str: case, white space, properties of characters. Methods of lists and dicts,
-// and the method of a value by its name.
+// The other methods of str: case, white space, properties of characters. Methods of lists and
+// dicts, and the method of a value by its name.
 #pragma once
 
 #include <algorithm>
