@@ -92,6 +92,11 @@ fault invalid_image "file: $scratch/cut.png" caption "$scratch/cut.png"
 fault git_lfs_pointer "file: $scratch/lfs.png" caption "$scratch/lfs.png"
 fault invalid_image "file: $scratch/empty.png" caption "$scratch/empty.png"
 fault image_too_large "limit: " caption "$scratch/bomb.gif"
+echo '<!DOCTYPE html>' >"$scratch/page.png"
+fault unsupported_image "an HTML page.*file: $scratch/page.png" caption "$scratch/page.png"
+fault image_too_large "limit: 100]" caption "$picture" --max-image-pixels 100
+fault image_too_large "limit: 100]" caption "$picture" --max-image-bytes 100
+fault image_too_large "limit: 100]" caption "$picture" --max-image-memory 100
 fault file_not_found "file: $scratch/pipe.png" caption "$scratch/pipe.png"
 fault file_not_found "file: $samples" caption "$samples"
 

@@ -80,6 +80,15 @@ saved=$(answer --model "$scratch/int8")
 run info "$scratch/int8" --json | grep -q '"dtype":"I8"' || complain "info does not name int8 tensors"
 run info "$scratch/base" | grep -q " int8 " || complain "info has no plan for int8"
 
+# A picture in a file is turned as its EXIF data says on request only.
+turned=$(cd "$(dirname "$0")/../fuzz/corpus/image" && pwd)/jpeg_form_exif7
+printf '[{"image": "%s"}]' "$turned" >"$scratch/turned.json"
+for option in "" --exif-transpose; do
+  # shellcheck disable=SC2086
+  run process --prompt-file "$scratch/turned.json" --output "$scratch/pixels$option" $option >/dev/null
+done
+! cmp -s "$scratch/pixels" "$scratch/pixels--exif-transpose" || complain "--exif-transpose changes nothing"
+
 # The memory plan includes the adapter.
 bytes() { run info "$scratch/base" --json "$@" | tr ',' '\n' | grep '"anonymous_weight_bytes"'; }
 [ "$(bytes --adapter "$data/lora/plain")" != "$(bytes)" ] || complain "the memory plan does not include the adapter"

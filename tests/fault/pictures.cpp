@@ -114,7 +114,7 @@ TEST_CASE("a sound picture with an unsupported feature is not called damaged") {
 }
 
 TEST_CASE("damaged files of the newer formats are refused") {
-  const auto cut = [](std::string& file) { file.resize(file.size() * 2 / 3); };
+  [[maybe_unused]] const auto cut = [](std::string& file) { file.resize(file.size() * 2 / 3); };
   const testing::Fault faults[] = {
       opening("an icon without pictures", invalid_image, std::string("\0\0\1\0\0\0", 6)),
       opening("a PGM with a pixel above its largest", invalid_image, "P2 1 1 7 8 "),
@@ -137,8 +137,10 @@ TEST_CASE("damaged files of the newer formats are refused") {
 
 TEST_CASE("what a file is, or where it ends, is part of the message") {
   CHECK(message("%PDF-1.7") == "this is a PDF document, which is not supported [file: picture]");
+#ifndef IDEFICS_NO_LIBJPEG
   CHECK(message(corpus("image/jpeg_cut")) ==
         "damaged JPEG: it ends before its last row [file: picture]");
+#endif
   CHECK(message("this is not a picture") == "not a picture of a known format [file: picture]");
 }
 
