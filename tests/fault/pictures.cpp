@@ -1,6 +1,8 @@
 // Pictures with one fault each: of every format, what is refused and with which code.
 #include <sys/stat.h>
 
+#include <zlib.h>
+
 #include <idefics/image/decode.hpp>
 
 #include "support/fault.hpp"
@@ -131,6 +133,50 @@ TEST_CASE("damaged files of the newer formats are refused") {
 #ifndef IDEFICS_NO_HEIF
       opening("a HEIC that is cut off", invalid_image, corpus("avif/heic_form_RGB_444_2", cut)),
 #endif
+  };
+  for (const auto& fault : faults) testing::check(fault);
+}
+
+TEST_CASE("files that claim or cost too much are refused") {
+  const std::string jpeg = corpus("image/jpeg_progressive");
+  const std::size_t scan = jpeg.find("\xff\xda"),
+                    length = 2 + static_cast<unsigned char>(jpeg[scan + 3]);
+  std::string scans = jpeg.substr(0, scan);
+  for (int i = 0; i < 120; ++i) scans += jpeg.substr(scan, length);
+  const auto png = [](const std::string& type, const std::string& body) {
+    return corpus("image/png_rgb", [&](std::string& file) {
+      std::string chunk = type + body;
+      const auto sum =
+          crc32(0, reinterpret_cast<const Bytef*>(chunk.data()), static_cast<uInt>(chunk.size()));
+      const auto big_endian = [](std::uint64_t value) {
+        return std::string{static_cast<char>(value >> 24), static_cast<char>(value >> 16),
+                           static_cast<char>(value >> 8), static_cast<char>(value)};
+      };
+      file.insert(33, big_endian(body.size()) + chunk + big_endian(sum));
+    });
+  };
+  std::string packed(1u << 14, '\0');
+  uLongf size = packed.size();
+  const std::string zeros(3u << 20, '\0');
+  REQUIRE(compress(reinterpret_cast<Bytef*>(packed.data()), &size,
+                   reinterpret_cast<const Bytef*>(zeros.data()), zeros.size()) == Z_OK);
+  packed.resize(size);
+  const std::string rle = corpus("image/bmp_rgb", [](std::string& file) { file[30] = 1; });
+  const testing::Fault faults[] = {
+#ifndef IDEFICS_NO_LIBJPEG
+      opening("120 scans", unsupported_image, scans, true),
+#endif
+      opening("a text of 3 MiB", image_too_large, png("zTXt", std::string("k\0\0", 3) + packed),
+              true),
+      opening("a text of unknown compression", invalid_image,
+              png("zTXt", std::string("k\0\1", 3) + packed)),
+      opening("frames out of order", invalid_image,
+              png("fcTL", std::string("\0\0\0\1", 4) + std::string(22, '\0'))),
+      opening("a frame outside its canvas", invalid_image,
+              png("fcTL", std::string(4, '\0') + std::string(22, '\1'))),
+      opening("runs of colours", unsupported_image, rle),
+      opening("a run of a TGA longer than its row", invalid_image,
+              std::string("\0\0\x0b\0\0\0\0\0\0\0\0\0\4\0\4\0\x08\0\xff\0", 20)),
   };
   for (const auto& fault : faults) testing::check(fault);
 }

@@ -1,4 +1,8 @@
-"""AVIF by Pillow, HEIC by pillow-heif, which this module needs only for HEIC."""
+"""AVIF by Pillow, deeper ones by a program of this folder, HEIC by pillow-heif."""
+
+import subprocess
+import tempfile
+from pathlib import Path
 
 from drawing import XMP, encoded, exif, picture
 
@@ -15,6 +19,18 @@ def avif_files():
     out["xmp_exif"] = encoded(picture("RGB", 31, 17), "AVIF", xmp=XMP % 6, exif=exif(1), speed=9)
     out["animated"] = encoded(picture("RGBA", 31, 17), "AVIF", save_all=True, append_images=[picture("RGBA", 31, 17)], speed=9)
     out["lossless"] = encoded(picture("RGB", 31, 17), "AVIF", quality=100, speed=9)
+    return out
+
+
+def deep_avif_files():
+    """AVIF of 10 and 12 bits. Needs a C compiler and libavif."""
+    out = {}
+    with tempfile.TemporaryDirectory() as folder:
+        program, file = Path(folder) / "deep_avif", Path(folder) / "file"
+        subprocess.check_call(["cc", "-O1", Path(__file__).with_name("deep_avif.c"), "-o", program, "-lavif", "-lm"])
+        for bits, form, alpha in ((10, 1, 0), (10, 2, 0), (10, 3, 0), (10, 4, 0), (12, 1, 1), (12, 2, 1), (12, 3, 0), (12, 3, 1)):
+            subprocess.check_call([program, file, str(bits), str(form), str(alpha), "5"])
+            out[f"deep_{bits}_{form}_{alpha}"] = file.read_bytes()
     return out
 
 

@@ -2,8 +2,9 @@
 
 import struct
 
-from drawing import XMP, encoded, exif, picture
 from PIL import ImageCms
+
+from drawing import XMP, encoded, exif, picture
 
 
 def jpeg_files():

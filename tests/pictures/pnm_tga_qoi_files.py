@@ -3,6 +3,7 @@
 import struct
 
 import numpy as np
+
 from drawing import encoded, picture, random, scene
 
 

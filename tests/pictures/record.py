@@ -10,29 +10,47 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
+
+from avif_heic_files import deep_avif_files
 from departures import departs
 from drawing import seed
 from kinds import KINDS
 from pillow import answers
-from safetensors.numpy import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reference"))
 from common import fnv1a, output_folder
 
 # Every how many files of a kind one is kept, so that the recording remains small.
-STEPS = {"png": 2, "jpeg": 2, "gif": 1, "bmp": 4, "ico": 5, "pnm": 2, "tga": 7, "qoi": 3, "webp": 1, "tiff": 41, "avif": 5, "heic": 6}
+STEPS = {"png": 2, "jpeg": 3, "gif": 1, "bmp": 5, "ico": 7, "pnm": 2, "tga": 9, "qoi": 4, "webp": 1, "tiff": 60, "avif": 9, "heic": 8}
 # Files of faults that people met, kept whatever the steps are.
 ALWAYS = {
-    "png_trns_nl",
-    "png_trns_nl2",
-    "png_eXIf_post",
-    "png_raw_exif",
-    "png_xmp",
-    "jpeg_exif6",
-    "jpeg_noeoi_z",
-    "jpeg_noeoi_mj",
-    "jpeg_noeoi_com",
-    "jpeg_xmp",
+    *(f"png_{name}" for name in ("trns_nl", "trns_nl2", "eXIf_post", "raw_exif", "xmp", "xmp_text", "xmp_text2")),
+    *(f"jpeg_{name}" for name in ("exif6", "noeoi_z", "noeoi_mj", "noeoi_com", "xmp")),
+    *(f"pnm_{name}" for name in ("p1c", "p4")),
+    *(f"tga_{name}" for name in ("t2_16_32", "rle16_0", "rle24_1", "LAtga_rle1")),
+    *(
+        f"tiff_{name}"
+        for name in (
+            "17_II",
+            "59_II",
+            "58_MM",
+            "orr6",
+            "orf6",
+            "orb6",
+            "xmp6",
+            "more",
+            "few",
+            "rps0",
+            "same",
+            "bits1for3",
+            "bits4for3",
+            "norps",
+            "min",
+        )
+    ),
+    *(f"tiff_{name}" for name in ("ycc8(2, 2)", "yccr8(2, 1)", "yccr32773(1, 1)", "pil_1_group4_[]", "pil_RGB_jpeg_[]", "pil_CMYK_tiff_lzw_[]")),
+    *(f"tiff_{name}" for name in ("26_IIplz", "36_MMplz", "39_IItz", "48_IIplz", "pred2_16_1_3_1", "pred3_32_3_1_0")),
 }
 
 
@@ -44,6 +62,9 @@ def main():
             name = f"{kind}_{name}"
             if (i % STEPS[kind] == 0 or name in ALWAYS) and not departs(name):
                 files[name] = data
+    files |= {f"avif_{name}": data for name, data in deep_avif_files().items()}
+    missing = ALWAYS - files.keys()
+    assert not missing, missing
     expected = []
     for name, data in files.items():
         on_white, loaded = (f"{a.width}x{a.height} {fnv1a(a.tobytes())}" if a else "" for a in answers(data))

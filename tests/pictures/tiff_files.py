@@ -3,8 +3,9 @@
 import struct
 import zlib
 
-from drawing import XMP, encoded, picture, random
 from PIL import Image
+
+from drawing import XMP, encoded, picture, random
 
 
 def tiff(tags, data, big=False, bigtiff=False):

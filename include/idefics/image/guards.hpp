@@ -11,10 +11,6 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-inline bool exceeds(std::uint64_t width, std::uint64_t height, const ImageLimits& limits) {
-  return width > limits.max_side || height > limits.max_side || width * height > limits.max_pixels;
-}
-
 inline void check_size(std::uint64_t width, std::uint64_t height, const ImageLimits& limits,
                        const std::string& name) {
   if (width == 0 || height == 0)
