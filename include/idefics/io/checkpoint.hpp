@@ -1,6 +1,7 @@
 // A checkpoint directory: config.json with model.safetensors, or with an index and its shards.
-// Without either, the same for pytorch_model.bin, as in transformers. All headers are validated and
-// checked against the index before any weight can be read.
+// Without either, the same for pytorch_model.bin, as in transformers, and without that for a variant:
+// model.fp16.safetensors. All headers are validated and checked against the index before any weight
+// can be read.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +56,37 @@ inline constexpr WeightFiles weight_files[] = {
     {"model.safetensors", "model.safetensors.index.json", ".safetensors"},
     {"pytorch_model.bin", "pytorch_model.bin.index.json", ".bin"}};
 
+namespace detail {
+
+/// The file of weights, or index of shards, whose name has a variant in it, such as "fp16" in
+/// model.fp16.safetensors and model.safetensors.index.fp16.json; empty if there is none. The
+/// reference has to be told the variant. Throws `not_a_checkpoint` if there are several.
+inline std::filesystem::path variant_file(const std::filesystem::path& directory,
+                                          const WeightFiles& kind) {
+  std::filesystem::path found;
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    for (const std::filesystem::path plain : {kind.name, kind.index}) {
+      const std::string name = entry.path().filename().string(), end = plain.extension().string(),
+                        begin = plain.stem().string() + ".";
+      if (!name.starts_with(begin) || !name.ends_with(end) ||
+          name.size() <= begin.size() + end.size())
+        continue;
+      const std::string variant =
+          name.substr(begin.size(), name.size() - begin.size() - end.size());
+      const bool shard = variant.find("-of-") != std::string::npos;
+      if (shard || variant.find('.') != std::string::npos || !entry.is_regular_file()) continue;
+      if (!found.empty())
+        fail(ErrorCode::not_a_checkpoint,
+             "the directory has weights of several variants, such as " +
+                 std::min(found.filename().string(), name) + ": leave one of them there",
+             {.file = directory.string()});
+      found = entry.path();
+    }
+  return found;
+}
+
+}  // namespace detail
+
 class Checkpoint {
  public:
   /// Without `mmap`, weights are read into memory when they are requested, instead of being mapped.
@@ -79,6 +111,14 @@ class Checkpoint {
         return checkpoint;
       }
     }
+    for (const WeightFiles& kind : weight_files)
+      if (const auto file = detail::variant_file(directory, kind); !file.empty()) {
+        if (file.extension() == ".json")
+          checkpoint.open_shards(file, kind.extension);
+        else
+          checkpoint.add_file(file);
+        return checkpoint;
+      }
     fail(ErrorCode::not_a_checkpoint,
          "the directory has no model.safetensors, pytorch_model.bin or index of shards",
          {.file = directory.string()});
