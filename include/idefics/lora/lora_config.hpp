@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +16,7 @@
 
 #include <idefics/io/config_fields.hpp>
 #include <idefics/io/json.hpp>
+#include <idefics/lora/module_pattern.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -24,7 +24,13 @@ struct LoraConfig {
   std::int64_t r = 8;
   double lora_alpha = 8;
   bool use_rslora = false;
-  std::map<std::string, double> rank_pattern{}, alpha_pattern{};  // keyed by the end of a path
+  /// A value for the modules whose paths match: the first of several counts.
+  struct Pattern {
+    std::string expression;  // a name, or a regular expression
+    detail::ModulePattern matcher;
+    double value;
+  };
+  std::vector<Pattern> rank_pattern{}, alpha_pattern{};
   /// Names at the end of the paths of adapted modules. Empty if the file has a regular expression:
   /// then the tensors decide.
   std::vector<std::string> target_modules{};
@@ -59,10 +65,11 @@ struct LoraConfig {
     return path.ends_with(name) &&
            (path.size() == name.size() || path[path.size() - name.size() - 1] == '.');
   }
-  static std::optional<double> pattern(const std::map<std::string, double>& by_name,
+  static std::optional<double> pattern(const std::vector<Pattern>& patterns,
                                        std::string_view path) {
-    for (const auto& [name, value] : by_name)
-      if (path_ends_in(path, name)) return value;
+    const std::string whole(path);
+    for (const Pattern& known : patterns)
+      if (known.matcher.matches(whole)) return known.value;
     return std::nullopt;
   }
 };
@@ -72,8 +79,8 @@ namespace detail {
 /// Reads the fields; errors name the key.
 class LoraFields {
  public:
-  LoraFields(const Json& json, const std::string& file)
-      : json_(json), file_(file), fields_(json, file, "") {}
+  LoraFields(const Json& json, std::string_view text, const std::string& file)
+      : json_(json), text_(text), file_(file), fields_(json, file, "") {}
 
   LoraConfig read() const {
     if (const auto type = fields_.text("peft_type", ""); type != "LORA")
@@ -86,7 +93,7 @@ class LoraFields {
                  .alpha_pattern = patterns("alpha_pattern"),
                  .target_modules = names("target_modules"),
                  .modules_to_save = names("modules_to_save")};
-    for (const auto& [name, rank] : c.rank_pattern)
+    for (const auto& [name, matcher, rank] : c.rank_pattern)
       if (rank < 1 || rank > max_rank || rank != std::floor(rank))
         invalid("rank_pattern." + name, "a rank must be an integer from 1 to 65536");
     return c;
@@ -132,17 +139,31 @@ class LoraFields {
     if (!(std::abs(value) <= 1e9)) invalid(key, "must be a number up to 10^9");
     return value;
   }
-  std::map<std::string, double> patterns(const char* key) const {
-    std::map<std::string, double> by_name;
+  static std::string written(const std::string& text) {
+    return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+  /// In the order of the file, which JSON objects here do not keep: that of the names in its text.
+  std::vector<LoraConfig::Pattern> patterns(const char* key) const {
+    std::vector<LoraConfig::Pattern> list;
     const auto found = json_.find(key);
-    if (found == json_.end() || found->is_null()) return by_name;
+    if (found == json_.end() || found->is_null()) return list;
     if (!found->is_object()) invalid(key, "must be an object of numbers");
+    constexpr std::size_t most = 1024;
+    if (found->size() > most) invalid(key, "has more than 1024 patterns");
+    const std::size_t begin = text_.find(written(key));
+    std::vector<std::pair<std::size_t, LoraConfig::Pattern>> placed;
     for (const auto& [name, value] : found->items()) {
-      if (!is_plain(name))
-        refuse(key, "only plain module names are supported, not regular expressions");
-      by_name.emplace(name, number(*found, name, 0));
+      const auto matcher = ModulePattern::of(name);
+      if (!matcher)
+        refuse(key,
+               "the expression " + written(name.substr(0, 200)) +
+                   " is not supported: only names, \".\", sets, groups, \"|\" and repetitions");
+      placed.emplace_back(text_.find(written(name), begin),
+                          LoraConfig::Pattern{name, *matcher, number(*found, name, 0)});
     }
-    return by_name;
+    std::ranges::stable_sort(placed, {}, &decltype(placed)::value_type::first);
+    for (auto& [at, pattern] : placed) list.push_back(std::move(pattern));
+    return list;
   }
   /// A list of names; empty for a string, which is a regular expression.
   std::vector<std::string> names(const char* key) const {
@@ -156,14 +177,9 @@ class LoraFields {
     }
     return list;
   }
-  static bool is_plain(std::string_view name) {
-    return std::ranges::all_of(name, [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-             c == '_' || c == '.';
-    });
-  }
 
   const Json& json_;
+  std::string_view text_;
   const std::string& file_;
   ConfigFields fields_;
 };
@@ -171,8 +187,10 @@ class LoraFields {
 }  // namespace detail
 
 inline LoraConfig LoraConfig::from_file(const std::filesystem::path& file) {
-  const detail::JsonDocument document = detail::read_document(file);
-  return detail::LoraFields(*document, file.string()).read();
+  constexpr std::uint64_t most = 1 << 20;
+  const std::string text = detail::read_text_file(file, most);
+  const detail::JsonDocument document = detail::parse_document(text, file.string());
+  return detail::LoraFields(*document, text, file.string()).read();
 }
 
 }}  // namespace idefics::v0
