@@ -71,16 +71,17 @@ class ConfigFields {
     return value->get<std::string>();
   }
 
-  /// A token id; null means none, an absent key the default.
+  /// A token id; null and negative ids mean none, an absent key the default.
   std::optional<std::int32_t> id(const char* key, std::optional<std::int32_t> fallback,
                                  std::int64_t last) const {
     if (object_->is_object() && object_->contains(key) && object_->at(key).is_null())
       return std::nullopt;
     if (!has(key)) return fallback;
-    return static_cast<std::int32_t>(integer(key, 0, 0, last));
+    const std::int64_t number = integer(key, 0, INT64_MIN, last);
+    return number < 0 ? std::nullopt : std::optional(static_cast<std::int32_t>(number));
   }
 
-  /// One token id or a list of them; null means none.
+  /// One token id or a list of them; null and negative ids mean none.
   std::vector<std::int32_t> ids(const char* key, std::vector<std::int32_t> fallback,
                                 std::int64_t last) const {
     const Json* value = find(key);
@@ -89,15 +90,16 @@ class ConfigFields {
       for (const Json& element : *value) {
         if (!element.is_number_integer()) wrong_type(key, "an integer, or a list of them");
         const Json wrapped{{key, element}};
-        list.push_back(static_cast<std::int32_t>(
-            ConfigFields(wrapped, file_, prefix_).integer(key, 0, 0, last)));
+        if (const auto found = ConfigFields(wrapped, file_, prefix_).id(key, std::nullopt, last))
+          list.push_back(*found);
       }
       return list;
     }
     if (!value)
       return object_->is_object() && object_->contains(key) ? std::vector<std::int32_t>{}
                                                             : fallback;
-    return {static_cast<std::int32_t>(integer(key, 0, 0, last))};
+    const auto found = id(key, std::nullopt, last);
+    return found ? std::vector{*found} : std::vector<std::int32_t>{};
   }
 
   [[noreturn]] void refuse(const char* key, const char* why, std::int64_t value) const {

@@ -38,6 +38,15 @@ TEST_CASE("omitted keys have transformers' defaults") {
   CHECK(c.eos_token_ids == std::vector<std::int32_t>{2});
 }
 
+TEST_CASE("negative ids mean that there is no such token") {
+  const Config c = read(R"({"model_type": "idefics", "eos_token_id": [-1, 2], "bos_token_id": -1,
+                            "pad_token_id": -1})");
+  CHECK(c.eos_token_ids == std::vector<std::int32_t>{2});
+  CHECK_FALSE(c.bos_token_id);
+  CHECK_FALSE(c.pad_token_id);
+  CHECK(read(R"({"model_type": "idefics", "eos_token_id": -1})").eos_token_ids.empty());
+}
+
 TEST_CASE("the nested layout is read, with either name of the tower's width") {
   const Config c = read(R"({"model_type": "idefics", "use_resampler": true, "alpha_type": "vector",
     "vision_config": {"hidden_size": 1280, "hidden_act": "quick_gelu",
