@@ -8,6 +8,7 @@
 #pragma once
 
 #include <idefics/chat.hpp>
+#include <idefics/checkpoint_keys.hpp>
 #include <idefics/classify.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/model.hpp>

@@ -117,6 +117,8 @@ class Processor {
     std::vector<Image> pictures;
   };
   Row read(const Prompt& prompt, std::size_t number, const ProcessorOptions& options) const;
+  /// The content of bos_token or eos_token. Throws `invalid_tokenizer` if there is none.
+  std::string special(const char* name) const;
   std::vector<std::int64_t> pictures_seen(std::span<const std::int64_t> ids) const;
 
   Tokenizer tokenizer_;
@@ -154,7 +156,18 @@ inline void check_utf8(std::string_view text, std::size_t number, std::size_t it
 
 IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view directory_or_repo) {
   const auto directory = resolve_model(directory_or_repo);
+  if (const auto path = directory / "processor_config.json"; std::filesystem::exists(path))
+    if (const Json json = read_json_file(path);
+        json.is_object() && json.contains("audio_tokenizer"))
+      fail(ErrorCode::invalid_config, "IDEFICS has no such part: remove the key",
+           {.file = path.string(), .field = "audio_tokenizer"});
   return {Tokenizer::from_pretrained(directory), ImageProcessor::from_pretrained(directory)};
+}
+
+IDEFICS_ENGINE_INLINE std::string Processor::special(const char* name) const {
+  if (const auto content = tokenizer_.special_token(name)) return *content;
+  fail(ErrorCode::invalid_tokenizer, "prompts need this token: set it in tokenizer_config.json",
+       {.field = name});
 }
 
 /// The bos token and the joined items: texts lose the spaces at their ends, pictures become their
@@ -162,11 +175,12 @@ IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view dire
 IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::size_t number,
                                                      const ProcessorOptions& options) const {
   Row row;
-  std::string text = tokenizer_.id_to_token(tokenizer_.bos_id());
+  std::string text = special("bos_token");
   std::vector<std::size_t> breaks;
   bool last_was_image = false, last_was_text = false;
-  const bool end_of_utterance =
-      options.add_end_of_utterance_token.value_or(tokenizer_.has_special(end_of_utterance_token));
+  const bool end_of_utterance = options.add_end_of_utterance_token.value_or(
+      tokenizer_.call_arguments().add_end_of_utterance_token.value_or(
+          tokenizer_.has_special(end_of_utterance_token)));
   auto add_image = [&](Image image) {
     text.append(last_was_image ? "" : fake_token).append(image_token).append(fake_token);
     row.pictures.push_back(std::move(image));
@@ -195,8 +209,7 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::
     text.append(part);
     last_was_image = false, last_was_text = true;
   }
-  if (options.add_eos_token.value_or(tokenizer_.add_eos_token()))
-    text.append(tokenizer_.id_to_token(tokenizer_.eos_id()));
+  if (options.add_eos_token.value_or(tokenizer_.add_eos_token())) text.append(special("eos_token"));
   row.ids = tokenizer_.encode(text, {.breaks = breaks});
   return row;
 }
@@ -205,7 +218,7 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::
 IDEFICS_ENGINE_INLINE std::vector<std::int64_t> Processor::pictures_seen(
     std::span<const std::int64_t> ids) const {
   const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1),
-                     eos = tokenizer_.eos_id();
+                     eos = tokenizer_.special_token("eos_token") ? tokenizer_.eos_id() : -1;
   std::vector<std::int64_t> seen;
   std::int64_t count = -1;
   bool ended = false;
@@ -223,17 +236,22 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
   std::vector<Row> rows;
   std::int64_t t = 0, n = 1;
   bool any_picture = false;
-  const std::int32_t image = tokenizer_.token_to_id(image_token).value_or(-1);
+  // the token that has a place for a picture; the masks know <image> alone
+  const std::int32_t image =
+      tokenizer_.token_to_id(tokenizer_.special_token("image_token").value_or(image_token))
+          .value_or(-1);
   for (const Prompt& prompt : batch) {
     rows.push_back(read(prompt, rows.size(), options));
     // at most one picture per image token; further tokens were typed in texts, and see nothing
     Row& row = rows.back();
-    row.pictures.resize(std::min<std::size_t>(
-        row.pictures.size(), static_cast<std::size_t>(std::ranges::count(row.ids, image))));
     any_picture = any_picture || !row.pictures.empty();
     t = std::max(t, std::ssize(row.ids));
     n = std::max(n, std::ssize(row.pictures));
+    row.pictures.resize(std::min<std::size_t>(
+        row.pictures.size(), static_cast<std::size_t>(std::ranges::count(row.ids, image))));
   }
+  const std::int64_t multiple = tokenizer_.call_arguments().pad_to_multiple_of;
+  t = (t + multiple - 1) / multiple * multiple;
   const auto b = std::ssize(rows);
   const std::int64_t size = options.image_size.value_or(image_processor_.image_size),
                      area = 3 * size * size;

@@ -45,6 +45,16 @@ inline std::optional<idefics::DType> dtype_named(const std::string& name) {
   return std::nullopt;
 }
 
+/// Prints what is unusual about a checkpoint's files on stderr, each once.
+inline void print_warnings(const idefics::Warnings& warnings) {
+  static idefics::Warnings printed;
+  for (const idefics::Warning& warning : warnings) {
+    const std::size_t before = printed.size();
+    printed.add(warning);
+    if (printed.size() != before) std::cerr << "warning: " << warning.text() << '\n';
+  }
+}
+
 struct CommonOptions {
   std::string model;
   std::string dtype, device = "auto", load_in_4bit, adapter;
@@ -72,7 +82,13 @@ struct CommonOptions {
   }
   /// How pictures in files are decoded, or those at URLs.
   idefics::ImageOptions image_options(bool at_url) const;
-  idefics::Processor processor() const { return idefics::Processor::from_pretrained(model); }
+  /// Loads the processor, and prints what is unusual about the checkpoint's files.
+  idefics::Processor processor() const {
+    auto processor = idefics::Processor::from_pretrained(model);
+    print_warnings(processor.tokenizer().warnings());
+    print_warnings(idefics::checkpoint_warnings(idefics::resolve_model(model)));
+    return processor;
+  }
   /// Applies --threads and loads the model.
   idefics::Model load() const {
     idefics::set_num_threads(threads);

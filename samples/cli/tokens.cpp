@@ -18,7 +18,9 @@ struct Command {
 };
 
 Tokenizer tokenizer_of(const Command& c) {
-  return Tokenizer::from_pretrained(resolve_model(c.common.model));
+  auto tokenizer = Tokenizer::from_pretrained(resolve_model(c.common.model));
+  print_warnings(tokenizer.warnings());
+  return tokenizer;
 }
 
 /// Parses a JSON array of ids, such as "[1, 2]".

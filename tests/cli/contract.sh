@@ -44,6 +44,19 @@ grep -q '"cross_attentions":\[\[\[\[\[0\.[0-9]*,' "$scratch/out" ||
 
 answer "a pink boat" caption "data:image/png;base64,$(base64 -w0 "$picture")" --offline
 
+# unknown keys of a checkpoint are named once each, as warnings
+mkdir "$scratch/odd"
+cp "$samples/tiny/"*.json "$samples/tiny/model.safetensors" "$scratch/odd"
+sed 's/"vocab_size"/"vocal_size": 1, "vocab_size"/' "$samples/tiny/config.json" >"$scratch/odd/config.json"
+sed 's/"legacy"/"legacies": 1, "legacy"/' "$samples/tiny/tokenizer_config.json" >"$scratch/odd/tokenizer_config.json"
+[ "$("$idefics" caption "$picture" --model "$scratch/odd" 2>"$scratch/err")" = "a pink boat" ] ||
+  complain "no answer from a checkpoint with unknown keys"
+[ "$(wc -l <"$scratch/err")" -eq 2 ] || complain "not two warnings: $(cat "$scratch/err")"
+for key in vocal_size legacies; do
+  grep -q "^warning: unknown key: .*field: $key" "$scratch/err" ||
+    complain "no warning of $key: $(cat "$scratch/err")"
+done
+
 mkdir "$scratch/empty" "$scratch/alien" "$scratch/lfs" "$scratch/sharded"
 echo '{"model_type": "llama"}' >"$scratch/alien/config.json"
 cp "$samples/tiny/model.safetensors" "$scratch/alien"

@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 from common import GOLDEN, versions, write_rows
-from variants import BASE, drop, observe_tokenizer, put
+from variants import BASE, drop, load_tokenizer, observe_tokenizer, put
 
 SEED = 16
 CONTENTS = ["<loc1>", "<loc2>", "<loc10>", "red", "cat", "a", "▁a", "the", "\n", "\n\n", "  ", "\t", "é", "<image>", "<s>", "</s>", "<unk>", "<image", "image>", "aa", "ab",
@@ -201,12 +201,12 @@ def main():
     rows = []
     for changes, texts in EXPLICIT if options.first == 0 else []:
         for form in ("both", "model"):
-            rows.append({"form": form, "files": changes, "seen": observe_tokenizer(form, changes, texts, [])})
+            rows.append({"form": form, "files": changes, "seen": observe_tokenizer(load_tokenizer(form, changes), texts, [])})
     for index in range(options.first, options.first + options.count):
         variant = Variant(index)
         texts, ids = variant.texts(options.texts), [variant.random.randrange(650) for _ in range(8)]
         rows.append({"form": variant.form, "files": {name: change for name, change in variant.changes.items() if change != []},
-                     "seen": observe_tokenizer(variant.form, variant.changes, texts, ids)})
+                     "seen": observe_tokenizer(load_tokenizer(variant.form, variant.changes), texts, ids)})
     write_rows(options.write or options.out / "tokenizer" / "variants.json", {"versions": versions(), "seed": SEED}, "variants", rows)
 
 

@@ -19,7 +19,7 @@ if [ "${1:-}" = --check ]; then
   trap 'rm -rf "$out"' EXIT
 fi
 
-for group in json tokenizer tokenizer_variants models pictures rare_pictures photographs processor chat_templates generation generation_values quant four_bit int8 torch_files lora; do
+for group in json tokenizer tokenizer_variants checkpoint_keys models pictures rare_pictures photographs processor chat_templates generation generation_values quant four_bit int8 torch_files lora; do
   echo "make_$group.py"
   "$venv/bin/python" "make_$group.py" --out "$out"
 done

@@ -75,6 +75,13 @@ class Folder:
         shutil.rmtree(self.path)
 
 
+def id_of(tokenizer, name):
+    try:
+        return getattr(tokenizer, name + "_id")
+    except RecursionError:  # it has no id, and no unknown token takes its place
+        return "none"
+
+
 def observe_text(tokenizer, text, ids):
     """Ids without and with bos and eos, and the text of them and of other ids, with special tokens and without."""
     plain = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -84,17 +91,23 @@ def observe_text(tokenizer, text, ids):
     return row
 
 
-def observe_tokenizer(form, changes, texts, ids):
-    """What can be seen of the tokenizer, or null if the reference refuses the files. `ids`: of other texts."""
+def load_tokenizer(form, changes):
+    """None if the reference refuses the files."""
     with Folder(form, changes) as path:
         try:
-            tokenizer = LlamaTokenizerFast.from_pretrained(path)
+            return LlamaTokenizerFast.from_pretrained(path)
         except BaseException:  # some are of Rust
             return None
+
+
+def observe_tokenizer(tokenizer, texts, ids):
+    """What can be seen of a tokenizer; null for none. `ids`: of other texts."""
+    if tokenizer is None:
+        return None
     length = tokenizer.model_max_length
     seen = {
         "special": [None if getattr(tokenizer, name) is None else str(getattr(tokenizer, name)) for name in SPECIAL],
-        "ids": [getattr(tokenizer, name + "_id") for name in SPECIAL],
+        "ids": [id_of(tokenizer, name) for name in SPECIAL],
         "additional": [str(token) for token in tokenizer.additional_special_tokens],
         "added": [[i, t.content, *map(int, (t.single_word, t.lstrip, t.rstrip, t.normalized, t.special))]
                   for i, t in sorted(tokenizer.added_tokens_decoder.items())],

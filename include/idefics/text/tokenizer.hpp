@@ -18,8 +18,11 @@
 
 namespace idefics { inline namespace v0 {
 
+class Processor;
+
 namespace detail {
 class DecodeStream;
+struct CallArguments;
 struct TokenizerState;
 }  // namespace detail
 
@@ -62,7 +65,8 @@ class Tokenizer {
   /// stop_strings.
   std::shared_ptr<const std::vector<std::string>> token_texts() const;
 
-  /// Throw `invalid_tokenizer` if the files name no such token.
+  /// Of a token that has no id that of the unknown token. Throw `invalid_tokenizer` if the files name
+  /// no such token.
   std::int32_t bos_id() const { return special_id("bos_token"); }
   std::int32_t eos_id() const { return special_id("eos_token"); }
   std::int32_t unk_id() const { return special_id("unk_token"); }
@@ -94,8 +98,12 @@ class Tokenizer {
 
  private:
   friend class TextDecoder;
+  friend class Processor;
   explicit Tokenizer(std::shared_ptr<const detail::TokenizerState> state);
 
+  /// The settings that are defaults of the processor's calls. Throws `invalid_tokenizer` for those
+  /// that it cannot follow.
+  const detail::CallArguments& call_arguments() const;
   std::size_t checked(std::int32_t id) const;
   std::int32_t special_id(const char* name) const;
 
@@ -299,6 +307,14 @@ IDEFICS_ENGINE_INLINE bool Tokenizer::has_special(std::string_view token) const 
   return std::ranges::find(tokens, token) != tokens.end();
 }
 
+IDEFICS_ENGINE_INLINE const detail::CallArguments& Tokenizer::call_arguments() const {
+  if (const detail::CallArguments& call = state_->call; !call.refused.empty())
+    fail(ErrorCode::invalid_tokenizer, call.why,
+         {.file = (std::filesystem::path(state_->file) / "tokenizer_config.json").string(),
+          .field = call.refused});
+  return state_->call;
+}
+
 IDEFICS_ENGINE_INLINE std::size_t Tokenizer::checked(std::int32_t id) const {
   if (id < 0 || id >= size() || (*texts_)[static_cast<std::size_t>(id)] == nullptr)
     fail(ErrorCode::invalid_token_id,
@@ -308,8 +324,9 @@ IDEFICS_ENGINE_INLINE std::size_t Tokenizer::checked(std::int32_t id) const {
 }
 
 IDEFICS_ENGINE_INLINE std::int32_t Tokenizer::special_id(const char* name) const {
-  const auto content = special_token(name);
-  const auto id = content ? token_to_id(*content) : std::nullopt;
+  const auto content = special_token(name), unknown = special_token("unk_token");
+  auto id = content ? token_to_id(*content) : std::nullopt;
+  if (content && !id && unknown) id = token_to_id(*unknown);  // as for any text without an id
   if (!id)
     fail(ErrorCode::invalid_tokenizer, "the tokenizer has none: set it in tokenizer_config.json",
          {.file = state_->file, .field = name});

@@ -141,13 +141,17 @@ inline void refuse_unsupported(const Json& json, const std::string& file) {
       fail(ErrorCode::invalid_option, "this option is not supported", {.file = file, .field = key});
 }
 
-/// Throws `invalid_option` for a key that is neither an option nor known to have no effect here.
+/// Whether a key is an option, or known to have no effect here.
+inline bool is_known_option(std::string_view key) {
+  bool known = has_key(keys_without_effect, key) || has_key(keys_not_supported, key);
+  for_each_field([&](const FieldInfo& info, auto) { known = known || key == info.name; });
+  return known;
+}
+
+/// Throws `invalid_option` for a key that is not known.
 inline void refuse_unknown(const Json& json, const std::string& file) {
   for (const auto& [key, value] : json.items()) {
-    bool known = has_key(keys_without_effect, key) || has_key(keys_not_supported, key);
-    const std::string& name = key;  // Clang 14 captures no structured bindings
-    for_each_field([&](const FieldInfo& info, auto) { known = known || name == info.name; });
-    if (!known)
+    if (!is_known_option(key))
       fail(ErrorCode::invalid_option, "unknown option",
            {.file = file, .field = key.substr(0, 200)});
   }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <idefics/text/tokenizer/arguments.hpp>
+#include <idefics/text/tokenizer/call_arguments.hpp>
 #include <idefics/text/tokenizer/sentencepiece_merges.hpp>
 #include <idefics/text/tokenizer/state.hpp>
 
@@ -77,11 +78,17 @@ class TokenizerLoader {
         refuse(key, "files are read from the checkpoint's own directory only: remove the key");
     if (arguments_.values.contains("vocab_file") && !has_json_)
       refuse("vocab_file", "null hides tokenizer.model: remove the key");
-    if (const Json& inputs = value("init_inputs"); counts_as_true(inputs))
+    if (const Json& inputs = value("init_inputs");
+        arguments_.values.contains("init_inputs") && inputs != "" && !is_empty_container(inputs))
       refuse("init_inputs", "is not supported: remove the key");
-    for (const Json& name : value("fast_tokenizer_files"))
-      if (name != "tokenizer.json")
-        refuse("fast_tokenizer_files", "only tokenizer.json is read: remove the key");
+    if (arguments_.values.contains("fast_tokenizer_files")) {
+      const Json& names = value("fast_tokenizer_files");
+      const bool plain =
+          is_empty_container(names) || names == "" || names == Json::array({"tokenizer.json"});
+      if (!plain) refuse("fast_tokenizer_files", "only tokenizer.json is read: remove the key");
+    }
+    if (arguments_.values.contains("add_special_tokens"))
+      refuse("add_special_tokens", "is the name of a method, and no setting: remove the key");
   }
 
   void read_legacy() { legacy_ = value("legacy").is_null() || counts_as_true(value("legacy")); }
@@ -94,6 +101,8 @@ class TokenizerLoader {
 
   /// LlamaConverter.
   void convert() {
+    if (const Json& options = value("sp_model_kwargs"); !options.is_null() && !options.is_object())
+      refuse("sp_model_kwargs", "must be an object");
     if (!has_model_)
       refuse(value("add_prefix_space").is_null() ? "from_slow" : "add_prefix_space",
              "needs a tokenizer.model, from which the reference then makes the tokenizer: add that "
@@ -218,7 +227,7 @@ class TokenizerLoader {
   void read_extra_special_tokens() {
     const std::string key = "extra_special_tokens";
     const Json& extra = value(key.c_str());
-    if (extra.is_null()) return;
+    if (!arguments_.values.contains(key)) return;
     if (!extra.is_object()) refuse(key, "must be an object");
     for (const auto& [name, json] : extra.items()) {
       if (is_special_token_key(name) || name == "additional_special_tokens")
@@ -315,7 +324,10 @@ class TokenizerLoader {
     TokenizerState& s = *state_;
     s.add_bos_token = argument_is_true(arguments_, "add_bos_token", true);
     s.add_eos_token = argument_is_true(arguments_, "add_eos_token", false);
-    s.split_special_tokens = argument_is_true(arguments_, "split_special_tokens", false);
+    if (const Json& split = value("split_special_tokens"); split.is_boolean())
+      s.split_special_tokens = split.get<bool>();
+    else if (arguments_.values.contains("split_special_tokens"))
+      refuse("split_special_tokens", "must be true or false");
     s.clean_up_tokenization_spaces =
         argument_is_true(arguments_, "clean_up_tokenization_spaces", false);
     if (s.add_bos_token) check_template_token("add_bos_token", "bos_token");
@@ -326,7 +338,7 @@ class TokenizerLoader {
     read_model_max_length();
     s.chat_templates = read_chat_templates(directory_, value("chat_template"), arguments_.file);
     check_tokenizer_class();
-    s.arguments = std::move(arguments_.values);
+    s.call = read_call_arguments(arguments_.values);
   }
 
   /// bos and eos are written into a template whose parts are separated by spaces and colons.
@@ -334,10 +346,9 @@ class TokenizerLoader {
     const auto it = state_->special.find(key);
     if (it == state_->special.end())
       refuse(key, std::string("must be set while ") + option + " is true");
-    if (it->second.empty() || it->second.starts_with('$') ||
-        it->second.find_first_of(" :") != std::string::npos)
+    if (it->second.starts_with('$') || it->second.find_first_of(" :") != std::string::npos)
       refuse(key, std::string("while ") + option +
-                      " is true, must not be empty, begin with \"$\", or have spaces or colons");
+                      " is true, must not begin with \"$\", or have spaces or colons");
   }
 
   bool is_left(const char* key, bool fallback) const {
@@ -353,10 +364,10 @@ class TokenizerLoader {
     const Json& length = value(key);
     constexpr double none_from = 1e18;  // the reference writes 1e30 for none
     if (length.is_null()) return;
-    if (!length.is_number() || !(length.get<double>() >= 0))
+    const auto number = python_number(length);
+    if (!number || !(*number >= 0))
       return warn(key, "is not a number of at least 0, and counts as none");
-    if (length.get<double>() < none_from)
-      state_->model_max_length = static_cast<std::int64_t>(length.get<double>());
+    if (*number < none_from) state_->model_max_length = static_cast<std::int64_t>(*number);
   }
 
   void check_tokenizer_class() {

@@ -16,6 +16,13 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
+/// What tokenizer_config.json sets for calls of the processor.
+struct CallArguments {
+  std::optional<bool> add_end_of_utterance_token{};
+  std::int64_t pad_to_multiple_of = 1;
+  std::string refused{}, why{};  // a key that cannot be followed
+};
+
 /// Everything that a tokenizer consists of; never changes after loading.
 struct TokenizerState {
   std::string file;  // the directory, for errors
@@ -32,7 +39,7 @@ struct TokenizerState {
   TruncationSide truncation_side = TruncationSide::right;
   std::optional<std::int64_t> model_max_length;
   ChatTemplates chat_templates;
-  Json arguments = Json::object();  // of the constructor, for settings that calls take over
+  CallArguments call;
   Warnings warnings;
 };
 
@@ -44,6 +51,14 @@ inline bool counts_as_true(const Json& value) {
   if (value.is_string()) return !value.get_ref<const std::string&>().empty();
   return !value.empty();
 }
+
+/// A number, as which true and false count in Python.
+inline std::optional<double> python_number(const Json& value) {
+  if (value.is_boolean()) return value.get<bool>() ? 1 : 0;
+  return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
+}
+
+inline bool is_empty_container(const Json& value) { return value.is_structured() && value.empty(); }
 
 /// A boolean argument, which may be given as any value.
 inline bool argument_is_true(const TokenizerArguments& arguments, const char* key, bool fallback) {
