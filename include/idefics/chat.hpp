@@ -39,10 +39,10 @@ inline GenerationConfig answer_config(const Processor& processor, GenerationConf
 }
 
 /// The prompt for the assistant's next turn: by the tokenizer's chat template if it has one, else
-/// in the format of the published instruct checkpoints. If the last turn is the assistant's, it is continued.
-/// `dropped`: the number of oldest messages to leave out, not counting system texts at the
-/// beginning. Throws what render_chat_template throws, and `image_count_mismatch` if the template
-/// omits pictures. Process the prompt without adding end-of-utterance tokens.
+/// in the format of the published instruct checkpoints. If the last turn is the assistant's, it is
+/// continued. `dropped`: the number of oldest messages to leave out, not counting system texts at
+/// the beginning. Throws what render_chat_template throws, and `image_count_mismatch` if the
+/// template omits pictures. Process the prompt without adding end-of-utterance tokens.
 IDEFICS_ENGINE_INLINE Prompt chat_prompt(const std::vector<ChatMessage>& messages,
                                          const Tokenizer& tokenizer, std::size_t dropped = 0);
 
