@@ -226,14 +226,16 @@ class CheckpointQuantizer {
 
   /// Sizes and times of the files that weights come from.
   std::string source_state() const {
-    Json files = Json::object();
+    JsonDocument files;
     for (const TensorInfo* tensor : checkpoint_.tensors()) {
       const auto file = checkpoint_.file_of(tensor->name);
-      if (files.contains(file.string())) continue;
+      if (files->contains(file.string())) continue;
       const auto time = std::filesystem::last_write_time(file).time_since_epoch().count();
-      files[file.string()] = {std::filesystem::file_size(file), static_cast<std::int64_t>(time)};
+      Json& state = (*files)[file.string()] = Json::array();
+      state.push_back(std::filesystem::file_size(file));
+      state.push_back(static_cast<std::int64_t>(time));
     }
-    return files.dump();
+    return files->dump();
   }
 
   void write_shard(const std::filesystem::path& path,
