@@ -171,6 +171,7 @@ void run(const Command& c) {
     config.max_new_tokens = 256;
   Chat chat(model, processor, config);
   if (c.context_overflow == "fail") chat.context_overflow = ContextOverflow::fail;
+  if (is_judged(c.common.model, c.common.quiet)) judge(1);
   Session(c, chat).run();
 }
 

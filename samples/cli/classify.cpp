@@ -25,11 +25,14 @@ std::string generated(Model& model, const Processor& processor, const Prompt& pr
                       const Command& c, const ProcessorOptions& options) {
   std::size_t longest = 0;
   for (const auto& label : c.labels) longest = std::max(longest, label.size());
-  const GenerationConfig config{
+  GenerationConfig config{
       .max_new_tokens = static_cast<std::int64_t>(longest) + 2,  // a token has at least one byte
       .eos_token_id = std::vector<std::int32_t>{processor.tokenizer().eos_id()},
       .prefix_allowed_tokens_fn = only_labels(processor, prompt, c.labels, options)};
+  const bool judged = is_judged(c.common.model, c.common.quiet);
+  if (judged) config.top_logprobs = 0;
   const auto output = model.generate(processor(prompt, options), config);
+  if (judged) judge(output.logprobs);
   return processor.batch_decode(output.new_tokens, {.skip_special_tokens = true}).at(0);
 }
 
@@ -59,6 +62,8 @@ void run(const Command& c) {
     const Ranking ranking = rank_labels(model, processor, prompt, c.labels, c.normalize, options);
     for (std::size_t i = 0; i < c.labels.size(); ++i) scores[c.labels[i]] = ranking.scores[i];
     if (!known) label = c.labels[ranking.best];
+    if (c.rank && !c.normalize && is_judged(c.common.model, c.common.quiet))
+      judge(std::exp(ranking.scores[ranking.best]));
   }
   print(c.common.json ? Json{{"label", label}, {"scores", scores}}.dump() : label);
 }

@@ -178,7 +178,14 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
     if (!c.common.quiet) std::cerr << "idefics: warning: " << warning.text() << '\n';
   const bool answer_only = caption && c.text.empty();
   const Inputs inputs = processor(batch, c.prompt.options(c.common));
-  const auto output = generate(c, model, processor, inputs, config, answer_only);
+  const bool judged = is_judged(c.common.model, c.common.quiet);
+  const bool recorded = judged && !config.top_logprobs && !config.best_of && !config.num_beams;
+  if (recorded) config.top_logprobs = 0;
+  auto output = generate(c, model, processor, inputs, config, answer_only);
+  if (recorded)
+    judge(std::exchange(output.logprobs, {}));
+  else if (judged)
+    judge(1);
   print_output(c, processor, output, load_s, answer_only);
   if (interrupted()) throw Interrupted();
 }

@@ -35,6 +35,22 @@ class Speaker:
         return replies
 
 
+    @torch.no_grad()
+    def probabilities(self, prompts, batch=50):
+        """The completions of the prompts, each with the probability of all its tokens together."""
+        found = []
+        for start in range(0, len(prompts), batch):
+            inputs = self.processor(text=prompts[start:start + batch], return_tensors="pt")
+            out = self.model.generate(**inputs, max_new_tokens=48, output_logits=True, return_dict_in_generate=True)
+            ids = out.sequences[:, inputs["input_ids"].shape[1]:]
+            chosen = torch.stack(out.logits, 1).log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+            ended = (ids == self.processor.tokenizer.eos_token_id).cumsum(1)
+            counts = (ended == 0) | ((ended == 1) & (ids == self.processor.tokenizer.eos_token_id))
+            texts = self.processor.batch_decode(ids, skip_special_tokens=True)
+            found += zip((text.strip() for text in texts), (chosen * counts).sum(1).exp().tolist())
+        return found
+
+
 # ---- prompts: see prompts.md ----
 
 def question_prompt(picture, question):
@@ -122,6 +138,23 @@ def evaluate(folder, count=500, dtypes=(torch.float32, torch.bfloat16)):
         exam = Exam(folder, dtype, count)
         for part in (exam.captions, exam.questions, exam.chat, exam.others):
             part()
+
+
+def confidence(folder, count=500, wanted=0.98):
+    """How probable an answer about its world must be for so many of these answers to be right."""
+    exam, rng, answers = Exam(folder, torch.float32, count), random.Random("confidence"), []
+    asked = [(picture, ask(scene, rng, rng.choice(tuple(ASKERS)))) for picture, scene in exam.pairs]
+    asked = [(question_prompt(p, found[0]), found[1]) for p, found in asked if found]
+    captions = [([picture], caption(scene)) for picture, scene in exam.pairs]
+    for prompts in (captions, asked):
+        said = exam.speaker.probabilities([prompt for prompt, _ in prompts])
+        answers += [(probability, reply == truth) for (reply, probability), (_, truth) in zip(said, prompts)]
+    for hundredth in range(0, 100):
+        above = [right for probability, right in answers if probability >= hundredth / 100]
+        below = [right for probability, right in answers if probability < hundredth / 100]
+        if sum(above) >= wanted * len(above):
+            break
+    print(f"from probability {hundredth / 100}: {sum(above)} of {len(above)} right; below: {sum(below)} of {len(below)}")
 
 
 # ---- the sample pictures ----

@@ -3,6 +3,7 @@
 
     train.py --work SCRATCH --out FOLDER      train; if stopped, the same command resumes
     train.py --evaluate FOLDER                print accuracies on 500 held-out scenes
+    train.py --confidence FOLDER              print how probable answers must be to be trusted
     train.py --pictures FOLDER --out FOLDER   write the sample pictures and the right answers
 
 Training makes the vocabulary and runs the stages:
@@ -26,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from transformers import IdeficsProcessor
 
 import ranks
-from evaluate import evaluate, write_pictures
+from evaluate import confidence, evaluate, write_pictures
 from loop import Loop
 from model import new_model
 from perception import Questions, see
@@ -147,12 +148,15 @@ def main():
     options.add_argument("--work", default="build/tiny", help="scratch folder for the pools and the state of each stage")
     options.add_argument("--out", default="build/tiny/checkpoint")
     options.add_argument("--evaluate", metavar="FOLDER")
+    options.add_argument("--confidence", metavar="FOLDER")
     options.add_argument("--pictures", metavar="FOLDER")
     options.add_argument("--steps", type=int, nargs=5, default=(750, 380, 1400, 700, 0),
                          metavar=("FIRST", "SEE", "SPEAK", "REFER", "TOGETHER"))
     chosen = options.parse_args()
     if chosen.evaluate:
         return evaluate(chosen.evaluate)
+    if chosen.confidence:
+        return confidence(chosen.confidence)
     if chosen.pictures:
         return write_pictures(chosen.out, chosen.pictures)
     training = Training(chosen.work, chosen.out)
