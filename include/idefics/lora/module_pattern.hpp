@@ -7,11 +7,11 @@
 
 #include <regex.h>
 
-#include <memory>
 #include <new>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace idefics { inline namespace v0 { namespace detail {
 
@@ -107,32 +107,44 @@ class PosixExpression {
   int depth_ = 0;
 };
 
-/// Immutable; copies share the compiled expression.
+/// Compiled for each use: a compiled expression takes thousands of times its length.
 class ModulePattern {
  public:
   /// None for an expression that is not supported.
   static std::optional<ModulePattern> of(std::string_view expression) {
     const auto posix = PosixExpression::of(expression);
     if (!posix) return std::nullopt;
-    auto compiled = std::make_unique<regex_t>();
-    const std::string whole = "^(.*\\.)?(" + *posix + ")$";
-    const int status = ::regcomp(compiled.get(), whole.c_str(), REG_EXTENDED | REG_NOSUB);
-    if (status == REG_ESPACE) throw std::bad_alloc();
-    if (status != 0) return std::nullopt;
-    ModulePattern pattern;
-    pattern.compiled_.reset(compiled.release(), [](regex_t* owned) {
-      ::regfree(owned);
-      delete owned;
-    });
-    return pattern;
+    ModulePattern pattern("^(.*\\.)?(" + *posix + ")$");
+    const Compiled compiled(pattern.posix_);
+    return compiled.valid() ? std::optional(std::move(pattern)) : std::nullopt;
   }
-  bool matches(const std::string& path) const {
-    return ::regexec(compiled_.get(), path.c_str(), 0, nullptr, 0) == 0;
-  }
+  bool matches(const std::string& path) const { return Compiled(posix_).matches(path); }
 
  private:
-  ModulePattern() = default;
-  std::shared_ptr<regex_t> compiled_;
+  explicit ModulePattern(std::string posix) : posix_(std::move(posix)) {}
+
+  class Compiled {
+   public:
+    explicit Compiled(const std::string& posix)
+        : status_(::regcomp(&compiled_, posix.c_str(), REG_EXTENDED | REG_NOSUB)) {
+      if (status_ == REG_ESPACE) throw std::bad_alloc();
+    }
+    Compiled(const Compiled&) = delete;
+    Compiled& operator=(const Compiled&) = delete;
+    ~Compiled() {
+      if (valid()) ::regfree(&compiled_);
+    }
+    bool valid() const { return status_ == 0; }
+    bool matches(const std::string& path) const {
+      return ::regexec(&compiled_, path.c_str(), 0, nullptr, 0) == 0;
+    }
+
+   private:
+    regex_t compiled_{};
+    int status_;
+  };
+
+  std::string posix_;
 };
 
 }}}  // namespace idefics::v0::detail
