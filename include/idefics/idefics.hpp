@@ -14,5 +14,6 @@
 #include <idefics/model.hpp>
 #include <idefics/plan/memory_plan.hpp>
 #include <idefics/processor.hpp>
+#include <idefics/prompt_file.hpp>
 #include <idefics/quantize.hpp>
 #include <idefics/text/tokenizer.hpp>

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <initializer_list>
 #include <optional>
@@ -62,11 +61,18 @@ class PromptItem {
 
 using Prompt = std::vector<PromptItem>;
 
+/// To what length rows are padded: that of the longest, or max_length; or they must be equal.
+enum class Padding { longest, max_length, none };
+
 struct ProcessorOptions {
   std::optional<bool> add_eos_token{};               // unset: from tokenizer_config.json
   std::optional<bool> add_end_of_utterance_token{};  // unset: if the tokenizer has the token
   std::optional<PaddingSide> padding_side{};         // unset: from tokenizer_config.json
   std::optional<std::int64_t> image_size{};          // unset: from preprocessor_config.json
+  Padding padding = Padding::longest;
+  bool truncation = false;                   // whether prompts are cut to max_length
+  std::optional<std::int64_t> max_length{};  // tokens; unset: model_max_length of the tokenizer
+  std::optional<TruncationSide> truncation_side{};  // unset: from tokenizer_config.json
   /// Fetches the bytes at a URL. Unset: fetch_url with its own limits.
   std::function<std::vector<std::byte>(const std::string&)> fetch{};
   /// How pictures at URLs are decoded; an Image in a prompt already is.
@@ -119,17 +125,12 @@ class Processor {
   Row read(const Prompt& prompt, std::size_t number, const ProcessorOptions& options) const;
   /// The content of bos_token or eos_token. Throws `invalid_tokenizer` if there is none.
   std::string special(const char* name) const;
+  std::int64_t max_length(const ProcessorOptions& options) const;
   std::vector<std::int64_t> pictures_seen(std::span<const std::int64_t> ids) const;
 
   Tokenizer tokenizer_;
   ImageProcessor image_processor_;
 };
-
-/// The prompts of a JSON file: an array is one prompt, an array of arrays a batch. Paths in it are
-/// relative to the file, and pictures at them are decoded as `options` say. Throws `invalid_prompt`
-/// naming the item.
-IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file,
-                                                           const ImageOptions& options = {});
 
 }}  // namespace idefics::v0
 
@@ -137,7 +138,6 @@ IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem
 
 #include <idefics/core/available_memory.hpp>
 #include <idefics/io/hub_cache.hpp>
-#include <idefics/io/json.hpp>
 #include <idefics/text/utf8.hpp>
 
 namespace idefics { inline namespace v0 {
@@ -211,7 +211,27 @@ IDEFICS_ENGINE_INLINE Processor::Row Processor::read(const Prompt& prompt, std::
   }
   if (options.add_eos_token.value_or(tokenizer_.add_eos_token())) text.append(special("eos_token"));
   row.ids = tokenizer_.encode(text, {.breaks = breaks});
+  if (options.truncation) {
+    const auto longest = static_cast<std::size_t>(max_length(options));
+    const auto side = options.truncation_side.value_or(tokenizer_.truncation_side());
+    if (row.ids.size() > longest && side == TruncationSide::left)
+      row.ids.erase(row.ids.begin(), row.ids.end() - static_cast<std::ptrdiff_t>(longest));
+    row.ids.resize(std::min(row.ids.size(), longest));
+  }
   return row;
+}
+
+/// The length that truncation and padding refer to. Throws `invalid_option`.
+IDEFICS_ENGINE_INLINE std::int64_t Processor::max_length(const ProcessorOptions& options) const {
+  const auto length = options.max_length ? options.max_length : tokenizer_.model_max_length();
+  constexpr std::int64_t most = 1 << 24;
+  if (!length || *length < 1 || *length > most)
+    fail(ErrorCode::invalid_option,
+         length ? std::to_string(*length) + " is not between 1 and " + std::to_string(most)
+                : "truncation and padding to a length need max_length, since the tokenizer has no "
+                  "model_max_length",
+         {.field = "max_length", .limit = most});
+  return *length;
 }
 
 /// For every token, the latest picture up to and including it; -1 for none, and after an eos.
@@ -242,16 +262,22 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
           .value_or(-1);
   for (const Prompt& prompt : batch) {
     rows.push_back(read(prompt, rows.size(), options));
-    // at most one picture per image token; further tokens were typed in texts, and see nothing
     Row& row = rows.back();
     any_picture = any_picture || !row.pictures.empty();
-    t = std::max(t, std::ssize(row.ids));
     n = std::max(n, std::ssize(row.pictures));
+    // at most one picture per image token; further tokens were typed in texts, and see nothing
     row.pictures.resize(std::min<std::size_t>(
         row.pictures.size(), static_cast<std::size_t>(std::ranges::count(row.ids, image))));
+    if (options.padding == Padding::none && rows.size() > 1 && std::ssize(row.ids) != t)
+      fail(ErrorCode::invalid_option,
+           "prompts of " + std::to_string(t) + " and " + std::to_string(row.ids.size()) +
+               " tokens need padding",
+           {.field = "padding"});
+    t = std::max(t, std::ssize(row.ids));
   }
+  if (options.padding == Padding::max_length) t = std::max(t, max_length(options));
   const std::int64_t multiple = tokenizer_.call_arguments().pad_to_multiple_of;
-  t = (t + multiple - 1) / multiple * multiple;
+  if (options.padding != Padding::none) t = (t + multiple - 1) / multiple * multiple;
   const auto b = std::ssize(rows);
   const std::int64_t size = options.image_size.value_or(image_processor_.image_size),
                      area = 3 * size * size;
@@ -291,51 +317,6 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
           size);
   }
   return in;
-}
-
-namespace detail {
-
-inline PromptItem read_prompt_item(const Json& item, const std::filesystem::path& file,
-                                   const std::string& where, const ImageOptions& options) {
-  auto refuse = [&](const char* why) {
-    fail(ErrorCode::invalid_prompt, why, {.file = file.string(), .field = where});
-  };
-  if (item.is_string()) return item.get<std::string>();
-  if (!item.is_object() || item.size() != 1 || !item.begin()->is_string())
-    refuse("an item must be a string, {\"image\": …} or {\"text\": …}");
-  const auto value = item.begin()->get<std::string>();
-  if (item.begin().key() == "text") return PromptItem::text(value);
-  if (item.begin().key() != "image")
-    refuse("an item must be a string, {\"image\": …} or {\"text\": …}");
-  if (is_url(value) || is_data_url(value)) return PromptItem::image_url(value);
-  if (value.find('\0') != std::string::npos) refuse("a path contains a zero byte");
-  return Image::open(file.parent_path() / value, options);
-}
-
-}  // namespace detail
-
-IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file,
-                                                           const ImageOptions& options) {
-  const detail::JsonDocument document = detail::read_document(file);
-  const Json& json = *document;
-  auto refuse = [&file](const std::string& where) {
-    fail(ErrorCode::invalid_prompt, "a prompt must be an array of items",
-         {.file = file.string(), .field = where});
-  };
-  if (!json.is_array()) refuse("$");
-  const bool is_batch = !json.empty() && json.front().is_array();
-  const Json rows = is_batch ? json : Json::array({json});
-  std::vector<Prompt> batch;
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    const std::string row = is_batch ? "$[" + std::to_string(r) + "]" : "$";
-    if (!rows[r].is_array()) refuse(row);
-    Prompt prompt;
-    for (std::size_t i = 0; i < rows[r].size(); ++i)
-      prompt.push_back(
-          detail::read_prompt_item(rows[r][i], file, row + "[" + std::to_string(i) + "]", options));
-    batch.push_back(std::move(prompt));
-  }
-  return batch;
 }
 
 }}  // namespace idefics::v0

@@ -180,14 +180,25 @@ inline idefics::ImageOptions CommonOptions::image_options(bool at_url) const {
   return options;
 }
 
+inline constexpr const char* interpolate_help = "accept pictures of any --image-size";
+
 /// Processor options shared by several commands.
 struct PromptOptions {
-  std::string file, end_of_utterance;
-  bool add_eos_token = false;
+  std::string file, end_of_utterance, padding = "longest", padding_side;
+  std::optional<std::int64_t> max_length, image_size;
+  bool add_eos_token = false, truncation = false, markdown_pictures = false;
 
   void add_to(CLI::App& app) {
-    app.add_option("--prompt-file", file,
-                   "JSON file: a prompt, which is an array of items, or an array of prompts");
+    app.add_option("--prompt-file", file, "JSON file: items, messages, or images and texts");
+    app.add_flag("--markdown-pictures", markdown_pictures, "texts may contain pictures: ![](URL)");
+    app.add_option("--padding", padding, "longest, max_length or none")
+        ->check(CLI::IsMember({"longest", "max_length", "none"}));
+    app.add_option("--padding-side", padding_side, "left or right; default: the tokenizer's")
+        ->check(CLI::IsMember({"left", "right"}));
+    app.add_flag("--truncation", truncation, "cut prompts to --prompt-max-length");
+    app.add_option("--prompt-max-length", max_length, "tokens of a prompt, for the two above");
+    app.add_option("--image-size", image_size, "pixels per side; see --interpolate-pos-encoding")
+        ->check(CLI::Range(1, 1 << 14));
     app.add_flag("--add-eos-token", add_eos_token, "append the eos token to every prompt");
     app.add_option("--add-end-of-utterance-token", end_of_utterance,
                    "insert <end_of_utterance> between texts; default: if the tokenizer has it")
@@ -199,7 +210,23 @@ struct PromptOptions {
     result.fetch = common.fetcher();
     result.image_options = common.image_options(true);
     if (!end_of_utterance.empty()) result.add_end_of_utterance_token = end_of_utterance == "true";
+    if (padding == "max_length") result.padding = idefics::Padding::max_length;
+    if (padding == "none") result.padding = idefics::Padding::none;
+    if (!padding_side.empty())
+      result.padding_side =
+          padding_side == "left" ? idefics::PaddingSide::left : idefics::PaddingSide::right;
+    result.truncation = truncation;
+    result.max_length = max_length;
+    result.image_size = image_size;
     return result;
+  }
+  std::vector<idefics::Prompt> read(const CommonOptions& common,
+                                    const idefics::Processor& processor) const {
+    return idefics::read_prompt_file(file, {.image_options = common.image_options(false),
+                                            .url_image_options = common.image_options(true),
+                                            .fetch = common.fetcher(),
+                                            .tokenizer = &processor.tokenizer(),
+                                            .markdown_pictures = markdown_pictures});
   }
 };
 

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <memory>
 
 #include <idefics/chat.hpp>
 #include <idefics/generation/options/effective.hpp>
 #include <idefics/generation/run/streamer.hpp>
 #include <idefics/io/json.hpp>
+#include <idefics/text/bad_words.hpp>
 
 #include "cli/args.hpp"
 #include "cli/generation_flags.hpp"
@@ -26,7 +28,8 @@ struct Command {
   PromptOptions prompt;
   GenerationFlags generation;
   std::vector<std::string> items;
-  std::string image, text, assistant;
+  std::string image, text, assistant, bad_words;
+  bool interpolate = false;
 };
 
 /// An ITEM argument: text, or @ followed by the path or URL of a picture.
@@ -136,7 +139,8 @@ void print_output(const Command& c, const Processor& processor, const Generation
 GenerationOutput generate(const Command& c, Model& model, const Processor& processor,
                           const Inputs& inputs, const GenerationConfig& config, bool answer_only) {
   const DeferInterrupts deferred;
-  const ForwardOptions options{.proceed = [] { return !interrupted(); }};
+  const ForwardOptions options{.interpolate_pos_encoding = c.interpolate,
+                               .proceed = [] { return !interrupted(); }};
   if (!c.common.streaming)
     return model.generate(inputs, config, options, [](auto) { return !interrupted(); });
   const GenerationConfig all = config.merged_over(model.generation_config());
@@ -157,11 +161,24 @@ GenerationOutput generate(const Command& c, Model& model, const Processor& proce
   return output;
 }
 
-void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
+/// Adds the words of --bad-words to the ids that an answer must not contain.
+void add_bad_words(const Command& c, const Processor& processor, GenerationConfig& config) {
+  if (c.bad_words.empty()) return;
+  const Json words = parse_json(c.bad_words, "--bad-words");
+  if (!words.is_array() || !std::ranges::all_of(words, [](auto& w) { return w.is_string(); }))
+    throw UsageError("--bad-words is a JSON list of strings");
+  for (auto& ids : bad_words_ids(processor.tokenizer(), words.get<std::vector<std::string>>()))
+    config.bad_words_ids.push_back(std::move(ids));
+}
+
+using ReadPrompts = std::function<std::vector<Prompt>(const Processor&)>;
+
+void run(const Command& c, const ReadPrompts& read, bool caption) {
   if (c.common.streaming && c.common.json)
     throw UsageError("--stream and --json cannot be combined");
   const auto begin = std::chrono::steady_clock::now();
   const Processor processor = c.common.processor();
+  const std::vector<Prompt> batch = read(processor);
   Model model = c.common.load();
   std::optional<Model> assistant;
   if (!c.assistant.empty())
@@ -172,6 +189,7 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
   if (assistant) config.assistant_model = &*assistant;
   // Published generation configs leave these options to the caller; `generate` sets none of them.
   if (caption) config = answer_config(processor, std::move(config));
+  add_bad_words(c, processor, config);
   if (!config.stop_strings.empty() || !model.generation_config().stop_strings.empty())
     config.token_texts = processor.tokenizer().token_texts();
   for (const Warning& warning : option_warnings(config, model.generation_config()))
@@ -193,26 +211,32 @@ void run(const Command& c, const std::vector<Prompt>& batch, bool caption) {
 void run_generate(const Command& c) {
   if (c.prompt.file.empty() == c.items.empty())
     throw UsageError("generate requires either ITEM arguments or --prompt-file");
-  std::vector<Prompt> batch;
-  if (c.prompt.file.empty()) {
-    batch.emplace_back();
-    for (const auto& item : c.items) batch.back().push_back(read_item(item, c.common));
-  } else {
-    batch = read_prompt_file(c.prompt.file, c.common.image_options(false));
-  }
-  run(c, batch, false);
+  const auto read = [&c](const Processor& processor) -> std::vector<Prompt> {
+    if (!c.prompt.file.empty()) return c.prompt.read(c.common, processor);
+    Prompt prompt;
+    for (const auto& item : c.items) {
+      if (c.prompt.markdown_pictures && !item.starts_with('@'))
+        std::ranges::move(markdown_prompt(item), std::back_inserter(prompt));
+      else
+        prompt.push_back(read_item(item, c.common));
+    }
+    return {prompt};
+  };
+  run(c, read, false);
 }
 
 void run_caption(const Command& c) {
   Prompt prompt{read_picture(c.image, c.common)};
   if (!c.text.empty()) prompt.push_back(PromptItem::text(c.text));
-  run(c, {prompt}, true);
+  run(
+      c, [&prompt](const Processor&) { return std::vector<Prompt>{prompt}; }, true);
 }
 
 }  // namespace
 
 void add_generate(CLI::App& app) {
   const char* assistant_help = "draft model: a checkpoint with the same vocabulary";
+  const char* bad_words_help = "words that the answer must not contain, as a JSON list";
   auto c = std::make_shared<Command>();
   auto* caption = app.add_subcommand("caption", "describe a picture, or continue a text about it");
   caption->add_option("IMAGE", c->image, "path or URL of the picture")->required();
@@ -220,6 +244,7 @@ void add_generate(CLI::App& app) {
   c->common.add_to(*caption);
   c->generation.add_to(*caption);
   caption->add_option("--assistant-model", c->assistant, assistant_help);
+  caption->add_option("--bad-words", c->bad_words, bad_words_help);
   caption->add_flag("--stream", c->common.streaming, "print the text as it is generated");
   caption->callback([c] { run_caption(*c); });
 
@@ -231,6 +256,8 @@ void add_generate(CLI::App& app) {
   c->prompt.add_to(*generate);
   c->generation.add_to(*generate);
   generate->add_option("--assistant-model", c->assistant, assistant_help);
+  generate->add_option("--bad-words", c->bad_words, bad_words_help);
+  generate->add_flag("--interpolate-pos-encoding", c->interpolate, interpolate_help);
   generate->add_flag("--stream", c->common.streaming, "print the text as it is generated");
   generate->callback([c] { run_generate(*c); });
 }

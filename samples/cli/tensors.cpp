@@ -12,11 +12,12 @@ struct Command {
   CommonOptions common;
   PromptOptions prompt;
   std::string out;
+  bool interpolate = false;
 };
 
 Inputs process(const Command& c) {
-  return c.common.processor()(read_prompt_file(c.prompt.file, c.common.image_options(false)),
-                              c.prompt.options(c.common));
+  const Processor processor = c.common.processor();
+  return processor(c.prompt.read(c.common, processor), c.prompt.options(c.common));
 }
 
 void run_process(const Command& c) {
@@ -29,7 +30,8 @@ void run_process(const Command& c) {
 
 void run_logits(const Command& c) {
   const Inputs in = process(c);
-  const ForwardOutput out = c.common.load().forward(in);
+  const ForwardOutput out =
+      c.common.load().forward(in, {.interpolate_pos_encoding = c.interpolate});
   write_safetensors(c.out,
                     {{"logits", out.logits}, {"image_hidden_states", out.image_hidden_states}});
 }
@@ -41,6 +43,8 @@ void add(CLI::App& app, const char* name, const char* about, void (*run)(const C
   c->prompt.add_to(*command);
   command->get_option("--prompt-file")->required();
   command->add_option("-o,--output", c->out, "safetensors file to write")->required();
+  if (run == run_logits)
+    command->add_flag("--interpolate-pos-encoding", c->interpolate, interpolate_help);
   command->callback([c, run] { run(*c); });
 }
 

@@ -1,6 +1,6 @@
 // Texts, token ids, tokenizer files and prompt files with one fault each.
 #include <idefics/io/json.hpp>
-#include <idefics/processor.hpp>
+#include <idefics/prompt_file.hpp>
 #include <idefics/text/chat_template.hpp>
 
 #include "support/fault.hpp"
@@ -133,7 +133,16 @@ TEST_CASE("errors of prompt files name what is wrong in them") {
       prompt("more after a zero byte", invalid_json, std::string("[\"a\"]\0 more", 11)),
       prompt("more after the end", invalid_json, R"(["a"] ["b"])"),
       prompt("a number", invalid_prompt, "7", "$"),
-      prompt("an object", invalid_prompt, R"({"text":"a"})", "$"),
+      prompt("an object", invalid_prompt, R"({"a":"b"})", "$"),
+      prompt("an unknown key beside texts", invalid_prompt, R"({"text":"a","b":1})", "$.b"),
+      prompt("images for other texts", invalid_prompt, R"({"text":["a"],"images":[]})", "$.images"),
+      prompt("a message without content", invalid_prompt, R"([{"role":"user"}])", "$[0]"),
+      prompt("an unknown part", invalid_prompt,
+             R"({"messages":[{"role":"user","content":[{"type":"video"}]}]})",
+             "$.messages[0].content[0].type"),
+      prompt("base64 of nothing known", invalid_image,
+             R"([{"role":"user","content":[{"type":"image","base64":"!"}]}])",
+             "$[0].content[0].base64"),
       prompt("a number as an item", invalid_prompt, R"(["a",7])", "$[1]"),
       prompt("a picture without a name", invalid_prompt, R"([{"image":3}])", "$[0]"),
       prompt("an item of two kinds", invalid_prompt, R"([["a"],[{"image":"a","text":"b"}]])",

@@ -11,7 +11,7 @@
 #include <idefics/io/torch_file.hpp>
 #include <idefics/model/idefics.hpp>
 #include <idefics/plan/require_fit.hpp>
-#include <idefics/processor.hpp>
+#include <idefics/prompt_file.hpp>
 
 #include "support/catch.hpp"
 #include "support/counting_malloc.hpp"

@@ -281,6 +281,16 @@ def configs() -> None:
         "no_name": [{"image": ""}],
     }.items():
         put("prompt_file", name, json.dumps(value))
+    user = lambda content: [{"role": "user", "content": content}]
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+    for name, value in {
+        "messages": {"messages": user([{"type": "image", "base64": pixel}, {"type": "text", "text": "what?"}])}, "conversation": user("hello"),
+        "openai": user([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64," + pixel}}]),
+        "conversations": [user("a"), {"messages": user("b")}], "message_without_role": [{"role": 7, "content": []}], "part_twice": user([{"type": "image", "url": 1}]),
+        "pairs": {"images": [pixel, pixel], "text": ["a", "b"]}, "pairs_nested": {"images": [[pixel], []], "text": ["a", "b"]}, "pairs_uneven": {"images": [], "text": "a"},
+        "base64_lines": [{"image": pixel[:40] + "\n" + pixel[40:]}], "markdown": ['a ![](http://a/b "t") and ![](data:,x)'],
+    }.items():
+        put("prompt_file", name, json.dumps(value))
     put("prompt_file", "not_json", "not json")
     put("prompt_file", "duplicate", '[{"text":"a","text":"b"}]')
 

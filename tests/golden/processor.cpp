@@ -30,10 +30,15 @@ Prompt prompt_of(const Json& items, const SafetensorsFile& corpus) {
 }
 
 ProcessorOptions options_of(const Json& json) {
-  ProcessorOptions options{.add_eos_token = json.value("add_eos_token", false), .image_size = 30};
+  ProcessorOptions options{.image_size = json.value("image_size", 30)};
+  if (json.contains("add_eos_token")) options.add_eos_token = json.at("add_eos_token").get<bool>();
   if (json.contains("add_end_of_utterance_token"))
     options.add_end_of_utterance_token = json.at("add_end_of_utterance_token").get<bool>();
   if (json.contains("padding_side")) options.padding_side = PaddingSide::right;
+  if (json.contains("padding")) options.padding = Padding::max_length;
+  if (json.contains("max_length")) options.max_length = json.at("max_length").get<std::int64_t>();
+  options.truncation = json.value("truncation", false);
+  if (json.contains("truncation_side")) options.truncation_side = TruncationSide::left;
   return options;
 }
 
@@ -61,8 +66,9 @@ bool equal(const Tensor& ours, const Json& expected) {
 
 TEST_CASE("prompts become the reference's tensors") {
   const auto corpus = SafetensorsFile::open(data / "pictures" / "corpus.safetensors");
-  const Json cases = read_json_file(data / "processor" / "cases.json");
+  Json cases = read_json_file(data / "processor" / "cases.json");
   REQUIRE(cases.size() >= 150);
+  for (const Json& one : read_json_file(data / "processor" / "lengths.json")) cases.push_back(one);
   for (const char* tokenizer : {"base", "instruct"}) {
     const Processor processor(Tokenizer::from_pretrained(data / "tokenizer" / tokenizer),
                               ImageProcessor{});

@@ -1,7 +1,7 @@
 // Pictures of a prompt from every source: pixels, a file, a URL, a data: URL.
 #include <cstring>
 
-#include <idefics/processor.hpp>
+#include <idefics/prompt_file.hpp>
 
 #include "support/catch.hpp"
 #include "support/http_server.hpp"

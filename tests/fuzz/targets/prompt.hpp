@@ -1,7 +1,8 @@
 // Prompt files, and preprocessor_config.json.
 #pragma once
 
-#include <idefics/processor.hpp>
+#include <idefics/prompt_file.hpp>
+#include <idefics/text/markdown_pictures.hpp>
 
 #include "fuzz/scratch_dir.hpp"
 #include "fuzz/target.hpp"
@@ -9,6 +10,10 @@
 namespace fuzz {
 
 inline void prompt_file(Bytes input) {
+  std::size_t bytes = 0;
+  for (const auto& part : idefics::split_markdown_pictures(text_of(input)))
+    bytes += part.text.size() + (part.is_url ? 5 : 0);
+  expect(bytes <= input.size(), "parts that are longer than the text");
   static const ScratchDir directory;
   directory.set("prompt.json", text_of(input));
   for (const auto& prompt : idefics::read_prompt_file(directory.path() / "prompt.json"))
