@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 
 #include <idefics/idefics.hpp>
+#include <idefics/io/hub_cache.hpp>
 
 #include "cli/embedded_model.hpp"
 #include "cli/progress_bar.hpp"
