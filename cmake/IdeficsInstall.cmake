@@ -41,6 +41,19 @@ function(idefics_install_program target)
     PATTERN "__pycache__" EXCLUDE)
   install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/idefics
     RENAME copyright COMPONENT program)
+  # made by the program from the definition of its options
+  set(pages ${PROJECT_BINARY_DIR}/pages)
+  add_custom_command(TARGET ${target} POST_BUILD VERBATIM
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${pages}
+    COMMAND sh -c "\"$0\" completion bash >\"$1/idefics\" && \"$0\" completion zsh >\"$1/_idefics\" && \"$0\" completion fish >\"$1/idefics.fish\" && \"$0\" manual man >\"$1/idefics.1\""
+            $<TARGET_FILE:${target}> ${pages})
+  install(FILES ${pages}/idefics.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
+  install(FILES ${pages}/idefics DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+    COMPONENT program)
+  install(FILES ${pages}/_idefics DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions
+    COMPONENT program)
+  install(FILES ${pages}/idefics.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d
+    COMPONENT program)
 endfunction()
 
 if(PROJECT_IS_TOP_LEVEL)

@@ -76,6 +76,8 @@ class Chat {
   IDEFICS_ENGINE_INLINE std::string reply(const PieceCallback& on_piece = {});
 
   void reset() { messages_.clear(), past_.clear(), dropped_ = 0; }
+  /// Continues with other messages: what was read is kept where both begin alike.
+  void restore(std::vector<ChatMessage> messages) { messages_ = std::move(messages), dropped_ = 0; }
   /// All of them, also those that no longer fit in the context.
   const std::vector<ChatMessage>& messages() const { return messages_; }
   /// The number of messages that are no longer part of the prompt.

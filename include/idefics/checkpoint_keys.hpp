@@ -129,13 +129,15 @@ inline void find_negative_ids(const Json& config, const std::filesystem::path& f
       warnings.add({"a negative id means that there is no such token", file.string(), key});
 }
 
-/// `prefix`: "" or the name of the object within the file, with a dot.
+/// `prefix`: "" or the name of the object within the file, with a dot. Such an object is a
+/// configuration, too, and may repeat the keys of every configuration.
 inline void find_unknown_keys(const Json& object, const KnownKeys& known, const std::string& prefix,
                               const std::filesystem::path& file, Warnings& warnings) {
   if (!object.is_object()) return;
   for (const auto& [key, value] : object.items()) {
     const std::string path = prefix + key;
-    if (std::ranges::find(known.keys, path) == known.keys.end())
+    if (std::ranges::find(known.keys, path) == known.keys.end() &&
+        std::ranges::find(known.keys, key) == known.keys.end())
       warn_of_unknown_key(warnings, file, path);
     else if (key == "vision_config" || key == "perceiver_config")
       find_unknown_keys(value, known, path + ".", file, warnings);
@@ -148,7 +150,9 @@ IDEFICS_ENGINE_INLINE Warnings checkpoint_warnings(const std::filesystem::path& 
   Warnings warnings;
   for (const detail::KnownKeys& known : detail::known_keys)
     if (const auto path = directory / known.file; std::filesystem::exists(path)) {
-      const Json json = read_json_file(path, {.depth = 32});
+      // configurations are flat; the others may hold what programs wrote for themselves
+      const int depth = path.filename() == "config.json" ? 16 : 32;
+      const Json json = read_json_file(path, {.depth = depth});
       detail::find_unknown_keys(json, known, "", path, warnings);
       if (json.is_object() && path.filename() == "config.json")
         detail::find_negative_ids(json, path, warnings);

@@ -290,7 +290,9 @@ IDEFICS_ENGINE_INLINE Inputs Processor::operator()(const std::vector<Prompt>& ba
             Tensor::zeros(any_picture ? DType::i64 : DType::boolean, {b, t, n})};
   const auto ids = in.input_ids.as_mutable<std::int64_t>(),
              mask = in.attention_mask.as_mutable<std::int64_t>();
-  std::ranges::fill(ids, tokenizer_.pad_id());
+  const auto short_row = [t](const Row& row) { return std::ssize(row.ids) < t; };
+  if (std::ranges::any_of(rows, short_row))  // else a tokenizer without a pad token will do
+    std::ranges::fill(ids, tokenizer_.pad_id());
   const bool left = options.padding_side.value_or(tokenizer_.padding_side()) == PaddingSide::left;
   for (std::int64_t r = 0; r < b; ++r) {
     const Row& row = rows[static_cast<std::size_t>(r)];

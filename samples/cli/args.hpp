@@ -15,6 +15,7 @@
 
 #include "cli/embedded_model.hpp"
 #include "cli/progress_bar.hpp"
+#include "cli/report.hpp"
 
 namespace cli {
 
@@ -29,6 +30,11 @@ inline const CLI::Validator not_empty(
       return text.empty() ? std::string("the value is empty") : std::string();
     },
     "");
+
+/// The groups of options in --help.
+inline constexpr const char *model_group = "Model", *run_group = "Run", *output_group = "Output",
+                            *network_group = "Network", *prompt_group = "Prompt",
+                            *picture_group = "Pictures";
 
 /// Accepts cuda:0, cuda:1, …
 inline const CLI::Validator numbered_gpu(
@@ -52,9 +58,19 @@ inline void print_warnings(const idefics::Warnings& warnings) {
   for (const idefics::Warning& warning : warnings) {
     const std::size_t before = printed.size();
     printed.add(warning);
-    if (printed.size() != before) std::cerr << "warning: " << warning.text() << '\n';
+    if (printed.size() != before) warn(warning);
   }
 }
+
+/// The groups of common options that a command uses; the others are unknown to it.
+enum Uses : unsigned {
+  uses_model = 1,     // --model
+  uses_weights = 2,   // how weights are loaded: --dtype, --device, --load-in-4bit, ...
+  uses_seed = 4,      // --seed
+  uses_pictures = 8,  // how pictures are fetched and decoded
+  uses_timings = 16,  // --timings
+  uses_everything = 31,
+};
 
 struct CommonOptions {
   std::string model;
@@ -68,8 +84,15 @@ struct CommonOptions {
   bool exif_transpose = false;
   idefics::ImageLimits image_limits;
   bool streaming = false;  // print the answer as it is generated
+  bool many = false;       // several pictures: progress is shown by picture
 
-  void add_to(CLI::App& app);
+  /// Adds the options that a command uses, and those of all commands.
+  void add_to(CLI::App& app, unsigned uses);
+  void add_weights(CLI::App& app);
+  void add_int8(CLI::App& app, const char* group);
+  void add_pictures(CLI::App& app);
+  /// The options that change the memory plan.
+  void add_plan(CLI::App& app);
 
   idefics::ModelOptions model_options() const;
   /// How to quantize to nf4, fp4 or int8, with the other options of quantization.
@@ -97,52 +120,112 @@ struct CommonOptions {
   }
 };
 
-inline void CommonOptions::add_to(CLI::App& app) {
-  const char* named = std::getenv("IDEFICS_MODEL");
-  model = named != nullptr && *named != '\0' ? named : embedded_model();
-  app.add_option("--model", model,
-                 "checkpoint directory, or org/name[@revision] in the local Hugging Face cache");
+inline void CommonOptions::add_to(CLI::App& app, unsigned uses) {
+  if ((uses & uses_model) != 0) {
+    const char* named = std::getenv("IDEFICS_MODEL");
+    model = named != nullptr && *named != '\0' ? named : embedded_model();
+    app.add_option("--model", model,
+                   "checkpoint directory, or org/name[@revision] in the local Hugging Face cache; "
+                   "default: IDEFICS_MODEL, else the embedded checkpoint")
+        ->type_name("MODEL")
+        ->group(model_group);
+  }
+  if ((uses & uses_weights) != 0) add_weights(app);
+  if ((uses & uses_seed) != 0)
+    app.add_option("--seed", seed, "random seed for sampling")
+        ->type_name("N")
+        ->check(CLI::NonNegativeNumber)
+        ->default_str("0")
+        ->group(run_group);
+  app.add_option("--threads", threads, "number of threads; 0: all cores")
+      ->type_name("N")
+      ->check(CLI::Range(0, 4096))
+      ->default_str("0")
+      ->group(run_group);
+  if ((uses & uses_timings) != 0)
+    app.add_flag("--timings", timings,
+                 "report the seconds spent in each stage, and tokens per second")
+        ->group(output_group);
+  app.add_flag("--json", json, "print one JSON object")->group(output_group);
+  app.add_flag("--quiet", quiet, "show no progress on stderr")->group(output_group);
+  app.add_flag("--offline", offline, "never use the network; same as HF_HUB_OFFLINE=1")
+      ->group(network_group);
+  if ((uses & uses_pictures) != 0) add_pictures(app);
+}
+
+inline void CommonOptions::add_pictures(CLI::App& app) {
+  app.add_flag("--allow-private-urls", allow_private_urls,
+               "also fetch pictures from loopback, private and link-local addresses; same as "
+               "IDEFICS_ALLOW_PRIVATE_URLS=true")
+      ->envname("IDEFICS_ALLOW_PRIVATE_URLS")
+      ->group(network_group);
+  app.add_flag("--exif-transpose", exif_transpose,
+               "turn pictures in files as their EXIF orientation says; those at URLs always are")
+      ->group(picture_group);
+  app.add_option("--max-image-pixels", image_limits.max_pixels, "most pixels of a picture")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->default_str(std::to_string(image_limits.max_pixels))
+      ->group(picture_group);
+  app.add_option("--max-image-bytes", image_limits.max_file_bytes,
+                 "largest picture file; default: 1GiB, for URLs 64MiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE")
+      ->group(picture_group);
+  app.add_option("--max-image-memory", image_limits.max_decoded_bytes,
+                 "most memory for decoding a picture")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE")
+      ->default_str("3GiB")
+      ->group(picture_group);
+}
+
+inline void CommonOptions::add_plan(CLI::App& app) {
   app.add_option("--dtype", dtype, "dtype of the weights; default: as stored, with f32 arithmetic")
-      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
-  app.add_option("--device", device,
-                 "cpu, cuda, cuda:N, or auto: GPUs first, the CPU for what does not fit")
-      ->check(CLI::IsMember({"cpu", "cuda", "auto"}) | numbered_gpu);
-  app.add_option("--load-in-4bit", load_in_4bit,
-                 "quantize weights to 4 bits: nf4 or fp4 (the default type)")
-      ->check(CLI::IsMember({"nf4", "fp4"}));
-  app.add_flag("--double-quant", double_quant, "also quantize the quantization constants");
-  app.add_flag("--load-in-8bit", load_in_8bit, "quantize weights to int8 (LLM.int8)");
-  app.add_option("--llm-int8-threshold", llm_int8_threshold,
-                 "magnitude from which inputs of int8 layers are multiplied unquantized; 0: none")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--llm-int8-skip-modules", llm_int8_skip_modules,
-                 "modules not to quantize, separated by commas; default: lm_head")
-      ->delimiter(',');
-  app.add_option("--adapter", adapter, "LoRA adapter in PEFT's layout: a directory or repository");
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
+      ->group(model_group);
+  app.add_option("--adapter", adapter, "LoRA adapter in PEFT's layout: a directory or repository")
+      ->type_name("ADAPTER")
+      ->group(model_group);
   app.add_option("--max-memory", max_memory,
                  "memory limit for the model, such as 20GiB; default: what is available")
-      ->transform(CLI::AsSizeValue(false));
-  app.add_flag("--no-mmap", no_mmap, "read weights into memory instead of mapping their files");
-  app.add_option("--threads", threads, "number of threads; 0: all cores")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--seed", seed, "random seed for sampling");
-  app.add_flag("--json", json, "print one JSON object");
-  app.add_flag("--quiet", quiet, "show no progress on stderr");
-  app.add_flag("--offline", offline, "never use the network; same as HF_HUB_OFFLINE=1");
-  app.add_flag("--allow-private-urls", allow_private_urls,
-               "also fetch pictures from loopback, private and link-local addresses")
-      ->envname("IDEFICS_ALLOW_PRIVATE_URLS");
-  app.add_flag("--exif-transpose", exif_transpose,
-               "turn pictures in files as their EXIF orientation says; those at URLs always are");
-  app.add_option("--max-image-pixels", image_limits.max_pixels, "most pixels of a picture")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--max-image-bytes", image_limits.max_file_bytes,
-                 "largest picture file, such as 1GiB; default for URLs: 64MiB")
-      ->transform(CLI::AsSizeValue(false));
-  app.add_option("--max-image-memory", image_limits.max_decoded_bytes,
-                 "most memory for decoding a picture, such as 3GiB")
-      ->transform(CLI::AsSizeValue(false));
-  app.add_flag("--timings", timings, "report the seconds spent in each stage");
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE")
+      ->group(model_group);
+}
+
+inline void CommonOptions::add_weights(CLI::App& app) {
+  add_plan(app);
+  app.add_option("--device", device,
+                 "cpu, cuda, cuda:N, or auto: GPUs first, the CPU for what does not fit")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}) | numbered_gpu)
+      ->default_str("auto")
+      ->group(model_group);
+  app.add_flag("--no-mmap", no_mmap, "read weights into memory instead of mapping their files")
+      ->group(model_group);
+  app.add_option("--load-in-4bit", load_in_4bit, "quantize weights to 4 bits; without a type: fp4")
+      ->check(CLI::IsMember({"nf4", "fp4"}))
+      ->group(model_group);
+  app.add_flag("--double-quant", double_quant, "also quantize the quantization constants")
+      ->group(model_group);
+  app.add_flag("--load-in-8bit", load_in_8bit, "quantize weights to int8 (LLM.int8)")
+      ->group(model_group);
+  add_int8(app, model_group);
+}
+
+inline void CommonOptions::add_int8(CLI::App& app, const char* group) {
+  app.add_option("--llm-int8-threshold", llm_int8_threshold,
+                 "magnitude from which inputs of int8 layers are multiplied unquantized; 0: none; "
+                 "default: the checkpoint's, else 6")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("X")
+      ->group(group);
+  app.add_option("--llm-int8-skip-modules", llm_int8_skip_modules,
+                 "modules not to quantize, separated by commas: a last name, a path, or an "
+                 "enclosing module; default: lm_head")
+      ->delimiter(',')
+      ->type_name("A,B")
+      ->group(group);
 }
 
 inline idefics::BitsAndBytesConfig CommonOptions::quantization(const std::string& form) const {
@@ -160,7 +243,7 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   using namespace idefics;
   if (load_in_8bit && !load_in_4bit.empty())
     throw UsageError("--load-in-8bit and --load-in-4bit exclude each other");
-  ModelOptions options{.progress = ProgressBar(!quiet && bars_are_wanted(), streaming)};
+  ModelOptions options{.progress = ProgressBar(!quiet && bars_are_wanted(), streaming || many)};
   options.quantization_config = quantization(load_in_8bit ? "int8" : load_in_4bit);
   options.device_map = device;
   options.dtype = dtype_named(dtype);
@@ -189,38 +272,8 @@ struct PromptOptions {
   std::optional<std::int64_t> max_length, image_size;
   bool add_eos_token = false, truncation = false, markdown_pictures = false;
 
-  void add_to(CLI::App& app) {
-    app.add_option("--prompt-file", file, "JSON file: items, messages, or images and texts");
-    app.add_flag("--markdown-pictures", markdown_pictures, "texts may contain pictures: ![](URL)");
-    app.add_option("--padding", padding, "longest, max_length or none")
-        ->check(CLI::IsMember({"longest", "max_length", "none"}));
-    app.add_option("--padding-side", padding_side, "left or right; default: the tokenizer's")
-        ->check(CLI::IsMember({"left", "right"}));
-    app.add_flag("--truncation", truncation, "cut prompts to --prompt-max-length");
-    app.add_option("--prompt-max-length", max_length, "tokens of a prompt, for the two above");
-    app.add_option("--image-size", image_size, "pixels per side; see --interpolate-pos-encoding")
-        ->check(CLI::Range(1, 1 << 14));
-    app.add_flag("--add-eos-token", add_eos_token, "append the eos token to every prompt");
-    app.add_option("--add-end-of-utterance-token", end_of_utterance,
-                   "insert <end_of_utterance> between texts; default: if the tokenizer has it")
-        ->check(CLI::IsMember({"true", "false"}));
-  }
-  idefics::ProcessorOptions options(const CommonOptions& common) const {
-    idefics::ProcessorOptions result;
-    if (add_eos_token) result.add_eos_token = true;
-    result.fetch = common.fetcher();
-    result.image_options = common.image_options(true);
-    if (!end_of_utterance.empty()) result.add_end_of_utterance_token = end_of_utterance == "true";
-    if (padding == "max_length") result.padding = idefics::Padding::max_length;
-    if (padding == "none") result.padding = idefics::Padding::none;
-    if (!padding_side.empty())
-      result.padding_side =
-          padding_side == "left" ? idefics::PaddingSide::left : idefics::PaddingSide::right;
-    result.truncation = truncation;
-    result.max_length = max_length;
-    result.image_size = image_size;
-    return result;
-  }
+  void add_to(CLI::App& app);
+  idefics::ProcessorOptions options(const CommonOptions& common) const;
   std::vector<idefics::Prompt> read(const CommonOptions& common,
                                     const idefics::Processor& processor) const {
     return idefics::read_prompt_file(file, {.image_options = common.image_options(false),
@@ -231,20 +284,46 @@ struct PromptOptions {
   }
 };
 
-/// The picture at a path or URL; a URL is fetched later, by the processor.
-inline idefics::PromptItem read_picture(const std::string& location, const CommonOptions& common) {
-  if (idefics::is_url(location) || idefics::is_data_url(location))
-    return idefics::PromptItem::image_url(location);
-  return idefics::Image::open(location, common.image_options(false));
+inline void PromptOptions::add_to(CLI::App& app) {
+  const auto option = [&app](const char* name, auto& value, const char* what, const char* type) {
+    return app.add_option(name, value, what)->type_name(type)->group(prompt_group);
+  };
+  const auto flag = [&app](const char* name, bool& value, const char* what) {
+    app.add_flag(name, value, what)->group(prompt_group);
+  };
+  option("--prompt-file", file, "JSON file: items, messages, or images and texts", "FILE");
+  flag("--markdown-pictures", markdown_pictures, "texts may contain pictures: ![](URL)");
+  option("--padding", padding, "to which length prompts are padded", "")
+      ->check(CLI::IsMember({"longest", "max_length", "none"}))
+      ->default_str("longest");
+  option("--padding-side", padding_side, "default: the tokenizer's", "")
+      ->check(CLI::IsMember({"left", "right"}));
+  flag("--truncation", truncation, "cut prompts to --prompt-max-length");
+  option("--prompt-max-length", max_length, "tokens of a prompt, for --padding and --truncation",
+         "N");
+  option("--image-size", image_size, "pixels per side; see --interpolate-pos-encoding", "N")
+      ->check(CLI::Range(1, 1 << 14));
+  flag("--add-eos-token", add_eos_token, "append the eos token to every prompt");
+  option("--add-end-of-utterance-token", end_of_utterance,
+         "insert <end_of_utterance> between texts; default: if the tokenizer has it", "")
+      ->check(CLI::IsMember({"true", "false"}));
 }
 
-/// The picture at a path or URL, fetched and decoded at once.
-inline idefics::Image load_picture(const std::string& location, const CommonOptions& common) {
-  if (idefics::is_url(location) || idefics::is_data_url(location))
-    return idefics::Image::decode(common.fetcher()(location),
-                                  idefics::url_without_secrets(location),
-                                  common.image_options(true));
-  return idefics::Image::open(location, common.image_options(false));
+inline idefics::ProcessorOptions PromptOptions::options(const CommonOptions& common) const {
+  idefics::ProcessorOptions result;
+  if (add_eos_token) result.add_eos_token = true;
+  result.fetch = common.fetcher();
+  result.image_options = common.image_options(true);
+  if (!end_of_utterance.empty()) result.add_end_of_utterance_token = end_of_utterance == "true";
+  if (padding == "max_length") result.padding = idefics::Padding::max_length;
+  if (padding == "none") result.padding = idefics::Padding::none;
+  if (!padding_side.empty())
+    result.padding_side =
+        padding_side == "left" ? idefics::PaddingSide::left : idefics::PaddingSide::right;
+  result.truncation = truncation;
+  result.max_length = max_length;
+  result.image_size = image_size;
+  return result;
 }
 
 /// Writes to stdout. Throws `io_failure` if that fails, as on a full disk or a closed pipe.
@@ -256,6 +335,7 @@ inline void write(const std::string& text) {
 inline void print(const std::string& line) { write(line + '\n'); }
 
 void add_bench(CLI::App& app);
+void add_caption(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_classify(CLI::App& app);
 void add_generate(CLI::App& app);

@@ -165,13 +165,18 @@ void print_table(const Json& json) {
 void add_bench(CLI::App& app) {
   auto c = std::make_shared<Command>();
   auto* bench = app.add_subcommand("bench", "measure how fast a model is on this machine");
-  c->common.add_to(*bench);
-  const auto range = CLI::Range(std::int64_t{1}, std::int64_t{1} << 16);
-  bench->add_option("--prompt-tokens", c->prompt_tokens, "tokens of the prompt")->check(range);
-  bench->add_option("--new-tokens", c->new_tokens, "steps to time in each answer")->check(range);
-  bench->add_option("--batch", c->batches, "batch sizes, separated by commas")
-      ->delimiter(',')
-      ->check(range);
+  const auto add = [bench](const char* name, auto& value, const char* what, const char* normal) {
+    return bench->add_option(name, value, what)
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 16))
+        ->type_name("N")
+        ->default_str(normal)
+        ->group("Workload");
+  };
+  add("--prompt-tokens", c->prompt_tokens, "tokens of the prompt, which also has one picture",
+      "64");
+  add("--new-tokens", c->new_tokens, "steps to time in each answer", "16");
+  add("--batch", c->batches, "batch sizes, separated by commas", "1,4,16")->delimiter(',');
+  c->common.add_to(*bench, uses_model | uses_weights);
   bench->callback([c] {
     const Json json = measure_all(*c);
     if (c->common.json)

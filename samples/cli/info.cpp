@@ -64,6 +64,19 @@ Json tensors_json(const Checkpoint& checkpoint) {
   return tensors;
 }
 
+/// Parameters that transformers counts, but no output depends on: a norm of the vision tower's pooled
+/// output.
+std::uint64_t unused_parameters(const Checkpoint& checkpoint) {
+  std::uint64_t count = 0;
+  for (const TensorInfo* tensor : checkpoint.tensors())
+    if (tensor->name.find("vision_model.post_layernorm.") != std::string::npos) {
+      std::uint64_t values = 1;
+      for (const auto size : tensor->dims) values *= static_cast<std::uint64_t>(size);
+      count += values;
+    }
+  return count;
+}
+
 Json describe(const Command& command) {
   const auto directory = resolve_model(command.common.model);
   const Checkpoint checkpoint = Checkpoint::open(directory, !command.common.no_mmap);
@@ -98,6 +111,10 @@ Json describe(const Command& command) {
     for (const auto& [name, bytes] : plan.components) json["parameters"][name] = bytes.parameters;
     parameters = plan.weights().parameters;
   }
+  if (const auto unused = unused_parameters(checkpoint); unused != 0) {
+    json["parameters"]["not used"] = unused;
+    parameters += unused;
+  }
   json["total_parameters"] = parameters;
   json["tensors"] = tensors_json(checkpoint);
   return json;
@@ -121,7 +138,7 @@ void print_plan(std::ostream& out, const Json& json) {
   for (const auto& form : weight_forms())
     if (plans.contains(form.name)) out << std::setw(13) << form.name;
   out << '\n';
-  for (const auto& [name, count] : json["parameters"].items())
+  for (const auto& [name, bytes] : plans.front()["weights"].items())
     print_bytes(out, plans, name, [&name = name](const Json& plan) {
       const Json& c = plan["weights"][name];
       return readable_bytes(c["mapped_bytes"].get<std::uint64_t>() +
@@ -139,9 +156,22 @@ void print_plan(std::ostream& out, const Json& json) {
   print_bytes(out, plans, "fits", [](const Json& plan) { return plan["fits"].get<std::string>(); });
 }
 
+/// The configuration by key, nested objects as `vision_config.hidden_size`.
+void print_config(std::ostream& out, const Json& config, const std::string& prefix = "") {
+  for (const auto& [key, value] : config.items()) {
+    const std::string name = prefix + key;
+    if (value.is_object() && !value.empty())
+      print_config(out, value, name + '.');
+    else
+      out << std::left << std::setw(40) << name << ' ' << value.dump() << '\n';
+  }
+}
+
 void print_table(const Json& json) {
   std::ostringstream out;
-  out << json["model"].get<std::string>() << "\n\n"
+  out << json["model"].get<std::string>() << "\n\n";
+  print_config(out, json["config"]);
+  out << '\n'
       << std::left << std::setw(24) << "component"
       << "parameters\n";
   for (const auto& [name, count] : json["parameters"].items())
@@ -161,17 +191,24 @@ void add_info(CLI::App& app) {
   auto c = std::make_shared<Command>();
   auto* info = app.add_subcommand(
       "info", "print configuration, parameters, memory plan and missing tensors");
-  c->common.add_to(*info);
-  info->add_option("MODEL", c->common.model, "checkpoint directory or repository");
+  c->common.add_to(*info, uses_model);
+  info->add_option("MODEL", c->common.model, "the same as --model");
+  c->common.add_plan(*info);
   const auto count = [&](const char* name, std::int64_t& value, const char* what) {
-    info->add_option(name, value, what)->check(CLI::Range(1, 1 << 24));
+    info->add_option(name, value, what)
+        ->check(CLI::Range(1, 1 << 24))
+        ->type_name("N")
+        ->default_str(std::to_string(value))
+        ->group("Workload");
   };
   count("--context", c->work.context, "tokens per sequence, prompt and answer");
   count("--batch", c->work.batch, "number of prompts");
   count("--num-beams", c->work.beams, "beams per prompt");
   info->add_option("--max-new-tokens", c->work.new_tokens,
                    "new tokens per sequence; default: the value of --context")
-      ->check(CLI::Range(1, 1 << 24));
+      ->check(CLI::Range(1, 1 << 24))
+      ->type_name("N")
+      ->group("Workload");
   count("--images", c->work.pictures, "pictures in all prompts combined");
   info->callback([c] {
     set_num_threads(c->common.threads);

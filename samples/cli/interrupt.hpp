@@ -1,6 +1,7 @@
 // Ctrl-C. During generation, the first one stops the answer after the current token, so that the
 // text so far can be printed; any other ends the program at once. Either way the exit code is 130,
-// except that an interactive chat continues after an interrupted answer.
+// except that an interactive chat continues after an interrupted answer, and after the first Ctrl-C at
+// its prompt.
 #pragma once
 
 #include <unistd.h>
@@ -17,15 +18,33 @@ struct Interrupted : std::runtime_error {
 
 namespace state {
 inline volatile std::sig_atomic_t deferred = 0, interrupts = 0;
+inline volatile std::sig_atomic_t awaiting = 0;
 inline void on_interrupt(int) {
+  if (awaiting != 0) {
+    interrupts = 1;
+    return;
+  }
   if (deferred == 0 || interrupts != 0) _exit(130);
   interrupts = 1;
 }
 }  // namespace state
 
-inline void handle_interrupts() { std::signal(SIGINT, state::on_interrupt); }
+inline void handle_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = state::on_interrupt;  // without SA_RESTART: reading a line ends with EINTR
+  ::sigaction(SIGINT, &action, nullptr);
+}
 inline bool interrupted() { return state::interrupts != 0; }
 inline void forget_interrupt() { state::interrupts = 0; }
+
+/// While an instance exists, Ctrl-C only sets interrupted(), and the pending read ends.
+class AwaitLine {
+ public:
+  AwaitLine() { state::awaiting = 1; }
+  AwaitLine(const AwaitLine&) = delete;
+  AwaitLine& operator=(const AwaitLine&) = delete;
+  ~AwaitLine() { state::awaiting = 0; }
+};
 
 /// While an instance exists, the first Ctrl-C only sets interrupted(), which the caller polls.
 class DeferInterrupts {

@@ -3,34 +3,41 @@
 #include <csignal>
 
 #include <algorithm>
-
-#include <idefics/io/json.hpp>
+#include <filesystem>
 
 #include "cli/args.hpp"
+#include "cli/command_line.hpp"
+#include "cli/help.hpp"
+#include "cli/report.hpp"
 
 namespace {
-
-/// The message on one line: control characters become spaces.
-std::string one_line(std::string text) {
-  std::ranges::replace_if(
-      text, [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
-  return text;
-}
 
 /// The parser splits arguments in brackets into lists. To prevent it, this character, which no
 /// argument can contain, is appended to them until they reach their option.
 constexpr char no_list = '\0';
 
-/// The arguments in reverse, as the parser expects them. --load-in-4bit without a type means fp4.
-std::vector<std::string> arguments(int argc, char** argv) {
-  std::vector<std::string> args(argv + 1, argv + argc);
-  for (std::size_t i = 0; i < args.size(); ++i) {
-    const bool named = i + 1 < args.size() && (args[i + 1] == "nf4" || args[i + 1] == "fp4");
-    if (args[i] == "--load-in-4bit" && !named) args[i] += "=fp4";
-    if (args[i].starts_with('[') && args[i].ends_with(']')) args[i] += no_list;
+/// --load-in-4bit without a type means fp4. A word such as nf5 after it is a misspelled type.
+void complete_4bit_type(std::vector<std::string>& words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i] != "--load-in-4bit") continue;
+    const std::string next = i + 1 < words.size() ? words[i + 1] : "";
+    if (next == "nf4" || next == "fp4") continue;
+    const std::size_t digits = next.find_first_of("0123456789");
+    const bool type = next == "int4" || (next.size() == 3 && digits == 2);
+    std::error_code unknown;
+    if (type && !std::filesystem::exists(next, unknown))
+      throw cli::UsageError("--load-in-4bit takes nf4 or fp4, not " + next);
+    words[i] += "=fp4";
   }
-  std::ranges::reverse(args);
-  return args;
+}
+
+/// The words in reverse, as the parser expects them.
+std::vector<std::string> for_parser(std::vector<std::string> words) {
+  complete_4bit_type(words);
+  for (std::string& word : words)
+    if (word.starts_with('[') && word.ends_with(']')) word += no_list;
+  std::ranges::reverse(words);
+  return words;
 }
 
 /// Makes every option of every command remove `no_list` from its arguments.
@@ -44,34 +51,11 @@ void keep_brackets(CLI::App& app) {
         });
 }
 
-int report(const std::string& code, const std::string& message, bool json,
-           const idefics::ErrorContext& where, int exit) {
-  cli::clear_bar();
-  std::cerr << "idefics: error: " << code << ": " << one_line(message) << '\n';
-  if (json) {
-    idefics::Json error{{"code", code}, {"message", one_line(message)}};
-    if (!where.file.empty()) error["file"] = where.file;
-    if (!where.tensor.empty()) error["tensor"] = where.tensor;
-    if (!where.field.empty()) error["field"] = where.field;
-    if (where.offset) error["offset"] = *where.offset;
-    if (where.actual) error["actual"] = *where.actual;
-    if (where.limit) error["limit"] = *where.limit;
-    using Handler = idefics::Json::error_handler_t;
-    std::cerr << idefics::Json{{"error", error}}.dump(-1, ' ', false, Handler::replace) << '\n';
-  }
-  return exit;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  cli::handle_interrupts();
-  std::signal(SIGPIPE, SIG_IGN);
-  const bool json = std::any_of(argv + 1, argv + argc,
-                                [](const char* arg) { return std::string(arg) == "--json"; });
-  CLI::App app("IDEFICS-1: pictures and text in, text out.", "idefics");
+void add_commands(CLI::App& app) {
   app.set_version_flag("--version", "idefics " IDEFICS_VERSION);
+  app.formatter(cli::help_formatter());
   app.require_subcommand(1);
+  cli::add_caption(app);
   cli::add_generate(app);
   cli::add_tensors(app);
   cli::add_tokens(app);
@@ -82,26 +66,67 @@ int main(int argc, char** argv) {
   cli::add_pull(app);
   cli::add_bench(app);
   cli::add_selftest(app);
+  cli::add_pages(app);
+  for (CLI::App* command : app.get_subcommands({}))
+    command->get_help_ptr()->description("print this text")->group(cli::output_group);
   keep_brackets(app);
+}
+
+/// "unexpected argument b.png", for arguments that no option took.
+std::string extras_message(const CLI::App& app) {
+  std::vector<std::string> extras;
+  for (const CLI::App* command : app.get_subcommands())
+    for (std::string word : command->remaining()) {
+      if (word.ends_with(no_list)) word.pop_back();
+      extras.push_back(std::move(word));
+    }
+  std::string text = extras.size() > 1 ? "unexpected arguments" : "unexpected argument";
+  for (const std::string& word : extras) text += " " + word;
+  return text;
+}
+
+int run(CLI::App& app, const std::vector<std::string>& words, bool json) {
   try {
-    app.parse(arguments(argc, argv));
+    cli::remember_words(words);
+    app.parse(for_parser(cli::check_words(app, words)));
     return 0;
+  } catch (const CLI::ExtrasError&) {
+    cli::report("usage", extras_message(app), json);
+    return 2;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    return report("usage", error.what(), json, {}, 2);
+    cli::report("usage", error.what(), json);
+    return 2;
   } catch (const cli::Interrupted&) {
     return 130;
   } catch (const cli::UsageError& error) {
-    return report("usage", error.what(), json, {}, 2);
+    cli::report("usage", error.what(), json);
+    return 2;
+  } catch (const cli::PicturesFailed& list) {
+    cli::note(std::to_string(list.failed) + " of " + std::to_string(list.total) +
+              " pictures failed");
+    return 1;
   } catch (const idefics::Error& error) {
     if (error.code() == idefics::ErrorCode::cancelled && cli::interrupted()) {
       cli::clear_bar();
       return 130;
     }
-    return report(std::string(error.code_name()), error.what(), json, error.context(), 1);
+    cli::report(error, json);
   } catch (const std::bad_alloc&) {
-    return report("out_of_memory", "memory is exhausted", json, {}, 1);
+    cli::report("out_of_memory", "memory is exhausted", json);
   } catch (const std::exception& error) {
-    return report("internal", error.what(), json, {}, 1);
+    cli::report("internal", error.what(), json);
   }
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cli::handle_interrupts();
+  std::signal(SIGPIPE, SIG_IGN);
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  CLI::App app("IDEFICS-1: pictures and text in, text out.", "idefics");
+  add_commands(app);
+  return run(app, words, std::ranges::find(words, "--json") != words.end());
 }

@@ -25,6 +25,14 @@ inline void clear_bar() {
   state::bar_is_shown = false;
 }
 
+/// Shows one line of text until the terminal is written to again; an empty one only clears.
+inline void show_status(const std::string& text) {
+  clear_bar();
+  if (text.empty()) return;
+  std::cerr << text << std::flush;
+  state::bar_is_shown = true;
+}
+
 inline bool bars_are_wanted() {
   const char *term = std::getenv("TERM"), *off = std::getenv("HF_HUB_DISABLE_PROGRESS_BARS");
   return ::isatty(STDERR_FILENO) != 0 && (term == nullptr || std::string_view(term) != "dumb") &&
@@ -32,7 +40,7 @@ inline bool bars_are_wanted() {
 }
 
 /// The progress callback: draws bars, unless `wanted` is false, and lets Ctrl-C stop every stage
-/// but generation. With `streaming`, generation has no bar: the text itself shows the progress.
+/// but generation. With `streaming`, generation has no bar: something else shows the progress.
 class ProgressBar {
  public:
   ProgressBar(bool wanted, bool streaming) : wanted_(wanted), streaming_(streaming) {}

@@ -124,20 +124,24 @@ void add_pull(CLI::App& app) {
   auto c = std::make_shared<Command>();
   auto* pull = app.add_subcommand("pull", "fetch a model from the Hugging Face hub");
   pull->add_option("REPO", c->repository, "org/name[@revision]");
-  pull->add_option("--include", c->include,
-                   "files to fetch, such as '*.json'; default: those that this program reads");
-  pull->add_flag("--dry-run", c->dry_run, "print what would be fetched");
-  pull->add_option("--quantize", c->quantize,
-                   "write it quantized, shard by shard: nf4, fp4 or int8")
-      ->check(CLI::IsMember({"nf4", "fp4", "int8"}));
+  const auto add = [pull](const char* name, auto& value, const char* what) {
+    return pull->add_option(name, value, what)->group("Fetching");
+  };
+  add("--include", c->include,
+      "files to fetch, such as '*.json'; default: those that this program reads")
+      ->type_name("GLOB");
+  add("--jobs", c->jobs, "files to fetch at once")
+      ->check(CLI::Range(1, 64))
+      ->type_name("N")
+      ->default_str("4");
+  pull->add_flag("--dry-run", c->dry_run, "print what would be fetched")->group("Fetching");
+  pull->add_option("--quantize", c->quantize, "write it quantized, shard by shard")
+      ->check(CLI::IsMember({"nf4", "fp4", "int8"}))
+      ->group("Quantization");
   pull->add_flag("--double-quant", c->common.double_quant,
-                 "with --quantize: also quantize the quantization constants");
-  pull->add_option("--jobs", c->jobs, "files to fetch at once")->check(CLI::Range(1, 64));
-  pull->add_option("--threads", c->common.threads, "number of threads to quantize on; 0: all cores")
-      ->check(CLI::NonNegativeNumber);
-  pull->add_flag("--json", c->common.json, "print one JSON object");
-  pull->add_flag("--quiet", c->common.quiet, "show no progress on stderr");
-  pull->add_flag("--offline", c->common.offline, "never use the network");
+                 "also quantize the quantization constants")
+      ->group("Quantization");
+  c->common.add_to(*pull, 0);
   pull->callback([c] {
     if (c->repository.empty() && c->include.size() > 1) {  // --include took it for a pattern
       c->repository = c->include.back();

@@ -140,9 +140,12 @@ void add_selftest(CLI::App& app) {
   auto c = std::make_shared<Command>();
   auto* selftest =
       app.add_subcommand("selftest", "print hashes that are the same on every machine");
-  c->common.add_to(*selftest);
-  selftest->add_option("--against", c->against,
-                       "file of `selftest --json` on another machine to compare with");
+  selftest
+      ->add_option("--against", c->against,
+                   "file of selftest --json on another machine to compare with")
+      ->type_name("FILE")
+      ->group("Comparison");
+  c->common.add_to(*selftest, 0);
   selftest->callback([c] { run(*c); });
 }
 

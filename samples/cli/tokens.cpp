@@ -74,10 +74,12 @@ void add_tokens(CLI::App& app) {
   auto* tokenize =
       app.add_subcommand("tokenize", "print the token ids of a text, or of every line of stdin");
   tokenize->add_option("TEXT", c->argument, "text to tokenize; default: every line of stdin");
-  tokenize->add_flag("--add-special-tokens", c->add_special_tokens,
-                     "add bos and eos as tokenizer_config.json says");
-  tokenize->add_flag("--jsonl", c->jsonl, "read each text as a JSON string");
-  c->common.add_to(*tokenize);
+  tokenize
+      ->add_flag("--add-special-tokens", c->add_special_tokens,
+                 "add bos and eos as tokenizer_config.json says")
+      ->group(prompt_group);
+  tokenize->add_flag("--jsonl", c->jsonl, "read each text as a JSON string")->group(prompt_group);
+  c->common.add_to(*tokenize, uses_model);
   tokenize->callback([c] { run_tokenize(*c); });
 
   c = std::make_shared<Command>();
@@ -85,10 +87,13 @@ void add_tokens(CLI::App& app) {
       "detokenize", "print the text of a JSON array of ids, or of every line of stdin");
   detokenize->add_option("IDS", c->argument,
                          "JSON array of ids, such as [1, 2]; default: every line of stdin");
-  detokenize->add_flag("--skip-special-tokens", c->skip_special_tokens,
-                       "omit special tokens from the text");
-  detokenize->add_flag("--jsonl", c->jsonl, "print each text as a JSON string");
-  c->common.add_to(*detokenize);
+  detokenize
+      ->add_flag("--skip-special-tokens", c->skip_special_tokens,
+                 "omit special tokens from the text")
+      ->group(output_group);
+  detokenize->add_flag("--jsonl", c->jsonl, "print each text as a JSON string")
+      ->group(output_group);
+  c->common.add_to(*detokenize, uses_model);
   detokenize->callback([c] { run_detokenize(*c); });
 }
 

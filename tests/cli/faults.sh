@@ -93,7 +93,7 @@ fault git_lfs_pointer "file: $scratch/lfs.png" caption "$scratch/lfs.png"
 fault invalid_image "file: $scratch/empty.png" caption "$scratch/empty.png"
 fault image_too_large "limit: " caption "$scratch/bomb.gif"
 echo '<!DOCTYPE html>' >"$scratch/page.png"
-fault unsupported_image "an HTML page.*file: $scratch/page.png" caption "$scratch/page.png"
+fault invalid_image "an HTML page.*file: $scratch/page.png" caption "$scratch/page.png"
 fault image_too_large "limit: 100]" caption "$picture" --max-image-pixels 100
 fault image_too_large "limit: 100]" caption "$picture" --max-image-bytes 100
 fault image_too_large "limit: 100]" caption "$picture" --max-image-memory 100

@@ -42,7 +42,7 @@ picture=$samples/pictures/pink-boat.png
 # run ARGS...: prints the output of the command, which must succeed with an empty stderr.
 run() {
   "$idefics" "$@" 2>"$scratch/err" || complain "exit $?: $*: $(cat "$scratch/err")"
-  [ ! -s "$scratch/err" ] || complain "stderr is not empty: $*"
+  [ ! -s "$scratch/err" ] || complain "stderr is not empty: $*: $(cat "$scratch/err")"
 }
 
 wanted=$(run generate hello "@$picture" --model "$scratch/plain" --max-new-tokens 8 --json)
@@ -70,7 +70,7 @@ scores --adapter "$data/lora/plain" --load-in-4bit nf4 >/dev/null
 
 # int8: the same answer from weights that are quantized on load and from a written checkpoint.
 answer() { run generate hello "@$picture" --max-new-tokens 8 --output-scores --json "$@"; }
-run quantize "$scratch/base" "$scratch/int8" --type int8 --llm-int8-threshold 2 >/dev/null
+run quantize "$scratch/base" "$scratch/int8" --type int8 --llm-int8-threshold 2 --quiet >/dev/null
 saved=$(answer --model "$scratch/int8")
 [ "$saved" = "$(answer --model "$scratch/base" --load-in-8bit --llm-int8-threshold 2)" ] ||
   complain "int8 on load and on disk give different scores"

@@ -99,7 +99,11 @@ inline Bitmap decode_any(std::span<const std::byte> encoded, const std::string& 
          {.file = file});
   for (const PictureFormat& format : picture_formats)
     if (format.begins(encoded)) return format.decode(encoded, file, limits);
-  if (const auto other = name_other_format(encoded); !other.empty())
+  const auto other = name_other_format(encoded);
+  if (is_text_format(other))
+    fail(ErrorCode::invalid_image, "this is " + std::string(other) + ", not a picture",
+         {.file = file});
+  if (!other.empty())
     fail(ErrorCode::unsupported_image, "this is " + std::string(other) + ", which is not supported",
          {.file = file});
   fail(ErrorCode::invalid_image, "not a picture of a known format", {.file = file});

@@ -66,6 +66,11 @@ inline bool begins_text(std::string_view text, std::string_view start) {
          std::ranges::equal(text.substr(0, start.size()), start, {}, lower);
 }
 
+/// Whether the name is that of text: no picture that another program could show.
+inline bool is_text_format(std::string_view name) {
+  return name == "JSON" || name == "an HTML page" || name == "an XML document";
+}
+
 /// What a file is that is not a picture of a format that is read; empty if that is not known.
 inline std::string_view name_other_format(std::span<const std::byte> encoded) {
   const std::string_view text = text_of(encoded.first(std::min<std::size_t>(encoded.size(), 1024)));

@@ -3,6 +3,7 @@
 // Matrices may be stored in 4 bits or in int8, or be quantized while they are loaded.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -42,6 +43,14 @@ inline std::optional<std::string> stored_name(const Checkpoint& checkpoint,
 /// Whether the matrix `name` is stored in 4 bits or in int8.
 inline bool is_stored_quantized(const Checkpoint& checkpoint, const std::string& name) {
   return is_bnb(checkpoint, name) || is_int8(checkpoint, name);
+}
+
+/// The name that a missing tensor should have in the files of a checkpoint.
+inline std::string wanted_name(const Checkpoint& checkpoint, const std::string& name) {
+  const bool prefixed = std::ranges::any_of(checkpoint.tensors(), [](const TensorInfo* tensor) {
+    return tensor->name.starts_with("model.");
+  });
+  return prefixed && !name.starts_with("lm_head") ? "model." + name : name;
 }
 
 /// The path of the module that a weight belongs to: "model.layers.0.mlp.up_proj".
@@ -162,7 +171,8 @@ class CheckpointWeights final : public WeightSource {
     const auto name = detail::stored_name(checkpoint, request.name);
     if (!name)
       fail(ErrorCode::missing_tensor, "the checkpoint lacks a tensor that the model needs",
-           {.file = checkpoint.directory().string(), .tensor = request.name});
+           {.file = checkpoint.directory().string(),
+            .tensor = detail::wanted_name(checkpoint, request.name)});
     return *name;
   }
   [[noreturn]] static void refuse_shape(const Shape& shape, const WeightRequest& request,
@@ -237,7 +247,7 @@ inline WeightReport compare_weights(const Checkpoint& checkpoint,
   for (const WeightRequest& request : table) {
     const auto name = detail::stored_name(checkpoint, request.name);
     if (!name) {
-      report.missing.push_back(request.name);
+      report.missing.push_back(detail::wanted_name(checkpoint, request.name));
       continue;
     }
     used.insert(*name);

@@ -28,6 +28,7 @@ struct FieldInfo {
   const char* name;  // as in transformers
   FieldRange range;
   const char* help;
+  const char* default_value = "";  // if neither a call nor a file sets it; empty if it depends
 };
 
 namespace detail {
@@ -52,7 +53,7 @@ inline constexpr FieldRange some_rows = above_up_to(0, 1 << 16);
 
 template <class F>
 void for_each_ending(const F& f) {
-  f({"max_new_tokens", some_tokens, "maximum number of new tokens; overrides max-length"},
+  f({"max_new_tokens", some_tokens, "maximum number of new tokens; overrides max-length", "20"},
     &G::max_new_tokens);
   f({"max_length", some_tokens, "maximum length of prompt and new tokens"}, &G::max_length);
   f({"min_new_tokens", at_least(0), "minimum number of new tokens before an end token"},
@@ -72,48 +73,51 @@ template <class F>
 void for_each_mode_option(const F& f) {
   f({"do_sample", any_value, "sample tokens instead of taking the most likely"}, &G::do_sample);
   f({"seed", any_value, "random seed for sampling"}, &G::seed);
-  f({"num_return_sequences", some_rows, "answers per prompt"}, &G::num_return_sequences);
+  f({"num_return_sequences", some_rows, "answers per prompt", "1"}, &G::num_return_sequences);
   f({"best_of", some_rows, "samples drawn per prompt; the most likely are returned"}, &G::best_of);
-  f({"num_beams", some_rows, "number of beams for beam search"}, &G::num_beams);
-  f({"num_beam_groups", above(0), "number of groups for diverse beam search"}, &G::num_beam_groups);
+  f({"num_beams", some_rows, "number of beams for beam search", "1"}, &G::num_beams);
+  f({"num_beam_groups", above(0), "number of groups for diverse beam search", "1"},
+    &G::num_beam_groups);
   f({"diversity_penalty", at_least(0),
-     "penalty for tokens that an earlier group chose in the same step"},
+     "penalty for tokens that an earlier group chose in the same step", "0"},
     &G::diversity_penalty);
-  f({"length_penalty", any_value, "exponent of the length by which a beam's score is divided"},
+  f({"length_penalty", any_value, "exponent of the length by which a beam's score is divided", "1"},
     &G::length_penalty);
-  f({"early_stopping", any_value, "true, false or never"}, &G::early_stopping);
+  f({"early_stopping", any_value, "true, false or never", "false"}, &G::early_stopping);
   f({"force_words_ids", vocabulary_ids, "phrases that must appear, as JSON"}, &G::force_words_ids);
   f({"penalty_alpha", between(0, 1), "weight of the penalty in contrastive search, with top-k"},
     &G::penalty_alpha);
   f({"dola_layers", any_value, "low, high or a JSON list of layers"}, &G::dola_layers);
   f({"assistant_model", any_value, ""}, &G::assistant_model);
-  f({"num_assistant_tokens", above(0), "number of tokens to draft at a time"},
+  f({"num_assistant_tokens", above(0), "number of tokens to draft at a time", "20"},
     &G::num_assistant_tokens);
-  f({"num_assistant_tokens_schedule", any_value, "constant, heuristic or heuristic_transient"},
+  f({"num_assistant_tokens_schedule", any_value, "constant, heuristic or heuristic_transient",
+     "constant"},
     &G::num_assistant_tokens_schedule);
-  f({"assistant_confidence_threshold", between(0, 1), "drafting stops below this probability"},
+  f({"assistant_confidence_threshold", between(0, 1), "drafting stops below this probability",
+     "0.4"},
     &G::assistant_confidence_threshold);
   f({"prompt_lookup_num_tokens", above(0), "number of tokens to draft by prompt lookup"},
     &G::prompt_lookup_num_tokens);
-  f({"max_matching_ngram_size", above(0), "longest n-gram matched by prompt lookup"},
+  f({"max_matching_ngram_size", above(0), "longest n-gram matched by prompt lookup", "2"},
     &G::max_matching_ngram_size);
 }
 
 template <class F>
 void for_each_processor_option(const F& f) {
   f({"sequence_bias", vocabulary_ids, "[[[ids], bias], ...]"}, &G::sequence_bias);
-  f({"encoder_repetition_penalty", above(0), "above 1 favours tokens of the prompt"},
+  f({"encoder_repetition_penalty", above(0), "above 1 favours tokens of the prompt", "1"},
     &G::encoder_repetition_penalty);
-  f({"repetition_penalty", above(0), "above 1 penalizes tokens that have appeared"},
+  f({"repetition_penalty", above(0), "above 1 penalizes tokens that have appeared", "1"},
     &G::repetition_penalty);
-  f({"frequency_penalty", any_value, "subtracted per occurrence in the answer"},
+  f({"frequency_penalty", any_value, "subtracted per occurrence in the answer", "0"},
     &G::frequency_penalty);
-  f({"presence_penalty", any_value, "subtracted once for tokens in the answer"},
+  f({"presence_penalty", any_value, "subtracted once for tokens in the answer", "0"},
     &G::presence_penalty);
-  f({"no_repeat_ngram_size", at_least(0), "n-grams of this size occur only once"},
+  f({"no_repeat_ngram_size", at_least(0), "n-grams of this size occur only once", "0"},
     &G::no_repeat_ngram_size);
   f({"encoder_no_repeat_ngram_size", at_least(0),
-     "n-grams of this size in the prompt are not repeated"},
+     "n-grams of this size in the prompt are not repeated", "0"},
     &G::encoder_no_repeat_ngram_size);
   f({"bad_words_ids", vocabulary_ids, "JSON list of lists of ids that must not appear"},
     &G::bad_words_ids);
@@ -130,7 +134,7 @@ void for_each_processor_option(const F& f) {
     &G::suppress_tokens);
   f({"begin_suppress_tokens", at_least(0), "JSON list of ids that are not chosen first"},
     &G::begin_suppress_tokens);
-  f({"guidance_scale", any_value, "scale of classifier-free guidance; 1 disables it"},
+  f({"guidance_scale", any_value, "scale of classifier-free guidance; 1 disables it", "1"},
     &G::guidance_scale);
   f({"negative_prompt_ids", vocabulary_ids, "JSON list of rows of ids to steer away from"},
     &G::negative_prompt_ids);
@@ -143,16 +147,18 @@ void for_each_processor_option(const F& f) {
 
 template <class F>
 void for_each_sampling_option(const F& f) {
-  f({"temperature", above(0), "divides the scores"}, &G::temperature);
-  f({"top_k", at_least(0), "sample among the k most likely tokens; 0 means all"}, &G::top_k);
-  f({"top_p", between(0, 1), "sample among the most likely tokens that reach this probability"},
+  f({"temperature", above(0), "divides the scores", "1"}, &G::temperature);
+  f({"top_k", at_least(0), "sample among the k most likely tokens; 0 means all", "50"}, &G::top_k);
+  f({"top_p", between(0, 1), "sample among the most likely tokens that reach this probability",
+     "1"},
     &G::top_p);
   f({"min_p", between(0, 1), "minimum probability relative to the most likely token"}, &G::min_p);
   f({"typical_p", above_up_to(0, 1),
-     "sample among the most typical tokens that reach this probability"},
+     "sample among the most typical tokens that reach this probability", "1"},
     &G::typical_p);
-  f({"epsilon_cutoff", between(0, 1), "minimum probability"}, &G::epsilon_cutoff);
-  f({"eta_cutoff", between(0, 1), "minimum probability, lower at high entropy"}, &G::eta_cutoff);
+  f({"epsilon_cutoff", between(0, 1), "minimum probability", "0"}, &G::epsilon_cutoff);
+  f({"eta_cutoff", between(0, 1), "minimum probability, lower at high entropy", "0"},
+    &G::eta_cutoff);
 }
 
 template <class F>
