@@ -124,5 +124,6 @@ TEST_CASE("configurations at their limits") {
 
 TEST_CASE("a data: URL at its limit") {
   const std::string url = "data:image/png;base64," + repeated("AAAA", 85 * MiB);
-  measure("data: URL of a picture of 64 MiB", 0.3, 65, [&] { (void)decode_data_url(url, 64 * MiB); });
+  measure("data: URL of a picture of 64 MiB", 0.3, 65,
+          [&] { (void)decode_data_url(url, 64 * MiB); });
 }
