@@ -143,10 +143,12 @@ class PromptReader {
     return Image::open(path, options_.image_options);
   }
   PromptItem base64(const std::string& value, const std::string& where) const {
+    const std::string name = "base64 of " + file_.string();
     try {
       const auto bytes = decode_base64(
-          value, {.name = "base64", .max_bytes = options_.url_image_options.limits.max_file_bytes});
-      return Image::decode(bytes, "base64 of " + file_.string(), options_.url_image_options);
+          value,
+          {.name = name.c_str(), .max_bytes = options_.url_image_options.limits.max_file_bytes});
+      return Image::decode(bytes, name, options_.url_image_options);
     } catch (const Error& error) {
       ErrorContext context = error.context();
       context.field = where;

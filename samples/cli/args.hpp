@@ -292,7 +292,7 @@ inline void PromptOptions::add_to(CLI::App& app) {
     app.add_flag(name, value, what)->group(prompt_group);
   };
   option("--prompt-file", file, "JSON file: items, messages, or images and texts", "FILE");
-  flag("--markdown-pictures", markdown_pictures, "texts may contain pictures: ![](URL)");
+  flag("--markdown-pictures", markdown_pictures, "texts may contain pictures, in Markdown");
   option("--padding", padding, "to which length prompts are padded", "")
       ->check(CLI::IsMember({"longest", "max_length", "none"}))
       ->default_str("longest");

@@ -105,7 +105,7 @@ TEST_CASE("strings that are not URLs, or are marked as text, stay text") {
 TEST_CASE("URLs without a picture are typed errors, and loopback is refused by default") {
   const testing::HttpServer server(site);
   const auto processor = Processor::from_pretrained((samples / "tiny").string());
-  CHECK(refusal(processor, {server.root() + "/page"}, local()) == "unsupported_image");
+  CHECK(refusal(processor, {server.root() + "/page"}, local()) == "invalid_image");
   CHECK(refusal(processor, {"ftp://127.0.0.1/boat.png"}, local()) == "url_refused");
   CHECK(refusal(processor, {PromptItem::image_url("boat.png")}, local()) == "url_refused");
   CHECK(refusal(processor, {server.root() + "/boat.png"}, {}) == "url_refused");
