@@ -70,7 +70,7 @@ class Ref {
     return *this;
   }
   ~Ref() {
-    if (object_ != nullptr && --object_->references_ == 0) delete object_;
+    if (object_ != nullptr) release(object_);
   }
 
   T* get() const { return object_; }
@@ -83,6 +83,10 @@ class Ref {
   friend class Ref;
   void acquire() {
     if (object_ != nullptr) ++object_->references_;
+  }
+  /// Not inlined: GCC 12 would take two references to an object for a use after its deletion.
+  [[gnu::noinline]] static void release(T* object) noexcept {
+    if (--object->references_ == 0) delete object;
   }
   T* object_ = nullptr;
 };
