@@ -76,7 +76,9 @@ class Session {
       try {
         handle(*line);
       } catch (const Error& error) {  // the user can try again
-        note("error: " + one_line(error.what()));
+        const bool stopped = error.code() == ErrorCode::cancelled && interrupted();
+        forget_interrupt();
+        note(stopped ? "stopped before the first word" : "error: " + one_line(error.what()));
       }
     }
   }
