@@ -109,7 +109,7 @@ TEST_CASE("a sound picture with an unsupported feature is not called damaged") {
       opening("a PDF document", unsupported_image, "%PDF-1.7\n"),
       opening("an HTML page", invalid_image, "\n<!DOCTYPE html><html></html>"),
       opening("a JPEG XL picture", unsupported_image, "\xff\x0a\x7f\x01"),
-      opening("an MP4 video", unsupported_image, std::string("\0\0\0\x18", 4) + "ftypisom1234"),
+      opening("an MP4 video", unsupported_image, std::string("\0\0\0\030ftypisom1234", 16)),
       opening("a Photoshop document", unsupported_image, "8BPS\1"),
   };
   for (const auto& fault : faults) testing::check(fault);

@@ -92,8 +92,9 @@ std::string difference(const Processor& processor, const Json& seen) {
   for (int i = 0; i < 5; ++i) shape.push_back(in.pixel_values.shape()[i]);
   const auto area =
       static_cast<std::size_t>(in.pixel_values.shape()[3] * in.pixel_values.shape()[4]);
+  const auto side = static_cast<std::size_t>(in.pixel_values.shape()[4]);
   for (std::size_t c = 0; c < 3; ++c)
-    for (std::size_t x = 0; x < std::min<std::size_t>(2, in.pixel_values.shape()[4]); ++x)
+    for (std::size_t x = 0; x < std::min<std::size_t>(2, side); ++x)
       pixels.push_back(static_cast<double>(in.pixel_values.as<float>()[c * area + x]));
   const Json ours{{"ids", rows(in.input_ids)},
                   {"mask", rows(in.attention_mask)},
