@@ -164,7 +164,8 @@ class NaiveHeader {
     });
   }
   bool entry(const std::string& name) {
-    NaiveTensor tensor{.name = name};
+    NaiveTensor tensor;
+    tensor.name = name;
     std::vector<std::uint64_t> offsets;
     std::map<std::string, int> fields;
     const bool valid = object([&](const std::string& field) {

@@ -4,6 +4,7 @@
 #include <idefics/io/json.hpp>
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
+#include <idefics/text/utf8.hpp>
 
 #include <random>
 

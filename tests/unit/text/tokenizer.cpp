@@ -68,7 +68,7 @@ TEST_CASE("10 KB against 4,000 long tokens take less than 50 ms, whatever the te
 TEST_CASE("white space around tokens is measured once") {
   const Tokenizer tokenizer = with_tokens({"<t>"}, false, true);
   std::string text;
-  for (int i = 0; i < 20; ++i) text += std::string(50'000, ' ') + (i % 2 == 0 ? "<t>" : "<u>");
+  for (int i = 0; i < 20; ++i) text.append(50'000, ' ').append(i % 2 == 0 ? "<t>" : "<u>");
   CHECK(milliseconds([&] { (void)tokenizer.encode(text); }) < 5000);
   CHECK(tokenizer.encode("a \t<t>\n<t> b") ==
         std::vector<std::int32_t>{tokenizer.encode("a")[0], 643, 643, tokenizer.encode("b")[0]});
