@@ -22,9 +22,9 @@ namespace idefics { inline namespace v0 {
 
 /// A file of a repository on the hub.
 struct HubFile {
-  std::string path;
+  std::string path{};
   std::uint64_t size = 0;
-  std::string hash;     // SHA-256, or Git's name of the blob; "" if the hub gives neither
+  std::string hash{};   // SHA-256, or Git's name of the blob; "" if the hub gives neither
   bool sha256 = false;  // which of the two
 };
 
