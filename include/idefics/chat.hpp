@@ -153,7 +153,7 @@ class TypedMarkers {
         places.push_back(end);
       }
     std::ranges::sort(places);
-    places.erase(std::ranges::unique(places).begin(), places.end());
+    places.erase(std::unique(places.begin(), places.end()), places.end());
     return places;
   }
   std::string marked(std::string_view text) const {

@@ -30,7 +30,7 @@ fault url_refused 1 offline pull org/name --offline
 fault model_not_found 1 "no such" pull org/other
 fault model_not_found 1 "org/name\[@revision\]" pull tiny
 fault usage 2 "" pull
-fault usage 2 "" pull org/name --quantize int8
+fault usage 2 "" pull org/name --quantize int4
 fault invalid_option 1 pattern pull org/name --include '*.gguf'
 
 "$idefics" pull org/name --dry-run >"$scratch/out" || complain "--dry-run"

@@ -129,8 +129,8 @@ class TiffUnpacker {
   std::uint8_t level(const std::uint8_t* row, std::uint64_t i) const {
     if (sample_bits_ == 12) {
       const std::uint8_t* pair = row + i / 2 * 3;
-      const unsigned value =
-          i % 2 == 0 ? pair[0] << 4 | pair[1] >> 4 : (pair[1] & 15u) << 8 | pair[2];
+      const unsigned first = pair[0], middle = pair[1], last = pair[2];
+      const unsigned value = i % 2 == 0 ? first << 4 | middle >> 4 : (middle & 15u) << 8 | last;
       return saturate(value);
     }
     if (sample_bits_ > 8) return saturate_word(row + i * bytes_);
