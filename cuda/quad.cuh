@@ -11,7 +11,7 @@
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
-/// Values in device memory of a type known at run time; `data` is null if there are none.
+/// Values in device memory of a type known at run time; `data` is null without values.
 struct DeviceFloats {
   const void* data = nullptr;
   DType dtype = DType::f32;

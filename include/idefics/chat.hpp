@@ -80,7 +80,7 @@ class Chat {
   void restore(std::vector<ChatMessage> messages) { messages_ = std::move(messages), dropped_ = 0; }
   /// All of them, also those that no longer fit in the context.
   const std::vector<ChatMessage>& messages() const { return messages_; }
-  /// The number of messages that are no longer part of the prompt.
+  /// The number of oldest messages that have been dropped from the prompt.
   std::size_t dropped() const { return dropped_; }
   /// The tokens and timings of the last answer.
   const GenerationOutput& output() const { return output_; }

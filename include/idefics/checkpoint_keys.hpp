@@ -118,7 +118,7 @@ inline void warn_of_unknown_key(Warnings& warnings, const std::filesystem::path&
   warnings.add({"unknown key: it has no effect", file.string(), key.substr(0, 200)});
 }
 
-/// Older checkpoints have -1 where there is no such token.
+/// Older checkpoints write -1 for a token that they do not have.
 inline void find_negative_ids(const Json& config, const std::filesystem::path& file,
                               Warnings& warnings) {
   const auto negative = [](const Json& id) { return id.is_number_integer() && id < 0; };
@@ -126,7 +126,7 @@ inline void find_negative_ids(const Json& config, const std::filesystem::path& f
     if (const auto found = config.find(key);
         found != config.end() &&
         (negative(*found) || (found->is_array() && std::ranges::any_of(*found, negative))))
-      warnings.add({"a negative id means that there is no such token", file.string(), key});
+      warnings.add({"a negative id means that the model lacks this token", file.string(), key});
 }
 
 /// `prefix`: "" or the name of the object within the file, with a dot. Such an object is a

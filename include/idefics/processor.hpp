@@ -123,7 +123,7 @@ class Processor {
     std::vector<Image> pictures;
   };
   Row read(const Prompt& prompt, std::size_t number, const ProcessorOptions& options) const;
-  /// The content of bos_token or eos_token. Throws `invalid_tokenizer` if there is none.
+  /// The content of bos_token or eos_token. Throws `invalid_tokenizer` if it is not set.
   std::string special(const char* name) const;
   std::int64_t max_length(const ProcessorOptions& options) const;
   std::vector<std::int64_t> pictures_seen(std::span<const std::int64_t> ids) const;

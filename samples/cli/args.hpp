@@ -257,10 +257,7 @@ inline idefics::ImageOptions CommonOptions::image_options(bool at_url) const {
   auto options = at_url ? idefics::ImageOptions::load_image() : idefics::ImageOptions{};
   if (exif_transpose) options.exif_transpose = true;
   options.limits = image_limits;
-  options.on_warning = [](const std::string& warning) {
-    clear_bar();
-    std::cerr << "idefics: warning: " << warning << '\n';
-  };
+  options.on_warning = [](const std::string& warning) { note("warning: " + warning); };
   return options;
 }
 

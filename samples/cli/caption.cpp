@@ -26,7 +26,7 @@ Inputs inputs_for(const Command& c, const Processor& processor, PromptItem pictu
 void caption_one(const Command& c, const std::string& location, bool answer_only) {
   PromptItem picture =
       read_picture(location, c.common);  // before the model, since loading takes longer
-  Generator generator(c, true);
+  Generator generator(c, c.common.processor(), true);
   const Inputs inputs = inputs_for(c, generator.processor(), std::move(picture));
   const auto lines = generator.lines(generator.run(inputs, answer_only), answer_only);
   if (!c.common.streaming)
@@ -40,7 +40,7 @@ void run(Command& c) {
   const bool answer_only = c.text.empty();
   if (!list.several) return caption_one(c, list.locations.front(), answer_only);
   c.common.many = true;
-  Generator generator(c, true);
+  Generator generator(c, c.common.processor(), true);
   for_each_picture(list, c.common, [&](const std::string& location) {
     const auto out = generator.run(
         inputs_for(c, generator.processor(), read_picture(location, c.common)), answer_only);

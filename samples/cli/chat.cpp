@@ -159,7 +159,7 @@ class Session {
     chat_.config.seed = std::stoull(rest);
   }
 
-  /// The index of the last question. Throws `invalid_option` if there is none.
+  /// The index of the last question. Throws `invalid_option` if nothing was asked.
   std::size_t last_question() const {
     const auto& messages = chat_.messages();
     if (messages.size() < 2 || messages[messages.size() - 2].role != "user")

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 #include <iomanip>
-#include <iostream>
 #include <span>
 #include <sstream>
 #include <string>
@@ -14,7 +13,7 @@
 
 #include <idefics/generation/run/output.hpp>
 
-#include "cli/progress_bar.hpp"
+#include "cli/report.hpp"
 
 namespace cli {
 
@@ -42,13 +41,12 @@ inline bool is_judged(const std::string& model, bool quiet) {
 /// Says once, on stderr, what the embedded checkpoint knows, and when an answer is too improbable.
 inline void judge(double probability) {
   static bool introduced = false;
-  clear_bar();
-  if (!std::exchange(introduced, true)) std::cerr << "idefics: note: " << embedded_world << '\n';
+  if (!std::exchange(introduced, true)) note(std::string("note: ") + embedded_world);
   if (probability >= trusted_probability) return;
-  std::ostringstream text;  // leaves the precision of stderr alone
-  text << std::setprecision(2) << "idefics: note: the probability of this answer is " << probability
-       << ", and the embedded model can be trusted from " << trusted_probability << " on\n";
-  std::cerr << text.str();
+  std::ostringstream text;
+  text << std::setprecision(2) << "note: the probability of this answer is " << probability
+       << ", and the embedded model can be trusted from " << trusted_probability << " on";
+  note(text.str());
 }
 
 /// The same for the tokens of each answer.

@@ -45,8 +45,9 @@ void run(const Command& c) {
     throw UsageError("generate takes ITEM arguments or --prompt-file, not both");
   if (c.prompt.file.empty() && c.items.empty())
     throw UsageError("generate needs at least one ITEM, or --prompt-file");
-  const auto batch = read_prompts(c, c.common.processor());  // before the model, which takes longer
-  Generator generator(c, false);
+  Processor processor = c.common.processor();
+  const auto batch = read_prompts(c, processor);  // before the model, which takes longer
+  Generator generator(c, std::move(processor), false);
   const auto output =
       generator.run(generator.processor()(batch, c.prompt.options(c.common)), false);
   const auto lines = generator.lines(output, false);

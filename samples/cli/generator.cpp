@@ -51,10 +51,8 @@ void GeneratorOptions::add_to(CLI::App& app) {
       ->group(output_group);
 }
 
-Generator::Generator(const GeneratorOptions& options, bool for_answers)
-    : options_(checked(options)),
-      processor_(options.common.processor()),
-      model_(options.common.load()) {
+Generator::Generator(const GeneratorOptions& options, Processor processor, bool for_answers)
+    : options_(checked(options)), processor_(std::move(processor)), model_(options.common.load()) {
   if (!options.assistant.empty())
     assistant_ = Model::from_pretrained(options.assistant, options.common.model_options());
   config_ = options.generation.config(options.common.seed);

@@ -28,7 +28,7 @@ class Generator {
  public:
   /// For an answer rather than free text, `for_answers` ends it at the end of an utterance and
   /// forbids picture tokens.
-  Generator(const GeneratorOptions& options, bool for_answers);
+  Generator(const GeneratorOptions& options, idefics::Processor processor, bool for_answers);
 
   const idefics::Processor& processor() const { return processor_; }
 

@@ -11,7 +11,7 @@
 namespace cli {
 namespace {
 
-/// The width of the terminal, between 50 and 100 columns; 80 if there is none.
+/// The width of the terminal, between 50 and 100 columns; 80 without a terminal.
 std::size_t terminal_width() {
   winsize size{};
   std::size_t columns = 80;

@@ -37,22 +37,18 @@ inline void handle_interrupts() {
 inline bool interrupted() { return state::interrupts != 0; }
 inline void forget_interrupt() { state::interrupts = 0; }
 
-/// While an instance exists, Ctrl-C only sets interrupted(), and the pending read ends.
-class AwaitLine {
+/// Sets a flag of the handler while an instance exists.
+template <volatile std::sig_atomic_t& flag>
+class WhileSet {
  public:
-  AwaitLine() { state::awaiting = 1; }
-  AwaitLine(const AwaitLine&) = delete;
-  AwaitLine& operator=(const AwaitLine&) = delete;
-  ~AwaitLine() { state::awaiting = 0; }
+  WhileSet() { flag = 1; }
+  WhileSet(const WhileSet&) = delete;
+  WhileSet& operator=(const WhileSet&) = delete;
+  ~WhileSet() { flag = 0; }
 };
-
-/// While an instance exists, the first Ctrl-C only sets interrupted(), which the caller polls.
-class DeferInterrupts {
- public:
-  DeferInterrupts() { state::deferred = 1; }
-  DeferInterrupts(const DeferInterrupts&) = delete;
-  DeferInterrupts& operator=(const DeferInterrupts&) = delete;
-  ~DeferInterrupts() { state::deferred = 0; }
-};
+/// Ctrl-C only sets interrupted(), and the pending read ends.
+using AwaitLine = WhileSet<state::awaiting>;
+/// The first Ctrl-C only sets interrupted(), which the caller polls.
+using DeferInterrupts = WhileSet<state::deferred>;
 
 }  // namespace cli

@@ -50,9 +50,8 @@ class TransferBar {
     const auto full =
         width * static_cast<std::size_t>(progress.done) / static_cast<std::size_t>(progress.total);
     std::ostringstream text;
-    text << "\r\033[K" << progress.stage << " [" << std::string(full, '#')
-         << std::string(width - full, ' ') << "] "
-         << readable_bytes(static_cast<std::uint64_t>(progress.done)) << " of "
+    text << progress.stage << " [" << std::string(full, '#') << std::string(width - full, ' ')
+         << "] " << readable_bytes(static_cast<std::uint64_t>(progress.done)) << " of "
          << readable_bytes(static_cast<std::uint64_t>(progress.total));
     if (rate > 0) {
       const auto left =
@@ -60,8 +59,7 @@ class TransferBar {
       text << ", " << readable_bytes(static_cast<std::uint64_t>(rate)) << "/s, " << left / 60 << ':'
            << std::setw(2) << std::setfill('0') << left % 60 << " left";
     }
-    std::cerr << text.str() << std::flush;
-    state::bar_is_shown = true;
+    show_status(text.str());
   }
 
   std::vector<std::pair<Clock::time_point, std::int64_t>> marks_;

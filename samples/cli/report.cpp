@@ -54,9 +54,6 @@ void report(const idefics::Error& error, bool json, const std::string& location)
     where.file = location.substr(0, 200);
     message += " [file: " + where.file + "]";
   }
-  if (message.find("private") != std::string::npos &&
-      error.code() == idefics::ErrorCode::url_refused)
-    message += "; --allow-private-urls permits it";
   report(std::string(error.code_name()), message, json, where);
 }
 

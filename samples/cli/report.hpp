@@ -24,8 +24,7 @@ std::string one_line(std::string text);
 void report(const std::string& code, const std::string& message, bool json,
             const idefics::ErrorContext& where = {});
 
-/// The same for an error, with the way out where there is a flag for it. `location` is named if the
-/// error names no file.
+/// The same for an error. `location` is named if the error names no file.
 void report(const idefics::Error& error, bool json, const std::string& location = "");
 
 /// Prints `idefics: warning: TEXT` on stderr, with an option as it was typed.

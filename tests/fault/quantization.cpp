@@ -19,7 +19,7 @@ std::filesystem::path golden(const char* name) {
   return std::filesystem::path(IDEFICS_GOLDEN_DIR) / name;
 }
 
-/// The error that `action` throws; fails the test if there is none.
+/// The error that `action` throws; fails the test if nothing is thrown.
 template <class Action>
 Error fault_of(const Action& action) {
   try {

@@ -19,16 +19,8 @@ namespace {
 
 std::filesystem::path folder() { return std::filesystem::path(IDEFICS_GOLDEN_DIR) / "four_bit"; }
 
-std::string hex64(std::string_view text) {
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx",
-                static_cast<unsigned long long>(
-                    testing::fnv1a(std::as_bytes(std::span(text.data(), text.size())))));
-  return digits;
-}
-
 std::string hash_of(const Tensor& t) {
-  return hex64({reinterpret_cast<const char*>(t.raw()), t.bytes()});
+  return testing::hex64({reinterpret_cast<const char*>(t.raw()), t.bytes()});
 }
 
 struct Case {
@@ -126,7 +118,7 @@ TEST_CASE(
     for (const std::string& module : modules) joined += (joined.empty() ? "" : "\n") + module;
     CAPTURE(name, row[1].dump());
     CHECK(modules.size() == row[2].get<std::size_t>());
-    CHECK(hex64(joined) == row[3].get<std::string>());
+    CHECK(testing::hex64(joined) == row[3].get<std::string>());
   }
   CHECK_FALSE(BitsAndBytesConfig{}.quantizes("lm_head"));
   CHECK_FALSE(BitsAndBytesConfig{}.quantizes("lm_head.additional_fc"));
@@ -148,7 +140,7 @@ std::pair<std::size_t, std::string> tensors_of(const std::filesystem::path& dire
              Shape(std::span<const std::int64_t>(t->dims)).to_string() + " " +
              hash_of(checkpoint.bytes(t->name));
   }
-  return {count, hex64(lines)};
+  return {count, testing::hex64(lines)};
 }
 
 }  // namespace

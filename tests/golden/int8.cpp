@@ -22,14 +22,6 @@ namespace {
 
 std::filesystem::path folder() { return std::filesystem::path(IDEFICS_GOLDEN_DIR) / "int8"; }
 
-std::string hex64(std::string_view text) {
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx",
-                static_cast<unsigned long long>(
-                    testing::fnv1a(std::as_bytes(std::span(text.data(), text.size())))));
-  return digits;
-}
-
 std::string bytes_of(const Tensor& t) {
   return {reinterpret_cast<const char*>(t.raw()), t.bytes()};
 }
@@ -197,10 +189,10 @@ TEST_CASE("quantize writes the int8 tensors that transformers saves, byte for by
                                                      {"F32", "float32"}};
       lines += (lines.empty() ? "" : "\n") + t->name + " " + names.at(t->dtype_name) + " " +
                Shape(std::span<const std::int64_t>(t->dims)).to_string() + " " +
-               hex64(bytes_of(checkpoint.bytes(t->name)));
+               testing::hex64(bytes_of(checkpoint.bytes(t->name)));
     }
     CHECK(checkpoint.tensors().size() == row[2].get<std::size_t>());
-    CHECK(hex64(lines) == row[3].get<std::string>());
+    CHECK(testing::hex64(lines) == row[3].get<std::string>());
     std::filesystem::remove_all(out);
   }
 }

@@ -40,8 +40,8 @@ class Backend {
   virtual std::string_view name() const = 0;
 
   /// Another backend for the same device, with scratch buffers of its own: it reads and writes the
-  /// tensors of this one, and another thread can use it at the same time. Null if there is none;
-  /// then threads take turns.
+  /// tensors of this one, and another thread can use it at the same time. Null if the backend
+  /// cannot be forked: then threads take turns.
   virtual std::shared_ptr<Backend> fork() const { return nullptr; }
 
   // ---- memory of the device ---------------------------------------------------------------------

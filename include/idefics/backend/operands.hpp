@@ -37,7 +37,7 @@ struct LinearTask {
   Compute compute = Compute::f32;
 };
 
-/// Queries that attend to the same keys. There are no masks: the caller lists the visible keys.
+/// Queries that attend to the same keys. Instead of passing a mask, the caller lists the visible keys.
 struct AttentionSegment {
   std::int64_t query_begin = 0;  // rows of q and out
   std::int64_t query_end = 0;
@@ -47,7 +47,7 @@ struct AttentionSegment {
 
 namespace detail {
 
-/// The segment that contains a query. Throws `invalid_argument` if there is none.
+/// The segment that contains a query. Throws `invalid_argument` if no segment does.
 inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
                                           std::int64_t query) {
   const auto found = std::ranges::find_if(segments, [query](const AttentionSegment& s) {

@@ -41,7 +41,7 @@ class Shape {
 
   /// Product of all dimensions, checked; 1 for a scalar.
   std::int64_t count() const { return count(0, rank_); }
-  /// Product of dimensions [begin, end), checked; 1 if there are none.
+  /// Product of dimensions [begin, end), checked; 1 for an empty range.
   std::int64_t count(int begin, int end) const {
     Checked product = 1;
     for (int i = begin; i < end; ++i)

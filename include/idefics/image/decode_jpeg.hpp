@@ -68,7 +68,7 @@ struct JpegSource {
     base.next_input_byte += here, base.bytes_in_buffer -= here;
     skip = count - here;
   }
-  /// One more piece. False if there is none.
+  /// Reads one more piece. Returns false at the end.
   bool grow() {
     constexpr std::size_t piece = 1u << 16;
     const std::size_t count = std::min(piece, left);

@@ -183,7 +183,7 @@ class HostLookup {
   HostLookup(const FetchOptions& options, CurlHandle::Clock::time_point deadline)
       : handle_(options, deadline) {}
 
-  /// The addresses that would be connected to; empty if there are none.
+  /// The addresses that would be connected to; empty if nothing was resolved.
   std::vector<Address> operator()(const std::string& host, const std::string& port) {
     const bool ipv6 = host.find(':') != std::string::npos;
     const std::string url = "http://" + (ipv6 ? "[" + host + "]" : host) + ":" + port + "/";
@@ -195,7 +195,7 @@ class HostLookup {
     code_ = handle_.perform();
     return std::move(found_);
   }
-  /// Why there are none.
+  /// Why the list is empty.
   CURLcode code() const { return code_; }
 
  private:

@@ -14,7 +14,7 @@
 namespace idefics { inline namespace v0 {
 
 /// The tokens of one forward pass, from any number of sequences, without padding. The segments
-/// define which earlier tokens and which pictures each token sees; there are no masks.
+/// define which earlier tokens and which pictures each token sees; masks are not needed.
 struct TokenBatch {
   std::vector<std::int32_t> ids;                 // [M]
   std::vector<std::int32_t> positions;           // [M]
@@ -64,7 +64,7 @@ struct AttentionWeights {
   Tensor self;   // [layers,R,H,J], with the largest R and J of a run
   Tensor cross;  // [cross layers,R,H,J]
 
-  /// Those of one layer, [R,H,J], for the R tokens watched in this pass; empty if there are none.
+  /// Those of one layer, [R,H,J], for the R tokens watched in this pass; empty if none are watched.
   static Tensor of_layer(const Tensor& all, std::size_t layer, const TokenBatch& tokens) {
     if (!all || tokens.watched.empty()) return {};
     const auto i = static_cast<std::int64_t>(layer);

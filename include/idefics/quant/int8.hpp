@@ -26,7 +26,7 @@ namespace idefics { inline namespace v0 {
 struct Int8Matrix {
   Tensor codes{};          // i8 [N,K], at any alignment
   Tensor absmax{};         // f32 [N], at any alignment; "SCB" in files
-  float threshold = 6.0f;  // of outliers in x; 0: there are none
+  float threshold = 6.0f;  // of outliers in x; 0 disables them
 
   explicit operator bool() const { return static_cast<bool>(codes); }
 };

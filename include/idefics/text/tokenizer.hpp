@@ -65,8 +65,8 @@ class Tokenizer {
   /// stop_strings.
   std::shared_ptr<const std::vector<std::string>> token_texts() const;
 
-  /// Of a token that has no id that of the unknown token. Throw `invalid_tokenizer` if the files name
-  /// no such token.
+  /// The id of the unknown token for a token without an id. Throw `invalid_tokenizer` if the files do
+  /// not name the token.
   std::int32_t bos_id() const { return special_id("bos_token"); }
   std::int32_t eos_id() const { return special_id("eos_token"); }
   std::int32_t unk_id() const { return special_id("unk_token"); }

@@ -38,7 +38,7 @@ TEST_CASE("omitted keys have transformers' defaults") {
   CHECK(c.eos_token_ids == std::vector<std::int32_t>{2});
 }
 
-TEST_CASE("negative ids mean that there is no such token") {
+TEST_CASE("negative ids mean that the model lacks the token") {
   const Config c = read(R"({"model_type": "idefics", "eos_token_id": [-1, 2], "bos_token_id": -1,
                             "pad_token_id": -1})");
   CHECK(c.eos_token_ids == std::vector<std::int32_t>{2});

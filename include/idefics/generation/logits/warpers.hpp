@@ -43,8 +43,7 @@ inline double softmax(std::span<const float> scores, std::span<double> probabili
   return best + portable_log(sum);
 }
 
-/// The log of the sum of e^score over the tokens that are not forbidden; minus infinity if there
-/// are none.
+/// The log of the sum of e^score over the tokens that are not forbidden; minus infinity if all are.
 inline double log_sum_exp(std::span<const float> scores) {
   const double best = static_cast<double>(*std::ranges::max_element(scores));
   if (best == static_cast<double>(forbidden)) return best;

@@ -131,7 +131,7 @@ class Lexer {
       }
       text = text.substr(0, end);
     } else if (sign != '+' && strips_line) {
-      const std::size_t line = text.rfind('\n') + 1;  // 0 if there is none
+      const std::size_t line = text.rfind('\n') + 1;  // 0 in the first line
       const bool blank = line < text.size() && trimmed(text.substr(line)).empty();
       if (blank && (line > 0 || line_starts_)) text = text.substr(0, line);
     }

@@ -177,7 +177,7 @@ class Parser : ExpressionParser {
     if (!plain) set->bodies.push_back(whole_block("endset"));
     return set;
   }
-  /// A chain of filters for a block; null if there is none.
+  /// A chain of filters for a block; null without filters.
   ExpressionPtr filters(ExpressionPtr chain) {
     while (take_symbol("|")) chain = filter(std::move(chain));
     return chain;

@@ -37,7 +37,7 @@ inline std::size_t count_characters(std::string_view text) {
       text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
-/// The byte where the character with this index begins; the end if there is none.
+/// The byte where the character with this index begins; the end of the text if it is shorter.
 inline std::size_t byte_of_character(std::string_view text, std::size_t index) {
   std::size_t at = 0;
   for (; index > 0 && at < text.size(); --index) next_character(text, at);
