@@ -221,8 +221,8 @@ IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs,
   const std::int64_t width = config().total_vocab_size();
   ForwardOutput output{
       .logits = Tensor::zeros(DType::f32, {inputs.input_ids.dim(0), columns, width}),
-      .image_hidden_states =
-          detail::gather_image_hidden_states(*session->backend, session->pictures, slots)};
+      .image_hidden_states = detail::gather_image_hidden_states(
+          *session->backend, session->pictures, slots, config().vision.embed_dim)};
   const auto logits = output.logits.as_mutable<float>();
   std::vector<std::vector<std::int64_t>> row_columns;
   row_columns.reserve(sequences.size());

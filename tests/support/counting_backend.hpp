@@ -15,6 +15,7 @@ class CountingBackend : public idefics::Backend {
   std::size_t scattered_bytes = 0, gathered_bytes = 0;
 
   std::string_view name() const override { return inner_->name(); }
+  bool stops_within_pass() const override { return inner_->stops_within_pass(); }
   void reserve_keys(std::int64_t keys, std::int64_t head_dim) override {
     inner_->reserve_keys(keys, head_dim);
   }

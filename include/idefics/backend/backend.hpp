@@ -43,6 +43,8 @@ class Backend {
   /// tensors of this one, and another thread can use it at the same time. Null if the backend
   /// cannot be forked: then threads take turns.
   virtual std::shared_ptr<Backend> fork() const { return nullptr; }
+  /// Whether a pass may end before its last layer; a device that replays recorded passes needs all.
+  virtual bool stops_within_pass() const { return false; }
 
   // ---- memory of the device ---------------------------------------------------------------------
   virtual Tensor empty(DType dtype, Shape shape) { return Tensor::empty(dtype, shape); }

@@ -114,12 +114,11 @@ inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, Imag
   return slots;
 }
 
-/// Latents of all pictures of a batch, [B,I,L,Dv].
+/// Latents of all pictures of a batch, [B,I,L,Dv]; `width` is Dv.
 inline Tensor gather_image_hidden_states(Backend& backend, const ImageCache& cache,
-                                         const PictureSlots& slots) {
+                                         const PictureSlots& slots, std::int64_t width) {
   const auto rows = std::ssize(slots), pictures = std::ssize(slots.front());
-  const Tensor first = cache.features(0);
-  Tensor result = Tensor::empty(DType::f32, {rows, pictures, first.dim(0), first.dim(1)});
+  Tensor result = Tensor::empty(DType::f32, {rows, pictures, cache.latents(), width});
   std::byte* out = result.raw_mutable();
   for (const auto& row : slots)
     for (const std::int32_t slot : row) {

@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
   }
   Isa isa() const { return isa_; }
   std::shared_ptr<Backend> fork() const override { return std::make_shared<CpuBackend>(isa_); }
+  bool stops_within_pass() const override { return true; }
 
   void reserve_keys(std::int64_t keys, std::int64_t head_dim) override {
     (void)scratch_.floats(detail::cpu::attention_scratch(keys, head_dim) * num_threads());

@@ -123,8 +123,7 @@ class TextRun {
     const TextState state = state_.first(tokens_.size());
     const auto r = std::ssize(wanted_rows_);
     std::size_t exit = 0;
-    const bool by_layer =
-        backend_.name().starts_with("cpu");  // what a GPU has recorded must be complete
+    const bool by_layer = backend_.stops_within_pass();
     const auto observe = [&](std::size_t layer) {
       if (by_layer) ask();
       if (exit < early_.size() && r > 0 &&
