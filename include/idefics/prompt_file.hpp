@@ -26,6 +26,11 @@ struct PromptFileOptions {
 IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem::path& file,
                                                            const PromptFileOptions& options = {});
 
+/// The prompts of the text of such a file. `name` is named in errors; paths are relative to its folder.
+IDEFICS_ENGINE_INLINE std::vector<Prompt> parse_prompts(std::string_view text,
+                                                        const std::filesystem::path& name,
+                                                        const PromptFileOptions& options = {});
+
 /// The items of a text with pictures in it: "What is ![](URL) this?".
 IDEFICS_ENGINE_INLINE Prompt markdown_prompt(std::string_view text);
 
@@ -259,6 +264,13 @@ IDEFICS_ENGINE_INLINE std::vector<Prompt> read_prompt_file(const std::filesystem
                                                            const PromptFileOptions& options) {
   const detail::JsonDocument document = detail::read_document(file);
   return detail::PromptReader(file, options).read(*document);
+}
+
+IDEFICS_ENGINE_INLINE std::vector<Prompt> parse_prompts(std::string_view text,
+                                                        const std::filesystem::path& name,
+                                                        const PromptFileOptions& options) {
+  const detail::JsonDocument document = detail::parse_document(text, name.string());
+  return detail::PromptReader(name, options).read(*document);
 }
 
 IDEFICS_ENGINE_INLINE Prompt markdown_prompt(std::string_view text) {

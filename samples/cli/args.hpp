@@ -12,6 +12,7 @@
 
 #include <idefics/idefics.hpp>
 #include <idefics/io/hub_cache.hpp>
+#include <idefics/io/json_fwd.hpp>
 
 #include "cli/embedded_model.hpp"
 #include "cli/progress_bar.hpp"
@@ -261,6 +262,19 @@ inline idefics::ImageOptions CommonOptions::image_options(bool at_url) const {
   return options;
 }
 
+/// All bytes on stdin. Throws `oversized_file`.
+inline std::string read_stdin(std::uint64_t most) {
+  std::string bytes;
+  char block[1 << 16];
+  while (std::cin.read(block, sizeof block), std::cin.gcount() > 0) {
+    bytes.append(block, static_cast<std::size_t>(std::cin.gcount()));
+    if (bytes.size() > most)
+      idefics::fail(idefics::ErrorCode::oversized_file, "stdin has more bytes than allowed",
+                    {.file = "-", .limit = most});
+  }
+  return bytes;
+}
+
 inline constexpr const char* interpolate_help = "accept pictures of any --image-size";
 
 /// Processor options shared by several commands.
@@ -273,11 +287,13 @@ struct PromptOptions {
   idefics::ProcessorOptions options(const CommonOptions& common) const;
   std::vector<idefics::Prompt> read(const CommonOptions& common,
                                     const idefics::Processor& processor) const {
-    return idefics::read_prompt_file(file, {.image_options = common.image_options(false),
-                                            .url_image_options = common.image_options(true),
-                                            .fetch = common.fetcher(),
-                                            .tokenizer = &processor.tokenizer(),
-                                            .markdown_pictures = markdown_pictures});
+    const idefics::PromptFileOptions reading{.image_options = common.image_options(false),
+                                             .url_image_options = common.image_options(true),
+                                             .fetch = common.fetcher(),
+                                             .tokenizer = &processor.tokenizer(),
+                                             .markdown_pictures = markdown_pictures};
+    if (file != "-") return idefics::read_prompt_file(file, reading);
+    return idefics::parse_prompts(read_stdin(idefics::JsonOptions{}.bytes), file, reading);
   }
 };
 
@@ -288,7 +304,8 @@ inline void PromptOptions::add_to(CLI::App& app) {
   const auto flag = [&app](const char* name, bool& value, const char* what) {
     app.add_flag(name, value, what)->group(prompt_group);
   };
-  option("--prompt-file", file, "JSON file: items, messages, or images and texts", "FILE");
+  option("--prompt-file", file, "JSON file: items, messages, or images and texts; - for stdin",
+         "FILE");
   flag("--markdown-pictures", markdown_pictures, "texts may contain pictures, in Markdown");
   option("--padding", padding, "to which length prompts are padded", "")
       ->check(CLI::IsMember({"longest", "max_length", "none"}))

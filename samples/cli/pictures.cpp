@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 #include <iterator>
+#include <span>
 
 #include "cli/report.hpp"
 
@@ -62,16 +63,8 @@ std::vector<std::string> matches(const std::string& pattern) {
 bool is_address(const std::string& location) { return is_url(location) || is_data_url(location); }
 
 Image picture_on_stdin(const ImageOptions& options) {
-  std::vector<std::byte> bytes;
-  char block[1 << 16];
-  while (std::cin.read(block, sizeof block), std::cin.gcount() > 0) {
-    const auto* begin = reinterpret_cast<const std::byte*>(block);
-    bytes.insert(bytes.end(), begin, begin + std::cin.gcount());
-    if (bytes.size() > options.limits.max_file_bytes)
-      fail(ErrorCode::image_too_large, "the picture on stdin is above the limit of bytes",
-           {.file = "-", .limit = options.limits.max_file_bytes});
-  }
-  return Image::decode(bytes, "-", options);
+  const std::string bytes = read_stdin(options.limits.max_file_bytes);
+  return Image::decode(std::as_bytes(std::span(bytes)), "-", options);
 }
 
 /// "12/40 pictures, 3 min left"

@@ -77,6 +77,12 @@ silent
 noted "write @$boat to show the picture"
 "$idefics" generate "@@alice" --max-new-tokens 1 --json | grep -q '"text":\["@alice' || complain "@@ does not begin a text with @"
 
+# a prompt on stdin
+echo '["a red"]' >"$scratch/prompt.json"
+answer "$("$idefics" generate --prompt-file "$scratch/prompt.json" --max-new-tokens 2)" generate "a red" --max-new-tokens 2
+[ "$("$idefics" generate --prompt-file - --max-new-tokens 2 <"$scratch/prompt.json")" = "$("$idefics" generate "a red" --max-new-tokens 2)" ] ||
+  complain "--prompt-file -"
+
 # labels with spaces, the ranking, and its shares
 answer boat classify "$boat" --labels "cat, boat ,sun"
 "$idefics" classify "$boat" --labels "cat, boat" --rank >"$scratch/out"
