@@ -46,7 +46,7 @@ case $(head -c 5 "$scratch/out") in "a red") ;; *) complain "text after Ctrl-C: 
 
 # A progress bar only if stderr is a terminal, only for long operations, and never with --quiet.
 if script -qec true /dev/null </dev/null >"$scratch/out" 2>&1; then # a chroot may have no terminals
-  long="generate 'a red' --min-new-tokens 1500 --max-new-tokens 1500 >$scratch/out"
+  long="generate 'a red' --min-new-tokens 8000 --max-new-tokens 8000 >$scratch/out"
   TERM=xterm script -qec "'$idefics' $long" /dev/null </dev/null >"$scratch/bar"
   grep -q 'generation \[' "$scratch/bar" || complain "no progress bar on a terminal"
   case $(tail -c 3 "$scratch/bar") in *"[K") ;; *) complain "the progress bar was not erased" ;; esac
