@@ -10,8 +10,15 @@ trap 'rm -rf "$work"' EXIT
 awk '/^```cpp$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' "$root/README.md" >"$work/program.cpp"
 printf '#include <idefics/idefics.hpp>\nint main() {}\n' >"$work/empty.cpp"
 printf '#define IDEFICS_EXTERN_ENGINE\n#include "program.cpp"\n' >"$work/with_engine.cpp"
-printf '#include <idefics/backend/cpu/kernels.hpp>\nauto f(idefics::Isa i) { return idefics::detail::cpu::kernels_for(i).add; }\n' \
-  >"$work/kernels.cpp"
+
+# part NAME HEADER RESULT: a program that uses one part of the engine alone
+part() { printf '#include <idefics/%s>\nauto f() { return %s; }\n' "$2" "$3" >"$work/$1.cpp"; }
+part json io/json.hpp 'idefics::parse_json("{}", "x")'
+part pictures image/decode.hpp 'idefics::Image::open("x")'
+part tokenizer text/tokenizer.hpp 'idefics::Tokenizer::from_pretrained("x")'
+part templates text/chat_template.hpp '&idefics::render_chat_template'
+part checkpoint io/checkpoint.hpp 'idefics::Checkpoint::open("x")'
+part kernels backend/cpu/kernels.hpp 'idefics::detail::cpu::kernels_for(idefics::Isa::scalar).add'
 
 # row WHAT FILE
 row() {
@@ -27,5 +34,10 @@ for compiler in "$@"; do
   row "with idefics::engine" with_engine.cpp
   row "header-only" program.cpp
   row "header-only, of that the headers alone" empty.cpp
-  row "header-only, of that the CPU kernels" kernels.cpp
+  row "one part alone: JSON, which most others contain" json.cpp
+  row "one part alone: picture formats" pictures.cpp
+  row "one part alone: tokenizers" tokenizer.cpp
+  row "one part alone: chat templates" templates.cpp
+  row "one part alone: checkpoint files" checkpoint.cpp
+  row "one part alone: CPU kernels" kernels.cpp
 done

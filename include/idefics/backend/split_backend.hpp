@@ -49,7 +49,7 @@ class SplitBackend final : public Backend {
   Tensor empty(DType dtype, Shape shape) override {
     return memory_->make(dtype, shape, devices_.size(), host_);
   }
-  Tensor download(const Tensor& tensor) override;
+  inline Tensor download(const Tensor& tensor) override;
   void write(Tensor to, const Tensor& host) override {
     const On on(*this, home_of(to));
     on->write(on.out(to), host);
@@ -76,7 +76,7 @@ class SplitBackend final : public Backend {
     const Tensor from = on.in(x), added = on.in(bias);
     on->linear(on.out(out), from, on.in(weight), added, compute);
   }
-  void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) override;
+  inline void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) override;
   void do_linear_add(Tensor sum, const Tensor& x, const LinearWeight& weight, const Tensor& bias,
                      Compute compute, Tensor scratch) override {
     const On on(*this, home_of(weight));
@@ -180,7 +180,7 @@ class SplitBackend final : public Backend {
     const On on(*this, home_of(x));
     on->transpose(on.out(out), on.in(x), 1, 3);
   }
-  void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) override;
+  inline void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) override;
 
  private:
   /// An operation on one device, with its operands there. Inputs must be fetched with in() before

@@ -105,7 +105,7 @@ class LoraAdapter {
   }
 
  private:
-  inline static const std::string prefix = "base_model.model.";
+  static constexpr const char* prefix = "base_model.model.";
 
   LoraAdapter(LoraConfig config, TensorFile file)
       : config_(std::move(config)), file_(std::move(file)) {}
@@ -140,9 +140,9 @@ class LoraAdapter {
     for (const TensorInfo& tensor : file_.tensors()) {
       if (!tensor.name.starts_with(prefix))
         fail(ErrorCode::unsupported_adapter,
-             "the names of adapter tensors must begin with " + prefix,
+             std::string("the names of adapter tensors must begin with ") + prefix,
              {.file = file_.path().string(), .tensor = tensor.name});
-      const std::string name = tensor.name.substr(prefix.size());
+      const std::string name = tensor.name.substr(std::string_view(prefix).size());
       const bool a = name.ends_with(".lora_A.weight"), b = name.ends_with(".lora_B.weight");
       if (!a && !b && name.find(".lora_") != std::string::npos)
         refuse(name, "only the matrices A and B of linear layers are supported",

@@ -87,7 +87,7 @@ class MacroValue final : public Thing {
       rendering().unsupported("the attribute " + in_quotes(name) + " of a macro");
     return std::nullopt;
   }
-  Value call(Arguments& arguments) override;
+  inline Value call(Arguments& arguments) override;
   void print(Buffer& out) override { out.append("<Macro '" + *definition_.name + "'>"); }
 
  private:
@@ -116,7 +116,7 @@ class LoopContext final : public Thing {
   }
 
   std::string_view type_name() const override { return "LoopContext"; }
-  std::optional<Value> attribute(std::string_view name) override;
+  inline std::optional<Value> attribute(std::string_view name) override;
   Value call(Arguments&) override {
     rendering().fail("the loop must have the 'recursive' marker to be called recursively");
   }

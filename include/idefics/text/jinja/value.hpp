@@ -248,7 +248,7 @@ class Thing : public Object {
   /// Null where Python's subscript raises.
   virtual std::optional<Value> item(const Value&) { return std::nullopt; }
   virtual bool callable() const { return false; }
-  virtual Value call(Arguments&);
+  inline virtual Value call(Arguments&);
   /// Null if it is not iterable.
   virtual Ref<Iterator> iterate() { return {}; }
   virtual std::optional<std::int64_t> length() { return std::nullopt; }

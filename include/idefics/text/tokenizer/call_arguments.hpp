@@ -41,7 +41,7 @@ inline constexpr HarmlessValues harmless_call_arguments[] = {
 inline CallArguments read_call_arguments(const Json& arguments) {
   CallArguments call;
   for (const auto& [key, values, instead] : harmless_call_arguments) {
-    const Json allowed = Json::parse(values);
+    const Json allowed = parse_json(values, key);
     const auto found = arguments.find(key);
     if (found != arguments.end() && std::ranges::find(allowed, *found) == allowed.end())
       return {.refused = key, .why = std::string("cannot be set here: ") + instead};
