@@ -22,7 +22,7 @@ part kernels backend/cpu/kernels.hpp 'idefics::detail::cpu::kernels_for(idefics:
 
 # row WHAT FILE
 row() {
-  /usr/bin/time -f '%U %M' -o "$work/cost" "$compiler" -std=c++20 -O2 -fopenmp -I "$root/include" \
+  /usr/bin/time -f '%U %M' -o "$work/cost" "$compiler" -std=c++20 -O2 -I "$root/include" \
     -c "$work/$2" -o "$work/program.o"
   read -r seconds kib <"$work/cost"
   echo "| $1 | $("$compiler" --version | sed -n 's/.*\(g++\|clang version\) *[^0-9]*\([0-9.]*\).*/\1 \2/p' | head -1) | $seconds s | $((kib / 1024)) MiB |"

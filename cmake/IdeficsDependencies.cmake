@@ -2,7 +2,6 @@
 # package, so that both see the same ones. A missing optional library only narrows what is compiled.
 
 find_package(Eigen3 QUIET NO_MODULE) # only the reference backend needs it
-find_package(OpenMP QUIET COMPONENTS CXX)
 find_package(Threads REQUIRED QUIET)
 find_package(nlohmann_json QUIET)
 find_package(ZLIB QUIET)
@@ -25,9 +24,6 @@ function(idefics_attach_dependencies core full)
   target_link_libraries(${core} INTERFACE Threads::Threads)
   if(TARGET Eigen3::Eigen)
     target_link_libraries(${core} INTERFACE Eigen3::Eigen)
-  endif()
-  if(TARGET OpenMP::OpenMP_CXX)
-    target_link_libraries(${core} INTERFACE OpenMP::OpenMP_CXX)
   endif()
   if(TARGET nlohmann_json::nlohmann_json)
     target_link_libraries(${full} INTERFACE nlohmann_json::nlohmann_json)

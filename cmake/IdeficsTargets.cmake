@@ -1,7 +1,7 @@
 # The two interface targets. They set an include path, C++20 and libraries, but no compiler flags.
 #
-#   idefics::core      core/, backend/ and nn/, i.e. tensors and layers; needs OpenMP at most, and Eigen
-#                      for the reference backend
+#   idefics::core      core/, backend/ and nn/, i.e. tensors and layers; needs Eigen only for the
+#                      reference backend
 #   idefics::idefics   everything: also files, model, tokenizer, pictures and generation
 
 include(${CMAKE_CURRENT_LIST_DIR}/IdeficsDependencies.cmake)

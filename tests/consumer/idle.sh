@@ -7,7 +7,7 @@ set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 printf '#include <idefics/idefics.hpp>\nint main() {}\n' >"$work/idle.cpp"
-"$1" -std=c++20 -fopenmp -I "$2" -c "$work/idle.cpp" -o "$work/idle.o"
+"$1" -std=c++20 -I "$2" -c "$work/idle.cpp" -o "$work/idle.o"
 nm -C "$work/idle.o" >"$work/symbols"
 grep -q ' T main$' "$work/symbols"
 if grep idefics:: "$work/symbols"; then

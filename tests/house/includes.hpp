@@ -46,15 +46,15 @@ inline bool allows(const std::set<std::string>& allowed, std::string_view room) 
 /// Other libraries, each known to one folder alone.
 inline const std::map<std::string, std::string>& libraries() {
   static const std::map<std::string, std::string> known{
-      {"Eigen/", "backend"}, {"omp.h", "core"},      {"nlohmann/", "io"},   {"curl/", "io"},
-      {"zlib.h", "image"},   {"jpeglib.h", "image"}, {"jerror.h", "image"}, {"tiffio.h", "image"},
-      {"webp/", "image"},    {"avif/", "image"},     {"libheif/", "image"}};
+      {"Eigen/", "backend"},  {"nlohmann/", "io"},   {"curl/", "io"},       {"zlib.h", "image"},
+      {"jpeglib.h", "image"}, {"jerror.h", "image"}, {"tiffio.h", "image"}, {"webp/", "image"},
+      {"avif/", "image"},     {"libheif/", "image"}};
   return known;
 }
 
 inline bool is_system_header(std::string_view name) {
-  static const std::set<std::string_view> posix{"fcntl.h",     "unistd.h", "netdb.h",
-                                                "immintrin.h", "malloc.h", "regex.h"};
+  static const std::set<std::string_view> posix{"fcntl.h",     "unistd.h", "netdb.h", "arm_neon.h",
+                                                "immintrin.h", "malloc.h", "regex.h", "sched.h"};
   const auto in = [name](std::string_view folder) { return name.starts_with(folder); };
   return name.find_first_of("./") == name.npos || in("sys/") || in("netinet/") || in("arpa/") ||
          posix.contains(name);

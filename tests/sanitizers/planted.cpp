@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <limits>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -21,8 +22,12 @@ int overflow() { return std::numeric_limits<int>::max() + opaque(1); }
 
 int race() {
   int shared = 0;
-#pragma omp parallel for num_threads(2)
-  for (int i = 0; i < 1000; ++i) shared += opaque(i);
+  const auto add = [&] {
+    for (int i = 0; i < 1000; ++i) shared += opaque(i);
+  };
+  std::thread other(add);
+  add();
+  other.join();
   return shared;
 }
 

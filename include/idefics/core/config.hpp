@@ -1,6 +1,6 @@
 // The library's version and its configuration macros.
 //
-//   IDEFICS_NO_OPENMP   run every loop on the calling thread, even if OpenMP is available
+//   IDEFICS_NO_THREADS  run every loop on the calling thread
 //   IDEFICS_NO_LIBJPEG  refuse JPEG pictures with a typed error
 //   IDEFICS_NO_WEBP     refuse WebP pictures with a typed error
 //   IDEFICS_NO_TIFF     refuse compressed TIFF pictures with a typed error

@@ -1,4 +1,4 @@
-// Tensors, layers and both backends, with no library but Eigen and OpenMP.
+// Tensors, layers and both backends, with no library but Eigen.
 #include <algorithm>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>

@@ -2,9 +2,14 @@
 // and the sweeps of isa_bits*.cpp and convert.cpp compare them with the scalar
 // kernels, bit for bit. Here "avx2" means the kernels with AVX-512 only, and "avx512" those with
 // `vdpbf16ps`.
-#ifndef IDEFICS_EXTERN_ENGINE
-#define IDEFICS_EXTERN_ENGINE  // this program brings its own kernels_for
-#endif
+//
+// This program brings its own kernels_for, so nothing of the compiled engine is linked.
+#undef IDEFICS_EXTERN_ENGINE
+#include <idefics/core/thread_team.hpp>
+#undef IDEFICS_ENGINE_BODIES
+#define IDEFICS_ENGINE_BODIES 0
+#undef IDEFICS_ENGINE_INLINE
+#define IDEFICS_ENGINE_INLINE
 #include <algorithm>
 #include <type_traits>
 #include <vector>

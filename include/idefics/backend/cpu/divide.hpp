@@ -13,18 +13,18 @@
 namespace idefics { inline namespace v0 { namespace detail::cpu {
 
 inline constexpr std::int64_t thread_work = 16384;       // elements that justify another thread
-inline constexpr std::int64_t thread_products = 131072;  // products that justify all threads
+inline constexpr std::int64_t thread_products = 262144;  // products that justify another thread
 
 /// The fewest rows of `row` elements that are worth a thread.
 inline std::int64_t grain(std::int64_t row) {
   return std::max<std::int64_t>(1, thread_work / std::max<std::int64_t>(1, row));
 }
 
-/// Runs tasks on all threads if their products justify waking them, else on this one.
+/// Runs tasks on as many threads as their products justify.
 template <class Body>
 void divide(std::int64_t tasks, std::int64_t products, const Body& body) {
-  if (products >= thread_products) return parallel_tasks(tasks, body);
-  for (std::int64_t i = 0; i < tasks; ++i) body(i, 0);
+  const std::int64_t most = std::max<std::int64_t>(1, products / thread_products);
+  parallel_tasks(tasks, body, static_cast<int>(std::min<std::int64_t>(most, num_threads())));
 }
 
 /// Calls body(args) for blocks of rows of x [M,K] whose sums fit the cache, packed in tiles.
