@@ -81,6 +81,11 @@ EMULATED f32x16 max_ps(f32x16 a, f32x16 b) { return a > b ? a : b; }
 EMULATED f32x16 fmadd_ps(f32x16 a, f32x16 b, f32x16 c) {
   return each<f32x16>([=](int i) { return std::fma(a[i], b[i], c[i]); });
 }
+/// a times 2^b, for integers b.
+EMULATED f32x16 scalef_ps(f32x16 a, f32x16 b) {
+  return each<f32x16>(
+      [=](int i) { return std::isnan(b[i]) ? b[i] : std::ldexp(a[i], static_cast<int>(b[i])); });
+}
 EMULATED float reduce_max_ps(f32x16 a) {
   float most = a[0];
   for (int i = 1; i < 16; ++i) most = a[i] > most ? a[i] : most;
@@ -209,6 +214,26 @@ EMULATED __m256 extractf32x8_ps(f32x16 a, int upper) {
   return _mm256_loadu_ps(lanes + 8 * upper);
 }
 EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
+EMULATED __m128 extractf32x4_ps(f32x16 a, int quarter) {
+  float lanes[16];
+  storeu_ps(lanes, a);
+  return _mm_loadu_ps(lanes + 4 * quarter);
+}
+EMULATED __m128 lowest_quarter(f32x16 a) { return extractf32x4_ps(a, 0); }
+/// In each quarter, two lanes of a, then two of b; two bits of `order` choose each.
+EMULATED f32x16 shuffle_ps(f32x16 a, f32x16 b, int order) {
+  return each<f32x16>([=](int i) {
+    const int from = i / 4 * 4 + (order >> i % 4 * 2) % 4;
+    return i % 4 < 2 ? a[from] : b[from];
+  });
+}
+/// Two quarters of a, then two of b.
+EMULATED f32x16 shuffle_f32x4(f32x16 a, f32x16 b, int order) {
+  return each<f32x16>([=](int i) {
+    const int from = (order >> i / 4 * 2) % 4 * 4 + i % 4;
+    return i < 8 ? a[from] : b[from];
+  });
+}
 
 #undef EMULATED
 
@@ -217,7 +242,11 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 // clang-format off
 #undef _mm512_cmp_ps_mask
 #undef _mm512_cvtps_ph
+#undef _mm512_extractf32x4_ps
 #undef _mm512_extractf32x8_ps
+#undef _mm512_scalef_ps
+#undef _mm512_shuffle_f32x4
+#undef _mm512_shuffle_ps
 #undef _mm512_slli_epi32
 #undef _mm512_srai_epi32
 #undef _mm512_srli_epi16
@@ -230,6 +259,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_and_ps ::testing::avx512::and_ps
 #define _mm512_and_si512 ::testing::avx512::and_si
 #define _mm512_andnot_ps ::testing::avx512::andnot_ps
+#define _mm512_castps512_ps128 ::testing::avx512::lowest_quarter
 #define _mm512_castps512_ps256 ::testing::avx512::lower_half
 #define _mm512_castps_si512 ::testing::avx512::as_int
 #define _mm512_castsi512_ps ::testing::avx512::as_float
@@ -243,6 +273,7 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_cvtps_ph(a, rounding) ::testing::avx512::cvtps_ph(a)
 #define _mm512_div_ps ::testing::avx512::div_ps
 #define _mm512_dpbf16_ps ::testing::avx512::dpbf16_ps
+#define _mm512_extractf32x4_ps ::testing::avx512::extractf32x4_ps
 #define _mm512_extractf32x8_ps ::testing::avx512::extractf32x8_ps
 #define _mm512_fmadd_ps ::testing::avx512::fmadd_ps
 #define _mm512_loadu_ps ::testing::avx512::loadu_ps
@@ -259,11 +290,14 @@ EMULATED __m256 lower_half(f32x16 a) { return extractf32x8_ps(a, 0); }
 #define _mm512_permutexvar_ps ::testing::avx512::permutexvar_ps
 #define _mm512_reduce_add_epi32 ::testing::avx512::reduce_add_epi32
 #define _mm512_reduce_max_ps ::testing::avx512::reduce_max_ps
+#define _mm512_scalef_ps ::testing::avx512::scalef_ps
 #define _mm512_set1_epi32 ::testing::avx512::set1_epi32
 #define _mm512_set1_epi64 ::testing::avx512::set1_epi64
 #define _mm512_set1_ps ::testing::avx512::set1_ps
 #define _mm512_setzero_ps ::testing::avx512::setzero_ps
 #define _mm512_shuffle_epi8 ::testing::avx512::shuffle_epi8
+#define _mm512_shuffle_f32x4 ::testing::avx512::shuffle_f32x4
+#define _mm512_shuffle_ps ::testing::avx512::shuffle_ps
 #define _mm512_slli_epi32 ::testing::avx512::slli
 #define _mm512_srai_epi32 ::testing::avx512::srai
 #define _mm512_srli_epi16 ::testing::avx512::srli16

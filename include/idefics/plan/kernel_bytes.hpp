@@ -1,5 +1,5 @@
 // Memory that the CPU kernels keep between calls: rows packed in the order of multiplication and,
-// for each thread, a panel of weight rows with their sums, or the keys and values of a head.
+// for each thread, a panel of weight rows with their sums, or the scores of an attention task.
 // Computed by backend/cpu/linear_scratch.hpp from the shapes of all linear layers, for the
 // instruction set of this machine.
 #pragma once
@@ -58,13 +58,13 @@ inline cpu::LinearScratch plain_scratch(const cpu::LinearKernels& kernels, std::
                                  : cpu::gemm_scratch(kernels, m, n, k, threads);
 }
 
-/// Copies of the keys and values of a head, and its scores.
+/// Scores of an attention task, with its queries, their sums, and a block of keys or values.
 inline std::int64_t attention_floats(const Config& c, const Workload& work) {
   const std::int64_t s = c.vision.num_positions(), l = c.perceiver.latents;
   const std::int64_t features = work.pictures * (c.use_resampler ? l : s);
   const std::int64_t text = std::max(std::min(work.context, tokens_per_pass(work)), features);
   return std::max({cpu::attention_scratch(s, c.vision.head_dim()),
-                   cpu::attention_scratch(c.use_resampler ? s + l : 0, c.perceiver.head_dim),
+                   c.use_resampler ? cpu::attention_scratch(s + l, c.perceiver.head_dim) : 0,
                    cpu::attention_scratch(text, c.head_dim())});
 }
 

@@ -1,11 +1,13 @@
 // The promise of docs/determinism.md for the CPU: the bits of a result do not depend on the
 // instruction set, on the number of threads, on how many rows share the work, or on how a prompt is
 // split.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <vector>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
 
@@ -139,24 +141,73 @@ TEST_CASE("the bf16 order is two fused multiply-adds per pair, odd first, withou
 }
 
 TEST_CASE("attention has the same bits everywhere") {
-  for (const std::int64_t width : {8, 80, 96})
+  struct Sizes {
+    std::int64_t queries, keys, width;
+  };
+  for (const Sizes& s : {Sizes{7, 37, 8}, {1, 50, 80}, {70, 101, 24}, {3, 49, 112}, {5, 6, 176}})
     for (const bool causal : {false, true}) {
-      const Tensor q = random(DType::f32, {7, 3, width}, 8),
-                   k = random(DType::f32, {37, 3, width}, 9),
-                   v = random(DType::f32, {37, 3, width}, 10);
-      CAPTURE(width, causal);
-      require_same_everywhere([&](Backend& b) { return attend(b, q, k, v, Keys(37), causal); });
+      const Tensor q = random(DType::f32, {s.queries, 3, s.width}, 8),
+                   k = random(DType::f32, {s.keys, 3, s.width}, 9),
+                   v = random(DType::f32, {s.keys, 3, s.width}, 10);
+      CAPTURE(s.queries, s.keys, s.width, causal);
+      require_same_everywhere([&](Backend& b) { return attend(b, q, k, v, Keys(s.keys), causal); });
     }
+}
+
+TEST_CASE("the order of attention is that of docs/determinism.md") {
+  const std::int64_t queries = 66, keys = 99;  // more than one block of each
+  const auto sum_of = [](const float* lanes) {
+    float t[8];
+    for (int i = 0; i < 8; ++i) t[i] = lanes[i] + lanes[i + 8];
+    for (int i = 0; i < 4; ++i) t[i] += t[i + 4];
+    return (t[0] + t[2]) + (t[1] + t[3]);
+  };
+  for (const std::int64_t width : {5, 80}) {
+    const Tensor q = random(DType::f32, {queries, 1, width}, 8),
+                 k = random(DType::f32, {keys, 1, width}, 9),
+                 v = random(DType::f32, {keys, 1, width}, 10);
+    const auto at = [&](const Tensor& t, std::int64_t row, std::int64_t e) {
+      return t.as<float>()[static_cast<std::size_t>(row * width + e)];
+    };
+    Tensor expected = Tensor::empty(DType::f32, q.shape());
+    for (std::int64_t i = 0; i < queries; ++i) {
+      const std::int64_t seen = keys - (queries - 1 - i);
+      std::vector<float> p(static_cast<std::size_t>(seen));
+      for (std::int64_t j = 0; j < seen; ++j) {
+        float lanes[16] = {};
+        for (std::int64_t e = 0; e < width; ++e)
+          lanes[e % 16] = std::fma(at(q, i, e), at(k, j, e), lanes[e % 16]);
+        p[static_cast<std::size_t>(j)] = sum_of(lanes) * 0.125f;
+      }
+      const float largest = *std::ranges::max_element(p);
+      for (float& x : p) x -= largest;
+      detail::cpu::kernels_for(Isa::scalar).elementary(p.data(), p.data(), seen, 0);
+      float lanes[16] = {};
+      for (std::size_t j = 0; j < p.size(); ++j) lanes[j % 16] += p[j];
+      for (std::int64_t e = 0; e < width; ++e) {
+        float sum = 0;
+        for (std::int64_t j = 0; j < seen; ++j)
+          sum = std::fma(p[static_cast<std::size_t>(j)], at(v, j, e), sum);
+        expected.as_mutable<float>()[static_cast<std::size_t>(i * width + e)] = sum / sum_of(lanes);
+      }
+    }
+    CAPTURE(width);
+    require_same_everywhere([&](Backend& b) {
+      const Tensor found = attend(b, q, k, v, Keys(keys), true);
+      CHECK(same_bits(found, expected));
+      return found;
+    });
+  }
 }
 
 TEST_CASE("a causal prompt gives the same bits at once, in pieces and token by token") {
   const auto backend = make_cpu_backend();
-  const std::int64_t tokens = 41;
+  const std::int64_t tokens = 141;
   const Tensor q = random(DType::f32, {tokens, 2, 24}, 11),
                k = random(DType::f32, {tokens, 2, 24}, 12),
                v = random(DType::f32, {tokens, 2, 24}, 13);
   const Tensor whole = attend(*backend, q, k, v, Keys(tokens), true);
-  for (const std::int64_t piece : {1, 2, 5, 32})
+  for (const std::int64_t piece : {1, 2, 5, 32, 65})
     for (std::int64_t at = 0; at < tokens; at += piece) {
       const std::int64_t end = std::min(at + piece, tokens);
       CAPTURE(piece, at);

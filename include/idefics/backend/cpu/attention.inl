@@ -2,72 +2,15 @@
 // Source: transformers' IdeficsAttention; docs/kernels/attention.md. Parallel over segments, heads
 // and queries. The order depends on key indices only: a score is 16 lanes over E, then the tree;
 // the sum of exponentials is the same over keys; the output is a chain of fused multiply-adds over
-// the keys, divided by that sum at the end. Two queries share loads of keys and values; for many
-// queries, those of a head are first copied together. Bound: flops in prefill, bytes in decode.
+// the keys, divided by that sum at the end. Several queries: tiles of queries x keys, on copies of
+// a block of keys or values. One query: keys and values of several heads in place, row after row.
+// Bound: flops in prefill, bytes in decode.
 
 /// The number of keys that `query` sees.
 inline std::int64_t visible_keys(const AttentionSegment& s, std::int64_t query) {
   const auto keys = static_cast<std::int64_t>(s.key_rows.size());
   if (!s.causal) return keys;
   return std::max<std::int64_t>(0, keys - (s.query_end - 1 - query));
-}
-
-/// The keys or values of one head, in the order of summation.
-struct HeadRows {
-  const float* base;
-  const std::int32_t* rows;  // null: rows 0, 1, …
-  std::int64_t stride;
-
-  const float* operator[](std::int64_t j) const { return base + (rows ? rows[j] : j) * stride; }
-};
-
-/// Prefetches `count` floats: rows of a head are too far apart for the hardware to predict.
-IDEFICS_CPU_INLINE void prefetch(const float* p, std::int64_t count) {
-#if defined(__GNUC__)
-  for (std::int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i);
-#else
-  (void)p, (void)count;
-#endif
-}
-
-/// Unscaled scores of `queries` queries and `tile` keys: queries * tile = 4 dot products.
-template <int queries, int tile>
-IDEFICS_CPU_INLINE void score_tile(const float* const (&q)[queries], const float* const (&k)[tile],
-                                   std::int64_t width, float* scores, std::int64_t stride,
-                                   std::int64_t key) {
-  F32x16 sums[4] = {F32x16::zero(), F32x16::zero(), F32x16::zero(), F32x16::zero()};
-  for_each_vector(width, [&](std::int64_t e, auto load, auto) IDEFICS_CPU_LAMBDA {
-    F32x16 keys[tile];
-    IDEFICS_CPU_UNROLL
-    for (int t = 0; t < tile; ++t) keys[t] = load(k[t] + e).held();
-    IDEFICS_CPU_UNROLL
-    for (int i = 0; i < queries; ++i) {
-      const F32x16 query = load(q[i] + e);
-      IDEFICS_CPU_UNROLL
-      for (int t = 0; t < tile; ++t)
-        sums[i * tile + t] = F32x16::fma(query, keys[t], sums[i * tile + t]);
-    }
-  });
-  float dots[4];
-  F32x16::sum4(sums, dots);
-  for (int i = 0; i < queries; ++i)
-    for (int t = 0; t < tile; ++t) scores[i * stride + key + t] = dots[i * tile + t];
-}
-
-template <int queries>
-inline void scores_of(const AttentionArgs& t, const HeadRows& keys, std::int64_t head,
-                      std::int64_t query, std::int64_t count, float* scores, std::int64_t stride) {
-  constexpr int tile = 4 / queries;
-  const float* q[queries];
-  for (int i = 0; i < queries; ++i) q[i] = t.q + ((query + i) * t.heads + head) * t.width;
-  for (std::int64_t j = 0; j < count; j += tile) {
-    const float* k[tile];  // padded with the last key; those scores are not used
-    for (int i = 0; i < tile; ++i) {
-      k[i] = keys[std::min(j + i, count - 1)];
-      if (queries == 1) prefetch(keys[std::min(j + i + 16, count - 1)], t.width);
-    }
-    score_tile<queries, tile>(q, k, t.width, scores, stride, j);
-  }
 }
 
 /// scores[j] = exp(scores[j] * scale - max); returns their sum. `scores` is padded to full vectors.
@@ -92,110 +35,271 @@ inline float exponentials(float* scores, std::int64_t keys, float scale) {
   return sum.sum();
 }
 
-/// out[e] += sum over keys [begin, end) of weight * v, for `tile` vectors of e at a time.
-template <int queries, int tile, class Load, class Store>
-IDEFICS_CPU_INLINE void values_tile(const HeadRows& v, std::int64_t at, float* out,
-                                    std::int64_t row, const float* weights, std::int64_t stride,
-                                    std::int64_t begin, std::int64_t end, const Load& load,
-                                    const Store& store) {
-  F32x16 sums[queries][tile];
-  IDEFICS_CPU_UNROLL
-  for (int i = 0; i < queries * tile; ++i)
-    sums[i / tile][i % tile] = load(out + i / tile * row + 16 * (i % tile));
-  for (std::int64_t j = begin; j < end; ++j) {
-    const float* value = v[j] + at;
-    if (queries == 1) prefetch(v[std::min(j + 16, end - 1)] + at, 16 * tile);
-    F32x16 values[tile];
+/// out = sums / divisor
+inline void divide_by(float* out, const float* sums, float divisor, std::int64_t width) {
+  const F32x16 by = F32x16::set(divisor);
+  for_each_vector(width, [=](std::int64_t e, auto load, auto store)
+                             IDEFICS_CPU_LAMBDA { store(load(sums + e) / by, out + e); });
+}
+
+// ---- one query: every key and value is read once, in place --------------------------------------
+
+/// Unscaled scores of one query and `keys` keys of the same head.
+template <int keys>
+IDEFICS_CPU_INLINE void scores_of(const float* q, const float* const (&k)[keys], std::int64_t width,
+                                  float* scores) {
+  F32x16 sums[4] = {F32x16::zero(), F32x16::zero(), F32x16::zero(), F32x16::zero()};
+  for_each_vector(width, [&](std::int64_t e, auto load, auto) IDEFICS_CPU_LAMBDA {
+    const F32x16 query = load(q + e);
     IDEFICS_CPU_UNROLL
-    for (int e = 0; e < tile; ++e) values[e] = load(value + 16 * e);
+    for (int i = 0; i < keys; ++i) sums[i] = F32x16::fma(query, load(k[i] + e), sums[i]);
+  });
+  float dots[4];
+  F32x16::sum4(sums, dots);
+  for (int i = 0; i < keys; ++i) scores[i] = dots[i];
+}
+
+/// out[e] += weights[0] * v[0][e], then += weights[1] * v[1][e], …
+template <int keys>
+IDEFICS_CPU_INLINE void add_values(float* out, const float* weights, const float* const (&v)[keys],
+                                   std::int64_t width) {
+  F32x16 factors[keys];
+  for (int i = 0; i < keys; ++i) factors[i] = F32x16::set(weights[i]);
+  for_each_vector(width, [&](std::int64_t e, auto load, auto store) IDEFICS_CPU_LAMBDA {
+    F32x16 sum = load(out + e);
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < keys; ++i) sum = F32x16::fma(factors[i], load(v[i] + e), sum);
+    store(sum, out + e);
+  });
+}
+
+/// Calls body(head, j, rows) for four keys at a time, of one head after another, so that memory is
+/// read in long runs; `body` is called with one key for the rest.
+template <class Body>
+IDEFICS_CPU_INLINE void for_rows(const AttentionArgs& t, const AttentionSegment& s,
+                                 const float* base, std::int64_t head, std::int64_t head_end,
+                                 std::int64_t keys, const Body& body) {
+  const auto row = [&](std::int64_t j) {
+    return base + s.key_rows[static_cast<std::size_t>(j)] * t.heads * t.width;
+  };
+  std::int64_t j = 0;
+  for (; j + 4 <= keys; j += 4) {
+    const float* rows[4] = {row(j), row(j + 1), row(j + 2), row(j + 3)};
+    for (std::int64_t h = head; h < head_end; ++h) {
+      const float* at[4];
+      for (int i = 0; i < 4; ++i) at[i] = rows[i] + h * t.width;
+      body(h, j, at);
+    }
+  }
+  for (; j < keys; ++j)
+    for (std::int64_t h = head; h < head_end; ++h) {
+      const float* at[1] = {row(j) + h * t.width};
+      body(h, j, at);
+    }
+}
+
+/// Heads [head, head_end) of one query.
+inline void attend_one(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
+                       std::int64_t head_end, std::int64_t query, float* scores) {
+  const std::int64_t keys = visible_keys(s, query), stride = round_up(keys, 16);
+  const float* q = t.q + query * t.heads * t.width;
+  float* out = t.out + query * t.heads * t.width;
+  for_rows(t, s, t.k, head, head_end, keys, [&](std::int64_t h, std::int64_t j, const auto& k) {
+    scores_of(q + h * t.width, k, t.width, scores + (h - head) * stride + j);
+  });
+  std::fill(out + head * t.width, out + head_end * t.width, 0.0f);
+  float sums[attention_queries];
+  for (std::int64_t h = head; h < head_end; ++h)
+    sums[h - head] = exponentials(scores + (h - head) * stride, keys, t.scale);
+  for_rows(t, s, t.v, head, head_end, keys, [&](std::int64_t h, std::int64_t j, const auto& v) {
+    add_values(out + h * t.width, scores + (h - head) * stride + j, v, t.width);
+  });
+  if (keys > 0)
+    for (std::int64_t h = head; h < head_end; ++h)
+      divide_by(out + h * t.width, out + h * t.width, sums[h - head], t.width);
+}
+
+// ---- several queries: tiles of four queries and four keys, or four queries and some of E ---------
+
+/// Unscaled scores of four queries and four keys, all of them contiguous rows of whole vectors.
+IDEFICS_CPU_INLINE void score_tile(const float* q, const float* k, std::int64_t width,
+                                   float* scores, std::int64_t stride) {
+  constexpr int queries = Lanes::score_queries, groups = 16 / Lanes::width;
+  for (int first = 0; first < 4; first += queries) {
+    Lanes parts[queries][4][groups];
+    IDEFICS_CPU_UNROLL
+    for (int g = 0; g < groups; ++g) {
+      Lanes sums[queries][4];
+      IDEFICS_CPU_UNROLL
+      for (int i = 0; i < queries * 4; ++i) sums[i / 4][i % 4] = Lanes::zero();
+      for (std::int64_t e = g * Lanes::width; e < width; e += 16) {
+        Lanes query[queries];
+        IDEFICS_CPU_UNROLL
+        for (int i = 0; i < queries; ++i) query[i] = Lanes::load(q + (first + i) * width + e);
+        IDEFICS_CPU_UNROLL
+        for (int j = 0; j < 4; ++j) {
+          const Lanes key = Lanes::load(k + j * width + e);
+          IDEFICS_CPU_UNROLL
+          for (int i = 0; i < queries; ++i) sums[i][j] = Lanes::fma(query[i], key, sums[i][j]);
+        }
+      }
+      IDEFICS_CPU_UNROLL
+      for (int i = 0; i < queries * 4; ++i) parts[i / 4][i % 4][g] = sums[i / 4][i % 4];
+    }
+    F32x16 whole[queries][4];
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < queries * 4; ++i) whole[i / 4][i % 4] = F32x16::join(parts[i / 4][i % 4]);
+    F32x16::sum4(whole, scores + first * stride, stride);
+  }
+}
+
+/// The same for `keys` keys, rounded up to a multiple of four.
+IDEFICS_CPU_OUTLINE inline void score_tiles(const float* q, const float* k, std::int64_t width,
+                                            std::int64_t keys, float* scores, std::int64_t stride) {
+  for (std::int64_t j = 0; j < keys; j += 4)
+    score_tile(q, k + j * width, width, scores + j, stride);
+}
+
+/// sums[i][e] += weights[i][j] * v[j][e] for keys j in order, `vectors` vectors of e.
+template <int queries, int vectors>
+IDEFICS_CPU_OUTLINE inline void value_tile(float* sums, const float* weights, std::int64_t stride,
+                                           const float* v, std::int64_t width, std::int64_t keys) {
+  F32x16 total[queries][vectors];
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < queries; ++i) {
+    IDEFICS_CPU_UNROLL
+    for (int e = 0; e < vectors; ++e) total[i][e] = F32x16::load(sums + i * width + 16 * e);
+  }
+  for (std::int64_t j = 0; j < keys; ++j, v += width) {
+    F32x16 values[vectors];
+    IDEFICS_CPU_UNROLL
+    for (int e = 0; e < vectors; ++e) values[e] = F32x16::load(v + 16 * e);
     IDEFICS_CPU_UNROLL
     for (int i = 0; i < queries; ++i) {
       const F32x16 weight = F32x16::set(weights[i * stride + j]);
       IDEFICS_CPU_UNROLL
-      for (int e = 0; e < tile; ++e) sums[i][e] = F32x16::fma(weight, values[e], sums[i][e]);
+      for (int e = 0; e < vectors; ++e) total[i][e] = F32x16::fma(weight, values[e], total[i][e]);
     }
   }
   IDEFICS_CPU_UNROLL
-  for (int i = 0; i < queries * tile; ++i)
-    store(sums[i / tile][i % tile], out + i / tile * row + 16 * (i % tile));
-}
-
-template <int queries>
-inline void add_values(const AttentionArgs& t, const HeadRows& v, std::int64_t head,
-                       std::int64_t query, const float* weights, std::int64_t stride,
-                       std::int64_t begin, std::int64_t end) {
-  constexpr int tile = 4 / queries;
-  const std::int64_t row = t.heads * t.width;
-  float* out = t.out + (query * t.heads + head) * t.width;
-  std::int64_t e = 0;
-  const auto load16 = [](const float* p) IDEFICS_CPU_LAMBDA { return F32x16::load(p); };
-  const auto store16 = [](F32x16 x, float* p) IDEFICS_CPU_LAMBDA { x.store(p); };
-  for (; e + 16 * tile <= t.width; e += 16 * tile)
-    values_tile<queries, tile>(v, e, out + e, row, weights, stride, begin, end, load16, store16);
-  for_each_vector(t.width - e, [&](std::int64_t i, auto load, auto store) IDEFICS_CPU_LAMBDA {
-    values_tile<queries, 1>(v, e + i, out + e + i, row, weights, stride, begin, end, load, store);
-  });
-}
-
-inline void divide_by(float* out, float sum, std::int64_t width) {
-  const F32x16 divisor = F32x16::set(sum);
-  for_each_vector(width, [=](std::int64_t e, auto load, auto store)
-                             IDEFICS_CPU_LAMBDA { store(load(out + e) / divisor, out + e); });
-}
-
-/// `queries` consecutive queries; a later one sees at least the keys of an earlier one.
-template <int queries>
-inline void attend(const AttentionArgs& t, const AttentionSegment& s, const HeadRows& k,
-                   const HeadRows& v, std::int64_t head, std::int64_t query, float* scores) {
-  const auto stride = round_up(static_cast<std::int64_t>(s.key_rows.size()), 16);
-  const std::int64_t shared = visible_keys(s, query);
-  const std::int64_t most = visible_keys(s, query + queries - 1);
-  float sums[queries];
-  scores_of<queries>(t, k, head, query, most, scores, stride);
   for (int i = 0; i < queries; ++i) {
-    float* out = t.out + ((query + i) * t.heads + head) * t.width;
-    std::memset(out, 0, static_cast<std::size_t>(t.width) * sizeof(float));
-    sums[i] = exponentials(scores + i * stride, visible_keys(s, query + i), t.scale);
+    IDEFICS_CPU_UNROLL
+    for (int e = 0; e < vectors; ++e) total[i][e].store(sums + i * width + 16 * e);
   }
-  add_values<queries>(t, v, head, query, scores, stride, 0, shared);
-  if (most > shared)
-    add_values<1>(t, v, head, query + queries - 1, scores + (queries - 1) * stride, stride, shared,
-                  most);
-  for (int i = 0; i < queries; ++i)
-    if (visible_keys(s, query + i) > 0)
-      divide_by(t.out + ((query + i) * t.heads + head) * t.width, sums[i], t.width);
 }
 
-/// Copies the first `count` rows to contiguous memory.
-inline HeadRows gathered(const HeadRows& from, std::int64_t count, std::int64_t width, float* to) {
-  for (std::int64_t j = 0; j < count; ++j)
-    std::memcpy(to + j * width, from[j], static_cast<std::size_t>(width) * sizeof(float));
-  return {to, nullptr, width};
+/// The same for all of `width`, from `begin` on, in pieces of at most `size` vectors.
+template <int queries, int vectors = Lanes::value_vectors>
+inline void add_values(float* sums, const float* weights, std::int64_t stride, const float* v,
+                       std::int64_t width, std::int64_t keys, std::int64_t size,
+                       std::int64_t begin = 0) {
+  if (size >= vectors)
+    for (; begin + 16 * vectors <= width; begin += 16 * vectors)
+      value_tile<queries, vectors>(sums + begin, weights, stride, v + begin, width, keys);
+  if constexpr (vectors > 1)
+    if (begin < width)
+      add_values<queries, vectors - 1>(sums, weights, stride, v, width, keys, size, begin);
 }
 
+/// Up to attention_queries queries of one head. Scratch holds rows of whole vectors of q, of the
+/// sums over keys, and of a block of keys or values; then the scores of each query.
+struct QueryBlock {
+  const AttentionArgs& t;
+  const AttentionSegment& s;
+  std::int64_t head, query, count;
+  std::int64_t width, stride;  // of rows in scratch, and of scores
+  float *q, *sums, *block, *scores;
+
+  std::int64_t keys_of(std::int64_t i) const {
+    return visible_keys(s, query + std::min(i, count - 1));
+  }
+
+  IDEFICS_CPU_INLINE void copy_row(const float* from, float* to) const {
+    for_each_vector(t.width, [&](std::int64_t e, auto load, auto)
+                                 IDEFICS_CPU_LAMBDA { load(from + e).store(to + e); });
+  }
+
+  /// Calls body(first query of four, begin, end of the block) for each block of rows of `base`,
+  /// padded with the last to a multiple of four, and each four queries that see a key in it.
+  template <class Body>
+  IDEFICS_CPU_INLINE void for_blocks(const float* base, const Body& body) const {
+    const std::int64_t keys = keys_of(count - 1);
+    for (std::int64_t begin = 0; begin < keys; begin += attention_keys) {
+      const std::int64_t end = std::min(begin + attention_keys, keys);
+      for (std::int64_t j = begin; j < begin + round_up(end - begin, 4); ++j) {
+        const std::int64_t row = s.key_rows[static_cast<std::size_t>(std::min(j, end - 1))];
+        copy_row(base + (row * t.heads + head) * t.width, block + (j - begin) * width);
+      }
+      for (std::int64_t i = 0; i < count; i += 4) body(i, begin, end);
+    }
+  }
+
+  void score() const {
+    for_blocks(t.k, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
+      const std::int64_t seen = std::min(end, keys_of(i + 3)) - begin;
+      score_tiles(q + i * width, block, width, seen, scores + i * stride + begin, stride);
+    });
+  }
+
+  /// A causal query has its own number of keys: the last ones are added query by query.
+  void mix() const {
+    const std::int64_t size = ceil_div(width / 16, ceil_div(width / 16, Lanes::value_vectors));
+    for_blocks(t.v, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
+      const std::int64_t shared = std::clamp(keys_of(i), begin, end);
+      const float* weights = scores + i * stride;
+      add_values<4>(sums + i * width, weights + begin, stride, block, width, shared - begin, size);
+      for (std::int64_t r = 1; r < 4; ++r)
+        if (const std::int64_t rest = std::min(end, keys_of(i + r)) - shared; rest > 0)
+          add_values<1>(sums + (i + r) * width, weights + r * stride + shared, stride,
+                        block + (shared - begin) * width, width, rest, size);
+    });
+  }
+};
+
+inline void attend(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
+                   std::int64_t query, std::int64_t query_end, float* scratch) {
+  const std::int64_t width = round_up(t.width, 16), rows = attention_queries * width;
+  float* block = scratch + 2 * rows;
+  const QueryBlock b{.t = t,
+                     .s = s,
+                     .head = head,
+                     .query = query,
+                     .count = query_end - query,
+                     .width = width,
+                     .stride = round_up(static_cast<std::int64_t>(s.key_rows.size()), 16),
+                     .q = scratch,
+                     .sums = scratch + rows,
+                     .block = block,
+                     .scores = block + attention_keys * width};
+  const auto row_of = [&](std::int64_t i) { return ((query + i) * t.heads + head) * t.width; };
+  std::fill_n(scratch, 2 * rows, 0.0f);
+  for (std::int64_t i = 0; i < b.count; ++i) b.copy_row(t.q + row_of(i), b.q + i * width);
+  b.score();
+  float totals[attention_queries];
+  for (std::int64_t i = 0; i < b.count; ++i)
+    totals[i] = exponentials(b.scores + i * b.stride, b.keys_of(i), t.scale);
+  b.mix();
+  for (std::int64_t i = 0; i < b.count; ++i)
+    divide_by(t.out + row_of(i), b.sums + i * width, b.keys_of(i) > 0 ? totals[i] : 1.0f, t.width);
+}
+
+/// Heads [head, head_end) and up to attention_queries queries; or, of several heads, one query.
 inline void attention(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
-                      std::int64_t query, std::int64_t query_end, float* scratch) {
-  const std::int64_t row = t.heads * t.width;
-  HeadRows k = {t.k + head * t.width, s.key_rows.data(), row};
-  HeadRows v = {t.v + head * t.width, s.key_rows.data(), row};
-  if (query_end - query >= attention_copy_queries) {
-    const std::int64_t count = visible_keys(s, query_end - 1);
-    const auto keys = static_cast<std::int64_t>(s.key_rows.size());
-    float* copies = scratch + attention_scratch(keys, 0);
-    k = gathered(k, count, t.width, copies);
-    v = gathered(v, count, t.width, copies + keys * t.width);
-  }
-  for (; query + 2 <= query_end; query += 2) attend<2>(t, s, k, v, head, query, scratch);
-  if (query < query_end) attend<1>(t, s, k, v, head, query, scratch);
+                      std::int64_t head_end, std::int64_t query, std::int64_t query_end,
+                      float* scratch) {
+  if (query_end - query == 1) return attend_one(t, s, head, head_end, query, scratch);
+  for (; head < head_end; ++head) attend(t, s, head, query, query_end, scratch);
 }
 
 /// The weights of the keys of one query and head, bit for bit those that `attention` uses.
 inline void attention_weights(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
                               std::int64_t query, float* scratch) {
-  const HeadRows k = {t.k + head * t.width, s.key_rows.data(), t.heads * t.width};
+  const float* q = t.q + (query * t.heads + head) * t.width;
   const std::int64_t keys = visible_keys(s, query);
-  scores_of<1>(t, k, head, query, keys, scratch, 0);
+  for_rows(t, s, t.k, head, head + 1, keys, [&](std::int64_t, std::int64_t j, const auto& k) {
+    scores_of(q, k, t.width, scratch + j);
+  });
   const float sum = exponentials(scratch, keys, t.scale);
-  divide_by(scratch, sum, keys);
+  divide_by(scratch, scratch, sum, keys);
   std::memcpy(t.out, scratch, static_cast<std::size_t>(keys) * sizeof(float));
 }

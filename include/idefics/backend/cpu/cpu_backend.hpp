@@ -6,6 +6,7 @@
 #include <optional>
 
 #include <idefics/backend/backend.hpp>
+#include <idefics/backend/cpu/attention_tasks.hpp>
 #include <idefics/backend/cpu/copies.hpp>
 #include <idefics/backend/cpu/divide.hpp>
 #include <idefics/backend/cpu/kernels.hpp>
@@ -67,22 +68,18 @@ class CpuBackend final : public Backend {
                                           .heads = q.dim(1),
                                           .width = q.dim(2),
                                           .scale = scale};
-    std::int64_t blocks = 0, keys = 0;
+    const detail::cpu::AttentionTasks tasks(segments, args.heads);
+    std::int64_t keys = 0;
     for (const auto& s : segments) {
       check_segment(s, q.dim(0), k.dim(0));
-      blocks += blocks_of(s);
       keys = std::max(keys, static_cast<std::int64_t>(s.key_rows.size()));
     }
     const std::int64_t size = detail::cpu::attention_scratch(keys, args.width);
     float* scratch = scratch_.floats(size * num_threads());
-    const std::int64_t products = q.count() * keys;
-    detail::cpu::divide(blocks * args.heads, products, [&](std::int64_t i, int worker) {
-      std::int64_t block = i / args.heads;
-      const AttentionSegment* s = segments.data();
-      for (; block >= blocks_of(*s); ++s) block -= blocks_of(*s);
-      const std::int64_t begin = s->query_begin + block * query_block;
-      kernels_.attention(args, *s, i % args.heads, begin,
-                         std::min(begin + query_block, s->query_end), scratch + worker * size);
+    detail::cpu::divide(tasks.count(), q.count() * keys, [&](std::int64_t i, int worker) {
+      const auto task = tasks[i];
+      kernels_.attention(args, *task.segment, task.head, task.head_end, task.query, task.query_end,
+                         scratch + worker * size);
     });
   }
 
@@ -92,7 +89,7 @@ class CpuBackend final : public Backend {
     const std::int64_t heads = q.dim(1), keys = out.dim(2);
     for (const auto& s : segments) check_segment(s, q.dim(0), k.dim(0));
     for (const auto query : queries) (void)detail::segment_of(segments, query);
-    const std::int64_t size = detail::cpu::attention_scratch(keys, 0);
+    const std::int64_t size = detail::cpu::round_up(keys, 16);
     float* scratch = scratch_.floats(size * num_threads());
     float* to = out.as_mutable<float>().data();
     std::fill_n(to, out.count(), 0.0f);
@@ -269,13 +266,7 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  static constexpr std::int64_t query_block = 32;  // queries of one attention task
-
   static std::int64_t grain(std::int64_t row) { return detail::cpu::grain(row); }
-
-  static std::int64_t blocks_of(const AttentionSegment& s) {
-    return detail::cpu::ceil_div(s.query_end - s.query_begin, query_block);
-  }
 
   /// Index of a weight's dtype in f32, f16, bf16.
   static std::size_t format_of(const Tensor& t) {

@@ -8,6 +8,8 @@ struct Lanes {
   // 4 x 2 sums, 2 inputs, 1 weight; the other registers let iterations overlap
   static constexpr int gemv_x_rows = 2;
   static constexpr int code_streams = 1;
+  // 2 x 4 sums, 2 queries, 1 key: 11 registers; 4 x 2 sums, 2 values, 1 weight: 11
+  static constexpr int score_queries = 2, value_vectors = 1;
   __m256 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm256_setzero_ps()}; }
@@ -144,6 +146,11 @@ struct F32x16 {
     const __m128 q = _mm_add_ps(_mm_movelh_ps(s2, s3), _mm_movehl_ps(s3, s2));  // 2 2 3 3
     _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(p, q, _MM_SHUFFLE(2, 0, 2, 0)),
                                   _mm_shuffle_ps(p, q, _MM_SHUFFLE(3, 1, 3, 1))));
+  }
+  template <int rows>
+  static IDEFICS_CPU_INLINE void sum4(const F32x16 (&a)[rows][4], float* out, std::int64_t stride) {
+    IDEFICS_CPU_UNROLL_TILE
+    for (int i = 0; i < rows; ++i) sum4(a[i], out + i * stride);
   }
   IDEFICS_CPU_INLINE float max_lane() const {
     const __m256 eight = _mm256_max_ps(lo, hi);

@@ -8,6 +8,8 @@ struct Lanes {
   // 4 x 4 sums, 4 inputs, 1 weight: 21 registers
   static constexpr int gemv_x_rows = 4;
   static constexpr int code_streams = 4;
+  // 4 x 4 sums, 4 queries, 1 key: 21 registers; 4 x 6 sums, 6 values, 1 weight: 31
+  static constexpr int score_queries = 4, value_vectors = 6;
   __m512 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }
@@ -112,10 +114,8 @@ struct F32x16 {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)};
   }
   IDEFICS_CPU_INLINE F32x16 times_power_of_two(F32x16 shifted) const {
-    const __m512i n =
-        _mm512_sub_epi32(_mm512_castps_si512(shifted.v), _mm512_set1_epi32(0x4b400000));
-    const __m512i half = _mm512_srai_epi32(n, 1);
-    return {pinned(_mm512_mul_ps(_mm512_mul_ps(v, power(half)), power(_mm512_sub_epi32(n, half))))};
+    const __m512 n = _mm512_sub_ps(shifted.v, _mm512_set1_ps(0x1.8p23f));
+    return {pinned(_mm512_scalef_ps(v, n))};
   }
 
   IDEFICS_CPU_INLINE float sum() const {
@@ -131,6 +131,24 @@ struct F32x16 {
     _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(p, q, _MM_SHUFFLE(2, 0, 2, 0)),
                                   _mm_shuffle_ps(p, q, _MM_SHUFFLE(3, 1, 3, 1))));
   }
+  template <int rows>
+  static IDEFICS_CPU_INLINE void sum4(const F32x16 (&a)[rows][4], float* out, std::int64_t stride) {
+    static_assert(rows == 4);
+    __m512 column[4];  // column[j]: four lanes of each row
+    IDEFICS_CPU_UNROLL_TILE
+    for (int j = 0; j < 4; ++j) {
+      const __m512 p = eight_lanes(a[0][j].v, a[1][j].v), q = eight_lanes(a[2][j].v, a[3][j].v);
+      column[j] = _mm512_add_ps(_mm512_shuffle_f32x4(p, q, _MM_SHUFFLE(2, 0, 2, 0)),
+                                _mm512_shuffle_f32x4(p, q, _MM_SHUFFLE(3, 1, 3, 1)));
+    }
+    const __m512 p = two_lanes(column[0], column[1]), q = two_lanes(column[2], column[3]);
+    const __m512 sums = _mm512_add_ps(_mm512_shuffle_ps(p, q, _MM_SHUFFLE(2, 0, 2, 0)),
+                                      _mm512_shuffle_ps(p, q, _MM_SHUFFLE(3, 1, 3, 1)));
+    _mm_storeu_ps(out, _mm512_castps512_ps128(sums));
+    _mm_storeu_ps(out + stride, _mm512_extractf32x4_ps(sums, 1));
+    _mm_storeu_ps(out + 2 * stride, _mm512_extractf32x4_ps(sums, 2));
+    _mm_storeu_ps(out + 3 * stride, _mm512_extractf32x4_ps(sums, 3));
+  }
   IDEFICS_CPU_INLINE float max_lane() const { return _mm512_reduce_max_ps(v); }
 
   IDEFICS_CPU_INLINE F32x16 held() const { return {pinned(v)}; }
@@ -143,8 +161,15 @@ struct F32x16 {
     __asm__("" : "+v"(x));
     return x;
   }
-  static IDEFICS_CPU_INLINE __m512 power(__m512i n) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+  /// The lower and upper halves of a, added, and those of b.
+  static IDEFICS_CPU_INLINE __m512 eight_lanes(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(1, 0, 1, 0)),
+                         _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
+  }
+  /// The same within each four lanes.
+  static IDEFICS_CPU_INLINE __m512 two_lanes(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0)),
+                         _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
   }
   static IDEFICS_CPU_INLINE __m128 four_lanes(F32x16 a) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));

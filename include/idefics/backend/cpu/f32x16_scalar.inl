@@ -9,6 +9,8 @@ struct F32x16 {
   static constexpr int tile_x_rows = 2, tile_w_rows = 2;  // register tile of the GEMM
   static constexpr int gemv_x_rows = 2;   // rows of x in the register tile of the GEMV
   static constexpr int code_streams = 1;  // rows of 4-bit codes that are multiplied together
+  // attention: queries of a tile of scores, vectors of a tile of values
+  static constexpr int score_queries = 2, value_vectors = 1;
   float v[16];
 
   static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }
@@ -138,6 +140,12 @@ struct F32x16 {
   /// Four sums at once.
   static IDEFICS_CPU_OUTLINE void sum4(const F32x16 (&a)[4], float* out) {
     for (int i = 0; i < 4; ++i) out[i] = a[i].sum();
+  }
+  /// Four sums of each row, to rows of `out` that are `stride` apart.
+  template <int rows>
+  static IDEFICS_CPU_OUTLINE void sum4(const F32x16 (&a)[rows][4], float* out,
+                                       std::int64_t stride) {
+    for (int i = 0; i < rows; ++i) sum4(a[i], out + i * stride);
   }
   IDEFICS_CPU_OUTLINE float max_lane() const {
     float m = v[0];

@@ -164,13 +164,15 @@ struct AttentionArgs {
   float scale;
 };
 
-/// With at least this many queries, it pays to copy the keys and values of a head together first.
-inline constexpr std::int64_t attention_copy_queries = 8;
+/// The most queries of one head, or heads of one query, of an attention task; and the keys that it
+/// keeps in the L1 cache at a time. Multiples of four.
+inline constexpr std::int64_t attention_queries = 64, attention_keys = 48;
 
-/// Floats of scratch that a thread needs for `keys` keys: the scores of two queries, and copies of
-/// keys and values of `width` (0: no copies).
+/// Floats of scratch that a thread needs for `keys` keys: the scores of a task, its queries and
+/// sums, and a block of keys or values.
 constexpr std::int64_t attention_scratch(std::int64_t keys, std::int64_t width) {
-  return 2 * round_up(keys, 16) + round_up(2 * keys * width, 16);
+  return attention_queries * round_up(keys, 16) +
+         (2 * attention_queries + attention_keys) * round_up(width, 16);
 }
 
 /// A matrix of x, and its transpose in `out`. Strides are the distances of rows, in elements.
@@ -187,8 +189,11 @@ struct KernelTable {
   FourBitKernels four_bit;
   FourBitPairKernels four_bit_pairs;
   Int8Kernels int8;
+  /// Up to attention_queries queries of some heads, or one query of up to as many heads.
   void (*attention)(const AttentionArgs&, const AttentionSegment&, std::int64_t head,
-                    std::int64_t query_begin, std::int64_t query_end, float* scratch);
+                    std::int64_t head_end, std::int64_t query, std::int64_t query_end,
+                    float* scratch);
+  /// One query and head; scratch has round_up(keys, 16) floats.
   void (*attention_weights)(const AttentionArgs&, const AttentionSegment&, std::int64_t head,
                             std::int64_t query, float* scratch);
   /// One row each; `scratch` has round_up(d, 16) floats.
