@@ -39,6 +39,8 @@ IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source,
   Template whole;
   parse_template(r, source, whole);
   const auto globals = make<Dict>(r);
+  for (const Builtin& function : functions)
+    globals->set(Value::text(r, std::string(function.name)), Value(make<Function>(r, function)));
   for (const char* name : {"tools", "documents"}) globals->set(Value::text(r, name), Value::none());
   globals->set(Value::text(r, "add_generation_prompt"), Value::boolean(false));
   r.line = 1;

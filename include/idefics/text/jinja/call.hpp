@@ -22,6 +22,7 @@ struct Builtin {
   std::string_view name;
   Value (*run)(Call& call);  // null: in jinja2 or Python, but not here
   std::string_view parameters;
+  std::string_view type{};  // the name of the Python class that it is, if it is one
 };
 
 inline const Builtin* find_builtin(std::span<const Builtin> table, std::string_view name) {
@@ -135,6 +136,10 @@ class Function final : public Thing {
   Value call(Arguments& arguments) override {
     if (self_) arguments.positional.insert(arguments.positional.begin(), *self_);
     return run(rendering(), builtin_, arguments, self_ ? "method" : "function");
+  }
+  void print(Buffer& out) override {
+    if (builtin_.type.empty()) return Thing::print(out);
+    out.append("<class '" + std::string(builtin_.type) + "'>");
   }
 
  private:

@@ -248,9 +248,8 @@ class ExpressionParser {
   struct TupleRules {
     bool in_parentheses = false;  // which may be empty
     bool conditional = true;
-    std::string_view end_word{};  // a word that ends it, besides the end of the tag and ")"
   };
-  /// An expression, or a tuple if commas follow.
+  /// An expression, or a tuple if commas follow. After a comma even `in` is a name, as in jinja2.
   ExpressionPtr tuple(const TupleRules& rules) {
     return tuple_of(rules, [&] { return expression(rules.conditional); });
   }
@@ -258,7 +257,7 @@ class ExpressionParser {
   ExpressionPtr tuple_of(const TupleRules& rules, const ParseItem& parse_item) {
     ExpressionPtr items = node(ExpressionKind::tuple);
     bool comma = false;
-    while (!ends_tuple(rules)) {
+    while (!is(TokenKind::variable_end) && !is(TokenKind::block_end) && !current().is_symbol(")")) {
       append(*items, parse_item());
       if (!take_symbol(",")) break;
       comma = true;
@@ -267,10 +266,6 @@ class ExpressionParser {
     if (!items->parts.empty()) return std::move(items->parts[0]);
     if (!rules.in_parentheses) refuse("expected an expression, got " + described(current()));
     return items;
-  }
-  bool ends_tuple(const TupleRules& rules) const {
-    return is(TokenKind::variable_end) || is(TokenKind::block_end) || current().is_symbol(")") ||
-           (!rules.end_word.empty() && current().is_name(rules.end_word));
   }
 
   // ---- what follows a value ----

@@ -63,8 +63,6 @@ inline Value Interpreter::lookup(NameRef name, const Ref<Frame>& frame) {
     if (*found) return **found;
   } else if (const Value* global = globals_.find(*name)) {
     return *global;
-  } else if (const Builtin* function = find_builtin(functions, *name)) {
-    return Value(make<Function>(rendering_, *function));
   } else if (*name == "caller" || *name == "kwargs" || *name == "varargs") {
     rendering_.unsupported("the variable " + *name + " of macros");
   }

@@ -12,12 +12,11 @@
 namespace idefics { inline namespace v0 { namespace detail { namespace jinja {
 
 /// An object whose attributes {% set %} changes.
-class Namespace final : public Thing, public Lasting {
+class Namespace final : public Thing {
  public:
   Namespace(Rendering& r, Ref<Dict> attributes)
       : Thing(r, sizeof(Namespace), 1), attributes_(std::move(attributes)) {
     r.keep(*this);
-    self_ = Ref<Namespace>(this);
   }
   std::string_view type_name() const override { return "Namespace"; }
   std::optional<Value> attribute(std::string_view name) override {
@@ -36,11 +35,9 @@ class Namespace final : public Thing, public Lasting {
     out.append(">");
   }
   void empty() override { attributes_ = {}; }
-  void release() override { self_ = {}; }
 
  private:
   Ref<Dict> attributes_;
-  Ref<Namespace> self_;
   bool printing_ = false;
 };
 
@@ -89,16 +86,20 @@ inline std::tm time_of(Rendering& r) {
   return local;
 }
 
-/// datetime.now().strftime(format), of a time without a zone. A "-" before a letter drops zeros.
+/// datetime.now().strftime(format), of a time without a zone. A "-" before a letter drops zeros. Python
+/// leaves it to a function of C, for which a NUL ends the format, and a % at the end is a text.
 inline Value function_strftime_now(Call& c) {
-  const std::string_view format = c.text(0);
+  const std::string_view whole = c.text(0), format = whole.substr(0, whole.find('\0'));
   const std::tm now = time_of(c.r);
   constexpr std::string_view letters = "aAbBcCdDeFgGhHIjklmMnprRsStTuUVwWxXyY%";
   Buffer out(c.r);
   for (std::size_t at = 0; at < format.size();) {
     const std::size_t percent = std::min(format.find('%', at), format.size());
     out.append(format.substr(at, percent - at));
-    if (percent == format.size()) break;
+    if (percent + 1 >= format.size()) {
+      out.append(format.substr(percent));
+      break;
+    }
     const bool drops = percent + 2 < format.size() && format[percent + 1] == '-';
     at = percent + (drops ? 3 : 2);
     const char letter = at <= format.size() ? format[at - 1] : ' ';
@@ -117,11 +118,11 @@ inline Value function_strftime_now(Call& c) {
 }
 
 inline constexpr Builtin functions[] = {
-    {"cycler", nullptr, "*"},
-    {"dict", function_dict, "[mapping] / *"},
-    {"joiner", nullptr, "*"},
+    {"cycler", nullptr, "*", "jinja2.utils.Cycler"},
+    {"dict", function_dict, "[mapping] / *", "dict"},
+    {"joiner", nullptr, "*", "jinja2.utils.Joiner"},
     {"lipsum", nullptr, "*"},
-    {"namespace", function_namespace, "[mapping] / *"},
+    {"namespace", function_namespace, "[mapping] / *", "jinja2.utils.Namespace"},
     {"raise_exception", function_raise_exception, "message"},
     {"range", function_range, "start [stop step] /"},
     {"strftime_now", function_strftime_now, "format"},

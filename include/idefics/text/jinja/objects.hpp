@@ -15,7 +15,7 @@ namespace idefics { inline namespace v0 { namespace detail { namespace jinja {
 class Interpreter;
 
 /// The variables of a scope, and the scope around it.
-class Frame final : public Object, public Lasting {
+class Frame final : public Object {
  public:
   Frame(Rendering& r, Ref<Frame> outer, const Body* body)
       : Object(r, sizeof(Frame), 1), outer_(std::move(outer)) {
@@ -52,12 +52,9 @@ class Frame final : public Object, public Lasting {
   }
   /// A value refers to this scope: it has to last, since a variable of it may be that value.
   void capture() {
-    if (self_) return;
-    rendering().keep(*this);
-    self_ = Ref<Frame>(this);
+    if (!std::exchange(captured_, true)) rendering().keep(*this);
   }
   void empty() override { variables_.clear(), outer_ = {}; }
-  void release() override { self_ = {}; }
 
  private:
   using Variable = std::pair<NameRef, std::optional<Value>>;
@@ -66,8 +63,9 @@ class Frame final : public Object, public Lasting {
     for (const NameRef name : body.hidden) set(name, std::nullopt);
   }
 
-  Ref<Frame> outer_, self_;
+  Ref<Frame> outer_;
   std::vector<Variable> variables_;
+  bool captured_ = false;
 };
 
 class MacroValue final : public Thing {
@@ -96,11 +94,12 @@ class MacroValue final : public Thing {
   Ref<Frame> frame_;
 };
 
-/// `loop`: where a loop is among its items. Only what is asked for is looked up in advance.
-class LoopContext final : public Thing {
+/// `loop`: where a loop is among its items. Only what is asked for is looked up in advance. It is
+/// an iterator itself, which takes from the loop the items that come next.
+class LoopContext final : public Iterator {
  public:
   LoopContext(Rendering& r, Ref<Iterator> items, std::optional<std::int64_t> length)
-      : Thing(r, sizeof(LoopContext), items->depth() + 1),
+      : Iterator(r, sizeof(LoopContext), items->depth() + 1),
         items_(std::move(items)),
         length_(length) {}
 
@@ -116,6 +115,13 @@ class LoopContext final : public Thing {
   }
 
   std::string_view type_name() const override { return "LoopContext"; }
+  Ref<Iterator> iterate() override { return Ref<Iterator>(this); }
+  std::optional<Value> next() override {
+    std::optional<Value> item = advance();
+    if (item) item = Value::tuple(rendering(), {*item, Value(Ref<LoopContext>(this))});
+    return item;
+  }
+  bool callable() const override { return true; }
   inline std::optional<Value> attribute(std::string_view name) override;
   Value call(Arguments&) override {
     rendering().fail("the loop must have the 'recursive' marker to be called recursively");
@@ -137,10 +143,14 @@ class LoopContext final : public Thing {
   /// Whether the values differ from those of the last call.
   bool changed(const std::vector<Value>& values) {
     if (last_ && jinja::equals(rendering(), *last_, values)) return false;
+    const auto contains = [](const Value& value) { return value.object() && !value.is_text(); };
+    if (!kept_ && std::ranges::any_of(values, contains))  // perhaps this loop
+      rendering().keep(*this), kept_ = true;
     last_ = values;
     return true;
   }
   std::int64_t index0() const { return index0_; }
+  void empty() override { items_ = {}, before_ = current_ = after_ = {}, last_ = {}; }
 
  private:
   const std::optional<Value>& peek() {
@@ -152,7 +162,7 @@ class LoopContext final : public Thing {
   std::optional<std::int64_t> length_;
   std::int64_t index0_ = -1;
   std::optional<Value> before_, current_, after_;
-  bool peeked_ = false;
+  bool peeked_ = false, kept_ = false;
   std::optional<std::vector<Value>> last_;
 };
 

@@ -118,9 +118,9 @@ class Parser : ExpressionParser {
 
   /// What a loop or {% set %} assigns to: a name, names in a tuple, or, for the latter, attributes
   /// of namespaces.
-  ExpressionPtr target(const TupleRules& rules, bool with_namespaces) {
+  ExpressionPtr target(bool with_namespaces) {
     const int line = current().line;
-    ExpressionPtr parsed = tuple_of(rules, [&] {
+    ExpressionPtr parsed = tuple_of({}, [&] {
       ExpressionPtr part = primary();
       if (!with_namespaces || part->kind != ExpressionKind::name || !take_symbol(".")) return part;
       auto made = std::make_unique<Expression>(ExpressionKind::namespace_target, part->line);
@@ -140,9 +140,9 @@ class Parser : ExpressionParser {
 
   StatementPtr loop(int line) {
     auto loop = node(StatementKind::loop, line);
-    loop->target = target({.end_word = "in"}, false);
+    loop->target = target(false);
     if (!take_name("in")) refuse("expected 'in', got " + described(current()));
-    loop->value = tuple({.conditional = false, .end_word = "recursive"});
+    loop->value = tuple({.conditional = false});
     if (take_name("if")) loop->condition = expression();
     if (current().is_name("recursive")) rendering_.unsupported("a recursive loop");
     {
@@ -169,7 +169,7 @@ class Parser : ExpressionParser {
   }
 
   StatementPtr assignment(int line) {
-    ExpressionPtr assigned = target({}, true);
+    ExpressionPtr assigned = target(true);
     const bool plain = take_symbol("=");
     auto set = node(plain ? StatementKind::assignment : StatementKind::block_assignment, line);
     set->target = std::move(assigned);
@@ -209,7 +209,7 @@ class Parser : ExpressionParser {
     auto with = node(StatementKind::with, line);
     while (!is(TokenKind::block_end)) {
       if (!with->targets.empty()) expect_symbol(",");
-      with->targets.push_back(target({}, false));
+      with->targets.push_back(target(false));
       expect_symbol("=");
       with->values.push_back(expression());
     }

@@ -13,31 +13,21 @@
 
 namespace idefics { inline namespace v0 { namespace detail { namespace jinja {
 
-/// What can come to contain itself: namespaces, and the variables that a macro sees. These exist
-/// until the rendering ends, and are then emptied, so that nothing is left that contains itself.
-class Lasting {
- public:
-  virtual void empty() = 0;
-  virtual void release() = 0;
-
- protected:
-  ~Lasting() = default;
-};
+class Object;
 
 class Rendering {
  public:
   explicit Rendering(const TemplateOptions& options)
       : options_(options), limits_(options_.limits) {}
-  ~Rendering() {
-    for (Lasting* object : lasting_) object->empty();
-    for (Lasting* object : lasting_) object->release();
-  }
+  inline ~Rendering();
   Rendering(const Rendering&) = delete;
   Rendering& operator=(const Rendering&) = delete;
 
   const TemplateOptions& options() const { return options_; }
   const TemplateLimits& limits() const { return limits_; }
-  void keep(Lasting& object) { lasting_.push_back(&object); }
+  /// Keeps what can come to contain itself (a namespace, the variables that a macro sees) until the
+  /// rendering ends; all of these are then emptied, so that nothing is left that contains itself.
+  inline void keep(Object& object);
   std::uint64_t steps() const { return steps_; }
 
   /// Counts operations.
@@ -110,7 +100,7 @@ class Rendering {
 
   const TemplateOptions options_;
   const TemplateLimits& limits_;
-  std::vector<Lasting*> lasting_;
+  std::vector<Object*> lasting_;
   std::uint64_t steps_ = 0, held_ = 0;
 };
 

@@ -16,23 +16,9 @@ namespace idefics { inline namespace v0 { namespace detail { namespace jinja {
 
 /// A generator: items that can be walked through once. They are made at once, in jinja2 when they
 /// are asked for, which differs only if making one fails.
-class Generated final : public Iterator {
- public:
-  Generated(Rendering& r, Value items)
-      : Iterator(r, sizeof(Generated), items.depth() + 1), items_(std::move(items)) {}
-  std::optional<Value> next() override {
-    if (at_ == items_.items().size()) return std::nullopt;
-    return items_.items()[at_++];
-  }
-
- private:
-  Value items_;
-  std::size_t at_ = 0;
-};
 inline Value generated(Items& items) {
-  Value list = items.list();
-  Rendering& r = list.object()->rendering();
-  return Value(Ref<Thing>(make<Generated>(r, std::move(list))));
+  const Value list = items.list();
+  return Value(walk_items(list.object()->rendering(), list));
 }
 
 /// What `attribute="a.b.0"` looks up in an item; the item itself without an attribute.
@@ -168,9 +154,12 @@ inline Value filter_first(Call& c) {
   const auto item = next(*iterate(c.r, c[0]));
   return item ? *item : Value::undefined(c.r, "No first item, sequence was empty.");
 }
-/// The items in reverse; fails for generators, as reversed() does.
+inline bool is_iterator(const Value& value) {
+  return value.is(Kind::thing) && dynamic_cast<const Iterator*>(&value.thing()) != nullptr;
+}
+/// The items in reverse; fails for iterators, as reversed() does.
 inline std::vector<Value> reversed(Call& c) {
-  if (c[0].is(Kind::thing) && !c[0].thing().length()) c.r.fail(object_is(c[0]) + "not reversible");
+  if (is_iterator(c[0])) c.r.fail(object_is(c[0]) + "not reversible");
   std::vector<Value> items = list_of(c.r, c[0]);
   std::ranges::reverse(items);
   return items;
@@ -184,13 +173,11 @@ inline Value filter_list(Call& c) { return Value::list(c.r, list_of(c.r, c[0]));
 
 inline Value filter_reverse(Call& c) {
   if (c[0].is_text()) return slice_of(c.r, c[0], Value::none(), Value::none(), Value::integer(-1));
-  const bool generator = c[0].is(Kind::thing) && !c[0].thing().length();
-  Items items(c.r);
-  for (const Value& item : generator ? list_of(c.r, c[0]) : reversed(c)) items.push(item);
-  if (!generator) return generated(items);
-  std::vector<Value> backwards = items.take();
-  std::ranges::reverse(backwards);
-  return Value::list(c.r, std::move(backwards));
+  const bool iterator = is_iterator(c[0]);
+  std::vector<Value> items = list_of(c.r, c[0]);
+  std::ranges::reverse(items);
+  const Value list = Value::list(c.r, std::move(items));
+  return iterator ? list : Value(walk_items(c.r, list));
 }
 
 inline Value filter_default(Call& c) {

@@ -31,6 +31,8 @@ class Object {
   Rendering& rendering() const { return rendering_; }
   /// How many levels of objects contain each other here, this one included.
   int depth() const { return depth_; }
+  /// Forgets the values that it contains.
+  virtual void empty() {}
 
  protected:
   void grow(std::size_t bytes) {
@@ -45,6 +47,7 @@ class Object {
  private:
   template <class T>
   friend class Ref;
+  friend Rendering;
   static constexpr std::size_t allocation = 16;  // what malloc adds
 
   Rendering& rendering_;
@@ -81,6 +84,7 @@ class Ref {
  private:
   template <class U>
   friend class Ref;
+  friend Rendering;
   void acquire() {
     if (object_ != nullptr) ++object_->references_;
   }
@@ -90,6 +94,15 @@ class Ref {
   }
   T* object_ = nullptr;
 };
+
+inline Rendering::~Rendering() {
+  for (Object* object : lasting_) object->empty();
+  for (Object* object : lasting_) Ref<Object>::release(object);
+}
+inline void Rendering::keep(Object& object) {
+  lasting_.push_back(&object);
+  ++object.references_;
+}
 
 template <class T, class... Parts>
 Ref<T> make(Rendering& r, Parts&&... parts) {
