@@ -18,8 +18,9 @@ inline void config(Bytes input) {
   expect(read.head_dim() > 0 && read.vision.head_dim() > 0, "a head without width");
   idefics::WeightTable table;
   const idefics::Idefics layers(table, read);
-  for (const auto& form : idefics::weight_forms())
-    (void)plan_memory(read, table.requests(), nullptr, form.options).total_bytes();
+  static const auto forms = idefics::weight_forms();  // one of them, to be faster
+  const auto& options = forms[input.size() % forms.size()].options;
+  (void)plan_memory(read, table.requests(), nullptr, options).total_bytes();
 }
 
 inline void generation_config(Bytes input) {
