@@ -152,16 +152,16 @@ IDEFICS_ENGINE_INLINE Warnings checkpoint_warnings(const std::filesystem::path& 
     if (const auto path = directory / known.file; std::filesystem::exists(path)) {
       // configurations are flat; the others may hold what programs wrote for themselves
       const int depth = path.filename() == "config.json" ? 16 : 32;
-      const Json json = read_json_file(path, {.depth = depth});
-      detail::find_unknown_keys(json, known, "", path, warnings);
-      if (json.is_object() && path.filename() == "config.json")
-        detail::find_negative_ids(json, path, warnings);
+      const detail::JsonDocument json = detail::read_document(path, {.depth = depth});
+      detail::find_unknown_keys(*json, known, "", path, warnings);
+      if ((*json).is_object() && path.filename() == "config.json")
+        detail::find_negative_ids(*json, path, warnings);
     }
   const auto path = directory / "generation_config.json";
   if (!std::filesystem::exists(path)) return warnings;
-  const Json options = read_json_file(path, {.depth = 32});
-  if (!options.is_object()) return warnings;
-  for (const auto& [key, value] : options.items())
+  const detail::JsonDocument options = detail::read_document(path, {.depth = 32});
+  if (!(*options).is_object()) return warnings;
+  for (const auto& [key, value] : (*options).items())
     if (!detail::is_known_option(key)) detail::warn_of_unknown_key(warnings, path, key);
   return warnings;
 }

@@ -103,7 +103,7 @@ class QuantizedPull {
   /// Bytes of the results of all shards, a little more than they are.
   std::uint64_t result_bytes(const std::filesystem::path& config) const {
     WeightTable table;
-    const Idefics layers(table, Config::from_json(read_json_file(config), config.string()));
+    const Idefics layers(table, Config::from_json(*read_document(config), config.string()));
     Checked bytes = 0;
     for (const WeightRequest& request : table.requests()) {
       const auto count = static_cast<std::uint64_t>(request.shape.count());

@@ -355,11 +355,8 @@ IDEFICS_ENGINE_INLINE void finish_quantized(const std::filesystem::path& directo
   WeightTable table;
   const Idefics layers(table, Config::from_json(*json, config.string()));
   std::vector<std::string> shards;
-  for (const auto& entry : std::filesystem::directory_iterator(directory))
-    if (entry.path().extension() == ".safetensors" &&
-        !entry.path().filename().string().starts_with('.'))
-      shards.push_back(entry.path().filename().string());
-  std::ranges::sort(shards);
+  for (const std::string& name : names_in(directory))
+    if (name.ends_with(".safetensors") && !name.starts_with('.')) shards.push_back(name);
   if (shards.size() > 1)
     write_json(directory / "model.safetensors.index.json",
                *index_of_shards(directory, shards, table.requests()));

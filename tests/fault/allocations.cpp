@@ -1,15 +1,16 @@
 // Makes every allocation of a loader fail, first alone, then together with all that follow: each
 // failure is an exception, nothing leaks, and the same call succeeds afterwards. Not tested with
-// JSON documents, since nlohmann's destructor itself allocates and ends the program when it cannot,
-// nor with lossless WebP, where libwebp 1.2.4 crashes.
+// lossless WebP, where libwebp 1.2.4 crashes.
 #include "support/counting_malloc.hpp"
 
 #include <idefics/image/decode.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/io/torch_file.hpp>
+#include <idefics/text/tokenizer.hpp>
 #include <idefics/text/tokenizer/sentencepiece_model.hpp>
 
 #include "support/catch.hpp"
+#include "support/temp_dir.hpp"
 
 using namespace idefics;
 
@@ -62,6 +63,30 @@ TEST_CASE("files of a checkpoint: every failed allocation is an exception") {
     (void)detail::parse_sentencepiece_model(
         detail::read_text_file(corpus / "sentencepiece_model/small", 4096), "");
   });
+}
+
+TEST_CASE("tokenizers: every failed allocation is an exception") {
+  const testing::TempDir directory;
+  const auto put = [&](const char* name, std::string_view text) {
+    detail::AtomicFile file(directory.path() / name);
+    file.write(text);
+    file.commit();
+  };
+  const std::string vocabulary = R"({"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4, "ab": 5})";
+  put("tokenizer.json", R"({"version": "1.0", "truncation": {"direction": "Left", "max_length": 9,
+    "strategy": {"Fixed": [1]}}, "padding": {"direction": "Right", "pad_token": "<unk>"},
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "a"}]},
+    "decoder": {"type": "Sequence", "decoders": [{"type": "Fuse"}]}, "added_tokens": [],
+    "model": {"type": "BPE", "vocab": )" +
+                            vocabulary + R"(, "merges": [["a", "b"]]}})");
+  put("tokenizer_config.json", R"({"bos_token": {"__type": "AddedToken", "content": "<s>"},
+    "additional_special_tokens": ["<image>"], "extra_special_tokens": {"x": "<x>"},
+    "padding": [["longest"]], "init_inputs": [], "chat_template": [{"name": "default",
+    "template": "{{ messages }}"}], "tokenizer_class": "LlamaTokenizer", "padding_side": "left"})");
+  put("special_tokens_map.json", R"({"eos_token": {"content": "</s>", "lstrip": false},
+    "additional_special_tokens": ["<image>", {"content": "<fake>"}]})");
+  put("added_tokens.json", R"({"<image>": 6})");
+  fail_every_allocation("tokenizer", [&] { (void)Tokenizer::from_pretrained(directory.path()); });
 }
 
 TEST_CASE("pictures of every format: every failed allocation is an exception") {

@@ -6,7 +6,11 @@
 
 #ifndef IDEFICS_NO_WEBP
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -50,6 +54,17 @@ inline bool is_opaque_webp(const WebPData& data) {
          features.has_alpha == 0;
 }
 
+/// Throws std::bad_alloc if there is no address space for the tables of a lossless picture: the
+/// decoder of libwebp 1.2.4 in Debian 12 crashes where it cannot allocate them. At most one group of
+/// tables belongs to a block of 4 x 4 pixels.
+inline void require_webp_tables(std::size_t width, std::size_t height) {
+  constexpr std::size_t group = 20 << 10, most = 1 << 16;
+  const std::size_t bytes = group * std::min(most, (width + 3) / 4 * ((height + 3) / 4));
+  void* tables = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (tables == MAP_FAILED) throw std::bad_alloc();
+  ::munmap(tables, bytes);
+}
+
 inline Bitmap decode_webp(std::span<const std::byte> encoded, const std::string& name,
                           const ImageLimits& limits) {
   const auto damaged = [&name] { fail(ErrorCode::invalid_image, "damaged WebP", {.file = name}); };
@@ -61,6 +76,7 @@ inline Bitmap decode_webp(std::span<const std::byte> encoded, const std::string&
                     height = WebPDemuxGetI(file.get(), WEBP_FF_CANVAS_HEIGHT);
   check_size(width, height, limits, name);
   check_memory(std::uint64_t{8} * width * height, limits, name);
+  require_webp_tables(width, height);
   const WebpFrame frame(file.get());
   if (!frame.found()) damaged();
   Bitmap canvas = blank_bitmap(width, height, 4);

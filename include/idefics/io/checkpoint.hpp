@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <idefics/io/directory.hpp>
 #include <idefics/io/json.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/io/torch_file.hpp>
@@ -64,23 +65,24 @@ namespace detail {
 inline std::filesystem::path variant_file(const std::filesystem::path& directory,
                                           const WeightFiles& kind) {
   std::filesystem::path found;
-  for (const auto& entry : std::filesystem::directory_iterator(directory))
+  for (const std::string& name : names_in(directory))
     for (const std::filesystem::path plain : {kind.name, kind.index}) {
-      const std::string name = entry.path().filename().string(), end = plain.extension().string(),
-                        begin = plain.stem().string() + ".";
+      const std::string end = plain.extension().string(), begin = plain.stem().string() + ".";
       if (!name.starts_with(begin) || !name.ends_with(end) ||
           name.size() <= begin.size() + end.size())
         continue;
       const std::string variant =
           name.substr(begin.size(), name.size() - begin.size() - end.size());
       const bool shard = variant.find("-of-") != std::string::npos;
-      if (shard || variant.find('.') != std::string::npos || !entry.is_regular_file()) continue;
+      if (shard || variant.find('.') != std::string::npos ||
+          !std::filesystem::is_regular_file(directory / name))
+        continue;
       if (!found.empty())
         fail(ErrorCode::not_a_checkpoint,
              "the directory has weights of several variants, such as " +
                  std::min(found.filename().string(), name) + ": leave one of them there",
              {.file = directory.string()});
-      found = entry.path();
+      found = directory / name;
     }
   return found;
 }

@@ -67,6 +67,11 @@ class JsonDocument {
   Json root_;
 };
 
+/// Whether a value is this text. Json's own == allocates, and ends the program if it cannot.
+inline bool is_text(const Json& value, std::string_view text) {
+  return value.is_string() && value.get_ref<const std::string&>() == text;
+}
+
 class BoundedJson final : public nlohmann::json_sax<Json> {
  public:
   /// `dialect` is what the parser reads, or null if it reads the original text.

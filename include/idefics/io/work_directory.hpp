@@ -9,12 +9,12 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
-#include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
+#include <idefics/io/directory.hpp>
 #include <idefics/io/mapped_file.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
@@ -28,7 +28,8 @@ class WorkDirectory {
       : path_(std::move(path)), keep_(keep) {
     if (!path_.has_filename()) path_ = path_.parent_path();
     std::error_code error;
-    if (std::filesystem::exists(path_, error) && !std::filesystem::is_empty(path_, error))
+    if (std::filesystem::exists(path_, error) &&
+        (!std::filesystem::is_directory(path_, error) || !names_in(path_).empty()))
       fail(ErrorCode::io_failure, "the destination already exists and is not empty",
            {.file = path_.string()});
     work_ = path_.string() + ".part";
@@ -45,11 +46,8 @@ class WorkDirectory {
   WorkDirectory& operator=(const WorkDirectory&) = delete;
   ~WorkDirectory() {
     if (committed_ || keep_) return;
-    try {
-      std::error_code ignored;
-      std::filesystem::remove_all(work_, ignored);
-    } catch (const std::bad_alloc&) {  // the next one that makes the same removes them
-    }
+    remove_contents(*lock_);
+    ::rmdir(work_.c_str());
   }
 
   const std::filesystem::path& path() const { return work_; }
@@ -74,10 +72,8 @@ class WorkDirectory {
   /// Removes what an interrupted process may have left of something else.
   void begin(std::string_view recipe) {
     constexpr std::uint64_t longest = 16 << 20;
-    std::error_code error;
     if (has(recipe_name) && read_file(work_ / recipe_name, longest) == recipe) return;
-    for (const auto& entry : std::filesystem::directory_iterator(work_, error))
-      std::filesystem::remove_all(entry.path(), error);
+    remove_contents(*lock_);
     AtomicFile file(work_ / recipe_name);
     file.write(recipe);
     file.commit();

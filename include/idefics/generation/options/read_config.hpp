@@ -45,7 +45,7 @@ inline bool from_json(const Json& json, std::string& value) {
 }
 inline bool from_json(const Json& json, EarlyStopping& value) {
   if (json.is_boolean()) return value = EarlyStopping(json.get<bool>()), true;
-  return json == "never" && (value = EarlyStopping::never, true);
+  return is_text(json, "never") && (value = EarlyStopping::never, true);
 }
 
 inline bool from_json(const Json& json, SequenceBias& value);

@@ -90,7 +90,8 @@ inline std::vector<HubFile> parse_hub_tree(std::string_view text, const std::str
     const auto found = entry.find(key);
     return found != entry.end() && found->is_string() ? found->get<std::string>() : "";
   };
-  const Json json = parse_json(text, url, {.bytes = 64u << 20, .depth = 16});
+  const JsonDocument document = parse_document(text, url, {.bytes = 64u << 20, .depth = 16});
+  const Json& json = *document;
   if (!json.is_array()) refuse("it is not an array");
   std::vector<HubFile> files;
   for (const Json& entry : json) {
@@ -155,7 +156,8 @@ class HubListing {
 
   std::string ask_commit() {
     const std::string url = api("revision"), text = page(url).first;
-    const Json json = parse_json(text, url, {.bytes = 64u << 20, .depth = 64});
+    const JsonDocument document = parse_document(text, url, {.bytes = 64u << 20, .depth = 64});
+    const Json& json = *document;
     const bool known = json.is_object() && json.contains("sha") && json["sha"].is_string();
     const std::string commit = known ? json["sha"].get<std::string>() : "";
     if (!is_plain_name(commit))

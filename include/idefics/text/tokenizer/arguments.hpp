@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <list>
 #include <map>
 #include <optional>
 #include <string>
@@ -46,28 +47,36 @@ struct TokenArgument {
 };
 
 /// A special token: JSON as found, or an AddedToken.
-using SpecialValue = std::variant<Json, TokenArgument>;
+using SpecialValue = std::variant<const Json*, TokenArgument>;
 
 /// The text of a token; of JSON that is not a string none.
 inline std::optional<std::string> content_of(const SpecialValue& value) {
   if (const auto* token = std::get_if<TokenArgument>(&value)) return token->content;
-  const Json& json = std::get<Json>(value);
+  const Json& json = *std::get<const Json*>(value);
   return json.is_string() ? std::optional(json.get<std::string>()) : std::nullopt;
 }
 
 inline bool is_none(const SpecialValue& value) {
-  return std::holds_alternative<Json>(value) && std::get<Json>(value).is_null();
+  return std::holds_alternative<const Json*>(value) && std::get<const Json*>(value)->is_null();
 }
 
 struct TokenizerArguments {
-  Json values = Json::object();                 // all other keys
-  std::map<std::string, SpecialValue> special;  // absent: not given
+  std::map<std::string, const Json*, std::less<>> values;  // all other keys
+  std::map<std::string, SpecialValue> special;             // absent: not given
   std::optional<std::vector<SpecialValue>> additional;
-  Json additional_json;                         // if it is not a list
+  const Json* additional_json = nullptr;        // if it is not a list
   std::map<std::int64_t, TokenArgument> added;  // by the id that the files give
   std::map<std::string, std::string> origin;    // the file that has the last word on a key
   std::string file;                             // tokenizer_config.json
+  std::list<JsonDocument> documents;            // which the pointers lead into
+
+  const Json& keep(JsonDocument document) { return *documents.emplace_back(std::move(document)); }
 };
+
+inline const Json& value_or_null(const TokenizerArguments& arguments, std::string_view key) {
+  const auto found = arguments.values.find(key);
+  return found == arguments.values.end() ? null_json() : *found->second;
+}
 
 /// AddedToken(**object).
 inline TokenArgument read_token_argument(const Json& object, const std::string& file,
@@ -95,34 +104,34 @@ inline std::int64_t token_id(const std::string& text, const std::string& file,
   return id;
 }
 
-inline Json read_object_file(const std::filesystem::path& path) {
-  Json json = read_json_file(path, {.bytes = 16u << 20, .depth = 32});
-  if (!json.is_object()) refuse_tokenizer(path.string(), "", "must be an object");
+inline JsonDocument read_object_file(const std::filesystem::path& path) {
+  JsonDocument json = read_document(path, {.bytes = 16u << 20, .depth = 32});
+  if (!json->is_object()) refuse_tokenizer(path.string(), "", "must be an object");
   return json;
 }
 
-/// Sets one key as the reference's dict of arguments would.
+/// Sets one key as the reference's dict of arguments would. `value` is one that `arguments` keeps.
 inline void set_argument(TokenizerArguments& arguments, const std::string& key, const Json& value,
                          const std::string& file) {
   arguments.origin[key] = file;
   if (is_special_token_key(key)) {
-    arguments.special.insert_or_assign(key, value);
+    arguments.special.insert_or_assign(key, &value);
   } else if (key == "additional_special_tokens") {
     arguments.additional.reset();
-    arguments.additional_json = value;
+    arguments.additional_json = &value;
     if (value.is_array()) {
       arguments.additional.emplace();
-      for (const Json& token : value) arguments.additional->emplace_back(token);
+      for (const Json& token : value) arguments.additional->emplace_back(&token);
     }
   } else {
-    arguments.values[key] = value;
+    arguments.values[key] = &value;
   }
 }
 
 /// added_tokens_decoder of tokenizer_config.json.
 inline void read_added_tokens_decoder(TokenizerArguments& arguments) {
   constexpr const char* key = "added_tokens_decoder";
-  const Json& decoder = arguments.values[key];
+  const Json& decoder = value_or_null(arguments, key);
   if (!decoder.is_object()) refuse_tokenizer(arguments.file, key, "must be an object");
   for (const auto& [id, token] : decoder.items()) {
     const std::string field = key + ("." + id.substr(0, 64));
@@ -138,10 +147,10 @@ inline void merge_special_tokens_map(const std::filesystem::path& path,
                                      TokenizerArguments& arguments,
                                      std::optional<std::string>& last_token) {
   const std::string file = path.string();
-  const Json map = read_object_file(path);
+  const Json& map = arguments.keep(read_object_file(path));
   for (const auto& [key, value] : map.items()) {
     auto token = [&](const Json& json, const std::string& field) -> SpecialValue {
-      if (!json.is_object()) return json;
+      if (!json.is_object()) return &json;
       TokenArgument argument = read_token_argument(json, file, field);
       argument.special = true;
       return argument;
@@ -154,7 +163,7 @@ inline void merge_special_tokens_map(const std::filesystem::path& path,
     auto list = arguments.additional.value_or(std::vector<SpecialValue>{});
     std::unordered_set<std::string> known;  // strings only: an AddedToken equals none of them
     for (const SpecialValue& entry : list)
-      if (std::holds_alternative<Json>(entry)) known.insert(content_of(entry).value_or(""));
+      if (std::holds_alternative<const Json*>(entry)) known.insert(content_of(entry).value_or(""));
     for (std::size_t i = 0; i < value.size(); ++i) {
       SpecialValue entry = token(value[i], key + "[" + std::to_string(i) + "]");
       last_token = content_of(entry);
@@ -162,7 +171,7 @@ inline void merge_special_tokens_map(const std::filesystem::path& path,
       if (!is_text || known.insert(value[i].get<std::string>()).second)
         list.push_back(std::move(entry));
     }
-    set_argument(arguments, key, Json::array(), file);
+    arguments.origin[key] = file;
     arguments.additional = std::move(list);
   }
 }
@@ -176,8 +185,8 @@ inline std::optional<TokenArgument> merge_added_tokens_file(const std::filesyste
     if (const auto content = content_of(value)) special.insert(*content);
   for (const SpecialValue& value : arguments.additional.value_or(std::vector<SpecialValue>{}))
     if (const auto content = content_of(value)) special.insert(*content);
-  const Json tokens = read_object_file(path);
-  for (const auto& [content, id] : tokens.items()) {
+  const JsonDocument tokens = read_object_file(path);
+  for (const auto& [content, id] : (*tokens).items()) {
     const std::string field = content.substr(0, 64);
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() > INT32_MAX)
       refuse_tokenizer(path.string(), field, "must be an id");
@@ -193,9 +202,9 @@ inline std::optional<TokenArgument> merge_added_tokens_file(const std::filesyste
 
 /// {"__type": "AddedToken", ...} in tokenizer_config.json.
 inline void convert_typed(SpecialValue& value, const std::string& file, const std::string& field) {
-  const Json* json = std::get_if<Json>(&value);
-  if (json != nullptr && json->is_object() && value_or_null(*json, "__type") == "AddedToken")
-    value = read_token_argument(Json(*json), file, field);
+  const auto* json = std::get_if<const Json*>(&value);
+  if (json != nullptr && is_text(value_or_null(**json, "__type"), "AddedToken"))
+    value = read_token_argument(**json, file, field);
 }
 
 inline void finish_arguments(TokenizerArguments& arguments,
@@ -241,8 +250,9 @@ inline TokenizerArguments read_arguments(const std::filesystem::path& directory,
   TokenizerArguments arguments;
   const auto config = directory / "tokenizer_config.json";
   arguments.file = config.string();
-  const Json keys = std::filesystem::exists(config) ? read_object_file(config) : Json::object();
-  for (const auto& [key, value] : keys.items()) set_argument(arguments, key, value, arguments.file);
+  if (std::filesystem::exists(config))
+    for (const auto& [key, value] : arguments.keep(read_object_file(config)).items())
+      set_argument(arguments, key, value, arguments.file);
   std::map<std::string, TokenArgument> by_content;
   if (arguments.values.contains("added_tokens_decoder")) {
     read_added_tokens_decoder(arguments);

@@ -38,12 +38,13 @@ inline constexpr HarmlessValues harmless_call_arguments[] = {
     {"image_std", "[null]", "set it in preprocessor_config.json"},
     {"rescale_factor", "[null]", "set it in preprocessor_config.json"}};
 
-inline CallArguments read_call_arguments(const Json& arguments) {
+inline CallArguments read_call_arguments(const TokenizerArguments& arguments) {
   CallArguments call;
   for (const auto& [key, values, instead] : harmless_call_arguments) {
-    const Json allowed = parse_json(values, key);
-    const auto found = arguments.find(key);
-    if (found != arguments.end() && std::ranges::find(allowed, *found) == allowed.end())
+    const auto found = arguments.values.find(std::string_view(key));
+    if (found == arguments.values.end()) continue;
+    const JsonDocument allowed = parse_document(values, key);
+    if (std::ranges::find(*allowed, *found->second) == (*allowed).end())
       return {.refused = key, .why = std::string("cannot be set here: ") + instead};
   }
   const Json& multiple = value_or_null(arguments, "pad_to_multiple_of");
@@ -52,7 +53,8 @@ inline CallArguments read_call_arguments(const Json& arguments) {
     call.pad_to_multiple_of = std::max<std::int64_t>(static_cast<std::int64_t>(*number), 1);
   else if (!multiple.is_null())
     return {.refused = "pad_to_multiple_of", .why = "must be an integer from 0 to 65536"};
-  const char* length_key = arguments.contains("model_max_length") ? "model_max_length" : "max_len";
+  const char* length_key =
+      arguments.values.contains("model_max_length") ? "model_max_length" : "max_len";
   if (const Json& length = value_or_null(arguments, length_key);
       !length.is_null() && !python_number(length))
     return {.refused = length_key, .why = "must be a number"};

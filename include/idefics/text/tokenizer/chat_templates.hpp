@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include <idefics/io/directory.hpp>
 #include <idefics/io/json.hpp>
 #include <idefics/text/tokenizer/steps.hpp>
 #include <idefics/text/tokenizer/tokenizer_json.hpp>
@@ -33,12 +34,13 @@ inline std::string read_template_file(const std::filesystem::path& path) {
 inline ChatTemplates template_folder(const std::filesystem::path& folder) {
   ChatTemplates templates;
   if (!std::filesystem::is_directory(folder)) return templates;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() != ".jinja") continue;
+  for (const std::string& name : names_in(folder)) {
+    const std::filesystem::path path = folder / name;
+    if (path.extension() != ".jinja") continue;
     if (templates.size() == max_templates)
       fail(ErrorCode::invalid_tokenizer, "the folder has more than 64 chat templates",
            {.file = folder.string(), .limit = max_templates});
-    templates.emplace(entry.path().stem().string(), read_template_file(entry.path()));
+    templates.emplace(path.stem().string(), read_template_file(path));
   }
   return templates;
 }
@@ -74,11 +76,11 @@ inline ChatTemplates read_chat_templates(const std::filesystem::path& directory,
   if (const auto path = directory / "chat_template.json";
       templates.empty() && std::filesystem::exists(path))
     templates =
-        templates_of_value(value_or_null(read_json_file(path), "chat_template"), path.string());
+        templates_of_value(value_or_null(*read_document(path), "chat_template"), path.string());
   if (const auto path = directory / "processor_config.json";
       templates.empty() && std::filesystem::exists(path))
     templates =
-        templates_of_value(value_or_null(read_json_file(path), "chat_template"), path.string());
+        templates_of_value(value_or_null(*read_document(path), "chat_template"), path.string());
   if (templates.empty()) templates = template_folder(directory / "chat_templates");
   return templates;
 }

@@ -42,7 +42,7 @@ class TokenizerLoader {
   std::shared_ptr<const TokenizerState> load() {
     if (has_json_) {
       const auto path = directory_ / "tokenizer.json";
-      parts_ = read_tokenizer_json(read_json_file(path, tokenizer_json_options), path.string());
+      parts_ = read_tokenizer_json(read_document(path, tokenizer_json_options), path.string());
     }
     arguments_ = read_arguments(directory_, has_json_ ? &parts_ : nullptr);
     refuse_arguments();
@@ -58,7 +58,7 @@ class TokenizerLoader {
   }
 
  private:
-  const Json& value(const char* key) const { return value_or_null(arguments_.values, key); }
+  const Json& value(const char* key) const { return value_or_null(arguments_, key); }
   [[noreturn]] void refuse(const std::string& key, const std::string& why) const {
     const auto it = arguments_.origin.find(key);
     refuse_tokenizer(it == arguments_.origin.end() ? arguments_.file : it->second, key, why);
@@ -78,13 +78,15 @@ class TokenizerLoader {
         refuse(key, "files are read from the checkpoint's own directory only: remove the key");
     if (arguments_.values.contains("vocab_file") && !has_json_)
       refuse("vocab_file", "null hides tokenizer.model: remove the key");
-    if (const Json& inputs = value("init_inputs");
-        arguments_.values.contains("init_inputs") && inputs != "" && !is_empty_container(inputs))
+    if (const Json& inputs = value("init_inputs"); arguments_.values.contains("init_inputs") &&
+                                                   !is_text(inputs, "") &&
+                                                   !is_empty_container(inputs))
       refuse("init_inputs", "is not supported: remove the key");
     if (arguments_.values.contains("fast_tokenizer_files")) {
       const Json& names = value("fast_tokenizer_files");
       const bool plain =
-          is_empty_container(names) || names == "" || names == Json::array({"tokenizer.json"});
+          is_empty_container(names) || is_text(names, "") ||
+          (names.is_array() && names.size() == 1 && is_text(names[0], "tokenizer.json"));
       if (!plain) refuse("fast_tokenizer_files", "only tokenizer.json is read: remove the key");
     }
     if (arguments_.values.contains("add_special_tokens"))
@@ -152,29 +154,33 @@ class TokenizerLoader {
     auto set = [this](const char* key, const Json& value) {
       if (value.is_null() || arguments_.values.contains(key)) return;
       if (is_special_token_key(key))
-        arguments_.special.try_emplace(key, value);
+        arguments_.special.try_emplace(key, &value);
       else
-        arguments_.values[key] = value;
+        arguments_.values[key] = &value;
     };
-    auto side = [](const Json& direction) -> Json {
-      return direction == "Left" ? "left" : direction == "Right" ? "right" : Json();
+    auto side = [this](const Json& direction) -> const Json& {
+      const bool left = is_text(direction, "Left");
+      if (!left && !is_text(direction, "Right")) return null_json();
+      return arguments_.keep(JsonDocument(left ? "left" : "right"));
     };
-    set("truncation_side", side(value_or_null(parts_.truncation, "direction")));
-    set("pad_token", value_or_null(parts_.padding, "pad_token"));
-    set("padding_side", side(value_or_null(parts_.padding, "direction")));
-    set("pad_to_multiple_of", value_or_null(parts_.padding, "pad_to_multiple_of"));
+    set("truncation_side", side(value_or_null(*parts_.truncation, "direction")));
+    set("pad_token", value_or_null(*parts_.padding, "pad_token"));
+    set("padding_side", side(value_or_null(*parts_.padding, "direction")));
+    set("pad_to_multiple_of", value_or_null(*parts_.padding, "pad_to_multiple_of"));
   }
 
   /// The special tokens by name, and in the order in which the reference adds them.
   void collect_special_tokens() {
-    arguments_.special.try_emplace("unk_token", "<unk>");
-    arguments_.special.try_emplace("bos_token", "<s>");
-    arguments_.special.try_emplace("eos_token", "</s>");
+    for (const auto& [key, text] :
+         {std::pair{"unk_token", "<unk>"}, {"bos_token", "<s>"}, {"eos_token", "</s>"}})
+      if (!arguments_.special.contains(key))
+        arguments_.special.emplace(key, &arguments_.keep(JsonDocument(text)));
     for (const std::string key : special_token_keys) {
       const auto it = arguments_.special.find(key);
       if (it != arguments_.special.end() && !is_none(it->second)) name_special(key, it->second);
     }
-    if (!arguments_.additional_json.is_null() && !arguments_.additional)
+    if (const Json* list = arguments_.additional_json;
+        list != nullptr && !list->is_null() && !arguments_.additional)
       refuse("additional_special_tokens", "must be a list");
     for (const SpecialValue& token : arguments_.additional.value_or(std::vector<SpecialValue>{})) {
       check_special("additional_special_tokens", token);
@@ -208,7 +214,7 @@ class TokenizerLoader {
     if (has_json_ && converted_ && std::holds_alternative<TokenArgument>(value))
       settle_added(content);
     constexpr std::array typed{"bos_token", "eos_token", "unk_token", "pad_token"};
-    if (converted_ && std::holds_alternative<Json>(value) &&
+    if (converted_ && std::holds_alternative<const Json*>(value) &&
         std::ranges::find(typed, key) != typed.end())
       value = TokenArgument{.content = content, .special = true, .normalized = false};
     state_->special[key] = content;
@@ -232,7 +238,7 @@ class TokenizerLoader {
     for (const auto& [name, json] : extra.items()) {
       if (is_special_token_key(name) || name == "additional_special_tokens")
         refuse(key, in_quotes(name) + " has a key of its own");
-      SpecialValue value = json;
+      SpecialValue value = &json;
       convert_typed(value, arguments_.file, key);
       check_special(key, value);
       state_->special[name] = *content_of(value);
@@ -338,7 +344,7 @@ class TokenizerLoader {
     read_model_max_length();
     s.chat_templates = read_chat_templates(directory_, value("chat_template"), arguments_.file);
     check_tokenizer_class();
-    s.call = read_call_arguments(arguments_.values);
+    s.call = read_call_arguments(arguments_);
   }
 
   /// bos and eos are written into a template whose parts are separated by spaces and colons.
@@ -353,9 +359,9 @@ class TokenizerLoader {
 
   bool is_left(const char* key, bool fallback) const {
     if (!arguments_.values.contains(key)) return fallback;
-    const Json& side = arguments_.values.at(key);
-    if (side != "left" && side != "right") refuse(key, "must be left or right");
-    return side == "left";
+    const bool left = is_text(value(key), "left");
+    if (!left && !is_text(value(key), "right")) refuse(key, "must be left or right");
+    return left;
   }
 
   void read_model_max_length() {
@@ -374,7 +380,7 @@ class TokenizerLoader {
     const Json& name = value("tokenizer_class");
     if (name.is_null()) return;
     if (!name.is_string()) refuse("tokenizer_class", "must be a string");
-    if (name != "LlamaTokenizer" && name != "LlamaTokenizerFast")
+    if (!is_text(name, "LlamaTokenizer") && !is_text(name, "LlamaTokenizerFast"))
       warn("tokenizer_class", "the tokenizer is loaded as a LlamaTokenizerFast");
   }
 

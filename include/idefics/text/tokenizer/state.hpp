@@ -62,7 +62,7 @@ inline bool is_empty_container(const Json& value) { return value.is_structured()
 
 /// A boolean argument, which may be given as any value.
 inline bool argument_is_true(const TokenizerArguments& arguments, const char* key, bool fallback) {
-  return arguments.values.contains(key) ? counts_as_true(arguments.values.at(key)) : fallback;
+  return arguments.values.contains(key) ? counts_as_true(value_or_null(arguments, key)) : fallback;
 }
 
 }}}  // namespace idefics::v0::detail

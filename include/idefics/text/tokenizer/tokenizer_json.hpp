@@ -37,12 +37,16 @@ inline std::string in_quotes(std::string_view text, std::size_t most = 64) {
   return result.append(text.substr(0, most)).append(1, '"');
 }
 
+inline const Json& null_json() {
+  static const Json null;
+  return null;
+}
+
 /// The value under `key`, or null where the object or the key is missing.
 inline const Json& value_or_null(const Json& object, std::string_view key) {
-  static const Json null;
-  if (!object.is_object()) return null;
+  if (!object.is_object()) return null_json();
   const auto it = object.find(key);
-  return it == object.end() ? null : *it;
+  return it == object.end() ? null_json() : *it;
 }
 
 /// Reads the members of one object with their types; errors name the key path.
@@ -98,8 +102,8 @@ struct TokenizerParts {
   Normalizer normalizer{};
   std::vector<MetaspaceStep> pre_tokenizer{};
   Decoder decoder{};
-  std::vector<AddedToken> added{};  // in the order of the file
-  Json truncation{}, padding{};     // null, or settings for calls that transformers takes over
+  std::vector<AddedToken> added{};       // in the order of the file
+  JsonDocument truncation{}, padding{};  // null, or settings for calls that transformers takes over
 };
 
 /// Calls read(fields, type) for a step, or in order for each step of a sequence of them.
@@ -236,7 +240,7 @@ inline BpeModel read_bpe_model(const Json& json, const std::string& file) {
     fields.refuse("type", in_quotes(fields.text("type"), 100) +
                               " is not supported: tokenizers of LLaMA's kind are BPE");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-    if (const Json& text = fields.value(key); !text.is_null() && text != "")
+    if (const Json& text = fields.value(key); !text.is_null() && !is_text(text, ""))
       fields.refuse(key, "is not supported");
   if (const Json& dropout = fields.value("dropout"); !dropout.is_null() && dropout != 0.0)
     fields.refuse("dropout", "makes ids random, which is not supported");
@@ -267,7 +271,9 @@ inline std::vector<AddedToken> read_added_tokens(const Json& list, const std::st
   return tokens;
 }
 
-inline TokenizerParts read_tokenizer_json(const Json& json, const std::string& file) {
+/// Takes what it needs as it is out of the document.
+inline TokenizerParts read_tokenizer_json(JsonDocument document, const std::string& file) {
+  Json& json = *document;
   const JsonFields fields(json, file, "");
   if (!fields.value("version").is_null() && fields.text("version") != "1.0")
     fields.refuse("version", "must be 1.0");
@@ -288,7 +294,9 @@ inline TokenizerParts read_tokenizer_json(const Json& json, const std::string& f
              });
   parts.model = read_bpe_model(fields.value("model"), file);
   if (json.contains("added_tokens")) parts.added = read_added_tokens(json["added_tokens"], file);
-  parts.truncation = fields.value("truncation"), parts.padding = fields.value("padding");
+  for (const auto& [key, part] :
+       {std::pair{"truncation", &parts.truncation}, {"padding", &parts.padding}})
+    if (const auto found = json.find(key); found != json.end()) (*part)->swap(*found);
   return parts;
 }
 
