@@ -20,8 +20,8 @@ class Call;
 /// optional, those before "/" cannot be passed by name, and "*" accepts whatever else is passed.
 struct Builtin {
   std::string_view name;
-  Value (*run)(Call& call);  // null: in jinja2 or Python, but not here
-  std::string_view parameters;
+  Value (*run)(Call& call) = nullptr;  // null: in jinja2 or Python, but not here
+  std::string_view parameters{};
   std::string_view type{};  // the name of the Python class that it is, if it is one
 };
 
@@ -29,6 +29,21 @@ inline const Builtin* find_builtin(std::span<const Builtin> table, std::string_v
   for (const Builtin& builtin : table)
     if (builtin.name == name) return &builtin;
   return nullptr;
+}
+
+/// The same, also among `others`, which are known by name only.
+inline const Builtin* find_builtin(std::span<const Builtin> table, std::span<const Builtin> others,
+                                   std::string_view name) {
+  const Builtin* found = find_builtin(table, name);
+  return found != nullptr ? found : find_builtin(others, name);
+}
+
+/// Rows for what is known by name only.
+template <std::size_t N>
+constexpr std::array<Builtin, N> not_here(const std::string_view (&names)[N]) {
+  std::array<Builtin, N> rows{};
+  for (std::size_t i = 0; i < N; ++i) rows[i].name = names[i];
+  return rows;
 }
 
 /// The arguments of one call, by parameter.

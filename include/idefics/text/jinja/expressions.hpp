@@ -85,29 +85,13 @@ inline Value Interpreter::dict_of(const Expression& display, const Ref<Frame>& f
   return Value(dict);
 }
 
-inline bool Interpreter::compare_values(Comparator comparator, const Value& left,
-                                        const Value& right) {
-  Rendering& r = rendering_;
-  switch (comparator) {
-    case Comparator::eq: return equals(r, left, right);
-    case Comparator::ne: return !equals(r, left, right);
-    case Comparator::lt: return compare(r, left, right, "<") == -1;
-    case Comparator::le: return compare(r, left, right, "<=").value_or(1) <= 0;
-    case Comparator::gt: return compare(r, left, right, ">") == 1;
-    case Comparator::ge: return compare(r, left, right, ">=").value_or(-1) >= 0;
-    case Comparator::in: return contains(r, right, left);
-    case Comparator::not_in: return !contains(r, right, left);
-  }
-  return false;
-}
-
 /// Each operand with the next, until a comparison does not hold.
 inline Value Interpreter::compared(const Expression& e, const Ref<Frame>& frame) {
   Value left = evaluate(*e.parts[0], frame);
   for (std::size_t i = 0; i < e.comparators.size(); ++i) {
     Value right = evaluate(*e.parts[i + 1], frame);
     rendering_.line = e.line;
-    if (!compare_values(e.comparators[i], left, right)) return Value::boolean(false);
+    if (!holds_between(rendering_, e.comparators[i], left, right)) return Value::boolean(false);
     left = std::move(right);
   }
   return Value::boolean(true);

@@ -70,7 +70,8 @@ inline Value filter_map(Call& c) {
 }
 
 /// select, reject, selectattr, rejectattr: [attribute], then perhaps a test and its arguments.
-inline Value selected(Call& c, bool by_attribute, bool wanted) {
+template <bool by_attribute, bool wanted>
+Value selected(Call& c) {
   Items made(c.r);
   if (!is_true(c[0])) return generated(made);
   auto& given = c.rest.positional;
@@ -87,10 +88,6 @@ inline Value selected(Call& c, bool by_attribute, bool wanted) {
   }
   return generated(made);
 }
-inline Value filter_select(Call& c) { return selected(c, false, true); }
-inline Value filter_reject(Call& c) { return selected(c, false, false); }
-inline Value filter_selectattr(Call& c) { return selected(c, true, true); }
-inline Value filter_rejectattr(Call& c) { return selected(c, true, false); }
 
 /// Items whose keys were not seen before.
 inline Value filter_unique(Call& c) {
@@ -118,21 +115,16 @@ inline Value filter_items(Call& c) {
 inline constexpr Builtin filters[] = {
     {"abs", filter_abs, "x /"},
     {"attr", filter_attr, "obj name"},
-    {"batch", nullptr, "value *"},
-    {"capitalize", filter_capitalize, "s"},
-    {"center", nullptr, "value *"},
+    {"capitalize", filter_changed<capitalized>, "s"},
     {"count", filter_length, "obj /"},
     {"d", filter_default, "value [default_value boolean]"},
     {"default", filter_default, "value [default_value boolean]"},
     {"dictsort", filter_dictsort, "value [case_sensitive by reverse]"},
     {"e", filter_escape, "s /"},
     {"escape", filter_escape, "s /"},
-    {"filesizeformat", nullptr, "value *"},
     {"first", filter_first, "seq"},
     {"float", filter_float, "value [default]"},
-    {"forceescape", nullptr, "value *"},
     {"format", filter_format, "value *"},
-    {"groupby", nullptr, "value *"},
     {"indent", filter_indent, "s [width first blank]"},
     {"int", filter_int, "value [default base]"},
     {"items", filter_items, "value"},
@@ -140,38 +132,34 @@ inline constexpr Builtin filters[] = {
     {"last", filter_last, "seq"},
     {"length", filter_length, "obj /"},
     {"list", filter_list, "value"},
-    {"lower", filter_lower, "s"},
+    {"lower", filter_changed<lower_case>, "s"},
     {"map", filter_map, "value *"},
-    {"max", filter_max, "value [case_sensitive attribute]"},
-    {"min", filter_min, "value [case_sensitive attribute]"},
-    {"pprint", nullptr, "value"},
-    {"random", nullptr, "seq"},
-    {"reject", filter_reject, "value *"},
-    {"rejectattr", filter_rejectattr, "value *"},
+    {"max", extreme<true>, "value [case_sensitive attribute]"},
+    {"min", extreme<false>, "value [case_sensitive attribute]"},
+    {"reject", selected<false, false>, "value *"},
+    {"rejectattr", selected<true, false>, "value *"},
     {"replace", filter_replace, "s old new [count]"},
     {"reverse", filter_reverse, "value"},
     {"round", filter_round, "value [precision method]"},
     {"safe", filter_safe, "value"},
-    {"select", filter_select, "value *"},
-    {"selectattr", filter_selectattr, "value *"},
-    {"slice", nullptr, "value *"},
+    {"select", selected<false, true>, "value *"},
+    {"selectattr", selected<true, true>, "value *"},
     {"sort", filter_sort, "value [reverse case_sensitive attribute]"},
     {"string", filter_string, "s"},
-    {"striptags", nullptr, "value"},
     {"sum", filter_sum, "iterable [attribute start]"},
     {"title", filter_title, "s"},
     {"tojson", filter_tojson, "x [ensure_ascii indent separators sort_keys]"},
     {"trim", filter_trim, "value [chars]"},
-    {"truncate", nullptr, "value *"},
     {"unique", filter_unique, "value [case_sensitive attribute]"},
-    {"upper", filter_upper, "s"},
-    {"urlencode", nullptr, "value *"},
-    {"urlize", nullptr, "value *"},
-    {"wordcount", nullptr, "value *"},
-    {"wordwrap", nullptr, "s *"},
-    {"xmlattr", nullptr, "value *"},
+    {"upper", filter_changed<upper_case>, "s"},
 };
 
-inline const Builtin* find_filter(std::string_view name) { return find_builtin(filters, name); }
+inline constexpr auto other_filters = not_here(
+    {"batch", "center", "filesizeformat", "forceescape", "groupby", "pprint", "random", "slice",
+     "striptags", "truncate", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr"});
+
+inline const Builtin* find_filter(std::string_view name) {
+  return find_builtin(filters, other_filters, name);
+}
 
 }}}}  // namespace idefics::v0::detail::jinja

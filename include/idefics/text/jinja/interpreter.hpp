@@ -76,7 +76,6 @@ class Interpreter {
   Value lookup(NameRef name, const Ref<Frame>& frame);
   std::vector<Value> values_of(const Expression& display, const Ref<Frame>& frame);
   Value dict_of(const Expression& display, const Ref<Frame>& frame);
-  bool compare_values(Comparator comparator, const Value& left, const Value& right);
   Value compared(const Expression& comparison, const Ref<Frame>& frame);
   Value item(const Expression& item, const Ref<Frame>& frame);
   /// Appends the values of all parts but the first, which are a call's arguments.

@@ -1,4 +1,4 @@
-// Walking through values: iterators, ranges, views of dicts, lengths, `in`.
+// Walking through values: iterators, ranges, views of dicts, lengths, `in` and other comparisons.
 #pragma once
 
 #include <optional>
@@ -235,6 +235,24 @@ inline bool contains(Rendering& r, const Value& container, const Value& item) {
   if (!walk) r.fail("argument of type '" + std::string(type_name(container)) + "' is not iterable");
   while (const auto other = next(*walk))
     if (equals(r, item, *other)) return true;
+  return false;
+}
+
+enum class Comparator : std::uint8_t { eq, ne, lt, le, gt, ge, in, not_in };
+
+/// left == right, left < right, left in right and so on.
+inline bool holds_between(Rendering& r, Comparator comparator, const Value& left,
+                          const Value& right) {
+  switch (comparator) {
+    case Comparator::eq: return equals(r, left, right);
+    case Comparator::ne: return !equals(r, left, right);
+    case Comparator::lt: return compare(r, left, right, "<") == -1;
+    case Comparator::le: return compare(r, left, right, "<=").value_or(1) <= 0;
+    case Comparator::gt: return compare(r, left, right, ">") == 1;
+    case Comparator::ge: return compare(r, left, right, ">=").value_or(-1) >= 0;
+    case Comparator::in: return contains(r, right, left);
+    case Comparator::not_in: return !contains(r, right, left);
+  }
   return false;
 }
 

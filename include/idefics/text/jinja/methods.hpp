@@ -39,9 +39,10 @@ inline std::string capitalized(Rendering& r, std::string_view text) {
   });
 }
 
-inline Value text_lower(Call& c) { return like_self(c, lower_case(c.r, c[0].bytes())); }
-inline Value text_upper(Call& c) { return like_self(c, upper_case(c.r, c[0].bytes())); }
-inline Value text_capitalize(Call& c) { return like_self(c, capitalized(c.r, c[0].bytes())); }
+template <std::string (*change)(Rendering&, std::string_view)>
+Value text_changed(Call& c) {
+  return like_self(c, change(c.r, c[0].bytes()));
+}
 inline Value text_title(Call& c) {
   const std::string_view text = c[0].bytes();
   bool in_word = false;
@@ -80,13 +81,11 @@ inline std::string_view stripped(Rendering& r, std::string_view text, const std:
   }
   return text;
 }
-inline Value strip(Call& c, Side side) {
+template <Side side>
+Value text_strip(Call& c) {
   const std::string* set = c.is_none(1) ? nullptr : &c.text(1);
   return like_self(c, std::string(stripped(c.r, c[0].bytes(), set, side)));
 }
-inline Value text_strip(Call& c) { return strip(c, Side::both); }
-inline Value text_lstrip(Call& c) { return strip(c, Side::left); }
-inline Value text_rstrip(Call& c) { return strip(c, Side::right); }
 
 inline Value text_removeprefix(Call& c) {
   const std::string &text = c[0].bytes(), &prefix = c.text(1);
@@ -98,20 +97,16 @@ inline Value text_removesuffix(Call& c) {
 }
 
 /// Whether there are characters, and all of them have a property.
-inline Value all_are(Call& c, bool (*property)(char32_t)) {
+template <bool (*property)(char32_t)>
+Value text_is(Call& c) {
   const std::string_view text = c[0].bytes();
   c.r.step(text.size() / 8);
   for (std::size_t at = 0; at < text.size();)
     if (!property(next_character(text, at))) return Value::boolean(false);
   return Value::boolean(!text.empty());
 }
-inline Value text_isalpha(Call& c) { return all_are(c, is_alpha); }
-inline Value text_isalnum(Call& c) { return all_are(c, is_alnum); }
-inline Value text_isdecimal(Call& c) { return all_are(c, is_decimal); }
-inline Value text_isdigit(Call& c) { return all_are(c, is_digit); }
-inline Value text_isnumeric(Call& c) { return all_are(c, is_numeric); }
-inline Value text_isspace(Call& c) { return all_are(c, is_space); }
 inline Value text_isascii(Call& c) { return Value::boolean(c[0].text().ascii()); }
+
 /// Whether there are cased characters, and all of these have one case.
 inline bool has_only(Rendering& r, std::string_view text, bool (*is_case)(char32_t)) {
   r.step(text.size() / 8);
@@ -125,68 +120,61 @@ inline bool has_only(Rendering& r, std::string_view text, bool (*is_case)(char32
   }
   return any;
 }
-inline Value text_islower(Call& c) { return Value::boolean(has_only(c.r, c[0].bytes(), is_lower)); }
-inline Value text_isupper(Call& c) { return Value::boolean(has_only(c.r, c[0].bytes(), is_upper)); }
+template <bool (*is_case)(char32_t)>
+Value text_has_only(Call& c) {
+  return Value::boolean(has_only(c.r, c[0].bytes(), is_case));
+}
 inline Value text_format(Call& c) { return brace_format(c.r, c[0], c.rest); }
 
 inline constexpr Builtin text_methods[] = {
-    {"capitalize", text_capitalize, "self /"},
-    {"casefold", nullptr, "self /"},
-    {"center", nullptr, "self *"},
+    {"capitalize", text_changed<capitalized>, "self /"},
     {"count", text_count, "self sub [start end] /"},
-    {"encode", nullptr, "self *"},
-    {"endswith", text_endswith, "self suffix [start end] /"},
-    {"expandtabs", nullptr, "self *"},
-    {"find", text_find, "self sub [start end] /"},
+    {"endswith", text_matches<true>, "self suffix [start end] /"},
+    {"find", text_find<false>, "self sub [start end] /"},
     {"format", text_format, "self / *"},
-    {"format_map", nullptr, "self mapping /"},
-    {"index", text_index, "self sub [start end] /"},
-    {"isalnum", text_isalnum, "self /"},
-    {"isalpha", text_isalpha, "self /"},
+    {"index", text_index<false>, "self sub [start end] /"},
+    {"isalnum", text_is<is_alnum>, "self /"},
+    {"isalpha", text_is<is_alpha>, "self /"},
     {"isascii", text_isascii, "self /"},
-    {"isdecimal", text_isdecimal, "self /"},
-    {"isdigit", text_isdigit, "self /"},
-    {"isidentifier", nullptr, "self /"},
-    {"islower", text_islower, "self /"},
-    {"isnumeric", text_isnumeric, "self /"},
-    {"isprintable", nullptr, "self *"},
-    {"isspace", text_isspace, "self /"},
-    {"istitle", nullptr, "self *"},
-    {"isupper", text_isupper, "self /"},
+    {"isdecimal", text_is<is_decimal>, "self /"},
+    {"isdigit", text_is<is_digit>, "self /"},
+    {"islower", text_has_only<is_lower>, "self /"},
+    {"isnumeric", text_is<is_numeric>, "self /"},
+    {"isspace", text_is<is_space>, "self /"},
+    {"isupper", text_has_only<is_upper>, "self /"},
     {"join", text_join, "self iterable /"},
-    {"ljust", nullptr, "self *"},
-    {"lower", text_lower, "self /"},
-    {"lstrip", text_lstrip, "self [chars] /"},
-    {"maketrans", nullptr, "self *"},
-    {"partition", text_partition, "self sep /"},
+    {"lower", text_changed<lower_case>, "self /"},
+    {"lstrip", text_strip<Side::left>, "self [chars] /"},
+    {"partition", text_partition<false>, "self sep /"},
     {"removeprefix", text_removeprefix, "self prefix /"},
     {"removesuffix", text_removesuffix, "self suffix /"},
     {"replace", text_replace, "self old new [count] /"},
-    {"rfind", text_rfind, "self sub [start end] /"},
-    {"rindex", text_rindex, "self sub [start end] /"},
-    {"rjust", nullptr, "self *"},
-    {"rpartition", text_rpartition, "self sep /"},
+    {"rfind", text_find<true>, "self sub [start end] /"},
+    {"rindex", text_index<true>, "self sub [start end] /"},
+    {"rpartition", text_partition<true>, "self sep /"},
     {"rsplit", text_rsplit, "self [sep maxsplit]"},
-    {"rstrip", text_rstrip, "self [chars] /"},
+    {"rstrip", text_strip<Side::right>, "self [chars] /"},
     {"split", text_split, "self [sep maxsplit]"},
     {"splitlines", text_splitlines, "self [keepends]"},
-    {"startswith", text_startswith, "self prefix [start end] /"},
-    {"strip", text_strip, "self [chars] /"},
-    {"swapcase", nullptr, "self *"},
+    {"startswith", text_matches<false>, "self prefix [start end] /"},
+    {"strip", text_strip<Side::both>, "self [chars] /"},
     {"title", text_title, "self /"},
-    {"translate", nullptr, "self table /"},
-    {"upper", text_upper, "self /"},
-    {"zfill", nullptr, "self *"},
+    {"upper", text_changed<upper_case>, "self /"},
 };
+
+/// In Python, and not here: refused when they are called.
+inline constexpr auto other_text_methods = not_here(
+    {"casefold", "center", "encode", "expandtabs", "format_map", "isidentifier", "isprintable",
+     "istitle", "ljust", "maketrans", "rjust", "swapcase", "translate", "zfill"});
 
 inline Value dict_get(Call& c) {
   const Value* found = c[0].dict().find(c[1]);
   return found != nullptr ? *found : c.or_none(2);
 }
-inline Value dict_view(Call& c, DictPart part) { return Value(make<DictView>(c.r, c[0], part)); }
-inline Value dict_keys(Call& c) { return dict_view(c, DictPart::keys); }
-inline Value dict_values(Call& c) { return dict_view(c, DictPart::values); }
-inline Value dict_items(Call& c) { return dict_view(c, DictPart::items); }
+template <DictPart part>
+Value dict_view(Call& c) {
+  return Value(make<DictView>(c.r, c[0], part));
+}
 
 inline Value same_value(Call& c) { return c[0]; }
 
@@ -209,21 +197,22 @@ inline Value list_index(Call& c) {
 
 inline constexpr Builtin dict_methods[] = {
     {"copy", same_value, "self /"},
-    {"fromkeys", nullptr, "self *"},
     {"get", dict_get, "self key [default] /"},
-    {"items", dict_items, "self /"},
-    {"keys", dict_keys, "self /"},
-    {"values", dict_values, "self /"},
+    {"items", dict_view<DictPart::items>, "self /"},
+    {"keys", dict_view<DictPart::keys>, "self /"},
+    {"values", dict_view<DictPart::values>, "self /"},
 };
 inline constexpr Builtin list_methods[] = {
     {"count", list_count, "self value /"},
     {"index", list_index, "self value [start stop] /"},
     {"copy", same_value, "self /"},
 };
+inline constexpr auto other_dict_methods = not_here({"fromkeys"});
+
 inline const Builtin* find_method(const Value& object, std::string_view name) {
   switch (object.kind()) {
-    case Kind::text: return find_builtin(text_methods, name);
-    case Kind::dict: return find_builtin(dict_methods, name);
+    case Kind::text: return find_builtin(text_methods, other_text_methods, name);
+    case Kind::dict: return find_builtin(dict_methods, other_dict_methods, name);
     case Kind::list: return find_builtin(list_methods, name);
     case Kind::tuple: return find_builtin(std::span(list_methods).first(2), name);
     default: return nullptr;

@@ -113,7 +113,8 @@ inline Value filter_dictsort(Call& c) {
   return list_of_items(c.r, keyed);
 }
 
-inline Value extreme(Call& c, bool greatest) {
+template <bool greatest>
+Value extreme(Call& c) {
   const ItemKey key(c.r, c.or_none(2), c.flag(1));
   const auto walk = iterate(c.r, c[0]);
   auto best = next(*walk);
@@ -126,8 +127,6 @@ inline Value extreme(Call& c, bool greatest) {
   }
   return *best;
 }
-inline Value filter_min(Call& c) { return extreme(c, false); }
-inline Value filter_max(Call& c) { return extreme(c, true); }
 
 inline Value filter_sum(Call& c) {
   const ItemKey key(c.r, c.or_none(1));

@@ -38,8 +38,6 @@ enum class ExpressionKind : std::uint8_t {
   test,              // the same
 };
 
-enum class Comparator : std::uint8_t { eq, ne, lt, le, gt, ge, in, not_in };
-
 struct Expression {
   Expression(ExpressionKind k, int l) : kind(k), line(l) {}
   Expression(const Expression&) = delete;

@@ -16,8 +16,10 @@ Value test_kind(Call& c) {
 }
 
 inline Value test_defined(Call& c) { return Value::boolean(!c[0].is(Kind::undefined)); }
-inline Value test_true(Call& c) { return Value::boolean(c[0].is(Kind::boolean) && c[0].truth()); }
-inline Value test_false(Call& c) { return Value::boolean(c[0].is(Kind::boolean) && !c[0].truth()); }
+template <bool wanted>
+Value test_truth(Call& c) {
+  return Value::boolean(c[0].is(Kind::boolean) && c[0].truth() == wanted);
+}
 inline Value test_number(Call& c) { return Value::boolean(c[0].is_number()); }
 inline Value test_callable(Call& c) {
   return Value::boolean(c[0].is(Kind::undefined) ||
@@ -30,7 +32,6 @@ inline Value test_sequence(Call& c) {
   return Value::boolean(yes);
 }
 inline Value test_iterable(Call& c) { return Value::boolean(bool(try_iterate(c.r, c[0]))); }
-inline Value test_in(Call& c) { return Value::boolean(contains(c.r, c[1], c[0])); }
 
 /// Whether two values are one object; small integers and short texts are shared, as in CPython.
 inline Value test_sameas(Call& c) {
@@ -50,22 +51,14 @@ inline Value test_odd(Call& c) { return Value::boolean(remainder_is(c, Value::in
 inline Value test_even(Call& c) { return Value::boolean(remainder_is(c, Value::integer(2), 0)); }
 inline Value test_divisibleby(Call& c) { return Value::boolean(remainder_is(c, c[1], 0)); }
 
-inline Value test_lower(Call& c) {
-  return Value::boolean(has_only(c.r, str_of(c.r, c[0]).bytes(), is_lower));
-}
-inline Value test_upper(Call& c) {
-  return Value::boolean(has_only(c.r, str_of(c.r, c[0]).bytes(), is_upper));
+template <bool (*is_case)(char32_t)>
+Value test_case(Call& c) {
+  return Value::boolean(has_only(c.r, str_of(c.r, c[0]).bytes(), is_case));
 }
 
-inline Value test_eq(Call& c) { return Value::boolean(equals(c.r, c[0], c[1])); }
-inline Value test_ne(Call& c) { return Value::boolean(!equals(c.r, c[0], c[1])); }
-inline Value test_lt(Call& c) { return Value::boolean(compare(c.r, c[0], c[1], "<") == -1); }
-inline Value test_gt(Call& c) { return Value::boolean(compare(c.r, c[0], c[1], ">") == 1); }
-inline Value test_le(Call& c) {
-  return Value::boolean(compare(c.r, c[0], c[1], "<=").value_or(1) <= 0);
-}
-inline Value test_ge(Call& c) {
-  return Value::boolean(compare(c.r, c[0], c[1], ">=").value_or(-1) >= 0);
+template <Comparator comparator>
+Value test_compare(Call& c) {
+  return Value::boolean(holds_between(c.r, comparator, c[0], c[1]));
 }
 
 inline constexpr Builtin tests[] = {
@@ -74,16 +67,14 @@ inline constexpr Builtin tests[] = {
     {"divisibleby", test_divisibleby, "value num"},
     {"defined", test_defined, "value"},
     {"undefined", test_kind<Kind::undefined>, "value"},
-    {"filter", nullptr, "value"},
-    {"test", nullptr, "value"},
     {"none", test_kind<Kind::none>, "value"},
     {"boolean", test_kind<Kind::boolean>, "value"},
-    {"false", test_false, "value"},
-    {"true", test_true, "value"},
+    {"false", test_truth<false>, "value"},
+    {"true", test_truth<true>, "value"},
     {"integer", test_kind<Kind::integer>, "value"},
     {"float", test_kind<Kind::real>, "value"},
-    {"lower", test_lower, "value"},
-    {"upper", test_upper, "value"},
+    {"lower", test_case<is_lower>, "value"},
+    {"upper", test_case<is_upper>, "value"},
     {"string", test_kind<Kind::text>, "value"},
     {"mapping", test_kind<Kind::dict>, "value"},
     {"number", test_number, "value"},
@@ -91,25 +82,28 @@ inline constexpr Builtin tests[] = {
     {"iterable", test_iterable, "value"},
     {"callable", test_callable, "obj /"},
     {"sameas", test_sameas, "value other"},
-    {"escaped", nullptr, "value"},
-    {"in", test_in, "value seq"},
-    {"==", test_eq, "a b /"},
-    {"eq", test_eq, "a b /"},
-    {"equalto", test_eq, "a b /"},
-    {"!=", test_ne, "a b /"},
-    {"ne", test_ne, "a b /"},
-    {">", test_gt, "a b /"},
-    {"gt", test_gt, "a b /"},
-    {"greaterthan", test_gt, "a b /"},
-    {"ge", test_ge, "a b /"},
-    {">=", test_ge, "a b /"},
-    {"<", test_lt, "a b /"},
-    {"lt", test_lt, "a b /"},
-    {"lessthan", test_lt, "a b /"},
-    {"<=", test_le, "a b /"},
-    {"le", test_le, "a b /"},
+    {"in", test_compare<Comparator::in>, "value seq"},
+    {"==", test_compare<Comparator::eq>, "a b /"},
+    {"eq", test_compare<Comparator::eq>, "a b /"},
+    {"equalto", test_compare<Comparator::eq>, "a b /"},
+    {"!=", test_compare<Comparator::ne>, "a b /"},
+    {"ne", test_compare<Comparator::ne>, "a b /"},
+    {">", test_compare<Comparator::gt>, "a b /"},
+    {"gt", test_compare<Comparator::gt>, "a b /"},
+    {"greaterthan", test_compare<Comparator::gt>, "a b /"},
+    {"ge", test_compare<Comparator::ge>, "a b /"},
+    {">=", test_compare<Comparator::ge>, "a b /"},
+    {"<", test_compare<Comparator::lt>, "a b /"},
+    {"lt", test_compare<Comparator::lt>, "a b /"},
+    {"lessthan", test_compare<Comparator::lt>, "a b /"},
+    {"<=", test_compare<Comparator::le>, "a b /"},
+    {"le", test_compare<Comparator::le>, "a b /"},
 };
 
-inline const Builtin* find_test(std::string_view name) { return find_builtin(tests, name); }
+inline constexpr auto other_tests = not_here({"escaped", "filter", "test"});
+
+inline const Builtin* find_test(std::string_view name) {
+  return find_builtin(tests, other_tests, name);
+}
 
 }}}}  // namespace idefics::v0::detail::jinja

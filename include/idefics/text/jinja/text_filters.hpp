@@ -17,17 +17,10 @@ inline Value text_like(Rendering& r, const Value& model, std::string text) {
   return Value::text(r, std::move(text), model.text().safe);
 }
 
-inline Value filter_upper(Call& c) {
+template <std::string (*change)(Rendering&, std::string_view)>
+Value filter_changed(Call& c) {
   const Value s = soft_str(c.r, c[0]);
-  return text_like(c.r, s, upper_case(c.r, s.bytes()));
-}
-inline Value filter_lower(Call& c) {
-  const Value s = soft_str(c.r, c[0]);
-  return text_like(c.r, s, lower_case(c.r, s.bytes()));
-}
-inline Value filter_capitalize(Call& c) {
-  const Value s = soft_str(c.r, c[0]);
-  return text_like(c.r, s, capitalized(c.r, s.bytes()));
+  return text_like(c.r, s, change(c.r, s.bytes()));
 }
 
 /// Words begin after white space and after -({[<; jinja2's own rule, not that of str.title().

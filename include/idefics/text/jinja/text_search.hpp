@@ -49,7 +49,8 @@ inline std::size_t find_last(Rendering& r, std::string_view text, std::string_vi
   return text.rfind(part);
 }
 
-inline std::int64_t position_of(Call& c, bool last) {
+template <bool last>
+std::int64_t position_of(Call& c) {
   const std::string& part = c.text(1);
   const Window window(c, 2);
   if (!window.exists) return -1;
@@ -58,14 +59,16 @@ inline std::int64_t position_of(Call& c, bool last) {
   if (found == std::string_view::npos) return -1;
   return window.begin + static_cast<std::int64_t>(count_characters(window.view.substr(0, found)));
 }
-inline Value text_find(Call& c) { return Value::integer(position_of(c, false)); }
-inline Value text_rfind(Call& c) { return Value::integer(position_of(c, true)); }
-inline Value found_position(Call& c, std::int64_t position) {
+template <bool last>
+Value text_find(Call& c) {
+  return Value::integer(position_of<last>(c));
+}
+template <bool last>
+Value text_index(Call& c) {
+  const std::int64_t position = position_of<last>(c);
   if (position < 0) c.r.fail("substring not found");
   return Value::integer(position);
 }
-inline Value text_index(Call& c) { return found_position(c, position_of(c, false)); }
-inline Value text_rindex(Call& c) { return found_position(c, position_of(c, true)); }
 
 inline Value text_count(Call& c) {
   const std::string& part = c.text(1);
@@ -81,7 +84,8 @@ inline Value text_count(Call& c) {
 }
 
 /// startswith and endswith: of a text, or of any in a tuple.
-inline Value text_matches(Call& c, bool at_end) {
+template <bool at_end>
+Value text_matches(Call& c) {
   const Window window(c, 2);
   const auto matches = [&](const Value& part) {
     if (!part.is_text())
@@ -94,8 +98,6 @@ inline Value text_matches(Call& c, bool at_end) {
   if (!c[1].is(Kind::tuple)) return Value::boolean(matches(c[1]));
   return Value::boolean(std::ranges::any_of(c[1].items(), matches));
 }
-inline Value text_startswith(Call& c) { return text_matches(c, false); }
-inline Value text_endswith(Call& c) { return text_matches(c, true); }
 
 /// How often split() and the like split at most.
 inline std::int64_t split_limit(Call& c, std::size_t i) {
@@ -195,7 +197,8 @@ inline Value text_splitlines(Call& c) {
 }
 
 /// The text before, in and after the first or last separator.
-inline Value partitioned(Call& c, bool last) {
+template <bool last>
+Value text_partition(Call& c) {
   const std::string &text = c[0].bytes(), &separator = c.text(1);
   if (separator.empty()) c.r.fail("empty separator");
   const std::size_t found =
@@ -207,8 +210,6 @@ inline Value partitioned(Call& c, bool last) {
   if (found == std::string::npos) return last ? three("", "", text) : three(text, "", "");
   return three(text.substr(0, found), separator, text.substr(found + separator.size()));
 }
-inline Value text_partition(Call& c) { return partitioned(c, false); }
-inline Value text_rpartition(Call& c) { return partitioned(c, true); }
 
 inline Value text_join(Call& c) {
   Buffer out(c.r);
