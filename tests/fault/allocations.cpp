@@ -68,7 +68,7 @@ TEST_CASE("files of a checkpoint: every failed allocation is an exception") {
 TEST_CASE("tokenizers: every failed allocation is an exception") {
   const testing::TempDir directory;
   const auto put = [&](const char* name, std::string_view text) {
-    detail::AtomicFile file(directory.path() / name);
+    AtomicFile file(directory.path() / name);
     file.write(text);
     file.commit();
   };

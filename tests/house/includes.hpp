@@ -53,8 +53,9 @@ inline const std::map<std::string, std::string>& libraries() {
 }
 
 inline bool is_system_header(std::string_view name) {
-  static const std::set<std::string_view> posix{"fcntl.h",     "unistd.h", "netdb.h", "arm_neon.h",
-                                                "immintrin.h", "malloc.h", "regex.h", "sched.h"};
+  static const std::set<std::string_view> posix{"dirent.h", "fcntl.h",    "unistd.h",
+                                                "netdb.h",  "arm_neon.h", "immintrin.h",
+                                                "malloc.h", "regex.h",    "sched.h"};
   const auto in = [name](std::string_view folder) { return name.starts_with(folder); };
   return name.find_first_of("./") == name.npos || in("sys/") || in("netinet/") || in("arpa/") ||
          posix.contains(name);
