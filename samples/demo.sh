@@ -15,8 +15,9 @@ progress() {
   { "$@" 2>&1 || touch "$log.failed"; } | while IFS= read -r line; do
     printf '%s\n' "$line" >>"$log"
     case $line in "["*/*"]"*)  # "[3/14] Building CXX object a/b.o"
+      step=${line%%]*}] file=${line##*[ /]}
       if [ -t 2 ]; then printf '\r\033[K' >&2; fi
-      printf 'building %s] %s' "${line%%]*}" "${line##*/}" >&2
+      printf 'building %s %s' "$step" "$file" >&2
       if [ ! -t 2 ]; then echo >&2; fi ;;
     esac
   done
