@@ -24,7 +24,12 @@ class CpuBackend final : public Backend {
   explicit CpuBackend(Isa isa) : isa_(isa), kernels_(detail::cpu::kernels_for(isa)) {}
 
   std::string_view name() const override {
-    return isa_ == Isa::avx512 ? "cpu-avx512" : isa_ == Isa::avx2 ? "cpu-avx2" : "cpu-scalar";
+    switch (isa_) {
+      case Isa::avx512: return "cpu-avx512";
+      case Isa::avx2: return "cpu-avx2";
+      case Isa::neon: return "cpu-neon";
+      default: return "cpu-scalar";
+    }
   }
   Isa isa() const { return isa_; }
   std::shared_ptr<Backend> fork() const override { return std::make_shared<CpuBackend>(isa_); }

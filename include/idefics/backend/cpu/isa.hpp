@@ -23,6 +23,15 @@
 #define IDEFICS_CPU_X86 0
 #endif
 
+// NEON is part of every aarch64, so its kernels need no region.
+#if defined(__aarch64__) && defined(__ARM_NEON) && defined(__ORDER_LITTLE_ENDIAN__) && \
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define IDEFICS_CPU_NEON 1
+#include <arm_neon.h>
+#else
+#define IDEFICS_CPU_NEON 0
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define IDEFICS_CPU_INLINE __attribute__((always_inline)) inline
 #define IDEFICS_CPU_OUTLINE __attribute__((noinline))
@@ -62,7 +71,7 @@
 namespace idefics { inline namespace v0 {
 
 /// Instruction sets that the kernels are compiled for. All give the same bits.
-enum class Isa { scalar, avx2, avx512 };
+enum class Isa { scalar, avx2, avx512, neon };
 
 namespace detail::cpu {
 
@@ -83,7 +92,7 @@ inline bool has(Isa isa) {
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #endif
-  return isa == Isa::scalar;
+  return isa == Isa::scalar || (IDEFICS_CPU_NEON && isa == Isa::neon);
 }
 
 }  // namespace detail::cpu
@@ -91,7 +100,7 @@ inline bool has(Isa isa) {
 /// The instruction sets of this machine, slowest first; never empty.
 inline std::vector<Isa> available_isas() {
   std::vector<Isa> found;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512})
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon})
     if (detail::cpu::has(isa)) found.push_back(isa);
   return found;
 }

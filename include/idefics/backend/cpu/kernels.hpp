@@ -73,6 +73,15 @@ inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layou
 }}}  // namespace idefics::v0::detail::cpu::avx512_bf16
 IDEFICS_CPU_REGION_END
 #endif
+#if IDEFICS_CPU_NEON
+namespace idefics { inline namespace v0 { namespace detail::cpu::neon {
+#include <idefics/backend/cpu/f32x16_neon.inl>
+#include <idefics/backend/cpu/lookup_neon.inl>
+#include <idefics/backend/cpu/search_neon.inl>
+#include <idefics/backend/cpu/dot_neon.inl>
+#include <idefics/backend/cpu/kernels.inl>
+}}}  // namespace idefics::v0::detail::cpu::neon
+#endif
 #undef IDEFICS_CPU_BF16_PRODUCTS
 #undef IDEFICS_CPU_UNROLL
 // clang-format on
@@ -94,9 +103,10 @@ IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16) {
     return table;
   }
   if (isa == Isa::avx2) return avx2::table;
-#else
-  (void)native_bf16;
+#elif IDEFICS_CPU_NEON
+  if (isa == Isa::neon) return neon::table;
 #endif
+  (void)isa, (void)native_bf16;
   return scalar::table;
 }
 

@@ -39,6 +39,16 @@ class FlushSubnormals {
 
  private:
   unsigned saved_;
+#elif defined(__aarch64__)
+  explicit FlushSubnormals(bool on) {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+    if (on) set(saved_ | std::uint64_t{1} << 24);
+  }
+  ~FlushSubnormals() { set(saved_); }
+
+ private:
+  static void set(std::uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode) : "memory"); }
+  std::uint64_t saved_;
 #else
   explicit FlushSubnormals(bool) {}
 #endif
