@@ -36,6 +36,29 @@ std::string corpus(const std::string& name, const std::function<void(std::string
   return file;
 }
 
+/// A chunk of a PNG.
+std::string png_chunk(const std::string& type, const std::string& body) {
+  const std::string whole = type + body;
+  const auto sum =
+      crc32(0, reinterpret_cast<const Bytef*>(whole.data()), static_cast<uInt>(whole.size()));
+  const auto big_endian = [](std::uint64_t value) {
+    return std::string{static_cast<char>(value >> 24), static_cast<char>(value >> 16),
+                       static_cast<char>(value >> 8), static_cast<char>(value)};
+  };
+  return big_endian(body.size()) + whole + big_endian(sum);
+}
+
+/// A PNG of the corpus with another chunk after its header.
+std::string png(const std::string& type, const std::string& body) {
+  return corpus("image/png_rgb",
+                [&](std::string& file) { file.insert(33, png_chunk(type, body)); });
+}
+
+/// A PNG of the corpus with something before the chunk of this type.
+std::string png_before(const char* name, const char* type, const std::string& inserted) {
+  return corpus(name, [&](std::string& file) { file.insert(file.find(type) - 4, inserted); });
+}
+
 /// The error message of a picture.
 std::string message(const std::string& file, const ImageOptions& options = {}) {
   try {
@@ -143,18 +166,6 @@ TEST_CASE("files that claim or cost too much are refused") {
                     length = 2 + static_cast<unsigned char>(jpeg[scan + 3]);
   std::string scans = jpeg.substr(0, scan);
   for (int i = 0; i < 120; ++i) scans += jpeg.substr(scan, length);
-  const auto png = [](const std::string& type, const std::string& body) {
-    return corpus("image/png_rgb", [&](std::string& file) {
-      std::string chunk = type + body;
-      const auto sum =
-          crc32(0, reinterpret_cast<const Bytef*>(chunk.data()), static_cast<uInt>(chunk.size()));
-      const auto big_endian = [](std::uint64_t value) {
-        return std::string{static_cast<char>(value >> 24), static_cast<char>(value >> 16),
-                           static_cast<char>(value >> 8), static_cast<char>(value)};
-      };
-      file.insert(33, big_endian(body.size()) + chunk + big_endian(sum));
-    });
-  };
   std::string packed(1u << 14, '\0');
   uLongf size = packed.size();
   const std::string zeros(3u << 20, '\0');
@@ -179,6 +190,48 @@ TEST_CASE("files that claim or cost too much are refused") {
               std::string("\0\0\x0b\0\0\0\0\0\0\0\0\0\4\0\4\0\x08\0\xff\0", 20)),
   };
   for (const auto& fault : faults) testing::check(fault);
+}
+
+TEST_CASE("a PNG whose chunks contradict the format is refused") {
+  const std::string frame = png_chunk("fcTL", std::string(26, '\0')), number("\0\0\0\1", 4);
+  const std::string text(1u << 20, ' ');
+  std::string packed(1u << 14, '\0'), texts;
+  uLongf size = packed.size();
+  REQUIRE(compress(reinterpret_cast<Bytef*>(packed.data()), &size,
+                   reinterpret_cast<const Bytef*>(text.data()), text.size()) == Z_OK);
+  for (int i = 0; i < 65; ++i)
+    texts += png_chunk("zTXt", std::string("k\0\0", 3) + packed.substr(0, size));
+  const auto changed = [](std::size_t at, char value) {
+    return corpus("image/png_rgb", [&](std::string& file) { file[at] = value; });
+  };
+  const testing::Fault faults[] = {
+      opening("a palette of 257 colours", invalid_image,
+              png_before("image/png_p", "IDAT", png_chunk("PLTE", std::string(3 * 257, ' '))),
+              true),
+      opening("257 levels of transparency", invalid_image,
+              png_before("image/png_p", "IDAT", png_chunk("tRNS", std::string(257, ' '))), true),
+      opening("a short header", invalid_image, png("IHDR", std::string(12, '\0'))),
+      opening("pixels of a frame before the header", invalid_image,
+              png_before("image/png_rgb", "IHDR", frame + png_chunk("fdAT", number))),
+      opening("a frame without a number", invalid_image, png("fdAT", "abc")),
+      opening("a frame in a still picture", invalid_image, png("fdAT", number)),
+      opening("colours of a wrong length", invalid_image, png("cHRM", "abc")),
+      opening("a profile of unknown compression", invalid_image,
+              png("iCCP", std::string("k\0\1", 3))),
+      opening("an unknown kind of filters", invalid_image, changed(16 + 11, 1)),
+      opening("no pixels", invalid_image, png("IEND", "")),
+      opening("65 MiB of texts", image_too_large, png_before("image/png_rgb", "IDAT", texts), true),
+  };
+  for (const auto& fault : faults) testing::check(fault);
+  // what Pillow passes over
+  CHECK(message(png("acTL", number + number)) == "decoded");
+  CHECK(message(png_before(
+            "image/png_rgb", "IDAT",
+            png_chunk("acTL", number + number) + png_chunk("acTL", number + number))) == "decoded");
+  CHECK(message(png_before("image/png_rgb", "IEND", png_chunk("IDAT", "more"))) == "decoded");
+  for (const char* profile : {"4A4b\n4C", "4a 4", "4g", ""})
+    CHECK(message(png("tEXt", std::string("Raw profile type exif\0\nexif\n 3\n", 32) + profile)) ==
+          "decoded");
 }
 
 TEST_CASE("what a file is, or where it ends, is part of the message") {
