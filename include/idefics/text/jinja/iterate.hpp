@@ -95,8 +95,6 @@ class DictView final : public Thing {
     }
     out.append("])");
   }
-  const Value& dict() const { return dict_; }
-  DictPart part() const { return part_; }
 
  private:
   Value dict_;

@@ -92,7 +92,6 @@ class Lexer {
     }
     return at - begin;
   }
-  void skip_blanks() { skip(blanks(at_)); }
 
   /// Text up to the next tag, and the tag.
   void text() {
@@ -159,6 +158,7 @@ class Lexer {
   }
 
   void raw_text() {
+    if (at_ == source_.size()) return;  // as in jinja2, nothing is missing then
     for (std::size_t open = at_; (open = source_.find("{%", open)) != std::string::npos; ++open) {
       const std::size_t size = raw_tag("endraw", open, true);
       if (size == 0) continue;
@@ -302,8 +302,7 @@ class Lexer {
     }
     rendering_.line = line_;
     if (c == 'N') rendering_.unsupported("a character by its name, \\N{…}");
-    out.push_back('\\');
-    if (static_cast<unsigned char>(c) < 0x80) return out.push_back(c);
+    if (static_cast<unsigned char>(c) < 0x80) return out.push_back('\\'), out.push_back(c);
     out.append(escaped_character(next_character(text, --at)));  // as in jinja2: its code
   }
   void append_coded(std::string& out, std::string_view text, std::size_t& at, std::size_t digits) {

@@ -94,11 +94,6 @@ inline Value str_of(Rendering& r, const Value& value) {
 inline Value soft_str(Rendering& r, const Value& value) {
   return value.is_text() ? value : str_of(r, value);
 }
-inline Value repr_of(Rendering& r, const Value& value) {
-  Buffer out(r);
-  print_repr(out, value);
-  return Value::text(r, out.take());
-}
 
 /// The text with the five characters that HTML escapes as entities.
 inline std::string escaped_html(Rendering& r, std::string_view text) {

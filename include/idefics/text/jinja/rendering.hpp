@@ -28,7 +28,6 @@ class Rendering {
   /// Keeps what can come to contain itself (a namespace, the variables that a macro sees) until the
   /// rendering ends; all of these are then emptied, so that nothing is left that contains itself.
   inline void keep(Object& object);
-  std::uint64_t steps() const { return steps_; }
 
   /// Counts operations.
   void step(std::uint64_t count = 1) {
@@ -145,7 +144,6 @@ class Buffer {
 
   Rendering& rendering() { return rendering_; }
   std::size_t size() const { return text_.size(); }
-  std::string_view view() const { return text_; }
 
   void append(std::string_view text) {
     rendering_.read(text.size());

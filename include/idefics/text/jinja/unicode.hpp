@@ -221,10 +221,4 @@ inline std::string to_lower(std::string_view text) {
   return lowered;
 }
 
-inline std::string to_upper(std::string_view text) {
-  std::string raised;
-  for (std::size_t at = 0; at < text.size();) append_upper(raised, next_character(text, at));
-  return raised;
-}
-
 }}}}  // namespace idefics::v0::detail::jinja
