@@ -68,12 +68,49 @@ TEST_CASE("a tensor that is read equals one that is mapped") {
                      read = detail::open_torch_file(torch / name, false);
     CHECK(mapped.is_mapped());
     CHECK_FALSE(read.is_mapped());
-    for (const TensorInfo& info : mapped.tensors())
-      if (info.dtype) CHECK(same_bytes(mapped.tensor(info.name), read.tensor(info.name)));
+    for (const TensorInfo& info : mapped.tensors()) {
+      if (!info.dtype) continue;
+      CHECK(same_bytes(mapped.tensor(info.name), read.tensor(info.name)));
+      CHECK(same_bytes(mapped.bytes(info.name), read.bytes(info.name)));
+    }
   }
   const auto path = tests / "fuzz/corpus/safetensors/two_tensors";
   CHECK(same_bytes(SafetensorsFile::open(path).bytes("a"),
                    SafetensorsFile::open(path, false).bytes("a")));
+}
+
+TEST_CASE("a tensor that no dtype or shape here can hold is refused when it is asked for") {
+  const auto file = SafetensorsFile::open(tests / "fuzz/corpus/safetensors/packed");
+  CHECK(verdict([&] { (void)file.tensor("t"); }) == "unsupported_dtype");
+  CHECK(file.bytes("t").count() == 1);
+  CHECK(verdict([&] { (void)file.bytes("absent"); }) == "missing_tensor");
+  const testing::TempDir directory;
+  const std::string header = R"({"t":{"dtype":"U8","shape":[1,1,1,1,1,1],"data_offsets":[0,1]}})";
+  const auto six = SafetensorsFile::open(directory.write(
+      "six",
+      std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "x"));
+  CHECK(verdict([&] { (void)six.tensor("t"); }) == "shape_mismatch");
+}
+
+TEST_CASE("a file that cannot be read to its end, or cannot be written, is an error") {
+  // says that it has a page of bytes, and has some
+  if (const std::filesystem::path brief = "/sys/kernel/mm/transparent_hugepage/enabled";
+      std::filesystem::exists(brief))
+    CHECK(verdict([&] { (void)detail::read_file(brief, 1 << 20); }) == "file_changed");
+  const testing::TempDir directory;
+  std::filesystem::create_directories(directory.path() / "taken/inside");
+  const auto commit_to = [](const std::filesystem::path& path) {
+    AtomicFile file(path);
+    file.write("content");
+    file.commit();
+  };
+  CHECK(verdict([&] { commit_to(directory.path() / "taken"); }) == "io_failure");
+  CHECK(verdict([&] { commit_to(directory.path() / "absent/file"); }) == "file_not_found");
+  CHECK(verdict([&] { (void)detail::names_in(directory.path() / "absent"); }) == "file_not_found");
+  CHECK(detail::names_in(directory.path()) == std::vector<std::string>{"taken"});
+  detail::remove_contents(
+      detail::Descriptor(::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY)));
+  CHECK(detail::names_in(directory.path()).empty());
 }
 
 TEST_CASE("a file that was written to since it was opened is noticed") {
