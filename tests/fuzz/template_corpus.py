@@ -12,6 +12,7 @@ HOSTILE = {
     "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "cycle": "{% set n = namespace() %}{% set n.n = n %}{{ n }}{{ n == n.n }}",
     "cycle_of_macros": "{% set n = namespace() %}{% macro f() %}{{ n.f }}{% endmacro %}{% set n.f = f %}{{ f() }}",
+    "cycle_of_loops": "{% for i in [1, 2] %}{{ loop.changed(loop) }}{% for j, l in loop %}{{ l.changed(loop, [l]) }}{% endfor %}{% endfor %}",
     "brackets": "{{ " + "(" * 500,
     "blocks": "{% if 1 %}" * 200,
     "replaced": "{% set a = 'a' * 1000 %}{{ a.replace('', a) }}",
