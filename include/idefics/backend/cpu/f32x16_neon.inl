@@ -10,6 +10,9 @@ struct Lanes {
   static constexpr int code_streams = 1;
   // 2 x 4 sums, 2 queries, 1 key: 22 registers; 4 sums of sixteen lanes, 1 value, 1 weight: 21
   static constexpr int score_queries = 2, value_vectors = 1;
+  // bf16 order: 4 x 2 sums, 2 weights, 1 input; 2 x 2 sums and 8 weights
+  static constexpr int chain_x_rows = 4, chain_w_vectors = 2, gemv_chain_rows = 2,
+                       gemv_rows_most = 2;
   float32x4_t lo, hi;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return set(0.0f); }
@@ -39,6 +42,25 @@ struct Lanes {
   static IDEFICS_CPU_INLINE Lanes set_halves(float a, float b, int group) {
     return set(group == 0 ? a : b);
   }
+  /// Sixteen dwords of each of four rows, `stride` bytes apart, and of four more that begin `upper`
+  /// bytes after: vector i has dword i of all rows.
+  template <bool>
+  static IDEFICS_CPU_INLINE void transposed(const std::byte* p, std::int64_t stride,
+                                            std::int64_t upper, Lanes (&rows)[16]) {
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < 16; i += 4, p += 16) {
+      float32x4_t a[4], b[4];
+      transpose(p, stride, a);
+      transpose(p + upper, stride, b);
+      IDEFICS_CPU_UNROLL
+      for (int j = 0; j < 4; ++j) rows[i + j] = {a[j], b[j]};
+    }
+  }
+  static IDEFICS_CPU_INLINE Lanes halves(const float* a, const float* b) {
+    return {vld1q_dup_f32(a), vld1q_dup_f32(b)};
+  }
+  /// The upper half of the lanes in the lower half.
+  IDEFICS_CPU_INLINE Lanes upper_half() const { return {hi, hi}; }
   static IDEFICS_CPU_INLINE Lanes multiply_then_add(Lanes a, Lanes b, Lanes c) { return a * b + c; }
   IDEFICS_CPU_INLINE void store(float* p) const {
     vst1q_f32(p, lo);
@@ -95,6 +117,19 @@ struct Lanes {
   static IDEFICS_CPU_INLINE uint16x8_t words(const void* p) {
     return vreinterpretq_u16_u8(vld1q_u8(static_cast<const std::uint8_t*>(p)));
   }
+  /// Four dwords of each of four rows: vector i has dword i of all rows.
+  static IDEFICS_CPU_INLINE void transpose(const std::byte* p, std::int64_t stride,
+                                           float32x4_t (&to)[4]) {
+    const float32x4_t r0 = quarter_at(p), r1 = quarter_at(p + stride),
+                      r2 = quarter_at(p + 2 * stride), r3 = quarter_at(p + 3 * stride);
+    const float32x4_t even = vzip1q_f32(r0, r2), odd = vzip1q_f32(r1, r3);
+    const float32x4_t even_above = vzip2q_f32(r0, r2), odd_above = vzip2q_f32(r1, r3);
+    to[0] = vzip1q_f32(even, odd), to[1] = vzip2q_f32(even, odd);
+    to[2] = vzip1q_f32(even_above, odd_above), to[3] = vzip2q_f32(even_above, odd_above);
+  }
+  static IDEFICS_CPU_INLINE float32x4_t quarter_at(const std::byte* p) {
+    return vreinterpretq_f32_u8(vld1q_u8(reinterpret_cast<const std::uint8_t*>(p)));
+  }
   static IDEFICS_CPU_INLINE float32x4_t pinned(float32x4_t x) {
     __asm__("" : "+w"(x));
     return x;
@@ -140,10 +175,12 @@ struct F32x16 {
     return {Lanes::load_bf16(p), Lanes::load_bf16(static_cast<const char*>(p) + 16)};
   }
   static IDEFICS_CPU_INLINE F32x16 load_bf16_even(const void* p) {
-    return {Lanes::load_bf16_even(p), Lanes::load_bf16_even(static_cast<const char*>(p) + 32)};
+    const F32x16 pairs = load(p);
+    return {pairs.lo.even_bf16(), pairs.hi.even_bf16()};
   }
   static IDEFICS_CPU_INLINE F32x16 load_bf16_odd(const void* p) {
-    return {Lanes::load_bf16_odd(p), Lanes::load_bf16_odd(static_cast<const char*>(p) + 32)};
+    const F32x16 pairs = load(p);
+    return {pairs.lo.odd_bf16(), pairs.hi.odd_bf16()};
   }
 
   static IDEFICS_CPU_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
