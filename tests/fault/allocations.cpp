@@ -59,6 +59,10 @@ TEST_CASE("files of a checkpoint: every failed allocation is an exception") {
                         [&] { (void)SafetensorsFile::open(corpus / "safetensors/two_tensors"); });
   fail_every_allocation("pytorch_model.bin",
                         [&] { (void)detail::open_torch_file(corpus / "torch_file/good"); });
+  fail_every_allocation("JSON that is built", [&] {
+    detail::JsonDocument document;
+    (*document)["object"]["list"].push_back("a text that does not fit into a short string");
+  });
   fail_every_allocation("tokenizer.model", [&] {
     (void)detail::parse_sentencepiece_model(
         detail::read_text_file(corpus / "sentencepiece_model/small", 4096), "");

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -37,12 +38,13 @@ namespace detail {
 
 /// Removes all elements of a value, one at a time and from the inside out.
 inline void dismantle(Json& value) noexcept {
-  if (value.is_array()) {
-    auto& list = value.get_ref<Json::array_t&>();
-    for (; !list.empty(); list.pop_back()) dismantle(list.back());
-  } else if (value.is_object()) {
-    auto& map = value.get_ref<Json::object_t&>();
-    for (; !map.empty(); map.erase(map.begin())) dismantle(map.begin()->second);
+  if (auto* list = value.get_ptr<Json::array_t*>()) {
+    for (; !list->empty(); list->pop_back()) dismantle(list->back());
+  } else if (auto* map = value.get_ptr<Json::object_t*>()) {
+    for (; !map->empty(); map->erase(map->begin())) dismantle(map->begin()->second);
+  } else if (value.is_structured()) {
+    // null that was to become an array or object, and could not allocate it: not to be destroyed
+    std::construct_at(&value);
   }
 }
 
