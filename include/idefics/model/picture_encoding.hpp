@@ -95,16 +95,16 @@ inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, Imag
   }
   cache.reserve(unknown, l, known);
   std::vector<detail::NewPicture> fresh;
-  for (std::size_t row = 0; row < needed.size(); ++row) {
-    for (std::size_t n = 0; n < needed[row].size(); ++n) {
-      if (!needed[row][n] || slots[row][n] >= 0) continue;
-      const auto picture =
-          detail::pixels_of(pixels, static_cast<std::int64_t>(row), static_cast<std::int64_t>(n));
-      slots[row][n] = cache.find(picture, l);  // a picture may occur twice in one batch
-      if (slots[row][n] < 0) fresh.push_back({picture, slots[row][n] = cache.insert(picture)});
-    }
-  }
   try {
+    for (std::size_t row = 0; row < needed.size(); ++row) {
+      for (std::size_t n = 0; n < needed[row].size(); ++n) {
+        if (!needed[row][n] || slots[row][n] >= 0) continue;
+        const auto picture =
+            detail::pixels_of(pixels, static_cast<std::int64_t>(row), static_cast<std::int64_t>(n));
+        slots[row][n] = cache.find(picture, l);  // a picture may occur twice in one batch
+        if (slots[row][n] < 0) fresh.push_back({picture, slots[row][n] = cache.insert(picture)});
+      }
+    }
     detail::encode_new(model, backend, cache, fresh,
                        Shape{pixels.dim(2), pixels.dim(3), pixels.dim(4)}, interpolate, progress);
   } catch (...) {
