@@ -120,6 +120,25 @@ TEST_CASE("a model survives every failure of a caption") {
   fail_everywhere("caption", two, two);
 }
 
+TEST_CASE("a picture that could not be encoded is encoded again") {
+  set_num_threads(1);
+  const auto processor = Processor::from_pretrained(tiny);
+  const auto model = Model::from_pretrained(tiny, {.image_cache_size = 1});
+  const Inputs inputs = processor({picture("pink-boat.png")}),
+               others = processor({picture("blue-cat-and-pink-fish.png")});
+  const auto answer = [&model](const Inputs& in) {
+    return model.generate(in, {.max_new_tokens = 6}).sequences;
+  };
+  const auto expected = answer(inputs);
+  std::int64_t wrong = 0;
+  for (std::int64_t n = 0; n < 150; ++n) {  // more than before the first layer of the vision tower
+    (void)answer(others);
+    (void)runs_into(Failure::allocation, n, [&] { return answer(inputs); });
+    wrong += answer(inputs) != expected;
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("a conversation survives every failure of a turn") {
   set_num_threads(1);
   const auto processor = Processor::from_pretrained(tiny);
