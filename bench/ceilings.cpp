@@ -83,13 +83,13 @@ double multiply_f32_flops() {
 
 void multiply_bf16() {
 #if IDEFICS_CPU_X86
-  if (detail::cpu::has_bf16_products()) return on_all_threads(bench_avx512_bf16::multiply<true>);
+  if (detail::cpu::has_fast_bf16_products()) return on_all_threads(bench_avx512_bf16::multiply<true>);
 #endif
   multiply_f32();
 }
 
 double multiply_bf16_flops() {
-  return multiply_f32_flops() * (detail::cpu::has_bf16_products() ? 2 : 1);
+  return multiply_f32_flops() * (detail::cpu::has_fast_bf16_products() ? 2 : 1);
 }
 
 }  // namespace idefics::bench

@@ -182,7 +182,7 @@ inline constexpr KnownHash known_hashes[] = {
     {"gated_add", 0x88409e88ece97b40},
     {"gelu", 0xe3ee9e5cb2049210},
     {"layer_norm", 0x4e009a5c686548ac},
-    {"linear, bf16 order", 0x622b20a9de8fc3fd},
+    {"linear, bf16 order", 0x8c0a765333722d42},
     {"linear, bf16 weights", 0xad5f6f552d2b4e72},
     {"linear, f16 weights", 0x22a6dc879824ee27},
     {"linear, f32 weights", 0xa55d888ef385ea6d},

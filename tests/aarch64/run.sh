@@ -8,7 +8,7 @@ for program in aarch64-linux-gnu-g++ qemu-aarch64; do
   command -v $program >/dev/null || { echo "skipped: $program is not installed" && exit 77; }
 done
 mkdir -p "$build"
-aarch64-linux-gnu-g++ -std=c++20 -O2 -Wall -Wextra -Werror -static -pthread -I "$include" -I "$root/samples" \
+aarch64-linux-gnu-g++ -std=c++20 -O2 -Wall -Wextra -Werror -static -pthread -I "$include" -I "$root" \
   -I "$root/tests" "$root/tests/aarch64/hashes.cpp" -o "$build/hashes"
 status=0
 qemu-aarch64 "$build/hashes" >"$build/found" || status=1

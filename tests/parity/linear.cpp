@@ -2,6 +2,8 @@
 #include <array>
 #include <limits>
 
+#include <idefics/backend/reference/bf16_order.hpp>
+
 #include "support/parity.hpp"
 
 using namespace idefics;
@@ -126,26 +128,37 @@ float flushed(float x, bool flush) {
   return flush && std::abs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x;
 }
 
-/// The two orders of docs/determinism.md, lane by lane: lane l of f32 takes k = 16 i + l, and that
-/// of bf16 the pair k = 32 i + 2 l and k + 1, odd first. Lanes are added as a tree: 16, 8, 4, 2, 1.
-float dot_in_order(Values x, Values w, Compute compute) {
-  const bool pairs = compute == Compute::bf16;
-  const std::size_t padded = (x.size() + 31) / 32 * 32;
-  x.resize(padded);
-  w.resize(padded);
-  if (pairs)
-    for (Values* values : {&x, &w})
-      for (float& v : *values) v = flushed(to_f32(to_bf16(v)), true);
+/// The f32 order of docs/determinism.md: lane l takes k = 16 i + l, and lanes are added as a tree.
+float dot_in_f32_order(const Values& x, const Values& w) {
   std::array<float, 16> lanes{};
-  for (std::size_t step = 0; step < padded; step += 32)
-    for (std::size_t l = 0; l < 16; ++l) {
-      const std::array<std::size_t, 2> order =
-          pairs ? std::array{step + 2 * l + 1, step + 2 * l} : std::array{step + l, step + 16 + l};
-      for (const std::size_t k : order) lanes[l] = flushed(std::fma(x[k], w[k], lanes[l]), pairs);
-    }
+  for (std::size_t k = 0; k < (x.size() + 15) / 16 * 16; ++k)
+    lanes[k % 16] = std::fma(k < x.size() ? x[k] : 0.0f, k < x.size() ? w[k] : 0.0f, lanes[k % 16]);
   for (std::size_t half = 8; half > 0; half /= 2)
-    for (std::size_t l = 0; l < half; ++l) lanes[l] = flushed(lanes[l] + lanes[l + half], pairs);
+    for (std::size_t l = 0; l < half; ++l) lanes[l] = lanes[l] + lanes[l + half];
   return lanes[0];
+}
+
+/// The bf16 order: of every 32 values, the even ones in one chain and the odd ones in another.
+float dot_in_bf16_order(Values x, Values w) {
+  x.resize((x.size() + 31) / 32 * 32);
+  w.resize(x.size());
+  for (Values* values : {&x, &w})
+    for (float& v : *values) v = flushed(to_f32(to_bf16(v)), true);
+  float total = 0;
+  for (std::size_t at = 0; at < x.size(); at += 32) {
+    float chains[2] = {0, 0};
+    for (std::size_t k = at; k < at + 32; ++k)
+      chains[k % 2] = flushed(std::fma(x[k], w[k], chains[k % 2]), true);
+    total = flushed(total + flushed(chains[0] + chains[1], true), true);
+  }
+  return total;
+}
+
+float dot_in_order(const Values& x, const Values& w, Compute compute) {
+  const float ours = compute == Compute::bf16 ? dot_in_bf16_order(x, w) : dot_in_f32_order(x, w);
+  if (compute == Compute::bf16)  // the definition, implemented twice
+    CHECK(reference::dot_in_bf16_order(x, w) == ours);
+  return ours;
 }
 
 Values row_of(const Tensor& t, std::int64_t row) {

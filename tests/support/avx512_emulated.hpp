@@ -153,6 +153,37 @@ EMULATED i32x16 srlv(i32x16 a, i32x16 n) {
   return each<i32x16>(
       [=](int i) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a[i]) >> n[i]); });
 }
+/// Pairs of words (`size` 1) or of two words (2) of the lower or upper half of each quarter.
+template <int size>
+EMULATED i32x16 unpack(i32x16 a, i32x16 b, int upper) {
+  return each<i32x16>([=](int i) {
+    const int from = i / 4 * 4 + 2 * upper + (size == 1 ? i % 4 / 2 : i % 2);
+    return (size == 1 ? i % 2 : i % 4 / 2) == 0 ? a[from] : b[from];
+  });
+}
+EMULATED i32x16 unpacklo_epi32(i32x16 a, i32x16 b) { return unpack<1>(a, b, 0); }
+EMULATED i32x16 unpackhi_epi32(i32x16 a, i32x16 b) { return unpack<1>(a, b, 1); }
+EMULATED i32x16 unpacklo_epi64(i32x16 a, i32x16 b) { return unpack<2>(a, b, 0); }
+EMULATED i32x16 unpackhi_epi64(i32x16 a, i32x16 b) { return unpack<2>(a, b, 1); }
+/// Looks up 64-bit lanes in both operands.
+EMULATED i32x16 permutex2var_epi64(i32x16 a, i32x16 index, i32x16 b) {
+  return each<i32x16>([=](int i) {
+    const int from = index[i / 2 * 2] & 15, at = from % 8 * 2 + i % 2;
+    return from < 8 ? a[at] : b[at];
+  });
+}
+EMULATED i32x16 widened(__m256i a) {
+  i32x16 r{};
+  std::memcpy(&r, &a, 32);
+  return r;
+}
+EMULATED i32x16 insert_upper(i32x16 a, __m256i b) {
+  std::memcpy(reinterpret_cast<char*>(&a) + 32, &b, 32);
+  return a;
+}
+EMULATED f32x16 mask_broadcastss(f32x16 a, std::uint16_t mask, __m128 b) {
+  return each<f32x16>([=](int i) { return (mask >> i & 1) != 0 ? b[0] : a[i]; });
+}
 EMULATED i32x16 set1_epi64(std::int64_t x) {
   return each<i32x16>([=](int i) { return static_cast<std::int32_t>(x >> (i % 2 * 32)); });
 }
@@ -244,6 +275,7 @@ EMULATED f32x16 shuffle_f32x4(f32x16 a, f32x16 b, int order) {
 #undef _mm512_cvtps_ph
 #undef _mm512_extractf32x4_ps
 #undef _mm512_extractf32x8_ps
+#undef _mm512_inserti64x4
 #undef _mm512_scalef_ps
 #undef _mm512_shuffle_f32x4
 #undef _mm512_shuffle_ps
@@ -263,6 +295,7 @@ EMULATED f32x16 shuffle_f32x4(f32x16 a, f32x16 b, int order) {
 #define _mm512_castps512_ps256 ::testing::avx512::lower_half
 #define _mm512_castps_si512 ::testing::avx512::as_int
 #define _mm512_castsi512_ps ::testing::avx512::as_float
+#define _mm512_castsi256_si512 ::testing::avx512::widened
 #define _mm512_cmp_ps_mask(a, b, predicate) ::testing::avx512::cmp_ps_mask<predicate>(a, b)
 #define _mm512_cvtepi8_epi16 ::testing::avx512::cvtepi8_epi16
 #define _mm512_cvtepi32_epi8 ::testing::avx512::cvtepi32_epi8
@@ -276,16 +309,19 @@ EMULATED f32x16 shuffle_f32x4(f32x16 a, f32x16 b, int order) {
 #define _mm512_extractf32x4_ps ::testing::avx512::extractf32x4_ps
 #define _mm512_extractf32x8_ps ::testing::avx512::extractf32x8_ps
 #define _mm512_fmadd_ps ::testing::avx512::fmadd_ps
+#define _mm512_inserti64x4(a, b, upper) ::testing::avx512::insert_upper(a, b)
 #define _mm512_loadu_ps ::testing::avx512::loadu_ps
 #define _mm512_loadu_si512 ::testing::avx512::loadu_si
 #define _mm512_madd_epi16 ::testing::avx512::madd_epi16
 #define _mm512_mask_blend_epi32 ::testing::avx512::mask_blend
 #define _mm512_mask_blend_ps ::testing::avx512::mask_blend
+#define _mm512_mask_broadcastss_ps ::testing::avx512::mask_broadcastss
 #define _mm512_max_ps ::testing::avx512::max_ps
 #define _mm512_min_ps ::testing::avx512::min_ps
 #define _mm512_mul_ps ::testing::avx512::mul_ps
 #define _mm512_or_ps ::testing::avx512::or_ps
 #define _mm512_or_si512 ::testing::avx512::or_si
+#define _mm512_permutex2var_epi64 ::testing::avx512::permutex2var_epi64
 #define _mm512_permutexvar_epi16 ::testing::avx512::permutexvar_epi16
 #define _mm512_permutexvar_ps ::testing::avx512::permutexvar_ps
 #define _mm512_reduce_add_epi32 ::testing::avx512::reduce_add_epi32
@@ -306,5 +342,9 @@ EMULATED f32x16 shuffle_f32x4(f32x16 a, f32x16 b, int order) {
 #define _mm512_storeu_ps ::testing::avx512::storeu_ps
 #define _mm512_sub_epi32 ::testing::avx512::sub_epi32
 #define _mm512_sub_ps ::testing::avx512::sub_ps
+#define _mm512_unpackhi_epi32 ::testing::avx512::unpackhi_epi32
+#define _mm512_unpackhi_epi64 ::testing::avx512::unpackhi_epi64
+#define _mm512_unpacklo_epi32 ::testing::avx512::unpacklo_epi32
+#define _mm512_unpacklo_epi64 ::testing::avx512::unpacklo_epi64
 #define _mm512_xor_ps ::testing::avx512::xor_ps
 // clang-format on

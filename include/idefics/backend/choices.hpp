@@ -5,8 +5,8 @@ namespace idefics { inline namespace v0 {
 
 /// The order in which products of a linear layer are summed (docs/determinism.md).
 ///   f32   f32 products, one fused multiply-add per element and lane
-///   bf16  inputs rounded to bf16, weights in bf16, pairs of products added as by `vdpbf16ps`;
-///         each block of 4-bit weights is summed in this way and scaled by its f32 absmax
+///   bf16  inputs rounded to bf16, weights in bf16, products added as by `tdpbf16ps`; eight values
+///         of 4-bit weights at a time are summed from zero and scaled by their f32 absmax
 enum class Compute { f32, bf16 };
 
 /// Activations that configurations name (transformers' ACT2FN).

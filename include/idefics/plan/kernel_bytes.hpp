@@ -54,8 +54,8 @@ inline cpu::LinearScratch packed_scratch(const cpu::LinearKernels& kernels, bool
 inline cpu::LinearScratch plain_scratch(const cpu::LinearKernels& kernels, std::int64_t m,
                                         const WeightRequest& request, std::int64_t threads) {
   const std::int64_t n = request.shape[0], k = request.shape.count() / n;
-  return m <= cpu::gemv_rows_max ? cpu::gemv_scratch(kernels, m, k)
-                                 : cpu::gemm_scratch(kernels, m, n, k, threads);
+  return m <= kernels.gemv_rows ? cpu::gemv_scratch(kernels, m, k)
+                                : cpu::gemm_scratch(kernels, m, n, k, threads);
 }
 
 /// Scores of an attention task, with its queries, their sums, and a block of keys or values.
@@ -93,8 +93,7 @@ inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightReque
     if (forms[i] == Form::int8)
       int8.grow(cpu::int8_scratch(m, request.shape[1]));
     else
-      packed.grow(
-          packed_scratch(linear_kernels(packed_pairs), packed_pairs, m, request, work.threads));
+      packed.grow(packed_scratch(kernels.linear_f32, packed_pairs, m, request, work.threads));
     const auto rank = options.adapter == nullptr ? std::nullopt : options.adapter->rank(request);
     if (!rank) continue;
     inner = std::max(inner, checked(m) * checked(*rank));

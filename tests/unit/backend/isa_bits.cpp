@@ -123,18 +123,15 @@ TEST_CASE("weights may be stored at any address") {
   }
 }
 
-TEST_CASE("the bf16 order is two fused multiply-adds per pair, odd first, without subnormals") {
-  // A single lane: the sum over k = 0, 1 of a row whose other products are zero.
+TEST_CASE("the bf16 order has a chain for even and one for odd k, without subnormals") {
   const auto backend = make_cpu_backend();
   Tensor x = Tensor::zeros(DType::f32, {1, 32}), weight = Tensor::zeros(DType::bf16, {1, 32});
-  const float values[4] = {1.0f + 0x1p-7f, -(1.0f + 0x1p-6f), 1.0f + 0x1p-5f, 1.0f + 0x1p-4f};
-  x.as_mutable<float>()[0] = values[0];
-  x.as_mutable<float>()[1] = values[1];
-  weight.as_mutable<bf16_t>()[0] = to_bf16(values[2]);
-  weight.as_mutable<bf16_t>()[1] = to_bf16(values[3]);
-  const float expected = std::fma(values[0], values[2], std::fma(values[1], values[3], 0.0f));
-  CHECK(linear(*backend, x, weight, {}, Compute::bf16).as<float>()[0] == expected);
-  x.as_mutable<float>()[1] = 0;
+  for (std::size_t i = 0; i < 4; ++i) weight.as_mutable<bf16_t>()[i] = to_bf16(1.0f);
+  // (1 + tiny) - 1 loses tiny in a chain; two chains add large numbers and tiny ones apart
+  const float values[4] = {1.0f, 0x1p-30f, -1.0f, 0x1p-30f};
+  for (std::size_t i = 0; i < 4; ++i) x.as_mutable<float>()[i] = values[i];
+  CHECK(linear(*backend, x, weight, {}, Compute::bf16).as<float>()[0] == 0x1p-29f);
+  for (std::size_t i = 0; i < 4; ++i) x.as_mutable<float>()[i] = 0;
   x.as_mutable<float>()[0] = 0x1p-127f;  // a subnormal input counts as zero
   CHECK(linear(*backend, x, weight, {}, Compute::bf16).as<float>()[0] == 0.0f);
   CHECK(linear(*backend, x, weight, {}, Compute::f32).as<float>()[0] != 0.0f);

@@ -9,9 +9,8 @@ inline void convert_from(float* out, const std::byte* x, std::int64_t count) {
   for (; i + 16 <= count; i += 16)
     load_as_f32<T>(x + i * static_cast<std::int64_t>(sizeof(T))).store(out + i);
   if (i == count) return;
-  F32x16 last;
-  fetch_part<Layout::natural, T>(x + i * static_cast<std::int64_t>(sizeof(T)), count - i, &last);
-  store_part(last, out + i, count - i);
+  store_part(load_tail<T>(x + i * static_cast<std::int64_t>(sizeof(T)), count - i), out + i,
+             count - i);
 }
 
 inline void convert(float* out, const std::byte* x, DType dtype, std::int64_t count) {

@@ -10,6 +10,9 @@ struct Lanes {
   static constexpr int code_streams = 1;
   // 2 x 4 sums, 2 queries, 1 key: 11 registers; 4 x 2 sums, 2 values, 1 weight: 11
   static constexpr int score_queries = 2, value_vectors = 1;
+  // bf16 order: 4 x 3 sums, 3 weights, 1 input; 2 x 2 sums next to 8 weights
+  static constexpr int chain_x_rows = 4, chain_w_vectors = 3, gemv_chain_rows = 2,
+                       gemv_rows_most = 2;
   __m256 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm256_setzero_ps()}; }
@@ -21,12 +24,6 @@ struct Lanes {
   static IDEFICS_CPU_INLINE Lanes load_bf16(const void* p) {
     const __m128i half = _mm_loadu_si128(static_cast<const __m128i*>(p));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16))};
-  }
-  static IDEFICS_CPU_INLINE Lanes load_bf16_even(const void* p) {
-    return load(static_cast<const float*>(p)).even_bf16();
-  }
-  static IDEFICS_CPU_INLINE Lanes load_bf16_odd(const void* p) {
-    return load(static_cast<const float*>(p)).odd_bf16();
   }
   IDEFICS_CPU_INLINE Lanes odd_bf16() const {
     const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
@@ -41,6 +38,26 @@ struct Lanes {
   static IDEFICS_CPU_INLINE Lanes multiply_then_add(Lanes a, Lanes b, Lanes c) {
     return {_mm256_add_ps(Lanes{_mm256_mul_ps(a.v, b.v)}.held().v, c.v)};
   }
+  /// Sixteen dwords of each of four rows, `stride` bytes apart, and of four more that begin `upper`
+  /// bytes after: vector i has dword i of all rows.
+  template <bool>
+  static IDEFICS_CPU_INLINE void transposed(const std::byte* p, std::int64_t stride,
+                                            std::int64_t upper, Lanes (&rows)[16]) {
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < 16; i += 4, p += 16) {
+      __m256 r[4];  // rows j and j + 4
+      IDEFICS_CPU_UNROLL
+      for (int j = 0; j < 4; ++j)
+        r[j] = _mm256_insertf128_ps(_mm256_castps128_ps256(quarter_at(p + j * stride)),
+                                    quarter_at(p + j * stride + upper), 1);
+      transpose(r, rows + i);
+    }
+  }
+  static IDEFICS_CPU_INLINE Lanes halves(const float* a, const float* b) {
+    return {_mm256_blend_ps(_mm256_broadcast_ss(a), _mm256_broadcast_ss(b), 0xf0)};
+  }
+  /// The upper half of the lanes in the lower half.
+  IDEFICS_CPU_INLINE Lanes upper_half() const { return {_mm256_permute2f128_ps(v, v, 0x11)}; }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm256_fmadd_ps(a.v, b.v, c.v)};
@@ -50,6 +67,22 @@ struct Lanes {
     __m256 x = v;
     __asm__("" : "+x"(x));
     return {x};
+  }
+  IDEFICS_CPU_INLINE Lanes operator+(Lanes b) const { return {_mm256_add_ps(v, b.v)}; }
+
+ private:
+  static IDEFICS_CPU_INLINE void transpose(const __m256 (&r)[4], Lanes* to) {
+    const __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(r[0], r[1]));
+    const __m256d b = _mm256_castps_pd(_mm256_unpacklo_ps(r[2], r[3]));
+    const __m256d c = _mm256_castps_pd(_mm256_unpackhi_ps(r[0], r[1]));
+    const __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(r[2], r[3]));
+    to[0] = {_mm256_castpd_ps(_mm256_unpacklo_pd(a, b))};
+    to[1] = {_mm256_castpd_ps(_mm256_unpackhi_pd(a, b))};
+    to[2] = {_mm256_castpd_ps(_mm256_unpacklo_pd(c, d))};
+    to[3] = {_mm256_castpd_ps(_mm256_unpackhi_pd(c, d))};
+  }
+  static IDEFICS_CPU_INLINE __m128 quarter_at(const std::byte* p) {
+    return _mm_loadu_ps(reinterpret_cast<const float*>(p));
   }
 };
 
@@ -83,11 +116,14 @@ struct F32x16 {
   static IDEFICS_CPU_INLINE F32x16 load_bf16(const void* p) {
     return {Lanes::load_bf16(p).v, Lanes::load_bf16(static_cast<const char*>(p) + 16).v};
   }
+
   static IDEFICS_CPU_INLINE F32x16 load_bf16_even(const void* p) {
-    return {Lanes::load_bf16_even(p).v, Lanes::load_bf16_even(static_cast<const char*>(p) + 32).v};
+    const F32x16 pairs = load(p);
+    return {Lanes{pairs.lo}.even_bf16().v, Lanes{pairs.hi}.even_bf16().v};
   }
   static IDEFICS_CPU_INLINE F32x16 load_bf16_odd(const void* p) {
-    return {Lanes::load_bf16_odd(p).v, Lanes::load_bf16_odd(static_cast<const char*>(p) + 32).v};
+    const F32x16 pairs = load(p);
+    return {Lanes{pairs.lo}.odd_bf16().v, Lanes{pairs.hi}.odd_bf16().v};
   }
 
   static IDEFICS_CPU_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {

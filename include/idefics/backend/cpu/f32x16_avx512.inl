@@ -10,6 +10,9 @@ struct Lanes {
   static constexpr int code_streams = 4;
   // 4 x 4 sums, 4 queries, 1 key: 21 registers; 4 x 6 sums, 6 values, 1 weight: 31
   static constexpr int score_queries = 4, value_vectors = 6;
+  // bf16 order: 8 x 3 sums, 3 weights, 1 input; 4 x 2 sums next to 16 weights
+  static constexpr int chain_x_rows = 8, chain_w_vectors = 3, gemv_chain_rows = 4,
+                       gemv_rows_most = 8;
   __m512 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }
@@ -21,12 +24,6 @@ struct Lanes {
   static IDEFICS_CPU_INLINE Lanes load_bf16(const void* p) {
     const __m256i half = _mm256_loadu_si256(static_cast<const __m256i*>(p));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
-  }
-  static IDEFICS_CPU_INLINE Lanes load_bf16_even(const void* p) {
-    return load(static_cast<const float*>(p)).even_bf16();
-  }
-  static IDEFICS_CPU_INLINE Lanes load_bf16_odd(const void* p) {
-    return load(static_cast<const float*>(p)).odd_bf16();
   }
   /// Elements 1, 3, 5, … of 16 bf16 pairs; even_bf16() gives elements 0, 2, 4, …
   IDEFICS_CPU_INLINE Lanes odd_bf16() const {
@@ -42,10 +39,34 @@ struct Lanes {
   static IDEFICS_CPU_INLINE Lanes multiply_then_add(Lanes a, Lanes b, Lanes c) {
     return {_mm512_add_ps(Lanes{_mm512_mul_ps(a.v, b.v)}.held().v, c.v)};
   }
+  /// Sixteen dwords of each of eight rows, `stride` bytes apart, and of eight more that begin `upper`
+  /// bytes after: vector i has dword i of all rows, one per lane. With `pairs`, four bf16 k … k + 3
+  /// first become the pairs k + 2, k and k + 3, k + 1. Both halves of a line are read together.
+  template <bool pairs>
+  static IDEFICS_CPU_INLINE void transposed(const std::byte* p, std::int64_t stride,
+                                            std::int64_t upper, Lanes (&rows)[16]) {
+    __m512i r[2][8];  // rows i and i + 8
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < 16; ++i) {
+      const std::byte* from = p + i / 2 * stride + i % 2 * 32;
+      __m512i& two = r[i % 2][i / 2];
+      two = _mm512_inserti64x4(_mm512_castsi256_si512(half_at(from)), half_at(from + upper), 1);
+      if constexpr (pairs) two = _mm512_shuffle_epi8(two, _mm512_loadu_si512(pair_order));
+    }
+    transpose(r[0], rows);
+    transpose(r[1], rows + 8);
+  }
+  /// *a in the lower half of the lanes, *b in the upper.
+  static IDEFICS_CPU_INLINE Lanes halves(const float* a, const float* b) {
+    return {_mm512_mask_broadcastss_ps(_mm512_set1_ps(*a), 0xff00, _mm_load_ss(b))};
+  }
+  /// The upper half of the lanes in the lower half.
+  IDEFICS_CPU_INLINE Lanes upper_half() const { return {_mm512_shuffle_f32x4(v, v, 0xee)}; }
   IDEFICS_CPU_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
   static IDEFICS_CPU_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
   }
+  IDEFICS_CPU_INLINE Lanes operator+(Lanes b) const { return {_mm512_add_ps(v, b.v)}; }
   IDEFICS_CPU_INLINE Lanes held() const {
     __m512 x = v;
     __asm__("" : "+v"(x));
@@ -58,6 +79,40 @@ struct Lanes {
         _mm512_dpbf16_ps(c.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
   }
 #endif
+
+ private:
+  static constexpr std::uint8_t pair_order[64] = {
+      4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11,  //
+      4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11,  //
+      4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11,  //
+      4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11};
+  static constexpr std::int64_t first_dwords[8] = {0, 1, 8, 9, 4, 5, 12, 13};
+  static constexpr std::int64_t second_dwords[8] = {2, 3, 10, 11, 6, 7, 14, 15};
+
+  static IDEFICS_CPU_INLINE __m256i half_at(const std::byte* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static IDEFICS_CPU_INLINE void transpose(const __m512i (&r)[8], Lanes* rows) {
+    __m512i s[8];
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+      s[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+      s[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < 4; ++i) {  // dwords i and i + 4 of rows 0-3 and 8-11, 4-7 and 12-15
+      const int at = i / 2;
+      const __m512i low = i % 2 == 0 ? _mm512_unpacklo_epi64(s[at], s[at + 2])
+                                     : _mm512_unpackhi_epi64(s[at], s[at + 2]);
+      const __m512i high = i % 2 == 0 ? _mm512_unpacklo_epi64(s[at + 4], s[at + 6])
+                                      : _mm512_unpackhi_epi64(s[at + 4], s[at + 6]);
+      rows[i] = joined(low, high, first_dwords);
+      rows[i + 4] = joined(low, high, second_dwords);
+    }
+  }
+  static IDEFICS_CPU_INLINE Lanes joined(__m512i a, __m512i b, const std::int64_t (&order)[8]) {
+    return {_mm512_castsi512_ps(_mm512_permutex2var_epi64(a, _mm512_loadu_si512(order), b))};
+  }
 };
 
 struct F32x16 {
@@ -85,20 +140,15 @@ struct F32x16 {
   static IDEFICS_CPU_INLINE F32x16 load_f16(const void* p) { return {Lanes::load_f16(p).v}; }
   static IDEFICS_CPU_INLINE F32x16 load_bf16(const void* p) { return {Lanes::load_bf16(p).v}; }
   static IDEFICS_CPU_INLINE F32x16 load_bf16_even(const void* p) {
-    return {Lanes::load_bf16_even(p).v};
+    return {Lanes{load(p).v}.even_bf16().v};
   }
   static IDEFICS_CPU_INLINE F32x16 load_bf16_odd(const void* p) {
-    return {Lanes::load_bf16_odd(p).v};
+    return {Lanes{load(p).v}.odd_bf16().v};
   }
 
   static IDEFICS_CPU_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
   }
-#if IDEFICS_CPU_BF16_PRODUCTS
-  static IDEFICS_CPU_INLINE F32x16 fma_pairs(F32x16 a, F32x16 b, F32x16 c) {
-    return {Lanes::fma_pairs({a.v}, {b.v}, {c.v}).v};
-  }
-#endif
   IDEFICS_CPU_INLINE F32x16 operator+(F32x16 b) const { return {_mm512_add_ps(v, b.v)}; }
   IDEFICS_CPU_INLINE F32x16 operator-(F32x16 b) const { return {_mm512_sub_ps(v, b.v)}; }
   IDEFICS_CPU_INLINE F32x16 operator*(F32x16 b) const { return {pinned(_mm512_mul_ps(v, b.v))}; }

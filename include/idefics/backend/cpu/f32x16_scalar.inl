@@ -11,6 +11,10 @@ struct F32x16 {
   static constexpr int code_streams = 1;  // rows of 4-bit codes that are multiplied together
   // attention: queries of a tile of scores, vectors of a tile of values
   static constexpr int score_queries = 2, value_vectors = 1;
+  // bf16 order: rows of x and vectors of weight rows in the register tiles of the GEMM, and rows of
+  // x in that of the GEMV
+  static constexpr int chain_x_rows = 2, chain_w_vectors = 1, gemv_chain_rows = 2,
+                       gemv_rows_most = 2;
   float v[16];
 
   static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }
@@ -44,15 +48,18 @@ struct F32x16 {
     for (int i = 0; i < 16; ++i) r.v[i] = to_f32(half[i]);
     return r;
   }
-  static IDEFICS_CPU_OUTLINE F32x16 load_bf16(const void* p) { return load_strided<1>(p, 0); }
-  /// Elements 0, 2, 4, … of 16 bf16 pairs.
-  static IDEFICS_CPU_OUTLINE F32x16 load_bf16_even(const void* p) { return load_strided<2>(p, 0); }
-  /// Elements 1, 3, 5, … of 16 bf16 pairs.
-  static IDEFICS_CPU_OUTLINE F32x16 load_bf16_odd(const void* p) { return load_strided<2>(p, 1); }
-
-  /// The same for pairs that are already in lanes.
-  IDEFICS_CPU_OUTLINE F32x16 even_bf16() const { return load_bf16_even(v); }
-  IDEFICS_CPU_OUTLINE F32x16 odd_bf16() const { return load_bf16_odd(v); }
+  static IDEFICS_CPU_OUTLINE F32x16 load_bf16(const void* p) {
+    bf16_t half[16];
+    std::memcpy(half, p, sizeof half);
+    F32x16 r;
+    for (int i = 0; i < 16; ++i) r.v[i] = to_f32(half[i]);
+    return r;
+  }
+  static F32x16 load_bf16_even(const void* p) { return load(p).even_bf16(); }
+  static F32x16 load_bf16_odd(const void* p) { return load(p).odd_bf16(); }
+  /// The lower and the upper bf16 of each lane.
+  IDEFICS_CPU_OUTLINE F32x16 even_bf16() const { return half_lanes(0); }
+  IDEFICS_CPU_OUTLINE F32x16 odd_bf16() const { return half_lanes(1); }
   /// a in lanes 0 to 7, b in the others. The last argument is the index of a register that holds
   /// fewer than sixteen lanes.
   static IDEFICS_CPU_OUTLINE F32x16 set_halves(float a, float b, int) {
@@ -63,6 +70,24 @@ struct F32x16 {
   /// a * b + c, with the product rounded.
   static IDEFICS_CPU_OUTLINE F32x16 multiply_then_add(F32x16 a, F32x16 b, F32x16 c) {
     return a * b + c;
+  }
+  /// Sixteen dwords of each of eight rows, `stride` bytes apart, and of eight more that begin `upper`
+  /// bytes after: vector i has dword i of all rows. Instruction sets with products of bf16 pairs
+  /// reorder values if the first argument is set.
+  template <bool>
+  static void transposed(const std::byte* p, std::int64_t stride, std::int64_t upper,
+                         F32x16 (&rows)[16]) {
+    for (int l = 0; l < 16; ++l)
+      for (int i = 0; i < 16; ++i)
+        std::memcpy(rows[i].v + l, p + l % 8 * stride + l / 8 * upper + 4 * i, 4);
+  }
+  /// *a in the lower half of the lanes, *b in the upper.
+  static F32x16 halves(const float* a, const float* b) { return set_halves(*a, *b, 0); }
+  /// The upper half of the lanes in the lower half; the rest is not used.
+  F32x16 upper_half() const {
+    F32x16 r = *this;
+    std::memcpy(r.v, v + 8, 32);
+    return r;
   }
 
   static IDEFICS_CPU_OUTLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
@@ -158,12 +183,11 @@ struct F32x16 {
   static F32x16 join(const F32x16* groups) { return groups[0]; }
 
  private:
-  template <int stride>
-  static F32x16 load_strided(const void* p, int first) {
-    bf16_t half[16 * stride];
-    std::memcpy(half, p, sizeof half);
+  F32x16 half_lanes(int first) const {
+    bf16_t half[32];
+    std::memcpy(half, v, sizeof half);
     F32x16 r;
-    for (int i = 0; i < 16; ++i) r.v[i] = to_f32(half[stride * i + first]);
+    for (int i = 0; i < 16; ++i) r.v[i] = to_f32(half[2 * i + first]);
     return r;
   }
   static float pinned(float x) {

@@ -84,6 +84,16 @@ inline bool has_bf16_products() {
 #endif
 }
 
+/// Whether `vdpbf16ps` multiplies faster than f32 does. Intel's CPUs have one port for it and two for
+/// f32, so there it has half the rate (docs/kernels/linear.md).
+inline bool has_fast_bf16_products() {
+#if IDEFICS_CPU_X86
+  return has_bf16_products() && !__builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
 inline bool has(Isa isa) {
 #if IDEFICS_CPU_X86
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -21,24 +21,30 @@
 
 namespace idefics { inline namespace v0 { namespace detail::cpu {
 
-/// How the K values of a row are arranged in vectors of 16 lanes, in the order of multiplication.
+/// How the values of a row are packed for products; docs/determinism.md has both orders.
 enum class Layout {
-  natural,      // f32; vector i, lane l: k = 16 i + l
-  split_pairs,  // bf16 order, f32; vector 2 i: k = 32 i + 2 l + 1; vector 2 i + 1: k = 32 i + 2 l
-  whole_pairs,  // bf16 order, bf16; vector i, lane l: the pair k = 32 i + 2 l and 32 i + 2 l + 1
+  natural,  // f32 order: f32; vector i, lane l: k = 16 i + l
+  widened,  // bf16 order, f32: one value of K in each
+  paired,   // bf16 order, bf16: two values of K in each, the first in the upper half
 };
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
-/// The number of vectors of 16 lanes that hold K values.
-constexpr std::int64_t vectors_of(Layout layout, std::int64_t k) {
-  if (layout == Layout::natural) return ceil_div(k, 16);
-  return ceil_div(k, 32) * (layout == Layout::split_pairs ? 2 : 1);
+/// The bf16 order sums blocks of so many values from zero; they take block_lanes f32 if packed.
+inline constexpr std::int64_t block_values = 32;
+constexpr std::int64_t block_lanes(Layout layout) { return layout == Layout::paired ? 16 : 32; }
+
+/// The f32 that K packed values take.
+constexpr std::int64_t packed_floats(Layout layout, std::int64_t k) {
+  return layout == Layout::natural ? round_up(k, 16)
+                                   : ceil_div(k, block_values) * block_lanes(layout);
 }
 
-/// Vectors along K that the GEMM keeps in cache at a time; even, for pairs of vectors.
-inline constexpr std::int64_t block_vectors = 64;
+/// Values of K that the GEMM keeps in cache at a time.
+constexpr std::int64_t panel_values(Layout layout) {
+  return layout == Layout::natural ? 1024 : 256;
+}
 
 /// The GEMV reads the weight in place: for at most gemv_rows_max rows of x, gemv_piece values of
 /// each of four weight rows at a time.
@@ -51,6 +57,8 @@ struct LinearArgs {
   const std::byte* weight;  // [N,K], any alignment
   const float* bias;        // [N] or null
   std::int64_t m, n, k;
+
+  float bias_of(std::int64_t row) const { return bias == nullptr ? 0.0f : bias[row]; }
 };
 
 /// Kernels of one of the two orders; the arrays are indexed by the weight's dtype: f32, f16, bf16.
@@ -62,17 +70,19 @@ struct LinearKernels {
                         float* scratch);
   Layout layout;
   std::int64_t tile_x_rows, tile_w_rows;  // register tile: rows of x, rows of the weight
-  Pack pack_rows;                         // rows [begin, end), the vectors of a row contiguous
+  Pack pack_rows;                         // rows [begin, end), each contiguous
   Pack pack_tiles;                        // tiles [begin, end) of tile_x_rows rows
+  std::int64_t gemv_rows;                 // the most rows of x for gemv
   std::array<Gemv, 3> gemv;               // few rows of x: reads the weight in place; may be null
   std::array<Gemm, 3> gemm;               // many rows of x: packs weight rows first
 
-  std::int64_t row_floats(std::int64_t k) const { return 16 * vectors_of(layout, k); }
-  /// Floats of scratch for m rows of x and `cols` weight rows: a packed block of K, and the sums.
+  std::int64_t row_floats(std::int64_t k) const { return packed_floats(layout, k); }
+  /// Floats of scratch for m rows of x and `cols` weight rows: a packed piece of K, and the sums,
+  /// which have 16 lanes each in the f32 order.
   std::int64_t scratch_floats(std::int64_t m, std::int64_t cols, std::int64_t k) const {
     const std::int64_t padded = round_up(cols, tile_w_rows);
-    const std::int64_t piece = std::min(block_vectors, vectors_of(layout, k));
-    return padded * 16 * piece + padded * round_up(m, tile_x_rows) * 16;
+    const std::int64_t piece = row_floats(std::min(panel_values(layout), k));
+    return padded * (piece + round_up(m, tile_x_rows) * (layout == Layout::natural ? 16 : 1));
   }
 };
 

@@ -65,11 +65,12 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::avx512_bf16 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/linear_bf16.inl>
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
-inline constexpr LinearKernels linear_bf16 = linear_kernels<Layout::whole_pairs>();
-inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::whole_pairs>();
+inline constexpr LinearKernels linear_bf16 = linear_bf16_kernels<Layout::paired>();
+inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::paired>();
 }}}  // namespace idefics::v0::detail::cpu::avx512_bf16
 IDEFICS_CPU_REGION_END
 #endif
@@ -97,7 +98,7 @@ IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16) {
   if (isa == Isa::avx512) {
     KernelTable table = avx512::table;
     if (native_bf16 && has_bf16_products()) {
-      table.linear_bf16 = avx512_bf16::linear_bf16;
+      if (has_fast_bf16_products()) table.linear_bf16 = avx512_bf16::linear_bf16;
       table.four_bit_pairs = avx512_bf16::four_bit_pairs;
     }
     return table;

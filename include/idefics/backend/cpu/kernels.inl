@@ -4,6 +4,7 @@
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/math.inl>
 #include <idefics/backend/cpu/linear.inl>
+#include <idefics/backend/cpu/linear_bf16.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
 #include <idefics/backend/cpu/linear_int8.inl>
@@ -22,10 +23,10 @@
 // clang-format on
 
 inline constexpr KernelTable table = {
-    .linear_f32 = linear_kernels<Layout::natural>(),
-    .linear_bf16 = linear_kernels<Layout::split_pairs>(),
+    .linear_f32 = linear_f32_kernels,
+    .linear_bf16 = linear_bf16_kernels<Layout::widened>(),
     .four_bit = {expand_absmax, dequantize, pack_lookup_rows, multiply_f32},
-    .four_bit_pairs = four_bit_pair_kernels<Layout::split_pairs>(),
+    .four_bit_pairs = four_bit_pair_kernels<Layout::widened>(),
     .int8 = {quantize_row, multiply_int8},
     .attention = attention,
     .attention_weights = attention_weights,

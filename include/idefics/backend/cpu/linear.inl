@@ -1,62 +1,40 @@
+// The f32 order of linear layers.
 // out[m,n] = sum_k x[m,k] w[n,k] + b[n].   x [M,K], out [M,N], b [N] f32, w [N,K] f32, f16 or bf16
 // Source: torch.nn.Linear; docs/kernels/linear.md. Parallel over n. Order: 16 lanes, one chain of
 // fused multiply-adds over all of K per lane and output, then the tree 16, 8, 4, 2, 1
 // (docs/determinism.md), in both kernels below. Bound: bytes of w (GEMV), product peak (GEMM).
 
-template <bool pairs, class V>
-IDEFICS_CPU_INLINE V product(V a, V b, V c) {
-#if IDEFICS_CPU_BF16_PRODUCTS
-  if constexpr (pairs)
-    return V::fma_pairs(a, b, c);
-  else
-#endif
-    return V::fma(a, b, c);
-}
-
 // ---- few rows of x (GEMV): every weight row is read once, in place ------------------------------
 
-/// Packs rows [begin, end) of x, the vectors of a row contiguous.
-template <Layout layout>
+/// Packs rows [begin, end) of x, each contiguous.
 inline void pack_rows(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                       std::int64_t, std::int64_t k) {
-  using S = Step<layout>;
-  const std::int64_t stride = 16 * vectors_of(layout, k);
   for (std::int64_t m = begin; m < end; ++m) {
-    const auto* from = reinterpret_cast<const std::byte*>(x + m * k);
-    float* to = packed + m * stride;
-    for (std::int64_t at = 0; at < k; at += S::values, to += 16 * S::vectors) {
-      F32x16 vectors[S::vectors];
-      if (at + S::values <= k)
-        fetch_step<layout, float>(from + at * 4, vectors);
-      else
-        fetch_part<layout, float>(from + at * 4, k - at, vectors);
-      for (int v = 0; v < S::vectors; ++v) vectors[v].store(to + 16 * v);
-    }
+    const float* from = x + m * k;
+    float* to = packed + m * round_up(k, 16);
+    for (std::int64_t at = 0; at < k; at += 16)
+      (at + 16 <= k ? F32x16::load(from + at) : load_part(from + at, k - at)).store(to + at);
   }
 }
 
-/// One step of w_rows weight rows times x_rows rows of x, for the lanes from `lane` on.
-template <Layout layout, class T, class V, int w_rows, int x_rows>
+/// One vector of w_rows weight rows times x_rows rows of x, for the lanes from `lane` on.
+template <class T, class V, int w_rows, int x_rows>
 IDEFICS_CPU_INLINE void accumulate(V (&sums)[w_rows][x_rows], const std::byte* const (&w)[w_rows],
                                    const float* const (&x)[x_rows], std::int64_t offset,
                                    std::int64_t at, int lane) {
   // Unless held, inputs are reloaded for every weight row; AVX2 lacks the registers to hold three.
   constexpr bool hold = x_rows != 3 || Lanes::gemv_x_rows > 3;
+  V inputs[x_rows];
   IDEFICS_CPU_UNROLL
-  for (int v = 0; v < Step<layout>::vectors; ++v) {
-    V inputs[x_rows];
+  for (int c = 0; c < x_rows; ++c) {
+    inputs[c] = V::load(x[c] + at + lane);
+    if (hold) inputs[c] = inputs[c].held();
+  }
+  IDEFICS_CPU_UNROLL
+  for (int r = 0; r < w_rows; ++r) {
+    const V weight = load_as_f32<T, V>(w[r] + offset + lane * static_cast<int>(sizeof(T)));
     IDEFICS_CPU_UNROLL
-    for (int c = 0; c < x_rows; ++c) {
-      inputs[c] = V::load(x[c] + at + 16 * v + lane);
-      if (hold) inputs[c] = inputs[c].held();
-    }
-    IDEFICS_CPU_UNROLL
-    for (int r = 0; r < w_rows; ++r) {
-      const V weight = fetch<layout, T, V>(w[r] + offset, v, lane);
-      IDEFICS_CPU_UNROLL
-      for (int c = 0; c < x_rows; ++c)
-        sums[r][c] = product<layout == Layout::whole_pairs>(inputs[c], weight, sums[r][c]);
-    }
+    for (int c = 0; c < x_rows; ++c) sums[r][c] = V::fma(inputs[c], weight, sums[r][c]);
   }
 }
 
@@ -64,31 +42,30 @@ IDEFICS_CPU_INLINE void accumulate(V (&sums)[w_rows][x_rows], const std::byte* c
 /// several rows of x, a piece takes longer than hardware prefetchers look ahead, so the weight rows
 /// `next`, at the following piece, are prefetched: one of them to L1, several to L2, since L1
 /// supports few outstanding misses.
-template <Layout layout, class T, class V, int w_rows, int x_rows, int prefetches>
+template <class T, class V, int w_rows, int x_rows, int prefetches>
 inline void gemv_block(float* partial, const std::byte* const (&w)[w_rows],
                        const float* const (&x)[x_rows], std::int64_t k_begin, std::int64_t k_end,
                        int lane, const std::byte* const (&next)[prefetches]) {
-  using S = Step<layout>;
   constexpr auto size = static_cast<std::int64_t>(sizeof(T));
   V sums[w_rows][x_rows];
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < w_rows * x_rows; ++i)
     sums[i / x_rows][i % x_rows] = V::load(partial + i * V::width);
-  std::int64_t k = k_begin, at = k_begin / S::values * S::vectors * 16;
-  for (; k + S::values <= k_end; k += S::values, at += 16 * S::vectors) {
+  std::int64_t k = k_begin;
+  for (; k + 16 <= k_end; k += 16) {
     if constexpr (x_rows > 1)
       for (const std::byte* row : next)
         __builtin_prefetch(row + k * size, 0, prefetches > 1 ? 2 : 3);
-    accumulate<layout, T>(sums, w, x, k * size, at, lane);
+    accumulate<T>(sums, w, x, k * size, k, lane);
   }
   if (k < k_end) {  // the tail of a row, zero-padded
-    std::byte rest[w_rows][32 * sizeof(T)] = {};
+    std::byte rest[w_rows][16 * sizeof(T)] = {};
     const std::byte* padded[w_rows];
     for (int r = 0; r < w_rows; ++r) {
       std::memcpy(rest[r], w[r] + k * size, static_cast<std::size_t>((k_end - k) * size));
       padded[r] = rest[r];
     }
-    accumulate<layout, T>(sums, padded, x, 0, at, lane);
+    accumulate<T>(sums, padded, x, 0, k, lane);
   }
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < w_rows * x_rows; ++i)
@@ -97,14 +74,14 @@ inline void gemv_block(float* partial, const std::byte* const (&w)[w_rows],
 
 /// Weight rows [n, n + w_rows) times rows [m, m + x_rows) of x over K values [k_begin, k_end), one
 /// pass per group of lanes that a register holds. Each of several passes prefetches one weight row.
-template <Layout layout, class T, class V, int w_rows, int x_rows>
+template <class T, class V, int w_rows, int x_rows>
 inline void gemv_tile(const LinearArgs& t, float* sums, std::int64_t n, std::int64_t m,
                       std::int64_t k_begin, std::int64_t k_end) {
   const std::byte* w[w_rows];
   const float* x[x_rows];
   for (int r = 0; r < w_rows; ++r)
     w[r] = t.weight + (n + r) * t.k * static_cast<std::int64_t>(sizeof(T));
-  for (int c = 0; c < x_rows; ++c) x[c] = t.x + (m + c) * 16 * vectors_of(layout, t.k);
+  for (int c = 0; c < x_rows; ++c) x[c] = t.x + (m + c) * round_up(t.k, 16);
   constexpr int groups = 16 / V::width;
   constexpr int prefetches = groups == 1 ? w_rows : 1;
   const std::int64_t ahead = k_end < t.k ? gemv_piece : w_rows * t.k - k_begin;
@@ -113,8 +90,8 @@ inline void gemv_tile(const LinearArgs& t, float* sums, std::int64_t n, std::int
     for (int i = 0; i < prefetches; ++i)
       next[i] =
           w[(m / x_rows * groups + g + i) % w_rows] + ahead * static_cast<std::int64_t>(sizeof(T));
-    gemv_block<layout, T, V>(sums + g * w_rows * x_rows * V::width, w, x, k_begin, k_end,
-                             g * V::width, next);
+    gemv_block<T, V>(sums + g * w_rows * x_rows * V::width, w, x, k_begin, k_end, g * V::width,
+                     next);
   }
 }
 
@@ -127,16 +104,15 @@ inline void finish_gemv(const LinearArgs& t, const float* sums, std::int64_t n, 
       V parts[groups];
       for (int g = 0; g < groups; ++g)
         parts[g] = V::load(sums + ((g * w_rows + r) * x_rows + c) * V::width);
-      t.out[(m + c) * t.n + n + r] =
-          F32x16::join(parts).sum() + (t.bias == nullptr ? 0.0f : t.bias[n + r]);
+      t.out[(m + c) * t.n + n + r] = F32x16::join(parts).sum() + t.bias_of(n + r);
     }
 }
 
 /// Weight rows [n, n + w_rows) times row m of x.
-template <Layout layout, class T, int w_rows>
+template <class T, int w_rows>
 inline void gemv_row(const LinearArgs& t, std::int64_t n, std::int64_t m) {
   float sums[w_rows * 16] = {};
-  gemv_tile<layout, T, F32x16, w_rows, 1>(t, sums, n, m, 0, t.k);
+  gemv_tile<T, F32x16, w_rows, 1>(t, sums, n, m, 0, t.k);
   finish_gemv<F32x16, w_rows, 1>(t, sums, n, m);
 }
 
@@ -152,29 +128,28 @@ inline void for_few_rows(std::int64_t m_end, const Body& body) {
 
 /// Weight rows [n, n + 4) times all rows of x. Weights are streamed without a break; all groups of
 /// rows and lanes process a piece of them while it is in L1.
-template <Layout layout, class T>
+template <class T>
 inline void gemv_rows(const LinearArgs& t, std::int64_t n) {
   float sums[4 * gemv_rows_max * 16] = {};
   for (std::int64_t k = 0; k < t.k; k += gemv_piece)
     for_few_rows(t.m, [&]<int x_rows>(std::int64_t m) {
-      gemv_tile<layout, T, Lanes, 4, x_rows>(t, sums + m * 4 * 16, n, m, k,
-                                             std::min(k + gemv_piece, t.k));
+      gemv_tile<T, Lanes, 4, x_rows>(t, sums + m * 4 * 16, n, m, k, std::min(k + gemv_piece, t.k));
     });
   for_few_rows(t.m, [&]<int x_rows>(std::int64_t m) {
     finish_gemv<Lanes, 4, x_rows>(t, sums + m * 4 * 16, n, m);
   });
 }
 
-template <Layout layout, class T>
+template <class T>
 inline void gemv(const LinearArgs& t, std::int64_t n, std::int64_t n_end) {
   for (; n + 4 <= n_end; n += 4) {
     if (t.m == 1)
-      gemv_row<layout, T, 4>(t, n, 0);
+      gemv_row<T, 4>(t, n, 0);
     else
-      gemv_rows<layout, T>(t, n);
+      gemv_rows<T>(t, n);
   }
   for (; n < n_end; ++n)
-    for (std::int64_t m = 0; m < t.m; ++m) gemv_row<layout, T, 1>(t, n, m);
+    for (std::int64_t m = 0; m < t.m; ++m) gemv_row<T, 1>(t, n, m);
 }
 
 // ---- many rows of x (GEMM): tiles of both operands are packed, then multiplied from cache -------
@@ -182,10 +157,12 @@ inline void gemv(const LinearArgs& t, std::int64_t n, std::int64_t n_end) {
 // A packed tile of `tile` rows is ordered by block of K, group of lanes, vector, and row. The
 // groups of lanes are independent sums, so each has a pass of its own that can use all registers.
 
+inline constexpr std::int64_t panel_vectors = panel_values(Layout::natural) / 16;
+
 /// Packs vectors [begin, end) of a tile; fetch(r, v, vectors) loads `step` of row r from v on.
 template <int step, int tile, class Fetch>
-IDEFICS_CPU_INLINE void pack_block(float* packed, std::int64_t begin, std::int64_t end,
-                                   const Fetch& fetch) {
+IDEFICS_CPU_INLINE void pack_tile(float* packed, std::int64_t begin, std::int64_t end,
+                                  const Fetch& fetch) {
   constexpr int groups = 16 / Lanes::width;
   const std::int64_t group_stride = (end - begin) * tile * Lanes::width;
   for (std::int64_t r = 0; r < tile; ++r) {
@@ -200,35 +177,29 @@ IDEFICS_CPU_INLINE void pack_block(float* packed, std::int64_t begin, std::int64
 }
 
 /// The same for `rows` rows of T; further rows of the tile are zero.
-template <Layout layout, class T, int tile>
+template <class T, int tile>
 inline void pack_values(float* packed, const std::byte* x, std::int64_t rows, std::int64_t k,
                         std::int64_t begin, std::int64_t end) {
-  using S = Step<layout>;
   constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-  pack_block<S::vectors, tile>(
-      packed, begin, end,
-      [=](std::int64_t r, std::int64_t v, F32x16(&vectors)[S::vectors]) IDEFICS_CPU_LAMBDA {
-        const std::int64_t at = v / S::vectors * S::values;
-        if (r >= rows)
-          for (auto& vector : vectors) vector = F32x16::zero();
-        else if (at + S::values <= k)
-          fetch_step<layout, T>(x + (r * k + at) * size, vectors);
-        else
-          fetch_part<layout, T>(x + (r * k + at) * size, k - at, vectors);
-      });
+  pack_tile<1, tile>(packed, begin, end,
+                     [=](std::int64_t r, std::int64_t v, F32x16(&vector)[1]) IDEFICS_CPU_LAMBDA {
+                       const std::byte* p = x + (r * k + 16 * v) * size;
+                       vector[0] = r >= rows           ? F32x16::zero()
+                                   : 16 * (v + 1) <= k ? load_as_f32<T>(p)
+                                                       : load_tail<T>(p, k - 16 * v);
+                     });
 }
 
 /// Packs tiles [begin, end) of x.
-template <Layout layout>
 inline void pack_tiles(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                        std::int64_t m, std::int64_t k) {
   constexpr int tile = Lanes::tile_x_rows;
-  const std::int64_t vectors = vectors_of(layout, k);
+  const std::int64_t vectors = ceil_div(k, 16);
   for (std::int64_t i = begin; i < end; ++i) {
     const auto* rows = reinterpret_cast<const std::byte*>(x + i * tile * k);
-    for (std::int64_t v = 0; v < vectors; v += block_vectors)
-      pack_values<layout, float, tile>(packed + (i * vectors + v) * 16 * tile, rows, m - i * tile,
-                                       k, v, std::min(v + block_vectors, vectors));
+    for (std::int64_t v = 0; v < vectors; v += panel_vectors)
+      pack_values<float, tile>(packed + (i * vectors + v) * 16 * tile, rows, m - i * tile, k, v,
+                               std::min(v + panel_vectors, vectors));
   }
 }
 
@@ -247,7 +218,6 @@ IDEFICS_CPU_INLINE void tile_step(Lanes (&acc)[x_rows][w_rows], const float* x, 
 }
 
 /// One group of lanes of a register tile over one block of K; sums are in memory between blocks.
-template <bool pairs>
 inline void multiply_tile(float* sums, const float* x, const float* w, std::int64_t vectors,
                           bool first) {
   constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows, width = Lanes::width;
@@ -256,7 +226,7 @@ inline void multiply_tile(float* sums, const float* x, const float* w, std::int6
   for (int i = 0; i < x_rows * w_rows; ++i)
     acc[i / w_rows][i % w_rows] = first ? Lanes::zero() : Lanes::load(sums + i * width);
   for (; vectors > 0; --vectors, x += x_rows * width, w += w_rows * width)
-    tile_step<pairs>(acc, x, w);
+    tile_step<false>(acc, x, w);
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < x_rows * w_rows; ++i) acc[i / w_rows][i % w_rows].store(sums + i * width);
 }
@@ -270,55 +240,48 @@ inline void finish_tile(const LinearArgs& t, const float* sums, std::int64_t m, 
       Lanes groups[16 / width];
       for (int g = 0; g < 16 / width; ++g)
         groups[g] = Lanes::load(sums + ((g * x_rows + i) * w_rows + j) * width);
-      t.out[(m + i) * t.n + n + j] =
-          F32x16::join(groups).sum() + (t.bias == nullptr ? 0.0f : t.bias[n + j]);
+      t.out[(m + i) * t.n + n + j] = F32x16::join(groups).sum() + t.bias_of(n + j);
     }
 }
 
 /// Weight rows [n_begin, n_end) times all tiles of x. Scratch: packed weights, then all sums.
-template <Layout layout, class T>
+template <class T>
 inline void gemm(const LinearArgs& t, std::int64_t n_begin, std::int64_t n_end, float* scratch) {
   constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows,
                 groups = 16 / Lanes::width;
   constexpr std::int64_t tile_sums = x_rows * w_rows * 16;
-  const std::int64_t vectors = vectors_of(layout, t.k);
+  const std::int64_t vectors = ceil_div(t.k, 16);
   const std::int64_t m_tiles = ceil_div(t.m, x_rows), n_tiles = ceil_div(n_end - n_begin, w_rows);
   const std::int64_t row_bytes = t.k * static_cast<std::int64_t>(sizeof(T));
   float* const packed = scratch;
-  float* const sums = scratch + n_tiles * w_rows * 16 * std::min(block_vectors, vectors);
-  for (std::int64_t v = 0; v < vectors; v += block_vectors) {
-    const std::int64_t count = std::min(block_vectors, vectors - v);
+  float* const sums = scratch + n_tiles * w_rows * 16 * std::min(panel_vectors, vectors);
+  for (std::int64_t v = 0; v < vectors; v += panel_vectors) {
+    const std::int64_t count = std::min(panel_vectors, vectors - v);
     const std::int64_t x_group = count * x_rows * Lanes::width,
                        w_group = count * w_rows * Lanes::width;
     for (std::int64_t j = 0; j < n_tiles; ++j)
-      pack_values<layout, T, w_rows>(packed + j * groups * w_group,
-                                     t.weight + (n_begin + j * w_rows) * row_bytes,
-                                     n_end - n_begin - j * w_rows, t.k, v, v + count);
+      pack_values<T, w_rows>(packed + j * groups * w_group,
+                             t.weight + (n_begin + j * w_rows) * row_bytes,
+                             n_end - n_begin - j * w_rows, t.k, v, v + count);
     for (std::int64_t i = 0; i < m_tiles; ++i)
       for (int g = 0; g < groups; ++g)  // the group of x stays in L1
         for (std::int64_t j = 0; j < n_tiles; ++j)
-          multiply_tile<layout == Layout::whole_pairs>(
-              sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
-              t.x + (i * vectors + v) * 16 * x_rows + g * x_group,
-              packed + (j * groups + g) * w_group, count, v == 0);
+          multiply_tile(sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
+                        t.x + (i * vectors + v) * 16 * x_rows + g * x_group,
+                        packed + (j * groups + g) * w_group, count, v == 0);
   }
   for (std::int64_t i = 0; i < m_tiles; ++i)
     for (std::int64_t j = 0; j < n_tiles; ++j)
       finish_tile(t, sums + (i * n_tiles + j) * tile_sums, i * x_rows, n_begin + j * w_rows, n_end);
 }
 
-template <Layout layout>
-constexpr LinearKernels linear_kernels() {
-  LinearKernels kernels = {layout,
-                           Lanes::tile_x_rows,
-                           Lanes::tile_w_rows,
-                           pack_rows<layout>,
-                           pack_tiles<layout>,
-                           {nullptr, nullptr, gemv<layout, bf16_t>},
-                           {gemm<layout, float>, gemm<layout, f16_t>, gemm<layout, bf16_t>}};
-  if constexpr (layout == Layout::natural) {
-    kernels.gemv[0] = gemv<layout, float>;
-    kernels.gemv[1] = gemv<layout, f16_t>;
-  }
-  return kernels;
-}
+inline constexpr LinearKernels linear_f32_kernels = {
+    Layout::natural,
+    Lanes::tile_x_rows,
+    Lanes::tile_w_rows,
+    pack_rows,
+    pack_tiles,
+    gemv_rows_max,
+    {gemv<float>, gemv<f16_t>, gemv<bf16_t>},
+    {gemm<float>, gemm<f16_t>, gemm<bf16_t>},
+};

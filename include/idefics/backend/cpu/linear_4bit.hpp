@@ -56,8 +56,7 @@ class FourBitLinear {
   /// The scratch of a product, allocated if necessary and kept.
   Buffers buffers_for(std::int64_t m, const FourBitMatrix& w, Compute compute) {
     const bool pairs = compute == Compute::bf16;
-    const LinearScratch need = four_bit_scratch(pairs ? kernels_.linear_bf16 : kernels_.linear_f32,
-                                                pairs, m, w, num_threads());
+    const LinearScratch need = four_bit_scratch(kernels_.linear_f32, pairs, m, w, num_threads());
     const Checked threads = floats(num_threads());
     return {packed_.floats(need.packed), values_.floats(need.of_thread * threads),
             constants_.floats(need.constants * threads), need.of_thread.size(),
@@ -184,16 +183,15 @@ class FourBitLinear {
   void multiply_many_rows_bf16(const LinearArgs& full, const QuantizedTensor& weight,
                                const FourBitMatrix& w, const Buffers& buffers) const {
     const FourBitPairKernels& kernels = kernels_.four_bit_pairs;
-    for_row_blocks(full, kernels_.linear_bf16, kernels.pack_tiles, buffers.packed,
-                   [&](const LinearArgs& args) {
-                     divide(
-                         args, gemm_w_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
-                           const float* factors =
-                               fetch_factors(buffers.constants_of(worker), weight, w, begin, end);
-                           const FlushSubnormals mode(true);
-                           kernels.gemm(args, w, factors, buffers.values_of(worker), begin, end);
-                         });
-                   });
+    for_row_blocks(
+        full, kernels_.linear_f32, kernels.pack_tiles, buffers.packed, [&](const LinearArgs& args) {
+          divide(args, gemm_w_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
+            const float* factors =
+                fetch_factors(buffers.constants_of(worker), weight, w, begin, end);
+            const FlushSubnormals mode(true);
+            kernels.gemm(args, w, factors, buffers.values_of(worker), begin, end);
+          });
+        });
   }
 
   void multiply_any_bf16(LinearArgs args, const QuantizedTensor& weight, const FourBitMatrix& w,

@@ -60,10 +60,6 @@ inline void dequantize(float* out, const FourBitMatrix& w, const float* absmax, 
 
 // ---- few rows of x: codes are looked up on the way from memory to the products ------------------
 
-IDEFICS_CPU_INLINE float bias_of(const LinearArgs& t, std::int64_t n) {
-  return t.bias == nullptr ? 0.0f : t.bias[n];
-}
-
 /// Prefetches codes that are read soon, to L2: L1 supports few outstanding misses.
 IDEFICS_CPU_INLINE void prefetch_codes(const std::uint8_t* codes) {
   __builtin_prefetch(codes + 2048, 0, 2);
@@ -90,8 +86,8 @@ struct CodeRows {
 /// Packs rows [begin, end) of x for the f32 order, in the lane order of Lookup::values.
 inline void pack_lookup_rows(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                              std::int64_t m, std::int64_t k) {
-  pack_rows<Layout::natural>(packed, x, begin, end, m, k);
-  for (std::int64_t i = 0; i < (end - begin) * vectors_of(Layout::natural, k); ++i)
+  pack_rows(packed, x, begin, end, m, k);
+  for (std::int64_t i = 0; i < (end - begin) * ceil_div(k, 16); ++i)
     Lookup::to_lookup_order(F32x16::load(packed + 16 * i)).store(packed + 16 * i);
 }
 
@@ -131,7 +127,7 @@ IDEFICS_CPU_OUTLINE inline void multiply_rows_f32(const LinearArgs& t, const Fou
   for (int r = 0; r < w_rows; ++r)
     for (int c = 0; c < x_rows; ++c) {
       const std::int64_t n = at.n + r * at.apart;
-      t.out[(m + c) * t.n + n] = Lookup::to_natural_order(sums[r][c]).sum() + bias_of(t, n);
+      t.out[(m + c) * t.n + n] = Lookup::to_natural_order(sums[r][c]).sum() + t.bias_of(n);
     }
 }
 

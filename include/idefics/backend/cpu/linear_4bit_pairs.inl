@@ -7,7 +7,7 @@
 
 inline constexpr int chunk = FourBitPairKernels::chunk, chunk_bytes = chunk / 2, chunk_steps = 4;
 
-constexpr int chunk_vectors(Layout layout) { return layout == Layout::whole_pairs ? 4 : 8; }
+constexpr int chunk_vectors(Layout layout) { return layout == Layout::paired ? 4 : 8; }
 
 /// Rounds a chunk of x to bf16 and pairs its values as above, with zeros from `count` on.
 template <Layout layout>
@@ -27,7 +27,7 @@ inline void pack_chunk(const float* x, std::int64_t count,
     for (int d = 0; d < 16; ++d)
       pairs[d] = static_cast<std::uint32_t>((halves[2 * d] >> 16 * j & 0xffff) |
                                             (halves[2 * d + 1] >> 16 * j & 0xffff) << 16);
-    if constexpr (layout == Layout::whole_pairs) {
+    if constexpr (layout == Layout::paired) {
       vectors[j] = F32x16::load(pairs);
     } else {
       vectors[2 * j] = F32x16::load_bf16_odd(pairs);
@@ -65,7 +65,7 @@ IDEFICS_CPU_INLINE Lanes multiply_chunk(const float* x, const Lanes (&pairs)[chu
   Lanes sum = Lanes::zero();
   IDEFICS_CPU_UNROLL
   for (int j = 0; j < chunk_steps; ++j) {
-    if constexpr (layout == Layout::whole_pairs) {
+    if constexpr (layout == Layout::paired) {
       sum = product<true>(Lanes::load(x + 16 * j), pairs[j], sum);
     } else {
       sum = Lanes::fma(Lanes::load(x + 32 * j), pairs[j].odd_bf16(), sum);
@@ -83,7 +83,7 @@ IDEFICS_CPU_INLINE void finish_rows(const LinearArgs& t,
   for (int r = 0; r < w_rows; ++r)
     for (int c = 0; c < x_rows; ++c) {
       const std::int64_t n = first + r * apart;
-      t.out[(m + c) * t.n + n] = F32x16::join(totals[r][c]).sum() + bias_of(t, n);
+      t.out[(m + c) * t.n + n] = F32x16::join(totals[r][c]).sum() + t.bias_of(n);
     }
 }
 
@@ -173,9 +173,9 @@ inline void pack_chunk_tiles(float* packed, const float* x, std::int64_t begin, 
   constexpr int tile = Lanes::tile_x_rows, step = chunk_vectors(layout);
   const std::int64_t vectors = ceil_div(k, chunk) * step;
   for (std::int64_t i = begin; i < end; ++i)
-    for (std::int64_t v = 0; v < vectors; v += block_vectors)
-      pack_block<step, tile>(
-          packed + (i * vectors + v) * 16 * tile, v, std::min(v + block_vectors, vectors),
+    for (std::int64_t v = 0; v < vectors; v += panel_vectors)
+      pack_tile<step, tile>(
+          packed + (i * vectors + v) * 16 * tile, v, std::min(v + panel_vectors, vectors),
           [&](std::int64_t r, std::int64_t at, F32x16(&values)[step]) IDEFICS_CPU_LAMBDA {
             const std::int64_t row = i * tile + r, first = at / step * chunk;
             if (row < m)
@@ -195,10 +195,10 @@ IDEFICS_CPU_INLINE void expand_chunk(const PairLookup& lookup, const std::uint8_
   for (int j = 0; j < chunk_steps; ++j) {
     Lanes odd[groups], even[groups];
     for (int g = 0; g < groups; ++g) {
-      odd[g] = layout == Layout::whole_pairs ? pairs[g][j] : pairs[g][j].odd_bf16();
+      odd[g] = layout == Layout::paired ? pairs[g][j] : pairs[g][j].odd_bf16();
       even[g] = pairs[g][j].even_bf16();
     }
-    if constexpr (layout == Layout::whole_pairs) {
+    if constexpr (layout == Layout::paired) {
       vectors[j] = F32x16::join(odd);
     } else {
       vectors[2 * j] = F32x16::join(odd);
@@ -212,7 +212,7 @@ template <Layout layout>
 inline void pack_codes(float* packed, const PairLookup& lookup, const FourBitMatrix& w,
                        std::int64_t n, std::int64_t n_end, std::int64_t begin, std::int64_t end) {
   constexpr int step = chunk_vectors(layout);
-  pack_block<step, Lanes::tile_w_rows>(
+  pack_tile<step, Lanes::tile_w_rows>(
       packed, begin, end,
       [&](std::int64_t r, std::int64_t v, F32x16(&vectors)[step]) IDEFICS_CPU_LAMBDA {
         if (n + r >= n_end) {
@@ -251,8 +251,8 @@ inline void multiply_scaled_tile(float* totals, const float* x, const float* w,
       for (int i = 0; i < x_rows * part; ++i) acc[i / part][i % part] = Lanes::zero();
       IDEFICS_CPU_UNROLL
       for (int v = 0; v < steps; ++v)
-        tile_step<layout == Layout::whole_pairs>(acc, x_chunk + v * x_rows * width,
-                                                 w_chunk + v * w_rows * width);
+        tile_step<layout == Layout::paired>(acc, x_chunk + v * x_rows * width,
+                                            w_chunk + v * w_rows * width);
       x_chunk += steps * x_rows * width;
       w_chunk += steps * w_rows * width;
       IDEFICS_CPU_UNROLL
@@ -279,9 +279,9 @@ inline void blocked_pairs(const LinearArgs& t, const FourBitMatrix& matrix, cons
   const PairLookup lookup(matrix.table);
   const std::int64_t vectors = ceil_div(t.k, chunk) * chunk_vectors(layout);
   const std::int64_t m_tiles = ceil_div(t.m, x_rows), n_tiles = ceil_div(n_end - n_begin, w_rows);
-  float* const sums = scratch + n_tiles * w_rows * 16 * std::min(block_vectors, vectors);
-  for (std::int64_t v = 0; v < vectors; v += block_vectors) {
-    const std::int64_t count = std::min(block_vectors, vectors - v);
+  float* const sums = scratch + n_tiles * w_rows * 16 * std::min(panel_vectors, vectors);
+  for (std::int64_t v = 0; v < vectors; v += panel_vectors) {
+    const std::int64_t count = std::min(panel_vectors, vectors - v);
     const std::int64_t x_group = count * x_rows * Lanes::width,
                        w_group = count * w_rows * Lanes::width;
     for (std::int64_t j = 0; j < n_tiles; ++j)

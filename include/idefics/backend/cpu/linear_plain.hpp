@@ -23,7 +23,7 @@ class PlainLinear {
     const bool flush = compute == Compute::bf16;
     const LinearKernels& kernels = flush ? kernels_.linear_bf16 : kernels_.linear_f32;
     if (args.m < expected) reserve_scratch(args, kernels, expected);
-    if (args.m <= gemv_rows_max && kernels.gemv[dtype] != nullptr)
+    if (args.m <= kernels.gemv_rows && kernels.gemv[dtype] != nullptr)
       gemv(args, kernels, dtype, flush);
     else
       gemm(args, kernels, dtype, flush);
@@ -45,8 +45,9 @@ class PlainLinear {
     args.x = packed;
     // Contiguous runs of about 256 KiB keep the hardware prefetchers of all threads busy.
     const std::int64_t row_bytes = std::max<std::int64_t>(1, 2 * args.k);
-    const std::int64_t block = std::clamp<std::int64_t>((262144 / row_bytes + 7) / 8 * 8, 8,
-                                                        round_up(args.n / num_threads() + 1, 8));
+    const std::int64_t block =
+        std::clamp<std::int64_t>(round_up(262144 / row_bytes, run_rows), run_rows,
+                                 round_up(args.n / num_threads() + 1, run_rows));
     divide(ceil_div(args.n, block), args.m * args.n * args.k, [&](std::int64_t i, int) {
       const FlushSubnormals mode(flush);
       kernels.gemv[dtype](args, i * block, std::min((i + 1) * block, args.n));

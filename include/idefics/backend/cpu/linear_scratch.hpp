@@ -15,6 +15,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu {
 inline constexpr std::int64_t row_block = 384;      // rows of x whose sums fit the cache
 inline constexpr std::int64_t gemm_w_rows = 48;     // weight rows that are worth packing together
 inline constexpr std::int64_t unpacked_w_rows = 8;  // weight rows whose f32 values fit L2
+inline constexpr std::int64_t run_rows = 16;  // weight rows that lanes share in the bf16 order
 
 /// Scratch of a product, in floats.
 struct LinearScratch {
@@ -45,7 +46,7 @@ inline std::int64_t cols_at_once(const LinearKernels& kernels, std::int64_t n,
 
 /// x [M,K] with few rows; the weight is read in place.
 inline LinearScratch gemv_scratch(const LinearKernels& kernels, std::int64_t m, std::int64_t k) {
-  return {.packed = floats(m) * floats(kernels.row_floats(k))};
+  return {.packed = floats(m) * floats(kernels.row_floats(round_up(k, 2 * block_values)))};
 }
 
 /// x [M,K] times a plain weight [N,K], which is packed.
@@ -62,7 +63,8 @@ inline std::int64_t run_of_rows(std::int64_t n, std::int64_t k, std::int64_t thr
                                   round_up(n / (4 * threads) + 1, 8));
 }
 
-/// x [M,K] times a 4-bit weight; `kernels` are those of its order, which is bf16 if `pairs`. With
+/// x [M,K] times a 4-bit weight; `kernels` are those of the f32 order, whose tiles both orders have;
+/// the order is bf16 if `pairs`. With
 /// few rows of x, only a weight that is not aligned is copied: one row as gathered chunks (bf16,
 /// any number of rows), or eight as f32. With many rows, scratch holds the sums of gemm_w_rows
 /// weight rows and, in the f32 order, their values. Factors are followed by the absmax that they

@@ -28,7 +28,8 @@ class Scratch {
   Checked size_ = 0;
 };
 
-/// While it exists, this thread treats subnormal operands and results as zero, as `vdpbf16ps` does.
+/// While it exists, this thread treats subnormal operands and results as zero, as the bf16 order
+/// requires.
 class FlushSubnormals {
  public:
 #if IDEFICS_CPU_X86
