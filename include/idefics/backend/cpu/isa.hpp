@@ -19,6 +19,10 @@
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define IDEFICS_CPU_X86 1
 #include <immintrin.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #else
 #define IDEFICS_CPU_X86 0
 #endif
@@ -103,6 +107,24 @@ inline bool has(Isa isa) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #endif
   return isa == Isa::scalar || (IDEFICS_CPU_NEON && isa == Isa::neon);
+}
+
+/// Whether `tdpbf16ps` can be used. Linux keeps the tile registers of a process only on request,
+/// which is made once.
+inline bool has_tiles() {
+#if IDEFICS_CPU_X86 && defined(__linux__)
+  static const bool granted = [] {
+    if (!has(Isa::avx512)) return false;
+    unsigned a = 7, b = 0, c = 0, d = 0;  // leaf 7, which CPUs with AVX-512 have
+    __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    const bool tiles = (d >> 24 & 1) != 0, bf16_products = (d >> 22 & 1) != 0;
+    constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+    return tiles && bf16_products && syscall(SYS_arch_prctl, request, tile_data) == 0;
+  }();
+  return granted;
+#else
+  return false;
+#endif
 }
 
 }  // namespace detail::cpu

@@ -75,11 +75,13 @@ struct LinearKernels {
   std::int64_t gemv_rows;                 // the most rows of x for gemv
   std::array<Gemv, 3> gemv;               // few rows of x: reads the weight in place; may be null
   std::array<Gemm, 3> gemm;               // many rows of x: packs weight rows first
+  bool matrix = false;                    // gemm uses tile registers (linear_amx.inl)
 
   std::int64_t row_floats(std::int64_t k) const { return packed_floats(layout, k); }
   /// Floats of scratch for m rows of x and `cols` weight rows: a packed piece of K, and the sums,
   /// which have 16 lanes each in the f32 order.
   std::int64_t scratch_floats(std::int64_t m, std::int64_t cols, std::int64_t k) const {
+    if (matrix) return 1024 + tile_w_rows * round_up(k, block_values) / 2;  // sums, and weights
     const std::int64_t padded = round_up(cols, tile_w_rows);
     const std::int64_t piece = row_floats(std::min(panel_values(layout), k));
     return padded * (piece + round_up(m, tile_x_rows) * (layout == Layout::natural ? 16 : 1));

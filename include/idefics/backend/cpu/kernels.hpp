@@ -73,6 +73,16 @@ inline constexpr LinearKernels linear_bf16 = linear_bf16_kernels<Layout::paired>
 inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::paired>();
 }}}  // namespace idefics::v0::detail::cpu::avx512_bf16
 IDEFICS_CPU_REGION_END
+
+// Many rows of plain weights, for CPUs with instructions for products of tiles.
+IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")
+namespace idefics { inline namespace v0 { namespace detail::cpu::amx {
+#include <idefics/backend/cpu/f32x16_avx512.inl>
+#include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/linear_bf16.inl>
+#include <idefics/backend/cpu/linear_amx.inl>
+}}}  // namespace idefics::v0::detail::cpu::amx
+IDEFICS_CPU_REGION_END
 #endif
 #if IDEFICS_CPU_NEON
 namespace idefics { inline namespace v0 { namespace detail::cpu::neon {
@@ -101,6 +111,7 @@ IDEFICS_ENGINE_INLINE KernelTable kernels_for(Isa isa, bool native_bf16) {
       if (has_fast_bf16_products()) table.linear_bf16 = avx512_bf16::linear_bf16;
       table.four_bit_pairs = avx512_bf16::four_bit_pairs;
     }
+    if (native_bf16 && has_tiles()) table.linear_bf16 = amx::linear_amx_kernels(table.linear_bf16);
     return table;
   }
   if (isa == Isa::avx2) return avx2::table;

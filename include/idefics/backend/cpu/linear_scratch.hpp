@@ -41,7 +41,7 @@ inline std::int64_t rows_at_once(const LinearKernels& kernels, std::int64_t m) {
 inline std::int64_t cols_at_once(const LinearKernels& kernels, std::int64_t n,
                                  std::int64_t threads) {
   const std::int64_t tile = kernels.tile_w_rows;
-  return std::clamp(ceil_div(n, 4 * threads) / tile * tile, tile, gemm_w_rows);
+  return std::clamp(ceil_div(n, 4 * threads) / tile * tile, tile, gemm_w_rows / tile * tile);
 }
 
 /// x [M,K] with few rows; the weight is read in place.
