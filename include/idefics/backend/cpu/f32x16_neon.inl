@@ -26,12 +26,6 @@ struct Lanes {
     const uint16x8_t half = words(p);
     return from_bits(vshll_n_u16(vget_low_u16(half), 16), vshll_high_n_u16(half, 16));
   }
-  static IDEFICS_CPU_INLINE Lanes load_bf16_even(const void* p) {
-    return load(static_cast<const float*>(p)).even_bf16();
-  }
-  static IDEFICS_CPU_INLINE Lanes load_bf16_odd(const void* p) {
-    return load(static_cast<const float*>(p)).odd_bf16();
-  }
   IDEFICS_CPU_INLINE Lanes odd_bf16() const {
     const uint32x4_t upper = vdupq_n_u32(0xffff0000u);
     return from_bits(vandq_u32(bits(lo), upper), vandq_u32(bits(hi), upper));
