@@ -15,6 +15,7 @@
 #endif
 
 // clang-format off
+#define IDEFICS_CPU_UNROLL IDEFICS_CPU_UNROLL_TILE
 #define IDEFICS_CPU_BF16_PRODUCTS 0
 namespace idefics { inline namespace v0 { namespace bench_scalar {
 #include <idefics/backend/cpu/f32x16_scalar.inl>
@@ -108,7 +109,8 @@ double multiply_f32_flops() {
 
 void multiply_bf16() {
 #if IDEFICS_CPU_X86
-  if (detail::cpu::has_fast_bf16_products()) return on_all_threads(bench_avx512_bf16::multiply<true>);
+  if (detail::cpu::has_fast_bf16_products())
+    return on_all_threads(bench_avx512_bf16::multiply<true>);
 #endif
   multiply_f32();
 }
