@@ -181,13 +181,15 @@ template <class T, int tile>
 inline void pack_values(float* packed, const std::byte* x, std::int64_t rows, std::int64_t k,
                         std::int64_t begin, std::int64_t end) {
   constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-  pack_tile<1, tile>(packed, begin, end,
-                     [=](std::int64_t r, std::int64_t v, F32x16(&vector)[1]) IDEFICS_CPU_LAMBDA {
-                       const std::byte* p = x + (r * k + 16 * v) * size;
-                       vector[0] = r >= rows           ? F32x16::zero()
-                                   : 16 * (v + 1) <= k ? load_as_f32<T>(p)
-                                                       : load_tail<T>(p, k - 16 * v);
-                     });
+  pack_tile<1, tile>(
+      packed, begin, end,
+      [=](std::int64_t r, std::int64_t v, F32x16(&vector)[1]) IDEFICS_CPU_LAMBDA {
+        const std::byte* p = x + (r * k + 16 * v) * size;
+        __builtin_prefetch(p + 2 * k * size);  // pieces of rows are too short for the hardware
+        vector[0] = r >= rows           ? F32x16::zero()
+                    : 16 * (v + 1) <= k ? load_as_f32<T>(p)
+                                        : load_tail<T>(p, k - 16 * v);
+      });
 }
 
 /// Packs tiles [begin, end) of x.
@@ -231,17 +233,25 @@ inline void multiply_tile(float* sums, const float* x, const float* w, std::int6
   for (int i = 0; i < x_rows * w_rows; ++i) acc[i / w_rows][i % w_rows].store(sums + i * width);
 }
 
-/// Adds up the lanes of a register tile and stores its outputs.
+/// Adds up the lanes of a register tile, four sums at a time, and stores its outputs.
 inline void finish_tile(const LinearArgs& t, const float* sums, std::int64_t m, std::int64_t n,
                         std::int64_t n_end) {
   constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows, width = Lanes::width;
-  for (int i = 0; i < x_rows && m + i < t.m; ++i)
-    for (int j = 0; j < w_rows && n + j < n_end; ++j) {
-      Lanes groups[16 / width];
-      for (int g = 0; g < 16 / width; ++g)
-        groups[g] = Lanes::load(sums + ((g * x_rows + i) * w_rows + j) * width);
-      t.out[(m + i) * t.n + n + j] = F32x16::join(groups).sum() + t.bias_of(n + j);
+  constexpr int count = x_rows * w_rows, groups = 16 / width;
+  static_assert(count % 4 == 0);
+  float dots[count];
+  for (int i = 0; i < count; i += 4) {
+    F32x16 four[4];
+    for (int j = 0; j < 4; ++j) {
+      Lanes parts[groups];
+      for (int g = 0; g < groups; ++g) parts[g] = Lanes::load(sums + (g * count + i + j) * width);
+      four[j] = F32x16::join(parts);
     }
+    F32x16::sum4(four, dots + i);
+  }
+  for (int i = 0; i < x_rows && m + i < t.m; ++i)
+    for (int j = 0; j < w_rows && n + j < n_end; ++j)
+      t.out[(m + i) * t.n + n + j] = dots[i * w_rows + j] + t.bias_of(n + j);
 }
 
 /// Weight rows [n_begin, n_end) times all tiles of x. Scratch: packed weights, then all sums.
