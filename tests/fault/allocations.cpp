@@ -4,6 +4,7 @@
 #include "support/counting_malloc.hpp"
 
 #include <idefics/image/decode.hpp>
+#include <idefics/io/json.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/io/torch_file.hpp>
 #include <idefics/text/tokenizer.hpp>
