@@ -2,6 +2,7 @@
 // is mapped is read only after a look at the file, and a load during which a file changed is refused.
 #include <fstream>
 
+#include <idefics/io/directory.hpp>
 #include <idefics/io/torch_file.hpp>
 #include <idefics/model.hpp>
 #include <idefics/quantize.hpp>
