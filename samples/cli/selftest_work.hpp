@@ -190,7 +190,7 @@ inline constexpr KnownHash known_hashes[] = {
     {"linear, fp4, double, bf16 order", 0x85bb14a0242954f4},
     {"linear, nf4", 0xea5fb3a01323e348},
     {"linear, nf4, bf16 order", 0x7a41929a46afb915},
-    {"logits, bf16", 0x3e8a63d97ecb6fa5},
+    {"logits, bf16", 0x4fe7ec8a4a1b21bb},
     {"logits, f32", 0x005696b5ded37095},
     {"logits, nf4", 0xffc96a236eae0cc6},
     {"matmul", 0x4c27fb5934bd7da4},
