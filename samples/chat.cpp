@@ -29,7 +29,7 @@ int main(int argc, char** argv) try {
   };
   chat.ask("What is this?", {picture("blue-cat-and-pink-fish.png")}, print);
   std::cout << '\n';
-  chat.ask("What colour is the fish?", {}, print);  // the picture is not encoded again
+  chat.ask("What is left of the fish?", {}, print);  // the picture is not encoded again
   std::cout << '\n';
 } catch (const std::exception& error) {
   std::cerr << "error: " << error.what() << '\n';
