@@ -1,31 +1,10 @@
 // The AMX kernels without AMX: their intrinsics become loops (support/amx_emulated.hpp), and the sweeps
 // of isa_bits.cpp compare them with the scalar kernels, bit for bit. Here "avx512" means the AMX
 // kernels; all other operations are scalar.
-#undef IDEFICS_EXTERN_ENGINE
-#include <idefics/core/thread_team.hpp>
-#undef IDEFICS_ENGINE_BODIES
-#define IDEFICS_ENGINE_BODIES 0
-#undef IDEFICS_ENGINE_INLINE
-#define IDEFICS_ENGINE_INLINE
-#include <algorithm>
-#include <type_traits>
-#include <vector>
-
-#include <idefics/backend/cpu/cpu_backend.hpp>
+#include "support/own_kernels.hpp"
 
 // clang-format off
 #if IDEFICS_CPU_X86
-#pragma GCC diagnostic ignored "-Wpsabi"            // vectors of 64 bytes are passed to loops
-#pragma GCC diagnostic ignored "-Wsign-conversion"  // as in kernels.hpp
-#define IDEFICS_CPU_UNROLL
-#define IDEFICS_CPU_BF16_PRODUCTS 0
-namespace idefics { inline namespace v0 { namespace detail::cpu::plain {
-#include <idefics/backend/cpu/f32x16_scalar.inl>
-#include <idefics/backend/cpu/lookup_scalar.inl>
-#include <idefics/backend/cpu/search_scalar.inl>
-#include <idefics/backend/cpu/dot_scalar.inl>
-#include <idefics/backend/cpu/kernels.inl>
-}}}
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 #include "support/avx512_emulated.hpp"
 #include "support/amx_emulated.hpp"

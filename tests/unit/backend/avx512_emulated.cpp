@@ -2,35 +2,10 @@
 // and the sweeps of isa_bits*.cpp and convert.cpp compare them with the scalar
 // kernels, bit for bit. Here "avx2" means the kernels with AVX-512 only, and "avx512" those with
 // `vdpbf16ps`.
-//
-// This program brings its own kernels_for, so nothing of the compiled engine is linked.
-#undef IDEFICS_EXTERN_ENGINE
-#include <idefics/core/thread_team.hpp>
-#undef IDEFICS_ENGINE_BODIES
-#define IDEFICS_ENGINE_BODIES 0
-#undef IDEFICS_ENGINE_INLINE
-#define IDEFICS_ENGINE_INLINE
-#include <algorithm>
-#include <type_traits>
-#include <vector>
-
-#include <idefics/backend/cpu/convert.hpp>
-#include <idefics/backend/cpu/cpu_backend.hpp>
-#include <idefics/backend/cpu/quantize.hpp>
+#include "support/own_kernels.hpp"
 
 // clang-format off
 #if IDEFICS_CPU_X86
-#pragma GCC diagnostic ignored "-Wpsabi"            // vectors of 64 bytes are passed to loops
-#pragma GCC diagnostic ignored "-Wsign-conversion"  // as in kernels.hpp
-#define IDEFICS_CPU_UNROLL
-#define IDEFICS_CPU_BF16_PRODUCTS 0
-namespace idefics { inline namespace v0 { namespace detail::cpu::plain {
-#include <idefics/backend/cpu/f32x16_scalar.inl>
-#include <idefics/backend/cpu/lookup_scalar.inl>
-#include <idefics/backend/cpu/search_scalar.inl>
-#include <idefics/backend/cpu/dot_scalar.inl>
-#include <idefics/backend/cpu/kernels.inl>
-}}}
 IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 #include "support/avx512_emulated.hpp"
 #define __asm__(...) static_cast<void>(0)  // names registers that are not used here
