@@ -76,17 +76,12 @@ Results compute() {
   return results;
 }
 
-std::string hex(std::uint64_t hash) {
-  std::ostringstream text;
-  text << std::hex << std::setw(16) << std::setfill('0') << hash;
-  return text.str();
-}
-
 /// The hashes that `selftest --json` printed on another machine, or those of every machine.
 std::map<std::string, std::string> expected(const std::string& file) {
   std::map<std::string, std::string> hashes;
   if (file.empty()) {
-    for (const auto& known : selftest::known_hashes) hashes.emplace(known.name, hex(known.hash));
+    for (const auto& known : selftest::known_hashes)
+      hashes.emplace(known.name, selftest::hex(known.hash));
     return hashes;
   }
   const Json json = read_json_file(file);
@@ -110,10 +105,10 @@ void run(const Command& c) {
     const auto known = wanted.find(name);
     const auto& found = results.hashes.at(name);
     const std::string hash = known == wanted.end() ? "unknown" : known->second;
-    hashes[name] = hex(found.begin()->second);
+    hashes[name] = selftest::hex(found.begin()->second);
     table << '\n' << std::setw(36) << name << std::setw(18) << hash;
     for (const auto& backend : results.backends) {
-      const std::string own = hex(found.at(backend));
+      const std::string own = selftest::hex(found.at(backend));
       table << std::setw(12) << (own == hash ? "same" : "DIFFERS");
       if (own == hash) continue;
       differences.push_back(

@@ -28,6 +28,13 @@ inline std::uint64_t hash_of(const Tensor& tensor) {
   return hash;
 }
 
+/// A hash as it is printed.
+inline std::string hex(std::uint64_t hash) {
+  std::string digits(16, '0');
+  for (std::size_t i = 16; i-- > 0; hash >>= 4) digits[i] = "0123456789abcdef"[hash & 15];
+  return digits;
+}
+
 /// Values in [-1, 1), the same on every machine (splitmix64).
 inline Tensor values(DType dtype, Shape shape, std::uint64_t seed) {
   Tensor t = Tensor::empty(dtype, shape);

@@ -20,7 +20,7 @@ void expect(const Backend& backend, const std::string& name, std::uint64_t hash,
   }
   ++wrong;
   std::printf("%s, %s: %s\n", std::string(backend.name()).c_str(), name.c_str(),
-              testing::hex(hash).c_str());
+              cli::selftest::hex(hash).c_str());
 }
 
 }  // namespace

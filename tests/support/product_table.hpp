@@ -4,7 +4,6 @@
 #pragma once
 
 #include <array>
-#include <charconv>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -42,12 +41,6 @@ inline std::string name_of(const KnownProduct& p) {
   constexpr std::array names{"f32", "f16", "bf16", "nf4", "fp4", "nf4_double", "int8"};
   return std::string(names[static_cast<std::size_t>(p.weights)]) + " weights, " +
          (p.compute == Compute::bf16 ? "bf16" : "f32") + " order";
-}
-
-inline std::string hex(std::uint64_t hash) {
-  char digits[16];
-  const auto [end, error] = std::to_chars(digits, digits + 16, hash, 16);
-  return "0x" + std::string(error == std::errc{} ? digits : end, end);
 }
 
 inline LinearWeight weight_of(Weights kind, const Tensor& plain,

@@ -14,7 +14,7 @@ TEST_CASE("a table of products has the same hashes on every machine") {
     for (const testing::KnownProduct& known : testing::known_products) {
       const std::uint64_t hash = testing::product_hash(*backend, known, kernels);
       CAPTURE(std::string(backend->name()), testing::name_of(known));
-      CHECK(testing::hex(hash) == testing::hex(known.hash));
+      CHECK(cli::selftest::hex(hash) == cli::selftest::hex(known.hash));
     }
   }
 }
