@@ -154,14 +154,14 @@ IDEFICS_ENGINE_INLINE Warnings checkpoint_warnings(const std::filesystem::path& 
       const int depth = path.filename() == "config.json" ? 16 : 32;
       const detail::JsonDocument json = detail::read_document(path, {.depth = depth});
       detail::find_unknown_keys(*json, known, "", path, warnings);
-      if ((*json).is_object() && path.filename() == "config.json")
+      if (json->is_object() && path.filename() == "config.json")
         detail::find_negative_ids(*json, path, warnings);
     }
   const auto path = directory / "generation_config.json";
   if (!std::filesystem::exists(path)) return warnings;
   const detail::JsonDocument options = detail::read_document(path, {.depth = 32});
-  if (!(*options).is_object()) return warnings;
-  for (const auto& [key, value] : (*options).items())
+  if (!options->is_object()) return warnings;
+  for (const auto& [key, value] : options->items())
     if (!detail::is_known_option(key)) detail::warn_of_unknown_key(warnings, path, key);
   return warnings;
 }

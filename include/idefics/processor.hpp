@@ -158,7 +158,7 @@ IDEFICS_ENGINE_INLINE Processor Processor::from_pretrained(std::string_view dire
   const auto directory = resolve_model(directory_or_repo);
   if (const auto path = directory / "processor_config.json"; std::filesystem::exists(path))
     if (const detail::JsonDocument json = detail::read_document(path);
-        (*json).is_object() && (*json).contains("audio_tokenizer"))
+        json->is_object() && json->contains("audio_tokenizer"))
       fail(ErrorCode::invalid_config, "IDEFICS has no such part: remove the key",
            {.file = path.string(), .field = "audio_tokenizer"});
   return {Tokenizer::from_pretrained(directory), ImageProcessor::from_pretrained(directory)};

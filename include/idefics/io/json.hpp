@@ -64,6 +64,7 @@ class JsonDocument {
   Json& operator*() noexcept { return root_; }
   const Json& operator*() const noexcept { return root_; }
   Json* operator->() noexcept { return &root_; }
+  const Json* operator->() const noexcept { return &root_; }
 
  private:
   Json root_;

@@ -186,7 +186,7 @@ inline std::optional<TokenArgument> merge_added_tokens_file(const std::filesyste
   for (const SpecialValue& value : arguments.additional.value_or(std::vector<SpecialValue>{}))
     if (const auto content = content_of(value)) special.insert(*content);
   const JsonDocument tokens = read_object_file(path);
-  for (const auto& [content, id] : (*tokens).items()) {
+  for (const auto& [content, id] : tokens->items()) {
     const std::string field = content.substr(0, 64);
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() > INT32_MAX)
       refuse_tokenizer(path.string(), field, "must be an id");
