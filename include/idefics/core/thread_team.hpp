@@ -122,7 +122,7 @@ class ThreadTeam {
   ThreadTeam& operator=(const ThreadTeam&) = delete;
   ~ThreadTeam() {
     if (helpers_.empty()) return;
-    if (::getpid() != process_) {  // forked: there is no helper to wait for
+    if (::getpid() != process_) {  // after a fork: the helpers exist in the parent only
       (void)new std::vector<std::thread>(std::move(helpers_));
       return;
     }

@@ -54,8 +54,8 @@ inline bool is_opaque_webp(const WebPData& data) {
          features.has_alpha == 0;
 }
 
-/// Throws std::bad_alloc if there is no address space for the tables of a lossless picture: the
-/// decoder of libwebp 1.2.4 in Debian 12 crashes where it cannot allocate them. At most one group of
+/// Throws std::bad_alloc if the tables of a lossless picture do not fit the address space: libwebp
+/// 1.2.4 of Debian 12 crashes where it cannot allocate them. At most one group of
 /// tables belongs to a block of 4 x 4 pixels.
 inline void require_webp_tables(std::size_t width, std::size_t height) {
   constexpr std::size_t group = 20 << 10, most = 1 << 16;

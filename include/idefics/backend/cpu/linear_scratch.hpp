@@ -63,12 +63,11 @@ inline std::int64_t run_of_rows(std::int64_t n, std::int64_t k, std::int64_t thr
                                   round_up(n / (4 * threads) + 1, 8));
 }
 
-/// x [M,K] times a 4-bit weight; `kernels` are those of the f32 order, whose tiles both orders have;
-/// the order is bf16 if `pairs`. With
-/// few rows of x, only a weight that is not aligned is copied: one row as gathered chunks (bf16,
-/// any number of rows), or eight as f32. With many rows, scratch holds the sums of gemm_w_rows
-/// weight rows and, in the f32 order, their values. Factors are followed by the absmax that they
-/// are made from.
+/// x [M,K] times a 4-bit weight, in the bf16 order if `pairs`; `kernels` are those of the f32 order,
+/// whose tiles both orders have. With few rows of x, only a weight that is not aligned is copied: one
+/// row as gathered chunks (bf16, any number of rows), or eight as f32. With many rows, scratch holds
+/// the sums of gemm_w_rows weight rows and, in the f32 order, their values. Factors are followed by
+/// the absmax that they are made from.
 inline LinearScratch four_bit_scratch(const LinearKernels& kernels, bool pairs, std::int64_t m,
                                       const FourBitMatrix& w, std::int64_t threads) {
   const auto blocks = [&](std::int64_t rows) { return floats(rows * w.k / w.blocksize + 2); };
