@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include <idefics/image/decode.hpp>
+#include <idefics/image/decode_webp.hpp>
 
 #include "support/fault.hpp"
 #include "support/temp_dir.hpp"
@@ -254,3 +255,16 @@ TEST_CASE("limits for servers are lower, and pictures of many pixels are a warni
   CHECK(message(small, options) == "decoded");
   CHECK(warning == "the picture has 6 pixels [file: picture]");
 }
+
+#ifndef IDEFICS_NO_WEBP
+TEST_CASE("only WebP pictures that may be lossless ask for the address space of tables") {
+  const auto asks = [](const char* name) {
+    const std::string file = corpus(name);
+    return detail::may_be_lossless(
+        {reinterpret_cast<const std::uint8_t*>(file.data()), file.size()});
+  };
+  CHECK(!asks("image/webp"));
+  CHECK(asks("image/webp_lossless"));
+  CHECK(asks("image/webp_form_RGBAx"));  // with alpha, which is stored without loss
+}
+#endif

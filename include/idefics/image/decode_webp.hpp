@@ -54,13 +54,22 @@ inline bool is_opaque_webp(const WebPData& data) {
          features.has_alpha == 0;
 }
 
+/// Whether something in the file may be stored without loss: all but a lossy picture without alpha.
+inline bool may_be_lossless(const WebPData& data) {
+  constexpr int lossy = 1;
+  WebPBitstreamFeatures features{};
+  return WebPGetFeatures(data.bytes, data.size, &features) != VP8_STATUS_OK ||
+         features.format != lossy || features.has_alpha != 0;
+}
+
 /// Throws std::bad_alloc if the tables of a lossless picture do not fit the address space: libwebp
-/// 1.2.4 of Debian 12 crashes where it cannot allocate them. At most one group of
-/// tables belongs to a block of 4 x 4 pixels.
+/// 1.2.4 of Debian 12 crashes where it cannot allocate them. At most one group of tables belongs to
+/// a block of 4 x 4 pixels. Memory is not reserved, since pictures have far fewer groups.
 inline void require_webp_tables(std::size_t width, std::size_t height) {
   constexpr std::size_t group = 20 << 10, most = 1 << 16;
   const std::size_t bytes = group * std::min(most, (width + 3) / 4 * ((height + 3) / 4));
-  void* tables = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* tables = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (tables == MAP_FAILED) throw std::bad_alloc();
   ::munmap(tables, bytes);
 }
@@ -76,7 +85,7 @@ inline Bitmap decode_webp(std::span<const std::byte> encoded, const std::string&
                     height = WebPDemuxGetI(file.get(), WEBP_FF_CANVAS_HEIGHT);
   check_size(width, height, limits, name);
   check_memory(std::uint64_t{8} * width * height, limits, name);
-  require_webp_tables(width, height);
+  if (may_be_lossless(data)) require_webp_tables(width, height);
   const WebpFrame frame(file.get());
   if (!frame.found()) damaged();
   Bitmap canvas = blank_bitmap(width, height, 4);
