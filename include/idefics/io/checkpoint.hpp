@@ -60,8 +60,8 @@ inline constexpr WeightFiles weight_files[] = {
 namespace detail {
 
 /// The file of weights, or index of shards, whose name has a variant in it, such as "fp16" in
-/// model.fp16.safetensors and model.safetensors.index.fp16.json; empty without one. The
-/// reference has to be told the variant. Throws `not_a_checkpoint` if there are several.
+/// model.fp16.safetensors and model.safetensors.index.fp16.json; empty if no file has one.
+/// The reference has to be told the variant. Throws `not_a_checkpoint` if there are several.
 inline std::filesystem::path variant_file(const std::filesystem::path& directory,
                                           const WeightFiles& kind) {
   std::filesystem::path found;

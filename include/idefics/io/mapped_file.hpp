@@ -99,7 +99,7 @@ class MappedFile {
 
   bool is_mapped() const noexcept { return data_ != nullptr; }
   std::uint64_t size() const noexcept { return first_.size; }  // when it was opened
-  /// The mapping; empty without one.
+  /// The mapping; empty if the file is not mapped.
   std::span<const std::byte> bytes() const noexcept {
     return {data_, data_ == nullptr ? 0 : static_cast<std::size_t>(size())};
   }

@@ -91,7 +91,7 @@ class PromptLookup final : public CandidateGenerator {
     }
   }
   /// Where the longest n-gram ends that a token follows which was not refused, the first of equally
-  /// long ones; 0 without one.
+  /// long ones; 0 if no n-gram matches.
   std::size_t best_end(IdSpan text) {
     std::size_t best = 0, longest = 0;
     for (std::size_t end = 1; end < text.size(); ++end) {

@@ -97,7 +97,7 @@ class DraftModel final : public CandidateGenerator {
   std::int64_t longest() const override { return longest_; }
 
  private:
-  /// Adds a token to the draft. Returns false without one, or if it must be the last: an end
+  /// Adds a token to the draft. Returns false if no token can be chosen, or if it must be the last: an end
   /// token, or one below the confidence threshold (ConfidenceCriteria).
   bool draft_token() {
     run_.add(0, IdSpan(row_).subspan(static_cast<std::size_t>(run_.length(0) + padding_)));

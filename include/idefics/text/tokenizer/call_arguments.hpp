@@ -44,7 +44,7 @@ inline CallArguments read_call_arguments(const TokenizerArguments& arguments) {
     const auto found = arguments.values.find(std::string_view(key));
     if (found == arguments.values.end()) continue;
     const JsonDocument allowed = parse_document(values, key);
-    if (std::ranges::find(*allowed, *found->second) == (*allowed).end())
+    if (std::ranges::find(*allowed, *found->second) == allowed->end())
       return {.refused = key, .why = std::string("cannot be set here: ") + instead};
   }
   const Json& multiple = value_or_null(arguments, "pad_to_multiple_of");
