@@ -7,6 +7,7 @@
 //   std::cout << processor.batch_decode(output.sequences, {.skip_special_tokens = true})[0];
 #pragma once
 
+#include <idefics/attention_rollout.hpp>
 #include <idefics/chat.hpp>
 #include <idefics/checkpoint_keys.hpp>
 #include <idefics/classify.hpp>

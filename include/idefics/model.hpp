@@ -101,6 +101,7 @@ class Model {
   std::int64_t cached_pictures() const { return parts_->sessions.cached_pictures(); }
 
  private:
+  friend ImageAttentions image_attentions(const Model&, const Tensor&, bool, bool);
   struct Parts {
     std::shared_ptr<Backend> backend;
     DeviceMap::Modules device_map;

@@ -20,6 +20,12 @@
 
 namespace idefics { inline namespace v0 {
 
+/// The attention weights with which pictures were encoded, in every layer; empty if not requested.
+struct ImageAttentions {
+  Tensor vision;     // [layers,I*S,H,S], of the vision tower
+  Tensor resampler;  // [depth,I*L,H,S+L], over features and then latents
+};
+
 class Idefics {
  public:
   /// Requests every tensor of the architecture from `weights`; a WeightTable only records them.
@@ -29,7 +35,8 @@ class Idefics {
   std::int64_t cross_layers() const { return std::ssize(cross_layers_); }
 
   /// Features of pictures [I,3,Y,X]: [I*L,Dv], or [I*S,Dv] without a resampler.
-  Tensor encode_pictures(Backend& backend, const Tensor& pixels, bool interpolate) const;
+  Tensor encode_pictures(Backend& backend, const Tensor& pixels, bool interpolate,
+                         const ImageAttentions& weights = {}) const;
 
   /// Rows of features of a picture of this size: L, or S without a resampler.
   std::int64_t features_per_picture(std::int64_t height, std::int64_t width) const {
@@ -91,11 +98,11 @@ inline Idefics::Idefics(WeightSource& w, Config config)
   }
 }
 
-inline Tensor Idefics::encode_pictures(Backend& backend, const Tensor& pixels,
-                                       bool interpolate) const {
-  Tensor features = vision_model_(backend, pixels, interpolate);  // [I*S,Dv]
+inline Tensor Idefics::encode_pictures(Backend& backend, const Tensor& pixels, bool interpolate,
+                                       const ImageAttentions& weights) const {
+  Tensor features = vision_model_(backend, pixels, interpolate, weights.vision);  // [I*S,Dv]
   if (!perceiver_resampler_) return features;
-  return (*perceiver_resampler_)(backend, features, pixels.dim(0));  // [I*L,Dv]
+  return (*perceiver_resampler_)(backend, features, pixels.dim(0), weights.resampler);  // [I*L,Dv]
 }
 
 inline void Idefics::project_picture(Backend& backend, const ImageCache& pictures,

@@ -18,8 +18,10 @@ class PerceiverResampler {
  public:
   PerceiverResampler(WeightSource& weights, const PerceiverConfig& config, std::int64_t embed_dim);
 
-  /// Latents [I*L,D] of I pictures, from their features [I*S,D].
-  Tensor operator()(Backend& backend, const Tensor& features, std::int64_t pictures) const;
+  /// Latents [I*L,D] of I pictures, from their features [I*S,D]. `weights` receives the attention
+  /// weights of all latents, over the features and then the latents.
+  Tensor operator()(Backend& backend, const Tensor& features, std::int64_t pictures,
+                    const Tensor& weights /*[depth,I*L,H,S+L] or empty*/) const;
 
  private:
   struct Block {
@@ -40,16 +42,17 @@ class PerceiverResampler {
     Tensor mixed;    // [I*L,H,E]
     Tensor inner;    // [I*L,F]
   };
-  /// Rows of `joined` that hold features and latents, and the attention segment of each picture.
+  /// Rows of `joined` that hold features and latents, the attention segment of each picture, and
+  /// all queries.
   struct Layout {
-    std::vector<std::int32_t> feature_rows, latent_rows, all_rows;
+    std::vector<std::int32_t> feature_rows, latent_rows, all_rows, queries;
     std::vector<AttentionSegment> pictures;
   };
 
   State make_state(Backend& backend, std::int64_t n, std::int64_t s) const;
   Layout make_layout(std::int64_t n, std::int64_t s) const;
   void attend(Backend& backend, State& state, const Block& block, const Tensor& features,
-              const Layout& layout) const;
+              const Layout& layout, const Tensor& weights /*[I*L,H,S+L] or empty*/) const;
 
   PerceiverConfig config_;
   std::int64_t width_;
@@ -87,7 +90,7 @@ inline PerceiverResampler::PerceiverResampler(WeightSource& w, const PerceiverCo
 }
 
 inline Tensor PerceiverResampler::operator()(Backend& backend, const Tensor& features,
-                                             std::int64_t pictures) const {
+                                             std::int64_t pictures, const Tensor& weights) const {
   const std::int64_t s = features.dim(0) / pictures;
   const Layout layout = make_layout(pictures, s);
   State state = make_state(backend, pictures, s);
@@ -96,8 +99,9 @@ inline Tensor PerceiverResampler::operator()(Backend& backend, const Tensor& fea
     backend.scatter_rows(state.latents, rows, latents_);
   }
   // for each block: latents += attention(features, latents); latents += mlp(latents)
-  for (const Block& block : blocks_) {
-    attend(backend, state, block, features, layout);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& block = blocks_[i];
+    attend(backend, state, block, features, layout, weights_of_layer(weights, i));
     block.mlp_norm(backend, state.normed, state.latents);
     block.mlp.add_to(backend, state.latents, state.normed, state.inner);
   }
@@ -108,7 +112,8 @@ inline Tensor PerceiverResampler::operator()(Backend& backend, const Tensor& fea
 /// latents += output(softmax(q k^T / sqrt E) v), with queries from the latents, and keys and values
 /// from the features followed by the latents; IdeficsPerceiverAttention.
 inline void PerceiverResampler::attend(Backend& backend, State& state, const Block& block,
-                                       const Tensor& features, const Layout& layout) const {
+                                       const Tensor& features, const Layout& layout,
+                                       const Tensor& weights) const {
   block.context_layer_norm(backend, state.context, features);
   block.latents_layer_norm(backend, state.normed, state.latents);
   backend.scatter_rows(state.joined, layout.feature_rows, state.context);
@@ -121,6 +126,8 @@ inline void PerceiverResampler::attend(Backend& backend, State& state, const Blo
   }
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   backend.attention(state.mixed, state.q, state.k, state.v, layout.pictures, scale);
+  if (weights)
+    backend.attention_weights(weights, state.q, state.k, layout.pictures, layout.queries, scale);
   block.output_proj.add_to(backend, state.latents, state.mixed, state.normed);
 }
 
@@ -144,6 +151,7 @@ inline PerceiverResampler::Layout PerceiverResampler::make_layout(std::int64_t n
   const std::int64_t l = config_.latents;
   Layout layout;
   layout.all_rows = iota_rows(0, n * (s + l));
+  layout.queries = iota_rows(0, n * l);
   for (std::int64_t i = 0; i < n; ++i) {
     const auto begin = layout.all_rows.begin() + i * (s + l);
     layout.feature_rows.insert(layout.feature_rows.end(), begin, begin + s);

@@ -67,10 +67,7 @@ struct AttentionWeights {
   /// Those of one layer, [R,H,J], for the R tokens watched in this pass; empty if none are watched.
   static Tensor of_layer(const Tensor& all, std::size_t layer, const TokenBatch& tokens) {
     if (!all || tokens.watched.empty()) return {};
-    const auto i = static_cast<std::int64_t>(layer);
-    return all.slice(i, i + 1)
-        .reshape({all.dim(1), all.dim(2), all.dim(3)})
-        .slice(0, std::ssize(tokens.watched));
+    return weights_of_layer(all, layer).slice(0, std::ssize(tokens.watched));
   }
 };
 

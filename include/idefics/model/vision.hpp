@@ -23,7 +23,9 @@ class VisionTower {
   /// Features [I*S,D] of pictures [I,C,Y,X]: the last hidden state. The checkpoint's
   /// `post_layernorm` affects only an unused pooled output, so it is not applied. Without
   /// `interpolate`, throws `shape_mismatch` for pictures of a size other than the configuration's.
-  Tensor operator()(Backend& backend, const Tensor& pixels, bool interpolate) const;
+  /// `weights` receives the attention weights of all positions.
+  Tensor operator()(Backend& backend, const Tensor& pixels, bool interpolate,
+                    const Tensor& weights /*[layers,I*S,H,S] or empty*/) const;
 
  private:
   struct Layer {
@@ -42,7 +44,8 @@ class VisionTower {
 
   void embed(Backend& backend, State& state, const Tensor& pixels, bool interpolate) const;
   void attend(Backend& backend, State& state, const Layer& layer,
-              std::span<const AttentionSegment> pictures) const;
+              std::span<const AttentionSegment> pictures,
+              const Tensor& weights /*[I*S,H,S] or empty*/) const;
 
   VisionConfig config_;
   Tensor class_embedding_;     // [1,D]
@@ -82,8 +85,8 @@ inline VisionTower::VisionTower(WeightSource& w, const VisionConfig& c) : config
   }
 }
 
-inline Tensor VisionTower::operator()(Backend& backend, const Tensor& pixels,
-                                      bool interpolate) const {
+inline Tensor VisionTower::operator()(Backend& backend, const Tensor& pixels, bool interpolate,
+                                      const Tensor& weights) const {
   const std::int64_t n = pixels.dim(0), d = config_.embed_dim, h = config_.num_attention_heads;
   const std::int64_t s = config_.positions_of(pixels.dim(2), pixels.dim(3)), rows = n * s;
   State state{.hidden = backend.empty(DType::f32, {rows, d}),
@@ -107,9 +110,10 @@ inline Tensor VisionTower::operator()(Backend& backend, const Tensor& pixels,
   pre_layrnorm_(backend, state.hidden, state.hidden);
 
   // IdeficsVisionEncoderLayer: x += out(attention(norm1(x))); x += fc2(act(fc1(norm2(x))))
-  for (const Layer& layer : layers_) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
     layer.layer_norm1(backend, state.normed, state.hidden);
-    attend(backend, state, layer, pictures);
+    attend(backend, state, layer, pictures, weights_of_layer(weights, i));
     layer.layer_norm2(backend, state.normed, state.hidden);
     layer.mlp.add_to(backend, state.hidden, state.normed, state.inner);
   }
@@ -154,11 +158,15 @@ inline void VisionTower::embed(Backend& backend, State& state, const Tensor& pix
 
 /// hidden += out(softmax(q k^T / sqrt E) v); IdeficsVisionAttention.
 inline void VisionTower::attend(Backend& backend, State& state, const Layer& layer,
-                                std::span<const AttentionSegment> pictures) const {
+                                std::span<const AttentionSegment> pictures,
+                                const Tensor& weights) const {
   linear_group(backend, state.normed,
                {{layer.q_proj, state.q}, {layer.k_proj, state.k}, {layer.v_proj, state.v}});
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()));
   backend.attention(state.mixed, state.q, state.k, state.v, pictures, scale);
+  if (weights)
+    backend.attention_weights(weights, state.q, state.k, pictures, iota_rows(0, weights.dim(0)),
+                              scale);
   layer.out_proj.add_to(backend, state.hidden, state.mixed, state.normed);
 }
 
