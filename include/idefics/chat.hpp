@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include <idefics/model.hpp>
 #include <idefics/processor.hpp>
 #include <idefics/text/chat_template.hpp>
+#include <idefics/text/template_turns.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -106,8 +108,6 @@ class Chat {
 #include <algorithm>
 #include <optional>
 #include <string_view>
-
-#include <idefics/io/json.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -243,42 +243,35 @@ class TemplatePrompt {
   Prompt of(const std::vector<const ChatMessage*>& messages) const {
     const bool parts = expects_parts();
     const bool continues = !messages.empty() && messages.back()->role == "assistant";
-    OrderedJson list = OrderedJson::array();
     std::vector<const Image*> pictures;
+    std::vector<TemplateTurn> turns;
     for (const ChatMessage* message : messages) {
-      std::string text = markers_.marked(message->text);
-      if (continues && message == messages.back()) text += markers_.tag + " ";
-      OrderedJson content = OrderedJson::array();
-      for (const Image& picture : message->pictures) {
-        content.push_back({{"type", "image"}});
-        pictures.push_back(&picture);
-      }
-      content.push_back({{"type", "text"}, {"text", text}});
-      if (!parts && message->pictures.empty()) content = text;
-      list.push_back({{"role", message->role}, {"content", std::move(content)}});
+      for (const Image& picture : message->pictures) pictures.push_back(&picture);
+      turns.push_back({.role = message->role,
+                       .text = markers_.marked(message->text),
+                       .pictures = message->pictures.size(),
+                       .parts = parts || !message->pictures.empty()});
     }
-    std::string text = rendered(std::move(list), !continues);
+    if (continues) turns.back().text += markers_.tag + " ";
+    std::string text = rendered(turns, !continues);
     if (continues) cut_at_tag(text);
     if (text.starts_with(bos_)) text.erase(0, bos_.size());  // which the processor adds
     return split(text, pictures);
   }
 
  private:
-  std::string rendered(OrderedJson messages, bool generation) const {
-    OrderedJson variables{{"messages", std::move(messages)}, {"add_generation_prompt", generation}};
-    variables["bos_token"] = "";  // the processor adds it to every prompt
+  std::string rendered(const std::vector<TemplateTurn>& turns, bool generation) const {
+    std::map<std::string, std::string> tokens{{"bos_token", ""}};  // the processor adds it
     for (const char* name : {"eos_token", "unk_token", "pad_token"})
-      if (const auto token = tokenizer_.special_token(name)) variables[name] = *token;
-    return render_chat_template(tokenizer_.chat_template(), variables);
+      if (const auto token = tokenizer_.special_token(name)) tokens[name] = *token;
+    return render_turns(tokenizer_.chat_template(), turns, generation, tokens);
   }
 
   /// Whether the template writes content that is a list of parts, rather than a text: it is tried.
   bool expects_parts() const {
     constexpr const char* probe = "Hello there";
-    const OrderedJson part{{"type", "text"}, {"text", probe}};
     try {
-      const std::string text = rendered(
-          OrderedJson::array({{{"role", "user"}, {"content", OrderedJson::array({part})}}}), true);
+      const std::string text = rendered({{.role = "user", .text = probe, .parts = true}}, true);
       return text.find(probe) != std::string::npos && text.find("'type'") == std::string::npos &&
              text.find("\"type\"") == std::string::npos;
     } catch (const Error& error) {
@@ -385,13 +378,13 @@ IDEFICS_ENGINE_INLINE std::string Chat::reply(const PieceCallback& on_piece) {
     return answer;
   }
   // what is continued: the space before its first word is not part of an answer
-  std::string& text = messages_.back().text;
+  std::string text = messages_.back().text;
   const auto& ids = output_.sequences.at(0);
   const auto prompt = static_cast<std::size_t>(inputs.input_ids.dim(1));
   if (ids.size() > prompt && !text.empty() && !text.ends_with(' ') &&
       processor_.tokenizer().id_to_token(ids[prompt]).starts_with("▁"))
     text += ' ';
-  text += answer;
+  messages_.back().text = std::move(text += answer);
   return answer;
 }
 

@@ -172,11 +172,10 @@ class PromptReader {
       if (key != "images" && key != "text")
         refuse("$." + key.substr(0, 200), "nothing but images and text is read");
     if (!json.contains("text")) refuse("$", "images need a text for each");
-    const Json& given = json.at("text");
-    const Json texts = given.is_array() ? given : Json::array({given});
+    JsonDocument one_text, one_image;
+    const Json& texts = as_list(json.at("text"), "$.text", one_text);
     if (!json.contains("images") || json.at("images").is_null()) return read(texts);
-    const Json& shown = json.at("images");
-    const Json images = shown.is_array() ? shown : Json::array({shown});
+    const Json& images = as_list(json.at("images"), "$.images", one_image);
     if (texts.size() != images.size())
       refuse("$.images", std::to_string(images.size()) + " images for " +
                              std::to_string(texts.size()) +
@@ -194,6 +193,14 @@ class PromptReader {
       if (!nested) prompt.push_back(picture(string_at(images[i], where), where)), add_text();
     }
     return batch;
+  }
+
+  /// A list, or `one`, which becomes a list of this string.
+  const Json& as_list(const Json& value, const std::string& where, JsonDocument& one) const {
+    if (value.is_array()) return value;
+    *one = Json::array();
+    one->push_back(string_at(value, where));
+    return *one;
   }
 
   Prompt conversation(const Json& json, const std::string& where) const {

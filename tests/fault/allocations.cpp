@@ -3,10 +3,15 @@
 // lossless WebP, where libwebp 1.2.4 crashes.
 #include "support/counting_malloc.hpp"
 
+#include <idefics/chat.hpp>
+#include <idefics/generation/options/read_config.hpp>
 #include <idefics/image/decode.hpp>
 #include <idefics/io/json.hpp>
 #include <idefics/io/safetensors.hpp>
 #include <idefics/io/torch_file.hpp>
+#include <idefics/lora/lora_config.hpp>
+#include <idefics/model/config.hpp>
+#include <idefics/prompt_file.hpp>
 #include <idefics/text/tokenizer.hpp>
 #include <idefics/text/tokenizer/sentencepiece_model.hpp>
 
@@ -53,8 +58,6 @@ void fail_every_allocation(const char* what, const Load& load) {
 
 }  // namespace
 
-#ifndef IDEFICS_HOOKS_MALLOC
-
 TEST_CASE("files of a checkpoint: every failed allocation is an exception") {
   fail_every_allocation("safetensors",
                         [&] { (void)SafetensorsFile::open(corpus / "safetensors/two_tensors"); });
@@ -68,6 +71,62 @@ TEST_CASE("files of a checkpoint: every failed allocation is an exception") {
     (void)detail::parse_sentencepiece_model(
         detail::read_text_file(corpus / "sentencepiece_model/small", 4096), "");
   });
+}
+
+TEST_CASE("configurations: every failed allocation is an exception") {
+  const testing::TempDir directory;
+  const auto adapter = directory.path() / "adapter_config.json";
+  AtomicFile file(adapter);
+  file.write(R"({"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "v_proj"],
+    "rank_pattern": {"q_proj": 2}, "modules_to_save": ["lm_head"]})");
+  file.commit();
+  fail_every_allocation("config.json", [] {
+    const auto json = detail::parse_document(
+        R"({"model_type": "idefics", "eos_token_id": [2, 3], "bad_words_ids": [[1]],
+      "vision_config": {"image_size": 30, "patch_size": 15}, "perceiver_config": {}})",
+        "");
+    (void)Config::from_json(*json, "config.json");
+  });
+  fail_every_allocation("generation_config.json", [] {
+    const auto json = detail::parse_document(R"({"bad_words_ids": [[1, 2]], "eos_token_id": [2, 3],
+      "force_words_ids": [[3, 4], [[5], [6]]], "sequence_bias": [[[1], -1.5]],
+      "watermarking_config": {"bias": 2.0}, "stop_strings": ["a", "b"]})",
+                                             "");
+    (void)generation_config_from_json(*json, "generation_config.json");
+  });
+  fail_every_allocation("adapter_config.json", [&] { (void)LoraConfig::from_file(adapter); });
+}
+
+TEST_CASE("conversations and prompt files: every failed allocation is an exception") {
+  const auto samples = std::filesystem::path(IDEFICS_SOURCE_DIR) / "samples";
+  const testing::TempDir directory;
+  for (const auto& entry : std::filesystem::directory_iterator(samples / "tiny"))
+    if (entry.path().filename().string().starts_with("tokenizer"))
+      std::filesystem::copy_file(entry.path(), directory.path() / entry.path().filename());
+  AtomicFile file(directory.path() / "chat_template.jinja");
+  file.write(
+      "{% for m in messages %}{{ m.role }}:{% if m.content is string %}{{ m.content }}{% else %}"
+      "{% for p in m.content %}{{ '<image>' if p.type == 'image' else p.text }}{% endfor %}"
+      "{% endif %}{% endfor %}");
+  file.commit();
+  const auto tokenizer = Tokenizer::from_pretrained(directory.path());
+  const Image dot = Image::from_pixels(1, 1, 1, std::vector<std::uint8_t>{0});
+  fail_every_allocation("chat template", [&] {
+    (void)chat_prompt({{.role = "system", .text = "Answer briefly."},
+                       {"user", {dot}, "What is this?"},
+                       {.role = "assistant", .text = "a dot"}},
+                      tokenizer);
+  });
+  for (const char* text :
+       {R"([{"role": "user", "content": [{"type": "text", "text": "What is this?"}]}])",
+        R"({"messages": [{"role": "user", "content": "What is this?"}]})",
+        R"({"text": "What is this?", "images": "https://example.com/a.png"})",
+        R"({"text": ["a", "b"], "images": [["https://example.com/a.png"], []]})",
+        R"(["What is ![](https://example.com/a.png) this?", {"text": "b"}])"})
+    fail_every_allocation(text, [&] {
+      (void)parse_prompts(text, "prompts.json",
+                          {.tokenizer = &tokenizer, .markdown_pictures = true});
+    });
 }
 
 TEST_CASE("tokenizers: every failed allocation is an exception") {
@@ -101,5 +160,3 @@ TEST_CASE("pictures of every format: every failed allocation is an exception") {
         "pnm_form_p2_256", "ico_form_i4_16x", "qoi_form_r0"})
     fail_every_allocation(name, [&] { (void)Image::open(corpus / "image" / name); });
 }
-
-#endif

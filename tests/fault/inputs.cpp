@@ -163,11 +163,11 @@ TEST_CASE("errors of prompt files name what is wrong in them") {
 }
 
 TEST_CASE("chat templates that cannot be rendered say why") {
-  const auto rendering = [](const char* what, ErrorCode code, std::string source,
+  const auto rendering = [](const char* what, ErrorCode code, std::string text,
                             bool limit = false) -> testing::Fault {
-    const auto act = [source = std::move(source)] {
+    const auto act = [text = std::move(text)] {
       const OrderedJson variables{{"messages", {{{"role", "user"}, {"content", "a\nb"}}}}};
-      (void)render_chat_template(source, variables);
+      (void)render_chat_template(text, variables);
     };
     return {what, code, act, "", "", "chat_template", limit};
   };

@@ -141,6 +141,8 @@ TEST_CASE("what a prompt file lacks is named with its place") {
   CHECK(place({{"text", "x"}, {"pictures", "y"}}) == "invalid_prompt $.pictures");
   CHECK(place({{"images", {"boat.png"}}, {"text", {"x", "y"}}}) == "invalid_prompt $.images");
   CHECK(place({{"images", {7}}, {"text", {"x"}}}) == "invalid_prompt $.images[0]");
+  CHECK(place({{"text", 7}}) == "invalid_prompt $.text");
+  CHECK(place({{"text", "x"}, {"images", 7}}) == "invalid_prompt $.images");
   CHECK(place({{"messages", Json::array()}}) == "invalid_prompt $.messages");
   CHECK(place({{"messages", user("x")}, {"model", "y"}}) == "invalid_prompt $.model");
   CHECK(place(user(7)) == "invalid_prompt $[0].content");

@@ -135,7 +135,8 @@ class TiffDirectory {
   double first_number(const TiffTag& tag) const {
     const std::uint64_t type = tag.type;
     if (type == 1 || type == 2 || type == 7) return 0;  // bytes
-    if (type == 11) return std::bit_cast<float>(static_cast<std::uint32_t>(number(tag.at, 4)));
+    if (type == 11)
+      return double{std::bit_cast<float>(static_cast<std::uint32_t>(number(tag.at, 4)))};
     if (type == 12) return std::bit_cast<double>(number(tag.at, 8));
     if (type == 5 || type == 10) {
       const auto part = [&](std::uint64_t at) {

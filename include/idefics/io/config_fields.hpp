@@ -35,17 +35,7 @@ class ConfigFields {
   std::int64_t integer(const char* key, std::int64_t fallback, std::int64_t min,
                        std::int64_t max) const {
     const Json* value = find(key);
-    if (!value) return fallback;
-    if (!value->is_number_integer()) wrong_type(key, "an integer");
-    const auto number = value->is_number_unsigned() && value->get<std::uint64_t>() > INT64_MAX
-                            ? INT64_MAX
-                            : value->get<std::int64_t>();
-    if (number < min || number > max)
-      fail(ErrorCode::invalid_config,
-           std::to_string(number) + " is not between " + std::to_string(min) + " and " +
-               std::to_string(max),
-           {.file = file_, .field = prefix_ + key, .limit = static_cast<std::uint64_t>(max)});
-    return number;
+    return value ? integer_of(*value, key, min, max) : fallback;
   }
 
   float number(const char* key, float fallback, float min, float max) const {
@@ -76,9 +66,8 @@ class ConfigFields {
                                  std::int64_t last) const {
     if (object_->is_object() && object_->contains(key) && object_->at(key).is_null())
       return std::nullopt;
-    if (!has(key)) return fallback;
-    const std::int64_t number = integer(key, 0, INT64_MIN, last);
-    return number < 0 ? std::nullopt : std::optional(static_cast<std::int32_t>(number));
+    const Json* value = find(key);
+    return value ? id_of(*value, key, last) : fallback;
   }
 
   /// One token id or a list of them; null and negative ids mean none.
@@ -89,9 +78,7 @@ class ConfigFields {
       std::vector<std::int32_t> list;
       for (const Json& element : *value) {
         if (!element.is_number_integer()) wrong_type(key, "an integer, or a list of them");
-        const Json wrapped{{key, element}};
-        if (const auto found = ConfigFields(wrapped, file_, prefix_).id(key, std::nullopt, last))
-          list.push_back(*found);
+        if (const auto found = id_of(element, key, last)) list.push_back(*found);
       }
       return list;
     }
@@ -108,6 +95,23 @@ class ConfigFields {
   }
 
  private:
+  std::int64_t integer_of(const Json& value, const char* key, std::int64_t min,
+                          std::int64_t max) const {
+    if (!value.is_number_integer()) wrong_type(key, "an integer");
+    const auto number = value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX
+                            ? INT64_MAX
+                            : value.get<std::int64_t>();
+    if (number < min || number > max)
+      fail(ErrorCode::invalid_config,
+           std::to_string(number) + " is not between " + std::to_string(min) + " and " +
+               std::to_string(max),
+           {.file = file_, .field = prefix_ + key, .limit = static_cast<std::uint64_t>(max)});
+    return number;
+  }
+  std::optional<std::int32_t> id_of(const Json& value, const char* key, std::int64_t last) const {
+    const std::int64_t number = integer_of(value, key, INT64_MIN, last);
+    return number < 0 ? std::nullopt : std::optional(static_cast<std::int32_t>(number));
+  }
   /// Null counts as absent: transformers writes null for options that are not set.
   const Json* find(const char* key) const {
     if (!object_->is_object()) return nullptr;

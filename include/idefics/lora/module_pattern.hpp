@@ -7,6 +7,8 @@
 
 #include <regex.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <new>
 #include <optional>
 #include <string>
@@ -107,21 +109,41 @@ class PosixExpression {
   int depth_ = 0;
 };
 
-/// Compiled for each use: a compiled expression takes thousands of times its length.
+/// Compiled for each use: a compiled expression takes thousands of times its length. A name, with dots
+/// for any character, is not compiled: glibc 2.36 ends the program where regcomp has no memory.
 class ModulePattern {
  public:
   /// None for an expression that is not supported.
   static std::optional<ModulePattern> of(std::string_view expression) {
+    if (is_name(expression)) return ModulePattern(std::string(expression), true);
     const auto posix = PosixExpression::of(expression);
     if (!posix) return std::nullopt;
     ModulePattern pattern("^(.*\\.)?(" + *posix + ")$");
     const Compiled compiled(pattern.posix_);
     return compiled.valid() ? std::optional(std::move(pattern)) : std::nullopt;
   }
-  bool matches(const std::string& path) const { return Compiled(posix_).matches(path); }
+  bool matches(const std::string& path) const {
+    return is_name_ ? ends_in_name(path) : Compiled(posix_).matches(path);
+  }
 
  private:
-  explicit ModulePattern(std::string posix) : posix_(std::move(posix)) {}
+  explicit ModulePattern(std::string posix, bool is_name = false)
+      : posix_(std::move(posix)), is_name_(is_name) {}
+
+  static bool is_name(std::string_view text) {
+    return !text.empty() && text.size() <= 256 && std::ranges::all_of(text, [](char c) {
+      return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+             c == '_' || c == '.';
+    });
+  }
+  bool ends_in_name(std::string_view path) const {
+    if (path.size() < posix_.size()) return false;
+    const std::size_t begin = path.size() - posix_.size();
+    return (begin == 0 || path[begin - 1] == '.') &&
+           std::equal(posix_.begin(), posix_.end(),
+                      path.begin() + static_cast<std::ptrdiff_t>(begin),
+                      [](char name, char c) { return name == c || name == '.'; });
+  }
 
   class Compiled {
    public:
@@ -144,7 +166,8 @@ class ModulePattern {
     int status_;
   };
 
-  std::string posix_;
+  std::string posix_;  // or the name
+  bool is_name_;
 };
 
 }}}  // namespace idefics::v0::detail

@@ -31,10 +31,13 @@ IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source,
 
 namespace idefics { inline namespace v0 {
 
-IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source,
-                                                       const OrderedJson& variables,
-                                                       const TemplateOptions& options) {
-  using namespace detail::jinja;
+namespace detail {
+
+/// Renders a template with the variables that `define(rendering, globals)` sets.
+template <class Define>
+std::string render_template(std::string_view source, const TemplateOptions& options,
+                            const Define& define) {
+  using namespace jinja;
   Rendering r(options);
   Template whole;
   parse_template(r, source, whole);
@@ -44,9 +47,20 @@ IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source,
   for (const char* name : {"tools", "documents"}) globals->set(Value::text(r, name), Value::none());
   globals->set(Value::text(r, "add_generation_prompt"), Value::boolean(false));
   r.line = 1;
-  for (const auto& [name, value] : variables.items())
-    globals->set(Value::text(r, name), value_of_json(r, value));
+  define(r, *globals);
   return Interpreter(r, whole, *globals).render();
+}
+
+}  // namespace detail
+
+IDEFICS_ENGINE_INLINE std::string render_chat_template(std::string_view source,
+                                                       const OrderedJson& variables,
+                                                       const TemplateOptions& options) {
+  using namespace detail::jinja;
+  return detail::render_template(source, options, [&](Rendering& r, Dict& globals) {
+    for (const auto& [name, value] : variables.items())
+      globals.set(Value::text(r, name), value_of_json(r, value));
+  });
 }
 
 }}  // namespace idefics::v0

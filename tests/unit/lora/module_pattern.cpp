@@ -22,6 +22,11 @@ TEST_CASE("expressions match the paths that Python's match") {
   };
   const Row rows[] = {{"q_proj", "100110"},
                       {"q_pro.", "100110"},
+                      {"proj", "000000"},
+                      {".q_proj", "000000"},
+                      {"layers.1.self_attn.k_proj", "010000"},
+                      {"layers.1..mlp.gate_proj", "001000"},
+                      {"model.layers.10.mlp.gate_proj.", "000000"},
                       {"^model.*", "111100"},
                       {"^q_proj", "000010"},
                       {"layers\\.\\d+\\.self_attn", "000000"},

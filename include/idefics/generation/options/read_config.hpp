@@ -99,8 +99,9 @@ inline bool from_json(const Json& json,
                       std::vector<std::vector<std::vector<std::int32_t>>>& entries) {
   return json.is_array() && std::ranges::all_of(json, [&](const Json& entry) {
            if (!entry.is_array() || entry.empty()) return false;
-           const bool alternatives = entry[0].is_array();
-           return from_json(alternatives ? entry : Json::array({entry}), entries.emplace_back());
+           auto& alternatives = entries.emplace_back();
+           return entry[0].is_array() ? from_json(entry, alternatives)
+                                      : from_json(entry, alternatives.emplace_back());
          });
 }
 template <class T>

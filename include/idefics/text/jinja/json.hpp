@@ -16,15 +16,17 @@
 
 namespace idefics { inline namespace v0 { namespace detail { namespace jinja {
 
+/// Throws `invalid_utf8` for a text that is not UTF-8.
+inline Value text_value(Rendering& r, const std::string& text) {
+  if (const auto valid = valid_utf8_prefix(text); valid != text.size())
+    idefics::fail(ErrorCode::invalid_utf8, "the text is not UTF-8", {.offset = valid});
+  return Value::text(r, text);
+}
+
 /// Throws `invalid_utf8` for texts that are not UTF-8.
 inline Value value_of_json(Rendering& r, const OrderedJson& json) {
   const Nested nested(r);
   r.step();
-  const auto text = [&r](const std::string& bytes) {
-    if (const auto valid = valid_utf8_prefix(bytes); valid != bytes.size())
-      idefics::fail(ErrorCode::invalid_utf8, "the text is not UTF-8", {.offset = valid});
-    return Value::text(r, bytes);
-  };
   switch (json.type()) {
     case OrderedJson::value_t::boolean: return Value::boolean(json.get<bool>());
     case OrderedJson::value_t::number_integer: return Value::integer(json.get<std::int64_t>());
@@ -33,7 +35,7 @@ inline Value value_of_json(Rendering& r, const OrderedJson& json) {
         refuse_large(r);
       return Value::integer(json.get<std::int64_t>());
     case OrderedJson::value_t::number_float: return Value::real(json.get<double>());
-    case OrderedJson::value_t::string: return text(json.get_ref<const std::string&>());
+    case OrderedJson::value_t::string: return text_value(r, json.get_ref<const std::string&>());
     case OrderedJson::value_t::array: {
       Items items(r);
       for (const OrderedJson& item : json) items.push(value_of_json(r, item));
@@ -41,7 +43,8 @@ inline Value value_of_json(Rendering& r, const OrderedJson& json) {
     }
     case OrderedJson::value_t::object: {
       const auto dict = make<Dict>(r);
-      for (const auto& [key, value] : json.items()) dict->set(text(key), value_of_json(r, value));
+      for (const auto& [key, value] : json.items())
+        dict->set(text_value(r, key), value_of_json(r, value));
       return Value(dict);
     }
     default: return Value::none();
