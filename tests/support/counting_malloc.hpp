@@ -1,6 +1,6 @@
 // Counts every allocation of the program, and makes allocations fail on request. To be included by
-// one file of a program: it replaces malloc or, where AddressSanitizer has already replaced it,
-// installs hooks.
+// one file of a program: it replaces malloc and, where AddressSanitizer has functions of its own for
+// them, operator new.
 #pragma once
 
 #include <malloc.h>
@@ -9,13 +9,23 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 
 #if defined(__SANITIZE_ADDRESS__)
-#define IDEFICS_HOOKS_MALLOC
+#define IDEFICS_WITH_ASAN
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define IDEFICS_HOOKS_MALLOC
+#define IDEFICS_WITH_ASAN
 #endif
+#endif
+
+// AddressSanitizer allocates before its functions can be instrumented.
+#ifdef IDEFICS_WITH_ASAN
+#define IDEFICS_REAL(function) __interceptor_##function
+#define IDEFICS_EARLY __attribute__((no_sanitize("address", "undefined")))
+#else
+#define IDEFICS_REAL(function) __libc_##function
+#define IDEFICS_EARLY
 #endif
 
 namespace heap {
@@ -51,36 +61,22 @@ class Peak {
 
 }  // namespace heap
 
-#ifdef IDEFICS_HOOKS_MALLOC
-
-extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*,
-                                                                           std::size_t),
-                                                         void (*on_free)(const volatile void*));
-extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void* memory);
-
-namespace heap {
-inline const int hooks = __sanitizer_install_malloc_and_free_hooks(
-    [](const volatile void*, std::size_t size) {
-      count.fetch_add(1, std::memory_order_relaxed);
-      add(static_cast<std::int64_t>(size));
-    },
-    [](const volatile void* memory) {
-      if (memory != nullptr)
-        add(-static_cast<std::int64_t>(__sanitizer_get_allocated_size(memory)));
-    });
-}  // namespace heap
-
-#else
-
 extern "C" {
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_realloc(void*, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-void __libc_free(void*);
+void* IDEFICS_REAL(malloc)(std::size_t);
+void* IDEFICS_REAL(calloc)(std::size_t, std::size_t);
+void* IDEFICS_REAL(realloc)(void*, std::size_t);
+void* IDEFICS_REAL(memalign)(std::size_t, std::size_t);
+void IDEFICS_REAL(free)(void*);
 }
 
 namespace heap {
+
+#ifdef IDEFICS_WITH_ASAN
+inline bool ready = false;
+inline const bool is_ready = (ready = true);
+#else
+inline constexpr bool ready = true;
+#endif
 
 inline std::int64_t size_of(void* memory) {
   return memory == nullptr ? 0 : static_cast<std::int64_t>(::malloc_usable_size(memory));
@@ -97,31 +93,62 @@ inline void* refused() {
 }  // namespace heap
 
 extern "C" {
-void* malloc(std::size_t size) {
-  return heap::refuses() ? heap::refused() : heap::counted(__libc_malloc(size));
+IDEFICS_EARLY void* malloc(std::size_t size) {
+  if (!heap::ready) return IDEFICS_REAL(malloc)(size);
+  return heap::refuses() ? heap::refused() : heap::counted(IDEFICS_REAL(malloc)(size));
 }
-void* calloc(std::size_t n, std::size_t size) {
-  return heap::refuses() ? heap::refused() : heap::counted(__libc_calloc(n, size));
+IDEFICS_EARLY void* calloc(std::size_t n, std::size_t size) {
+  if (!heap::ready) return IDEFICS_REAL(calloc)(n, size);
+  return heap::refuses() ? heap::refused() : heap::counted(IDEFICS_REAL(calloc)(n, size));
 }
-void* realloc(void* memory, std::size_t size) {
+IDEFICS_EARLY void* realloc(void* memory, std::size_t size) {
+  if (!heap::ready) return IDEFICS_REAL(realloc)(memory, size);
   if (heap::refuses()) return heap::refused();
   const std::int64_t before = heap::size_of(memory);
-  void* fresh = __libc_realloc(memory, size);
+  void* fresh = IDEFICS_REAL(realloc)(memory, size);
   if (fresh != nullptr || size == 0) heap::add(heap::size_of(fresh) - before);
   return fresh;
 }
-void* memalign(std::size_t alignment, std::size_t size) {
-  return heap::refuses() ? heap::refused() : heap::counted(__libc_memalign(alignment, size));
+IDEFICS_EARLY void* memalign(std::size_t alignment, std::size_t size) {
+  if (!heap::ready) return IDEFICS_REAL(memalign)(alignment, size);
+  return heap::refuses() ? heap::refused() : heap::counted(IDEFICS_REAL(memalign)(alignment, size));
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
 int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
   *memory = memalign(alignment, size);
   return *memory == nullptr ? ENOMEM : 0;
 }
-void free(void* memory) {
-  heap::add(-heap::size_of(memory));
-  __libc_free(memory);
+IDEFICS_EARLY void free(void* memory) {
+  if (heap::ready) heap::add(-heap::size_of(memory));
+  IDEFICS_REAL(free)(memory);
 }
 }
 
+#ifdef IDEFICS_WITH_ASAN
+namespace heap {
+inline void* some(void* memory) { return memory != nullptr ? memory : throw std::bad_alloc(); }
+}  // namespace heap
+
+void* operator new(std::size_t size) { return heap::some(malloc(size)); }
+void* operator new[](std::size_t size) { return heap::some(malloc(size)); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return malloc(size); }
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return malloc(size); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return heap::some(memalign(static_cast<std::size_t>(alignment), size));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+  return heap::some(memalign(static_cast<std::size_t>(alignment), size));
+}
+void operator delete(void* memory) noexcept { free(memory); }
+void operator delete[](void* memory) noexcept { free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { free(memory); }
 #endif
+
+#undef IDEFICS_EARLY
+#undef IDEFICS_REAL
+#undef IDEFICS_WITH_ASAN
