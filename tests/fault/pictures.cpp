@@ -161,12 +161,17 @@ TEST_CASE("damaged files of the newer formats are refused") {
   for (const auto& fault : faults) testing::check(fault);
 }
 
-TEST_CASE("files that claim or cost too much are refused") {
+/// A JPEG that begins so many scans.
+[[maybe_unused]] std::string jpeg_of_scans(int count) {
   const std::string jpeg = corpus("image/jpeg_progressive");
   const std::size_t scan = jpeg.find("\xff\xda"),
                     length = 2 + static_cast<unsigned char>(jpeg[scan + 3]);
   std::string scans = jpeg.substr(0, scan);
-  for (int i = 0; i < 120; ++i) scans += jpeg.substr(scan, length);
+  for (int i = 0; i < count; ++i) scans += jpeg.substr(scan, length);
+  return scans;
+}
+
+TEST_CASE("files that claim or cost too much are refused") {
   std::string packed(1u << 14, '\0');
   uLongf size = packed.size();
   const std::string zeros(3u << 20, '\0');
@@ -176,7 +181,7 @@ TEST_CASE("files that claim or cost too much are refused") {
   const std::string rle = corpus("image/bmp_rgb", [](std::string& file) { file[30] = 1; });
   const testing::Fault faults[] = {
 #ifndef IDEFICS_NO_LIBJPEG
-      opening("120 scans", unsupported_image, scans, true),
+      opening("120 scans", unsupported_image, jpeg_of_scans(120), true),
 #endif
       opening("a text of 3 MiB", image_too_large, png("zTXt", std::string("k\0\0", 3) + packed),
               true),
@@ -247,7 +252,16 @@ TEST_CASE("what a file is, or where it ends, is part of the message") {
 TEST_CASE("limits for servers are lower, and pictures of many pixels are a warning") {
   const std::string large = "P5 9000 5000 255 ";  // of which the pixels are not even there
   CHECK(message(large).starts_with("the picture is cut off"));
-  CHECK(message(large, {.limits = ImageLimits::for_servers()}).starts_with("9000 x 5000 pixels"));
+  const ImageOptions server{.limits = ImageLimits::for_servers()};
+  CHECK(message(large, server).starts_with("9000 x 5000 pixels"));
+#ifndef IDEFICS_NO_LIBJPEG
+  const std::string huge = corpus("image/jpeg_0", [](std::string& file) {
+    file.replace(file.find("\xff\xc0") + 5, 4, "\x24\xf3\x24\xf3");
+  });
+  CHECK(message(huge, server).starts_with("9459 x 9459 pixels"));
+  CHECK(message(jpeg_of_scans(40), server).starts_with("unsupported JPEG: more scans"));
+  CHECK_FALSE(message(jpeg_of_scans(40)).starts_with("unsupported JPEG: more scans"));
+#endif
   std::string warning;
   const ImageOptions options{.limits = {.warn_pixels = 5},
                              .on_warning = [&](const std::string& text) { warning = text; }};

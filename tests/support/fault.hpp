@@ -11,8 +11,9 @@
 
 namespace testing {
 
-/// Seconds of CPU time that a fault may take: one, and more where sanitizers count every access.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/// Seconds of CPU time that a fault may take: one, and more where sanitizers count every access, or
+/// nothing is optimized.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 inline constexpr double seconds_allowed = 30;
 #elif defined(__has_feature)
 inline constexpr double seconds_allowed =

@@ -66,6 +66,36 @@ TEST_CASE("sizes and offsets that contradict each other are refused") {
             4) == "invalid_safetensors");
 }
 
+TEST_CASE("entries and metadata that lack or repeat something are refused") {
+  const auto fields = [](const std::string& text) { return verdict("{\"t\":{" + text + "}}", 4); };
+  for (const char* text :
+       {R"("dtype":"F32","shape":[1])", R"("dtype":"F32","shape":[1],"data_offsets":[0])",
+        R"("dtype":"F32","shape":[1],"data_offsets":[0,2,4])",
+        R"("dtype":"F32","shape":"1","data_offsets":[0,4])",
+        R"("dtype":["F32"],"shape":[1],"data_offsets":[0,4])",
+        R"("dtype":true,"shape":[1],"data_offsets":[0,4])",
+        R"("dtype":"F32","shape":{},"data_offsets":[0,4])",
+        R"("dtype":"F32","shape":[[1]],"data_offsets":[0,4])"}) {
+    INFO(text);
+    CHECK(fields(text) == "invalid_safetensors");
+  }
+  CHECK(fields(R"("dtype":"F32","dtype":"F32")") == "duplicate_key");
+  CHECK(fields(R"("x":1,"y":[-1,1.5,true,"z"],"dtype":"F32","shape":[1],"data_offsets":[0,4])") ==
+        "accepted");
+  CHECK(verdict(R"({"t":1})", 0) == "invalid_safetensors");
+  CHECK(verdict(R"({"__metadata__":{"a":"b","a":"c"}})", 0) == "duplicate_key");
+  CHECK(verdict(R"({"__metadata__":{},"__metadata__":{}})", 0) == "duplicate_key");
+  CHECK(verdict(R"({"__metadata__":[]})", 0) == "invalid_safetensors");
+  std::string entries, metadata;
+  for (std::size_t i = 0; i <= idefics::detail::max_entries; ++i) {
+    const std::string name = std::to_string(i);
+    entries += (i == 0 ? "" : ",") + entry(name, "U8", "[0]", "[0,0]");
+    metadata.append(i == 0 ? "\"" : ",\"").append(name).append("\":\"\"");
+  }
+  CHECK(verdict("{" + entries + "}", 0) == "invalid_safetensors");
+  CHECK(verdict("{\"__metadata__\":{" + metadata + "}}", 0) == "invalid_safetensors");
+}
+
 TEST_CASE("texts that are not a header are refused") {
   CHECK(verdict(std::string("short")) == "truncated_file");
   CHECK(verdict(std::string(8, '\xff')) == "invalid_safetensors");
