@@ -56,7 +56,24 @@ strftime_now('%-d %-H %-M %-j %e %k %l')|strftime_now('%z')|strftime_now('%Z')|s
 01|00|0|1.0.a|1.|1.e|1e+2|1E2|.5|'\\18'|'\\x4'|'\\u12'|'\\U00110000'|'\\é'|'a\\\nb'|'a
 b'|"a'b"|a b|a.1|a.'b'|a[|a[1|{1|{1: |(1|[1|1 +|not|1 if|1 is|1 is not|'a' ||'a' | 1|a(b=1, b=2)|a(b=1, 2)
 """
+RARER = """
+'a,b'.split(',', sep='x')|'a'.upper(x=1)|not ()|not (1,)|{'a': 1} == {}|{'a': 1} == {'b': 1}|{'a': 1} == {'a': 2}|'a' <= 'a'|'b' > 'a'|[1] < [1, 2]|[1, 2] < [1]|[1] < [1]|[1] <= [1]|(1, 2) > (1,)|{}[{}]|{{}: 1}|{1.5: 'a'}[1.5]
+'a' | map(1) | list|nothing | select | list|nothing | map('upper') | list|[1] | selectattr | list|[1] | rejectattr | list|[0, 1] | select | list|[0, 1] | reject | list|dict([1])|dict([[1, 2, 3]])|dict({}, {})|dict([['a', 1]])|dict(a=1)
+{}.values() == {}.values()|{'a': 1, 'b': 2}.keys()|{'a': 1, 'b': 2}.items()|{'a': 1, 'b': 2}.values()|range(200000) | list|range(0, 6, 2)|range(3)|range(1) == 1|range(2) == range(3)|range(2) == range(1, 3)|range(2, 3) == range(2, 9, 7)
+[] * []|{} * 1|{} / 1|none / 1|'a' * 1.5|1.5 * 'a'|[1] * 'a'|2 * [1]|2 * (1,)|+1.5|-1.5|{} // 1|none % 1|none ** 1|none - 1|none * none|'&"' | e|"'>" | e|1 | e|none | e
+[[1, 2]] | map(attribute='1') | list|[[1]] | map(attribute='') | list|[{'a': {'': 1}}] | map(attribute='a.') | list|[[[1, 2]]] | map(attribute='0.1') | list|[1] | map(attribute=0) | list|[[7]] | map(attribute=0) | list
+[] | max|[] | min|[1, 3, 2] | max|[3, 1] | min|['b', 'A'] | min|['b', 'A'] | max(case_sensitive=true)|[{'a': 1}, {'a': 2}] | max(attribute='a')|[{'a': 1}, {}] | sum(attribute='a')
+1 is true|0 is false|true is false|false is false|true is true|false is true|none is true|300 is sameas 300|'ab' is sameas 'ab'|-6 is sameas -6|[] is sameas []|nothing is callable|dict is callable|raise_exception is callable|nothing is iterable|nothing is sequence|range(1) is sequence
+'nan' | float | int|'inf' | float | int|'inf' | int|1.5 | int|true | float|7 // -1|7 % -1|-7 // -1|0 // -1|'nan' | float | round|1.5 | round(400)|2.5 | round(0)|'_5' | int|'5_' | int
+'abc'.find('a', 5)|'abc'.count('a', 5, 2)|'abc'.startswith((1,))|'abc'.startswith('', 5)|'abc'.endswith('', 5)|'abc'.index('', 9)|'a  b  c'.rsplit(none, 1)|'  '.rsplit(none, 1)|'a'.rsplit('')|'a'.partition('')|'a'.rpartition('')|'a'.partition(1)
+'a\\rb'.splitlines()|'a\\r\\nb'.splitlines()|'a\\r\\n\\rb'.splitlines(true)|'a\\x0bb\\x1cc\\x85d\\u2028e\\u2029f\\x0cg'.splitlines()|'\\x1f a\\u00a0'.strip()|'\\u2003a\\u205f\\u3000\\u1680'.strip()|'\\u00ada'.isalpha()|'\\u0149'.upper()|'\\u01f0A'.title()
+'abcabc'.removesuffix('c')|'abc'.removesuffix('x')|'abc'.removeprefix('x')|'abc'.removesuffix('')|''.isalpha()|''.isdigit()|''.islower()|''.isspace()|''.isalnum()|'a1'.isalnum()|'!'.isalnum()|'a1'.isalpha()|'1a'.isdigit()|' a'.isspace()|'1\\u00b2'.isdigit()|'\\u00bd1'.isnumeric()
+'nan' | float < 1|1 if ('nan' | float) else 2|'-nan' | float|'+inf' | float|'-infinity' | float|'1e5_0' | float|1 is divisibleby 0|'{:d}'|'{}{'.format(1)|'{a}{b'.format(a=1, b=2)|'{}'.format({})|'%s %%' % 1|'%d' % -1.9|'%s'
+'a' | tojson(separators=[',', ':'])|[1, 2] | tojson(separators=(',', ':'))|'é\\x7f' | tojson(ensure_ascii=true)|('inf' | float) | tojson|'\\b\\f' | tojson|'\\01'|'\\1'|'\\777'|'\\xAg'|'\\xaF'|'\\u00Af'|'\\N'|1.5.a|a..b|1 {{ 2|a {% b|a 1.5|a 'b'
+"""
 STATEMENTS = [
+    "{% for i in [1] %}{{ loop.cycle() }}{% endfor %}", "{% for i in [1] %}{{ loop.cycle(a=1) }}{% endfor %}", "{% for i in [1] %}{{ loop.changed(a=1) }}{% endfor %}", "{% macro f(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ f() }}{{ f(b=1) }}",
+    "{% filter upper %}a{% endfilter %}", "{% for i in [1, 2] %}{% filter upper %}a{% break %}{% endfilter %}{% endfor %}", "{% endif %}", "{% if 1 %}{% endfor %}", "{% for i in range(3) %}{{ loop.previtem }}{{ loop.nextitem }}{% endfor %}",
     "{% set a = 1 %}{% set a = a + 1 %}{{ a }}", "{% set a, b = [1, 2] %}{{ a }}{{ b }}", "{% set a, b = [1] %}", "{% set a, b = [1, 2, 3] %}", "{% set a, b = 1 %}", "{% set x = 1, 2 %}{{ x }}", "{% set ns = namespace() %}{% set ns.x = 1 %}{{ ns.x }}",
     "{% set m = {} %}{% set m.x = 1 %}", "{% set nothing.x = 1 %}", "{% set x %}a{{ 1 }}{% endset %}{{ x }}{{ x is string }}", "{% set x | upper %}a{% endset %}{{ x }}", "{% for i in [] %}a{% else %}b{% endfor %}", "{% for i in none %}{% endfor %}",
     "{% for i in 5 %}{% endfor %}", "{% for i in nothing %}a{% else %}b{% endfor %}", "{% for i in nothing.x %}{% endfor %}", "{% for a, b in {'x': 1}.items() %}{{ a }}{{ b }}{% endfor %}", "{% for a, b in [1] %}{% endfor %}", "{% for a in {'x': 1, 'y': 2} %}{{ a }}{% endfor %}",
@@ -80,5 +97,5 @@ STATEMENTS = [
 ]
 
 EXPRESSIONS = STATEMENTS + [
-    "{{ " + one + " }}" for group in (VALUES, OPERATORS, LOOKUPS, METHODS, FILTERS, TESTS, RARE) for line in group.strip().split("\n") for one in line.replace(" | ", "\0").replace("\0", " ¦ ").split("|") for one in [one.replace(" ¦ ", " | ")]
+    "{{ " + one + " }}" for group in (VALUES, OPERATORS, LOOKUPS, METHODS, FILTERS, TESTS, RARE, RARER) for line in group.strip().split("\n") for one in line.replace(" | ", "\0").replace("\0", " ¦ ").split("|") for one in [one.replace(" ¦ ", " | ")]
 ]

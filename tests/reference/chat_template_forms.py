@@ -459,4 +459,7 @@ UNSUPPORTED = [
     "{{ cycler(1, 2).next() }}", "{{ joiner()() }}", "{{ lipsum() }}", "{% block x %}{% endblock %}", "{% autoescape true %}{% endautoescape %}", "{% print 1 %}", "{{ 0x10 }}", "{{ 1_000 }}", "{{ 7.5 // 2 }}", "{{ '\\N{BULLET}' }}", "{{ range(*[3]) }}",
     "{{ dict(**{'a': 1}) }}", "{{ 9999999999999999999999 }}", "{{ [{'a': 1}] | groupby('a') | list }}", "{{ '<a>b' | striptags }}", "{{ [1] | random }}", "{{ [1] | pprint }}", "{{ 'a b c d' | wordwrap(3) }}",
     "{{ {'a': 1} | xmlattr }}", "{{ 'a' | forceescape }}", "{{ 2 ** -1 }}", "{{ 2.0 ** 2 }}", "{{ 25 | round(-1) }}", "{{ 2.55 | round(1, 'ceil') }}", "{{ 1e300 | int }}", "{{ ('%s' | safe) % '<' }}", "{{ 'ff' | int(0, 16) }}", "{{ (1).real }}", "{{ x[1, 2] }}", "{{ 'upper' is filter }}", "{{ 'odd' is test }}", "{{ 1 is escaped }}", "{{ 0o7 }}",
+    "{{ 9007199254740993 == 1.0 }}", "{{ '%(a(b)s' % {'a(b': 1} }}", "{{ '%s' % ('<' | safe) }}", "{{ ('{}' | safe).format(1) }}", "{{ '{:{}}'.format(1, 2) }}", "{{ {'a': 1}.keys() == {'a': 1}.keys() }}", "{{ '\u0663' | int }}", "{{ '1e400' | float }}",
+    "{{ (-9223372036854775807 - 1) // -1 }}", "{{ 3 ** 41 }}", "{% macro f() %}{% endmacro %}{{ f.arguments }}", "{% macro f() %}{% endmacro %}{{ f.caller }}", "{% macro f() %}{% endmacro %}{{ f.catch_kwargs }}", "{{ '\\ud800' }}", "{{ range(9223372036854775807) }}",
+    "{{ caller }}", "{{ kwargs }}", "{{ varargs }}", "{{ '1e400' | int }}", "{{ 1.5 // -1 }}", "{{ '%i' % 2 }}", "{{ '%c' % 'a' }}",
 ]
