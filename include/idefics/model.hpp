@@ -16,6 +16,7 @@
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/options/config.hpp>
 #include <idefics/generation/options/limits.hpp>
+#include <idefics/generation/run/batch_statistics.hpp>
 #include <idefics/generation/run/forward_options.hpp>
 #include <idefics/generation/run/output.hpp>
 #include <idefics/generation/run/session_pool.hpp>
@@ -50,6 +51,11 @@ struct ModelOptions {
   /// Tokens per pass: affects memory and speed, but not a bit of the results.
   std::int64_t prefill_chunk = 256;
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
+  /// Continuous batching, for programs with many callers: if not 0, runs of several threads share
+  /// their passes, and a cache for the keys and values of this many tokens. A run takes rows for its
+  /// prompts and all new tokens that it may generate, and waits while there are not enough; one that
+  /// needs more than all, or is not suited (docs/threads.md), runs by itself. No bit depends on it.
+  std::int64_t shared_cache_tokens = 0;
   std::shared_ptr<Backend> backend{};  // unset: according to device_map
   GenerationLimits limits{};           // on the options of `generate`
   ProgressCallback progress{};         // of loading, pictures, prompts and generation
@@ -62,6 +68,7 @@ struct ForwardOutput {
 
 namespace detail {
 class CandidateGenerator;
+class ContinuousBatch;
 class DraftModel;
 class Guidance;
 class TextRun;
@@ -99,6 +106,8 @@ class Model {
   const DeviceMap::Modules& hf_device_map() const { return parts_->device_map; }
   /// Pictures whose latents, keys and values are kept, in sessions that no run uses.
   std::int64_t cached_pictures() const { return parts_->sessions.cached_pictures(); }
+  /// What the shared passes have done so far (ModelOptions::shared_cache_tokens).
+  BatchStatistics batch_statistics() const;
 
  private:
   friend ImageAttentions image_attentions(const Model&, const Tensor&, bool, bool);
@@ -111,6 +120,7 @@ class Model {
     std::int64_t prefill_chunk;
     ProgressCallback progress;
     GenerationLimits limits;
+    std::shared_ptr<detail::ContinuousBatch> batch;  // null without a shared cache
   };
   explicit Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
@@ -123,6 +133,9 @@ class Model {
                                             const detail::LogitsContext& context,
                                             const Inputs& inputs, bool interpolate) const;
   detail::LogitsContext logits_context(const GenerationConfig& config, const Inputs& inputs) const;
+  detail::ContinuousBatch* batch_for(const Inputs& inputs, std::span<const Sequence> sequences,
+                                     std::int64_t new_tokens,
+                                     const detail::TextRunOptions& options) const;
   PictureSlots encode(detail::Session& session, const Inputs& inputs, const PicturesNeeded& needed,
                       bool interpolate) const;
   detail::TextRun start(detail::Session& session, std::vector<Sequence> sequences,
@@ -142,75 +155,16 @@ class Model {
 #if IDEFICS_ENGINE_BODIES
 
 #include <idefics/generation/options/effective.hpp>
-#include <idefics/generation/options/read_config.hpp>
+#include <idefics/generation/run/continuous_batch.hpp>
+#include <idefics/generation/run/workplace.hpp>
 #include <idefics/generation/search/assisted_search.hpp>
 #include <idefics/generation/search/continuations.hpp>
 #include <idefics/generation/search/draft_model.hpp>
 #include <idefics/generation/search/generate.hpp>
 #include <idefics/generation/search/generation_bytes.hpp>
-#include <idefics/io/checkpoint.hpp>
-#include <idefics/io/hub_cache.hpp>
-#include <idefics/io/json.hpp>
-#include <idefics/lora/lora.hpp>
-#include <idefics/model/weights.hpp>
-#include <idefics/plan/placement.hpp>
-#include <idefics/plan/require_fit.hpp>
+#include <idefics/model_loading.hpp>
 
 namespace idefics { inline namespace v0 {
-
-IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
-                                                   ModelOptions options) {
-  const detail::FreeMemoryReturned last;  // frees headers, names and lists that only loading needed
-  const std::filesystem::path directory = resolve_model(directory_or_repo);
-  const Checkpoint checkpoint = Checkpoint::open(directory, options.mmap);
-  const std::filesystem::path config_file = directory / "config.json";
-  const detail::JsonDocument json = detail::read_document(config_file);
-  Config config = Config::from_json(*json, config_file.string());
-  detail::validate(options.quantization_config);
-  if (const auto own = read_quantization_config(*json, config_file.string()))
-    options.quantization_config =
-        detail::merged(options.quantization_config, *own, options.dtype.has_value());
-
-  WeightTable table;
-  const Idefics dry_run(table, config);
-  std::optional<LoraAdapter> adapter;
-  if (!options.adapter.empty()) {
-    adapter = LoraAdapter::open(resolve_model(options.adapter), options.mmap);
-    adapter->check(table.requests());
-  }
-
-  const WeightOptions form{options.dtype, options.quantization_config,
-                           adapter ? &*adapter : nullptr};
-  const Workload work{.chunk = options.prefill_chunk, .threads = num_threads()};
-  const auto& requests = table.requests();
-  auto [backend, map] =
-      options.backend
-          ? detail::Placement{options.backend, {{"", std::string(options.backend->name())}}}
-          : detail::place_model(options.device_map, {config, requests, checkpoint, form, work},
-                                options.max_memory);
-  CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
-  weights.check(requests);  // finds every tensor before the first is read
-  const auto available = options.max_memory ? options.max_memory : backend->memory_left();
-  if (available && map.size() == 1)  // otherwise the map has decided what goes where
-    require_fit(config, requests, checkpoint, form, work, *available);
-  ReportedWeights reported(weights, options.progress, std::ssize(requests));
-  std::optional<AdaptedWeights> adapted;
-  if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
-  Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
-  checkpoint.check_unchanged();
-  if (adapter) adapter->check_unchanged();
-  checkpoint.release();  // drops the pages mapped around copied weights
-  const std::int64_t layers = model.cross_layers();
-  auto generation = read_generation_config(directory, config);
-  return Model(std::unique_ptr<Parts>(new Parts{backend,
-                                                std::move(map),
-                                                std::move(model),
-                                                std::move(generation),
-                                                {backend, config, layers, options.image_cache_size},
-                                                options.prefill_chunk,
-                                                std::move(options.progress),
-                                                options.limits}));
-}
 
 IDEFICS_ENGINE_INLINE ForwardOutput Model::forward(const Inputs& inputs,
                                                    ForwardOptions options) const {
@@ -254,24 +208,27 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   detail::apply_limits(parts_->limits, config, context.limits, inputs.input_ids.dim(0),
                        run_options.copies);
   run_options.ask = detail::StepGuard(config, context.started, options.proceed);
-  const auto session = parts_->sessions.borrow();
-  detail::Stopwatch watch;
-  const PictureSlots slots = encode(*session, inputs, detail::seen_pictures(inputs, sequences),
-                                    options.interpolate_pos_encoding);
-  const double vision_s = watch.lap();
   const detail::TextRunOptions of_guidance = run_options;
-  const auto generator = candidates(config, context, inputs, options.interpolate_pos_encoding);
-  if (generator) run_options.tokens_per_step = generator->longest() + 1;
   if (config.output_attentions.value_or(false))
     run_options.attention_columns = inputs.input_ids.dim(1);
   run_options.past = options.past_key_values;
+  if (!detail::is_guided(config) && !config.assistant_model)
+    run_options.batch = batch_for(inputs, sequences, context.limits.new_tokens(), run_options);
+  detail::Stopwatch watch;
+  detail::Workplace place(run_options.batch, parts_->sessions);
+  const PictureSlots slots =
+      place.encode(parts_->model, inputs, detail::seen_pictures(inputs, sequences),
+                   options.interpolate_pos_encoding, parts_->progress);
+  const double vision_s = watch.lap();
+  const auto generator = candidates(config, context, inputs, options.interpolate_pos_encoding);
+  if (generator) run_options.tokens_per_step = generator->longest() + 1;
   if (!config.max_new_tokens && config.max_length) run_options.length_option = "max_length";
   const Config* draft = config.assistant_model ? &config.assistant_model->config() : nullptr;
   detail::require_memory({config, this->config(), context, sequences, run_options,
                           parts_->prefill_chunk, std::ssize(slots.front()), draft});
-  auto guidance = guided(*session, config, context, sequences, slots, of_guidance);
+  auto guidance = guided(place.session(), config, context, sequences, slots, of_guidance);
   detail::TextRun run =
-      start(*session, std::move(sequences), slots, context, std::move(run_options));
+      start(place.session(), std::move(sequences), slots, context, std::move(run_options));
   run.report_to(parts_->progress);
   const std::int64_t prefill_tokens = run.unread();
 
@@ -293,14 +250,15 @@ IDEFICS_ENGINE_INLINE std::vector<std::vector<double>> Model::continuation_logpr
           "a continuation has no tokens");
   for (const Continuation& ids : continuations)
     for (const std::int32_t id : ids) detail::check_id(id, config());
-  const auto session = parts_->sessions.borrow();
-  const PictureSlots slots =
-      encode(*session, prompt, detail::seen_pictures(prompt, sequences), false);
   detail::TextRunOptions run_options = detail::continuation_options(continuations);
   const std::int64_t longest = run_options.tokens_per_step;
-  detail::TextRun run(parts_->model, *session->backend, session->pictures, std::move(sequences),
-                      slots, longest, parts_->prefill_chunk, detail::LogitRows::last,
-                      std::move(run_options));
+  run_options.batch = batch_for(prompt, sequences, longest, run_options);
+  detail::Workplace place(run_options.batch, parts_->sessions);
+  const PictureSlots slots = place.encode(
+      parts_->model, prompt, detail::seen_pictures(prompt, sequences), false, parts_->progress);
+  detail::TextRun run(parts_->model, *place.session().backend, place.session().pictures,
+                      std::move(sequences), slots, longest, parts_->prefill_chunk,
+                      detail::LogitRows::last, std::move(run_options));
   run.report_to(parts_->progress);
   return idefics::detail::continuation_logprobs(
       run, continuations, static_cast<std::size_t>(config().total_vocab_size()));
@@ -314,6 +272,29 @@ inline detail::LogitsContext Model::logits_context(const GenerationConfig& confi
           .limits = detail::length_limits(config, inputs.input_ids.dim(1),
                                           this->config().max_position_embeddings),
           .prompts = padded_rows(inputs.input_ids)};
+}
+
+/// The batch that a run joins, or null: without a shared cache, for a run that needs more of a pass
+/// than the logits of its tokens, and for pictures of another size.
+inline detail::ContinuousBatch* Model::batch_for(const Inputs& inputs,
+                                                 std::span<const Sequence> sequences,
+                                                 std::int64_t new_tokens,
+                                                 const detail::TextRunOptions& options) const {
+  detail::ContinuousBatch* batch = parts_->batch.get();
+  if (batch == nullptr || options.hidden || !options.early_layers.empty() ||
+      options.attention_columns > 0 || options.past != nullptr)
+    return nullptr;
+  const std::int64_t side = config().vision.image_size;
+  if (inputs.pixel_values.dim(3) != side || inputs.pixel_values.dim(4) != side) return nullptr;
+  std::vector<std::int64_t> prompts;
+  for (const Sequence& sequence : sequences) prompts.push_back(std::ssize(sequence.ids));
+  const auto rows =
+      detail::CacheTable::pool_rows(prompts, options.copies, new_tokens, options.branches).value();
+  return std::cmp_less_equal(rows, batch->rows()) && batch->takes_this_thread() ? batch : nullptr;
+}
+
+IDEFICS_ENGINE_INLINE BatchStatistics Model::batch_statistics() const {
+  return parts_->batch ? parts_->batch->statistics() : BatchStatistics{};
 }
 
 inline PictureSlots Model::encode(detail::Session& session, const Inputs& inputs,

@@ -268,9 +268,8 @@ TEST_CASE("more pictures than memory allows are refused") {
   const Config config = Config::from_json(read_json_file(tiny / "config.json"), "config.json");
   ImageCache cache(make_cpu_backend(), config, 2);
   testing::check({"keys and values", out_of_memory,
-                  [&] { cache.reserve(std::int64_t{1} << 34, 8, {}); }, "", "", "pixel_values",
-                  true});
-  cache.reserve(1, 8, {});  // a request that fits succeeds afterwards
+                  [&] { cache.reserve(std::int64_t{1} << 34, 8); }, "", "", "pixel_values", true});
+  cache.reserve(1, 8);  // a request that fits succeeds afterwards
   CHECK(cache.size() == 0);
 }
 

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <idefics/backend/backend.hpp>
@@ -31,6 +31,9 @@ class ImageCache {
         layers_(static_cast<std::size_t>(layers)),
         capacity_(capacity) {}
 
+  /// Begins a call. The pictures that it finds or inserts are kept until the next one begins.
+  void begin() { begun_ = clock_; }
+
   /// The slot of the picture with these pixels, or -1. A hit becomes the most recently used.
   std::int32_t find(std::span<const float> pixels, std::int64_t latents) {
     const std::uint64_t hash = hash_of(pixels);
@@ -44,33 +47,33 @@ class ImageCache {
     return -1;
   }
 
-  /// Makes space for `count` pictures besides those in `keep`, evicting the least recently used.
+  /// Makes space for `count` pictures besides those that are kept, evicting the least recently used.
   /// Call before `insert`. Another number of latents per picture (another picture size) empties the
   /// cache. Throws `out_of_memory`, before allocating, if the pictures of one call do not fit.
-  void reserve(std::int64_t count, std::int64_t latents, std::span<const std::int32_t> keep) {
-    if (latents != latents_) {
-      entries_.clear();
-      latents_ = latents;
-      slots_ = 0;
-    }
-    const auto needed = static_cast<std::int64_t>(keep.size()) + count;
+  void reserve(std::int64_t count, std::int64_t latents) {
+    if (latents != latents_) entries_.clear(), latents_ = latents, slots_ = 0;
+    const auto needed =
+        count + std::ranges::count_if(entries_, [this](const Entry& e) { return kept(e); });
     // at least one slot, so that there are tensors to attend to even if no picture is seen
     grow(std::max<std::int64_t>({1, needed, std::min(capacity_, std::ssize(entries_) + count)}));
-    keep_.assign(keep.begin(), keep.end());
   }
 
   /// Assigns a slot to a picture whose features are about to be written; never one that is kept.
   std::int32_t insert(std::span<const float> pixels) {
     std::size_t slot = entries_.size();
-    if (slot < static_cast<std::size_t>(slots_)) {
+    if (slot < static_cast<std::size_t>(slots_))
       entries_.emplace_back();
-    } else {
+    else
       slot = least_recently_used();
-    }
-    entries_[slot] = {hash_of(pixels), {pixels.begin(), pixels.end()}, ++clock_, next_stamp()};
-    keep_.push_back(static_cast<std::int32_t>(slot));
+    entries_[slot] = {hash_of(pixels), {pixels.begin(), pixels.end()}, ++clock_, next_stamp(), 0};
     return static_cast<std::int32_t>(slot);
   }
+
+  /// Protects a picture from eviction until `unpin` has been called as often.
+  void pin(std::int32_t slot) { ++entries_[static_cast<std::size_t>(slot)].pins; }
+  void unpin(std::int32_t slot) { --entries_[static_cast<std::size_t>(slot)].pins; }
+  /// Forgets a picture whose features could not be written.
+  void forget(std::int32_t slot) { entries_[static_cast<std::size_t>(slot)] = {}; }
 
   std::int64_t latents() const { return latents_; }
   const Layer& operator[](std::size_t layer) const { return layers_[layer]; }
@@ -84,14 +87,16 @@ class ImageCache {
   Layer layer(std::size_t layer, std::int32_t slot) const {
     return {slice(layers_[layer].k, slot), slice(layers_[layer].v, slot)};
   }
-  std::int64_t size() const { return std::ssize(entries_); }
-  void clear() { entries_.clear(); }
+  std::int64_t size() const {
+    return std::ranges::count_if(entries_, [](const Entry& entry) { return entry.stamp != 0; });
+  }
 
  private:
   struct Entry {
     std::uint64_t hash = 0;
-    std::vector<float> pixels;  // compared in full, since hashes may collide
-    std::uint64_t last_use = 0, stamp = 0;
+    std::vector<float> pixels;              // compared in full, since hashes may collide
+    std::uint64_t last_use = 0, stamp = 0;  // 0 if the entry has no picture
+    std::int64_t pins = 0;
   };
 
   static std::uint64_t next_stamp() {
@@ -110,14 +115,15 @@ class ImageCache {
     return rows.slice(slot * latents_, (slot + 1) * latents_);
   }
 
+  bool kept(const Entry& entry) const { return entry.pins > 0 || entry.last_use > begun_; }
+
   std::size_t least_recently_used() const {
-    std::size_t oldest = entries_.size();
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (std::ranges::find(keep_, static_cast<std::int32_t>(i)) != keep_.end()) continue;
-      if (oldest == entries_.size() || entries_[i].last_use < entries_[oldest].last_use) oldest = i;
-    }
-    require(oldest < entries_.size(), "the picture cache is full: reserve before insert");
-    return oldest;
+    const auto oldest = std::ranges::min_element(entries_, {}, [this](const Entry& entry) {
+      return std::pair(kept(entry), entry.last_use);
+    });
+    require(oldest != entries_.end() && !kept(*oldest),
+            "the picture cache is full: reserve before insert");
+    return static_cast<std::size_t>(oldest - entries_.begin());
   }
 
   /// For pixels, features, keys and values.
@@ -154,9 +160,8 @@ class ImageCache {
   std::vector<Layer> layers_;
   Tensor features_;  // [slots*L,Dv]
   std::vector<Entry> entries_;
-  std::vector<std::int32_t> keep_;
   std::int64_t capacity_ = 16, latents_ = 0, slots_ = 0;
-  std::uint64_t clock_ = 0;
+  std::uint64_t clock_ = 0, begun_ = 0;
 };
 
 }}  // namespace idefics::v0

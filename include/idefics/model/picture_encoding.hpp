@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <idefics/core/progress.hpp>
@@ -78,37 +79,30 @@ inline PictureSlots encode_pictures(const Idefics& model, Backend& backend, Imag
   const Tensor& pixels = in.pixel_values;
   const std::int64_t l = model.features_per_picture(pixels.dim(3), pixels.dim(4));
   PictureSlots slots;
-  std::vector<std::int32_t> known;
-  std::int64_t unknown = 0;
+  std::vector<std::pair<std::span<const float>, std::int32_t*>> unknown;  // pixels, and their slot
+  cache.begin();
   for (std::size_t row = 0; row < needed.size(); ++row) {
     slots.emplace_back(needed[row].size(), -1);
     for (std::size_t n = 0; n < needed[row].size(); ++n) {
       if (!needed[row][n]) continue;
       const auto picture =
-          detail::pixels_of(pixels, static_cast<std::int64_t>(row), static_cast<std::int64_t>(n));
-      const std::int32_t slot = slots[row][n] = cache.find(picture, l);
-      if (slot >= 0)
-        known.push_back(slot);
-      else
-        ++unknown;
+          pixels_of(pixels, static_cast<std::int64_t>(row), static_cast<std::int64_t>(n));
+      slots[row][n] = cache.find(picture, l);
+      if (slots[row][n] < 0) unknown.emplace_back(picture, &slots[row][n]);
     }
   }
-  cache.reserve(unknown, l, known);
-  std::vector<detail::NewPicture> fresh;
+  cache.reserve(std::ssize(unknown), l);
+  std::vector<NewPicture> fresh;
+  fresh.reserve(unknown.size());
   try {
-    for (std::size_t row = 0; row < needed.size(); ++row) {
-      for (std::size_t n = 0; n < needed[row].size(); ++n) {
-        if (!needed[row][n] || slots[row][n] >= 0) continue;
-        const auto picture =
-            detail::pixels_of(pixels, static_cast<std::int64_t>(row), static_cast<std::int64_t>(n));
-        slots[row][n] = cache.find(picture, l);  // a picture may occur twice in one batch
-        if (slots[row][n] < 0) fresh.push_back({picture, slots[row][n] = cache.insert(picture)});
-      }
+    for (const auto& [picture, slot] : unknown) {
+      *slot = cache.find(picture, l);  // a picture may occur twice in one batch
+      if (*slot < 0) fresh.push_back({picture, *slot = cache.insert(picture)});
     }
-    detail::encode_new(model, backend, cache, fresh,
-                       Shape{pixels.dim(2), pixels.dim(3), pixels.dim(4)}, interpolate, progress);
+    encode_new(model, backend, cache, fresh, Shape{pixels.dim(2), pixels.dim(3), pixels.dim(4)},
+               interpolate, progress);
   } catch (...) {
-    cache.clear();  // it contains pictures that were never encoded
+    for (const NewPicture& picture : fresh) cache.forget(picture.slot);
     throw;
   }
   return slots;

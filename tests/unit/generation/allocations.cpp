@@ -112,6 +112,16 @@ TEST_CASE("a step with quantized weights allocates nothing") {
     }
 }
 
+TEST_CASE("a step of a run that shares its passes allocates nothing") {
+  auto model = golden::load("published", {.shared_cache_tokens = 1000});
+  for (const GenerationConfig& config :
+       {GenerationConfig{}, {.num_beams = 3}, {.do_sample = true, .num_return_sequences = 5}}) {
+    (void)allocated_between_steps(model, config);  // the buffers of the batch grow once
+    CHECK(allocated_between_steps(model, config) == 0);
+  }
+  CHECK(model.batch_statistics().passes > 60);
+}
+
 TEST_CASE("a step of diverse or constrained beams allocates nothing") {
   for (const auto& name : golden::model_names()) {
     INFO(name);

@@ -15,6 +15,8 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
+class ContinuousBatch;
+
 /// Which tokens of a prompt get logits.
 enum class LogitRows { last, all };
 
@@ -26,8 +28,9 @@ struct TextRunOptions {
   bool hidden = false;                       // whether sinks may read the last hidden state
   std::int64_t attention_columns = 0;        // of the padded prompts, if attentions are recorded
   const char* length_option = "max_new_tokens";  // named in `out_of_memory` errors
-  PastKeyValues* past = nullptr;  // for one prompt without copies: reused and extended
-  std::function<void()> ask{};    // called within steps; may throw, which ends the run
+  PastKeyValues* past = nullptr;     // for one prompt without copies: reused and extended
+  std::function<void()> ask{};       // called within steps; may throw, which ends the run
+  ContinuousBatch* batch = nullptr;  // whose passes the run shares; null: it has passes of its own
 };
 
 struct RunSizes {
@@ -78,6 +81,10 @@ inline RunBytes run_bytes(const Config& c, const RunSizes& sizes, std::int64_t n
   const Checked state = m * (d * 6 + number(c.intermediate_size) * 2);
   const Checked logits = r * (d + outputs * number(c.total_vocab_size()));
   const Checked segments = number(sizes.segments) * (sizeof(AttentionSegment) / 4);
+  if (options.batch != nullptr)  // which has keys, values and buffers for all of its runs
+    return {.past = (table_entries * 2 + rows) * sizeof(std::int32_t),
+            .pass = r * number(c.total_vocab_size()) * sizeof(float) +
+                    (m * 3 + r * 5 + segments) * 2 * sizeof(std::int32_t)};
   return {
       .past = (keys + longest * number(c.head_dim())) * sizeof(float) +
               table_entries * sizeof(std::int32_t),

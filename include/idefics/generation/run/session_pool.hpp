@@ -59,10 +59,7 @@ class SessionPool {
   }
 
   Lease borrow() {
-    // one lock for all models, since a draft model's turn is within that of its model
-    static std::recursive_mutex turns;
-    std::unique_lock turn(turns, std::defer_lock);
-    if (!forks_) turn.lock();
+    auto turn = take_turn();
     {
       const std::lock_guard lock(mutex_);
       if (!idle_.empty()) {
@@ -71,8 +68,21 @@ class SessionPool {
         return {*this, std::move(session), std::move(turn)};
       }
     }
-    return {*this, make(forks_ ? backend_->fork() : backend_), std::move(turn)};
+    return {*this, make_shared(), std::move(turn)};
   }
+
+  /// The right to use a backend that cannot be forked; an unlocked lock if it can.
+  std::unique_lock<std::recursive_mutex> take_turn() const {
+    // one lock for all models, since a draft model's turn is within that of its model
+    static std::recursive_mutex turns;
+    std::unique_lock turn(turns, std::defer_lock);
+    if (!forks_) turn.lock();
+    return turn;
+  }
+
+  /// A session that is not lent. Where the backend cannot be forked, its user takes a turn for
+  /// every use.
+  std::unique_ptr<Session> make_shared() { return make(forks_ ? backend_->fork() : backend_); }
 
   /// Pictures that the sessions which no run uses have in their caches.
   std::int64_t cached_pictures() const {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -15,6 +16,8 @@
 
 #include <idefics/core/progress.hpp>
 #include <idefics/generation/run/attention_records.hpp>
+#include <idefics/generation/run/continuous_batch.hpp>
+#include <idefics/generation/run/pass_buffers.hpp>
 #include <idefics/generation/run/run_sizes.hpp>
 #include <idefics/generation/run/step_guard.hpp>
 #include <idefics/model/idefics.hpp>
@@ -38,22 +41,12 @@ class TextRun {
         logit_rows_(logit_rows),
         options_(std::move(options)),
         shape_(RunSizes::of(sequences, new_tokens, chunk, logit_rows, options_)),
-        table_(checked_table(new_tokens)),
-        past_(make_past(sequences, slots)),
-        rotary_(backend, shape_.longest, model.config().head_dim()),
-        state_(backend, model.config(), shape_.tokens_per_pass),
-        hidden_(backend.empty(DType::f32, {shape_.logit_rows, model.config().hidden_size})),
-        logits_(make_logits()) {
-    for (std::size_t layer = 0; layer < options_.early_layers.size(); ++layer)
-      early_.push_back(make_logits());
-    if (options_.attention_columns > 0)
-      attentions_.emplace(backend, model.config(), sequences,
-                          AttentionSizes{.prompt_columns = options_.attention_columns,
-                                         .pictures = std::ssize(slots.front()),
-                                         .features = pictures.latents(),
-                                         .copies = options_.copies,
-                                         .tokens_per_step = options_.tokens_per_step,
-                                         .new_tokens = new_tokens});
+        table_(make_table(new_tokens)) {
+    if (options_.batch != nullptr)
+      seat_ = std::make_unique<Seat>(*options_.batch, table_.pool_rows(), table_.size(),
+                                     PassShare(model.config(), shape_, table_.size()));
+    else
+      make_buffers(sequences, slots, new_tokens);
     for (std::size_t i = 0; i < sequences.size(); ++i)
       prompts_.push_back(make_prompt(std::move(sequences[i]), slots[i], new_tokens));
     reserve();
@@ -120,24 +113,17 @@ class TextRun {
   void pass(const Sink& sink) {
     if (tokens_.size() == 0) return;
     ask();
-    const TextState state = state_.first(tokens_.size());
-    const auto r = std::ssize(wanted_rows_);
-    std::size_t exit = 0;
-    const bool by_layer = backend_.stops_within_pass();
-    const auto observe = [&](std::size_t layer) {
-      if (by_layer) ask();
-      if (exit < early_.size() && r > 0 &&
-          layer == static_cast<std::size_t>(options_.early_layers[exit]))
-        read_head(early_[exit++], state.hidden);
-    };
-    model_.forward(backend_, state, tokens_, past_, pictures_, rotary_,
-                   attentions_ ? attentions_->weights() : AttentionWeights{}, observe);
-    if (attentions_) attentions_->keep();
-    if (options_.past != nullptr) options_.past->append(tokens_.ids);
-    if (r > 0) {
-      read_head(logits_, state.normed);
-      if (options_.hidden) host_hidden_ = backend_.download(hidden_.slice(0, r));
-      deliver(sink);
+    if (seat_)
+      seat_->pass(tokens_, wanted_rows_, options_.ask);
+    else
+      own_pass();
+    for (delivered_ = 0; delivered_ < wanted_.size(); ++delivered_) {
+      ask();
+      const auto [row, token] = wanted_[delivered_];
+      if (seat_)
+        sink(row, token, seat_->logits().base(delivered_), seat_->logits().additional(delivered_));
+      else
+        sink(row, token, base_of(*logits_), additional_of(*logits_));
     }
     tokens_.clear(), wanted_.clear(), wanted_rows_.clear();
   }
@@ -179,10 +165,10 @@ class TextRun {
   /// Within a sink: the logits of its token that the head computes from the input of early layer
   /// `exit`.
   std::span<const float> early_base(std::size_t exit) const /*[V]*/ {
-    return row_of(early_[exit].host_base, delivered_, model_.config().vocab_size);
+    return base_of(early_[exit]);
   }
   std::span<const float> early_additional(std::size_t exit) const /*[A]*/ {
-    return row_of(early_[exit].host_additional, delivered_, model_.config().additional_vocab_size);
+    return additional_of(early_[exit]);
   }
 
  private:
@@ -195,19 +181,35 @@ class TextRun {
     std::size_t row;
     std::int64_t token;
   };
-  struct Logits {
-    Tensor base;        // [R,V]
-    Tensor additional;  // [R,A] or empty
-    Tensor host_base, host_additional;
-  };
 
   /// The table of cache rows. Checks, before anything is allocated, that the run fits in memory.
-  CacheTable checked_table(std::int64_t new_tokens) const {
+  CacheTable make_table(std::int64_t new_tokens) const {
     const RunBytes bytes = run_bytes(model_.config(), shape_, new_tokens, options_);
     require_memory(bytes.past + bytes.pass,
                    "keys and values of " + std::to_string(new_tokens) + " new tokens",
                    options_.length_option);
     return {shape_.prompts, options_.copies, new_tokens, options_.branches};
+  }
+
+  void make_buffers(const std::vector<Sequence>& sequences,
+                    const std::vector<std::vector<std::int32_t>>& slots, std::int64_t new_tokens) {
+    const Config& c = model_.config();
+    past_ = make_past(sequences, slots);
+    buffers_.emplace(model_, backend_,
+                     PassSizes{shape_.longest, shape_.tokens_per_pass, shape_.logit_rows});
+    logits_ = buffers_->make_logits();
+    for (std::size_t layer = 0; layer < options_.early_layers.size(); ++layer)
+      early_.push_back(buffers_->make_logits());
+    if (options_.attention_columns > 0)
+      attentions_.emplace(backend_, c, sequences,
+                          AttentionSizes{.prompt_columns = options_.attention_columns,
+                                         .pictures = std::ssize(slots.front()),
+                                         .features = pictures_.latents(),
+                                         .copies = options_.copies,
+                                         .tokens_per_step = options_.tokens_per_step,
+                                         .new_tokens = new_tokens});
+    backend_.reserve_keys(shape_.longest, c.head_dim());
+    backend_.expect_rows(rows() * options_.tokens_per_step);
   }
 
   /// A new cache, or the caller's, which may already hold the beginning of the prompt.
@@ -219,17 +221,6 @@ class TextRun {
                                          pictures_, table_.pool_rows());
     table_.truncate(0, options_.past->length());
     return cache;
-  }
-
-  Logits make_logits() const {
-    const Config& c = model_.config();
-    Logits logits{.base = backend_.empty(DType::f32, {shape_.logit_rows, c.vocab_size}),
-                  .additional = {},
-                  .host_base = {},
-                  .host_additional = {}};
-    if (c.additional_vocab_size > 0)
-      logits.additional = backend_.empty(DType::f32, {shape_.logit_rows, c.additional_vocab_size});
-    return logits;
   }
 
   Prompt make_prompt(Sequence sequence, std::span<const std::int32_t> slots,
@@ -250,8 +241,6 @@ class TextRun {
   }
 
   void reserve() {
-    backend_.reserve_keys(shape_.longest, model_.config().head_dim());
-    backend_.expect_rows(rows() * options_.tokens_per_step);
     const auto m = static_cast<std::size_t>(shape_.tokens_per_pass);
     tokens_.ids.reserve(m), tokens_.positions.reserve(m), tokens_.cache_rows.reserve(m);
     tokens_.self_attention.reserve(static_cast<std::size_t>(rows()));
@@ -301,32 +290,30 @@ class TextRun {
     }
   }
 
-  /// Computes the logits of the selected rows of `states` [M,D].
-  void read_head(Logits& logits, const Tensor& states) {
-    const auto r = std::ssize(wanted_rows_);
-    const Tensor hidden = hidden_.slice(0, r), base = logits.base.slice(0, r);
-    const Tensor additional = logits.additional ? logits.additional.slice(0, r) : Tensor();
-    backend_.gather_rows(hidden, states, wanted_rows_);
-    model_.logits(backend_, base, additional, hidden);
-    logits.host_base = backend_.download(base);
-    if (additional) logits.host_additional = backend_.download(additional);
+  void own_pass() {
+    std::size_t exit = 0;
+    const bool by_layer = backend_.stops_within_pass();
+    const auto before_layer = [&](std::size_t layer, const Tensor& input) {
+      if (by_layer) ask();
+      if (exit < early_.size() && !wanted_rows_.empty() &&
+          layer == static_cast<std::size_t>(options_.early_layers[exit]))
+        buffers_->read_head(early_[exit++], input, wanted_rows_);
+    };
+    const Tensor states =
+        buffers_->forward(tokens_, *past_, pictures_,
+                          attentions_ ? attentions_->weights() : AttentionWeights{}, before_layer);
+    if (attentions_) attentions_->keep();
+    if (options_.past != nullptr) options_.past->append(tokens_.ids);
+    if (wanted_rows_.empty()) return;
+    buffers_->read_head(*logits_, states, wanted_rows_);
+    if (options_.hidden) host_hidden_ = buffers_->download_hidden(std::ssize(wanted_rows_));
   }
 
-  template <class Sink>
-  void deliver(const Sink& sink) {
-    const Config& c = model_.config();
-    for (delivered_ = 0; delivered_ < wanted_.size(); ++delivered_) {
-      ask();
-      sink(wanted_[delivered_].row, wanted_[delivered_].token,
-           row_of(logits_.host_base, delivered_, c.vocab_size),
-           row_of(logits_.host_additional, delivered_, c.additional_vocab_size));
-    }
+  std::span<const float> base_of(const PassLogits& logits) const {
+    return row_of(logits.host_base, delivered_, model_.config().vocab_size);
   }
-
-  static std::span<const float> row_of(const Tensor& rows, std::size_t row, std::int64_t width) {
-    if (!rows) return {};
-    const auto w = static_cast<std::size_t>(width);
-    return rows.as<float>().subspan(row * w, w);
+  std::span<const float> additional_of(const PassLogits& logits) const {
+    return row_of(logits.host_additional, delivered_, model_.config().additional_vocab_size);
   }
 
   const Idefics& model_;
@@ -336,12 +323,12 @@ class TextRun {
   TextRunOptions options_;
   RunSizes shape_;
   CacheTable table_;
-  KvCache past_;
-  RotaryTable rotary_;
-  TextState state_;
-  Tensor hidden_, host_hidden_;  // [R,D]
-  Logits logits_;
-  std::vector<Logits> early_;  // one per early layer
+  std::unique_ptr<Seat> seat_;  // in a batch, which has what follows for all of its runs
+  std::optional<KvCache> past_;
+  std::optional<PassBuffers> buffers_;
+  std::optional<PassLogits> logits_;
+  std::vector<PassLogits> early_;  // one per early layer
+  Tensor host_hidden_;             // [R,D]
   std::vector<Prompt> prompts_;
   TokenBatch tokens_;
   std::vector<Wanted> wanted_;

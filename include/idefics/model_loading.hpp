@@ -1,0 +1,87 @@
+// How a model is made from a checkpoint: its parts in the order in which they are checked, placed and
+// read.
+#pragma once
+
+#include <algorithm>
+
+#include <idefics/model.hpp>
+
+#if IDEFICS_ENGINE_BODIES
+
+#include <idefics/generation/options/read_config.hpp>
+#include <idefics/generation/run/continuous_batch.hpp>
+#include <idefics/io/checkpoint.hpp>
+#include <idefics/io/hub_cache.hpp>
+#include <idefics/io/json.hpp>
+#include <idefics/lora/lora.hpp>
+#include <idefics/model/weights.hpp>
+#include <idefics/plan/placement.hpp>
+#include <idefics/plan/require_fit.hpp>
+
+namespace idefics { inline namespace v0 {
+
+IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
+                                                   ModelOptions options) {
+  const detail::FreeMemoryReturned last;  // frees headers, names and lists that only loading needed
+  const std::filesystem::path directory = resolve_model(directory_or_repo);
+  const Checkpoint checkpoint = Checkpoint::open(directory, options.mmap);
+  const std::filesystem::path config_file = directory / "config.json";
+  const detail::JsonDocument json = detail::read_document(config_file);
+  Config config = Config::from_json(*json, config_file.string());
+  detail::validate(options.quantization_config);
+  if (const auto own = read_quantization_config(*json, config_file.string()))
+    options.quantization_config =
+        detail::merged(options.quantization_config, *own, options.dtype.has_value());
+
+  WeightTable table;
+  const Idefics dry_run(table, config);
+  std::optional<LoraAdapter> adapter;
+  if (!options.adapter.empty()) {
+    adapter = LoraAdapter::open(resolve_model(options.adapter), options.mmap);
+    adapter->check(table.requests());
+  }
+
+  const WeightOptions form{options.dtype, options.quantization_config,
+                           adapter ? &*adapter : nullptr};
+  Workload work{.chunk = options.prefill_chunk, .threads = num_threads()};
+  work.context = std::max(work.context, options.shared_cache_tokens);
+  const auto& requests = table.requests();
+  auto [backend, map] =
+      options.backend
+          ? detail::Placement{options.backend, {{"", std::string(options.backend->name())}}}
+          : detail::place_model(options.device_map, {config, requests, checkpoint, form, work},
+                                options.max_memory);
+  CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
+  weights.check(requests);  // finds every tensor before the first is read
+  const auto available = options.max_memory ? options.max_memory : backend->memory_left();
+  if (available && map.size() == 1)  // otherwise the map has decided what goes where
+    require_fit(config, requests, checkpoint, form, work, *available);
+  ReportedWeights reported(weights, options.progress, std::ssize(requests));
+  std::optional<AdaptedWeights> adapted;
+  if (adapter) adapted.emplace(reported, *adapter, *backend, options.dtype);
+  Idefics model(adapted ? static_cast<WeightSource&>(*adapted) : reported, config);
+  checkpoint.check_unchanged();
+  if (adapter) adapter->check_unchanged();
+  checkpoint.release();  // drops the pages mapped around copied weights
+  const std::int64_t layers = model.cross_layers();
+  auto generation = read_generation_config(directory, config);
+  std::unique_ptr<Parts> parts(new Parts{backend,
+                                         std::move(map),
+                                         std::move(model),
+                                         std::move(generation),
+                                         {backend, config, layers, options.image_cache_size},
+                                         options.prefill_chunk,
+                                         std::move(options.progress),
+                                         options.limits,
+                                         nullptr});
+#if !defined(IDEFICS_NO_THREADS)
+  if (options.shared_cache_tokens > 0)
+    parts->batch = std::make_shared<detail::ContinuousBatch>(
+        parts->model, parts->sessions, options.shared_cache_tokens, options.prefill_chunk);
+#endif
+  return Model(std::move(parts));
+}
+
+}}  // namespace idefics::v0
+
+#endif
