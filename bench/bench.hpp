@@ -48,6 +48,7 @@ void bench_transpose(Context&);
 void bench_patch(Context&);
 void bench_stages(Context&);
 void bench_searches(Context&);
+void bench_clients(Context&);
 
 /// Seconds of one call.
 inline double seconds(const std::function<void()>& call) {

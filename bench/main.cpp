@@ -1,6 +1,6 @@
 // idefics_bench [--quick] [--threads N] [--model DIR] [FAMILY…]: measures operations of the CPU
 // backend in turn with the ceilings of this machine. Families have the names of the kernels' files;
-// `stages` and `searches` run a whole checkpoint.
+// `stages`, `searches` and `clients` run a whole checkpoint.
 #include <cstdlib>
 #include <string_view>
 
@@ -34,6 +34,7 @@ constexpr Family families[] = {
     {"patch", bench::bench_patch},
     {"stages", bench::bench_stages},
     {"searches", bench::bench_searches},
+    {"clients", bench::bench_clients},
 };
 
 int usage() {
