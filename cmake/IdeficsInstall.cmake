@@ -77,7 +77,7 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Headers, libraries and CMake files of idefics")
   # the libraries that the headers include
   file(STRINGS ${PROJECT_SOURCE_DIR}/cmake/debian-packages.txt packages REGEX "-dev$")
-  list(FILTER packages EXCLUDE REGEX "cli11|libedit")
+  list(FILTER packages EXCLUDE REGEX "cli11|libedit|httplib|pkg-config")
   list(APPEND packages libeigen3-dev)
   list(JOIN packages ", " CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS)
   set(CPACK_PACKAGING_INSTALL_PREFIX /usr)

@@ -359,5 +359,6 @@ void add_info(CLI::App& app);
 void add_pull(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_selftest(CLI::App& app);
+void add_serve(CLI::App& app);
 
 }  // namespace cli

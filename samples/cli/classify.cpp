@@ -11,6 +11,7 @@
 #include <idefics/io/json.hpp>
 
 #include "cli/args.hpp"
+#include "cli/choose_label.hpp"
 #include "cli/pictures.hpp"
 
 namespace cli {
@@ -34,39 +35,16 @@ struct Classifier {
   ProcessorOptions options;
 };
 
-struct Answer {
-  std::string label;
-  std::vector<double> scores;  // empty if they were not needed
-};
-
-/// The label that greedy search generates when restricted to the labels; if it is cut short, the
-/// text is not one of them.
-std::string generated(Classifier& k, const Prompt& prompt) {
-  std::size_t longest = 0;
-  for (const auto& label : k.c.labels) longest = std::max(longest, label.size());
-  GenerationConfig config{
-      .max_new_tokens = static_cast<std::int64_t>(longest) + 2,  // a token has at least one byte
-      .eos_token_id = std::vector<std::int32_t>{k.processor.tokenizer().eos_id()},
-      .prefix_allowed_tokens_fn = only_labels(k.processor, prompt, k.c.labels, k.options)};
+Classified classify(Classifier& k, const PromptItem& picture) {
   const bool judged = is_judged(k.c.common.model, k.c.common.quiet);
-  if (judged) config.top_logprobs = 0;
-  const auto output = k.model.generate(k.processor(prompt, k.options), config);
-  if (judged) judge(output.logprobs);
-  return k.processor.batch_decode(output.new_tokens, {.skip_special_tokens = true}).at(0);
-}
-
-Answer classify(Classifier& k, const PromptItem& picture) {
-  const Prompt prompt = category_prompt(picture, k.c.labels);
-  Answer answer;
-  if (!k.c.rank) answer.label = generated(k, prompt);
-  const bool known = std::ranges::find(k.c.labels, answer.label) != k.c.labels.end();
-  if (known && !k.c.common.json) return answer;
-  const Ranking ranking =
-      rank_labels(k.model, k.processor, prompt, k.c.labels, k.c.normalize, k.options);
-  if (k.c.rank && !k.c.normalize && is_judged(k.c.common.model, k.c.common.quiet))
-    judge(std::exp(ranking.scores[ranking.best]));
-  answer.scores = ranking.scores;
-  if (!known) answer.label = k.c.labels[ranking.best];
+  const LabelOptions options{.rank = k.c.rank,
+                             .normalize = k.c.normalize,
+                             .scores = k.c.common.json,
+                             .processor = k.options};
+  Classified answer = choose_label(k.model, k.processor, category_prompt(picture, k.c.labels),
+                                   k.c.labels, options, judged);
+  if (judged && !k.c.rank) judge(answer.output.logprobs);
+  if (judged && k.c.rank && !k.c.normalize) judge(std::exp(answer.scores[answer.best]));
   return answer;
 }
 
@@ -88,7 +66,7 @@ std::vector<std::string> ranked(const Command& c, const std::vector<double>& sco
   return lines;
 }
 
-Json answer_json(const Command& c, const Answer& answer) {
+Json answer_json(const Command& c, const Classified& answer) {
   Json scores = Json::object();
   for (std::size_t i = 0; i < answer.scores.size(); ++i) scores[c.labels[i]] = answer.scores[i];
   return {{"label", answer.label}, {"scores", scores}};
@@ -112,7 +90,7 @@ std::vector<std::string> split(const std::string& list) {
 std::vector<std::string> lines_for(Classifier& k, const PromptItem& picture, double load_s,
                                    const std::string& path) {
   const auto begin = Clock::now();
-  const Answer answer = classify(k, picture);
+  const Classified answer = classify(k, picture);
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   const Json timings{{"load_s", load_s}, {"classify_s", seconds}};
   if (k.c.common.json) {

@@ -273,6 +273,7 @@ std::string manual_page(const CLI::App& app) {
          ".SH EXIT STATUS\n0 success; 1 an error, named on standard error; 2 a usage error; 130 "
          "Ctrl\\-C.\n"
          ".SH ENVIRONMENT\n.TP\n.B IDEFICS_MODEL\nthe checkpoint that is used without \\-\\-model\n"
+         ".TP\n.B IDEFICS_API_KEY\nthe key that clients of serve must send\n"
          ".TP\n.B HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME\nwhere the cache of models is\n"
          ".TP\n.B HF_HUB_OFFLINE\n1: never use the network\n"
          ".TP\n.B HF_HUB_DISABLE_PROGRESS_BARS\n1: show no progress\n";
