@@ -520,7 +520,31 @@ def hub() -> None:
     put("hub", "open_link", 'Link: <rel="next"\r\nETag: "\r\nContent-Range: bytes */\r\n:\r\n')
 
 
-for write in (data_urls, urls, hub, safetensors, quant_states, adapters, texts, configs, sentencepiece, tokenizer, pictures, utf8):
+def serve_requests() -> None:
+    pixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+    user = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": pixel, "detail": "low"}}, {"type": "text", "text": "what?"}]}
+    everything = {"model": "m", "n": 2, "stop": ["a", "b"], "seed": 1, "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 3, "stream": True,
+                  "stream_options": {"include_usage": True}, "logit_bias": {"5": -100}, "frequency_penalty": 1, "user": "u", "metadata": {"a": "b"}}
+    for name, value in {
+        "chat": {"messages": [user]}, "text": {"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]},
+        "options": {"messages": [user], "logprobs": True, "top_logprobs": 3, **everything}, "zero": {"messages": [user], "temperature": 0, "num_beams": 3},
+        "path": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "/etc/passwd"}]}]},
+        "nested_url": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": {"url": {"url": pixel}}}}]}]},
+        "unknown": {"messages": [user], "temprature": 1}, "tools": {"messages": [user], "tools": [{}], "tool_choice": "auto"},
+        "twice": {"messages": [user], "max_tokens": 1, "max_new_tokens": 2}, "format": {"messages": [user], "response_format": {"type": "json_object"}},
+        "prompt": {"prompt": "a", "echo": True, "best_of": 2, **everything}, "prompts": {"prompt": ["a", "b"], "logprobs": 2},
+        "interleaved": {"prompt": ["a", {"image": pixel}, "https://example.org/a.png", {"text": "b"}]}, "batch": {"prompt": [["a"], [{"image_url": pixel}]]},
+        "ids": {"prompt": [1, 2]}, "mixed": {"prompt": [["a"], "b"]}, "empty_stop": {"prompt": "a", "stop": ""}, "bias_text": {"prompt": "a", "logit_bias": {"x": 1}},
+        "bias_both": {"prompt": "a", "logit_bias": {"1": 2}, "sequence_bias": [[[1, 2], 3]]}, "bias_object": {"prompt": "a", "logit_bias": {"1": 2}, "sequence_bias": {}},
+        "classify": {"image": [pixel, pixel], "labels": ["a", "b"], "rank": True, "normalize": False}, "embed": {"input": pixel, "pooling": "none", "encoding_format": "base64"},
+        "dimensions": {"input": [pixel], "dimensions": 8}, "list": [], "null": None, "nothing": {}, "nulls": {"messages": None, "prompt": None},
+    }.items():
+        put("serve_request", name, json.dumps(value))
+    put("serve_request", "quoted_commas", '{"prompt":"' + ',[{\\\"' * 50 + '"}')
+    put("serve_request", "stop", "aab\naaaabaab")
+
+
+for write in (data_urls, urls, hub, serve_requests, safetensors, quant_states, adapters, texts, configs, sentencepiece, tokenizer, pictures, utf8):
     write()
 torch_files(put)
 for name, template in template_files().items():

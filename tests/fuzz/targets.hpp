@@ -14,6 +14,7 @@
 #include "fuzz/targets/quant_state.hpp"
 #include "fuzz/targets/safetensors.hpp"
 #include "fuzz/targets/sentencepiece.hpp"
+#include "fuzz/targets/serve.hpp"
 #include "fuzz/targets/tokenizer.hpp"
 #include "fuzz/targets/torch_file.hpp"
 #include "fuzz/targets/url.hpp"
@@ -41,6 +42,7 @@ inline constexpr Target targets[] = {
     {"chat_template", chat_template, 400, 8 * MiB},
     {"prompt_file", prompt_file, 80, MiB},
     {"preprocessor_config", preprocessor_config, 80, MiB},
+    {"serve_request", serve_request, 120, MiB},
     {"data_url", data_url, 4, MiB},
     {"url", url, 16, MiB},
     {"address", address, 16, MiB},

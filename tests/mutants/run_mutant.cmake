@@ -44,6 +44,7 @@ endfunction()
 if(COPY)
   file(REMOVE_RECURSE ${COPY})
   file(COPY ${SOURCE}/include/ ${SOURCE}/cuda DESTINATION ${COPY})
+  file(COPY ${SOURCE}/samples/cli/serve DESTINATION ${COPY}/cli FILES_MATCHING PATTERN *.hpp)
   string(CONCAT switches "#pragma once\n#include <cstdlib>\n#include <string_view>\n\n"
     "namespace idefics_mutants {\n\ninline bool asked(std::string_view name) {\n"
     "  const char* on = std::getenv(\"IDEFICS_MUTANT\");\n  return on != nullptr && on == name;\n}\n")
