@@ -39,20 +39,21 @@ void bench_clients(Context& c) {
   if (c.model.empty()) return;
   const Model model = Model::from_pretrained(
       c.model, {.dtype = DType::bf16, .device_map = "cpu", .shared_cache_tokens = 2048});
-  const std::int64_t steps = c.quick ? 2 : 16;
+  const std::int64_t steps = c.quick ? 2 : 32;
   (void)steps_per_second(model, 16, 1);  // encodes the pictures
   for (const int clients : {2, 4, 8, 16}) {
     std::vector<double> one, many;
-    const BatchStatistics before = model.batch_statistics();
+    double shares = 0, passes = 0;
     for (int round = 0; round < (c.quick ? 1 : 3); ++round) {
       one.push_back(steps_per_second(model, 1, steps));
+      const BatchStatistics before = model.batch_statistics();
       many.push_back(steps_per_second(model, clients, steps));
+      const BatchStatistics after = model.batch_statistics();
+      shares += static_cast<double>(after.shares - before.shares);
+      passes += static_cast<double>(after.passes - before.passes);
     }
-    const BatchStatistics after = model.batch_statistics();
     std::printf("%2d clients %33.2f tokens/s    %.2f of one client (%.2f)    %.1f runs a pass\n",
-                clients, median(many), median(many) / median(one), median(one),
-                static_cast<double>(after.shares - before.shares) /
-                    static_cast<double>(after.passes - before.passes));
+                clients, median(many), median(many) / median(one), median(one), shares / passes);
   }
 }
 

@@ -101,6 +101,7 @@ class ContinuousBatch {
              Seat::State end, const std::function<void()>& ask);
   void serve();
   void admit();
+  void be_patient() { patience_ends_ = Clock::now() + last_pass_ / 4; }
   bool pass_is_due() const;
   void do_job(std::unique_lock<std::mutex>& lock);
   void do_pass(std::unique_lock<std::mutex>& lock);
@@ -122,7 +123,7 @@ class ContinuousBatch {
   std::vector<Seat*> entering_, waiting_;  // in order of arrival
   std::vector<Job*> jobs_;
   std::vector<std::thread::id> seated_;  // threads whose runs have joined
-  Clock::time_point first_arrival_{};
+  Clock::time_point patience_ends_{};
   Clock::duration last_pass_{};
   bool job_was_last_ = false, closing_ = false;
   BatchStatistics statistics_;
@@ -167,7 +168,7 @@ inline void Seat::pass(const TokenBatch& tokens, std::span<const std::int32_t> l
   share_.set(tokens, logit_rows, rows_);
   lock.lock();
   state_ = State::waiting;
-  if (batch_.waiting_.empty()) batch_.first_arrival_ = ContinuousBatch::Clock::now();
+  if (batch_.waiting_.empty()) batch_.be_patient();
   batch_.waiting_.push_back(this);
   batch_.await(lock, *this, batch_.waiting_, State::choosing, ask);
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
@@ -285,7 +286,7 @@ inline void ContinuousBatch::serve() {
     } else if (waiting_.empty()) {
       work_.wait(lock);
     } else {
-      work_.wait_until(lock, first_arrival_ + last_pass_ / 4);
+      work_.wait_until(lock, patience_ends_);
     }
   }
 }
@@ -306,11 +307,10 @@ inline void ContinuousBatch::admit() {
   if (any) results_.notify_all();
 }
 
-/// Whether every run waits for a pass, or the first has waited for others for long enough.
+/// Whether every run waits for a pass, or has had time to choose its tokens.
 inline bool ContinuousBatch::pass_is_due() const {
   if (waiting_.empty()) return false;
-  return waiting_.size() >= seated_.size() || job_was_last_ ||
-         Clock::now() >= first_arrival_ + last_pass_ / 4;
+  return waiting_.size() >= seated_.size() || job_was_last_ || Clock::now() >= patience_ends_;
 }
 
 inline void ContinuousBatch::do_job(std::unique_lock<std::mutex>& lock) {
@@ -346,6 +346,7 @@ inline void ContinuousBatch::do_pass(std::unique_lock<std::mutex>& lock) {
   }
   lock.lock();
   last_pass_ = Clock::now() - begin;
+  be_patient();  // the runs of this pass are about to ask for the next one
   job_was_last_ = false;
   statistics_.passes += 1;
   statistics_.shares += std::ssize(seats_);
@@ -372,7 +373,6 @@ inline void ContinuousBatch::choose_seats() {
     }
   }
   std::erase_if(waiting_, [](const Seat* seat) { return seat->state_ == Seat::State::passing; });
-  first_arrival_ = {};  // those left have waited
 }
 
 }}}  // namespace idefics::v0::detail
