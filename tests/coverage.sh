@@ -18,8 +18,9 @@ while [ $# -gt 0 ]; do
   shift
 done
 programs="fuzz-replay fault.inputs fault.pictures fault.checkpoint fault.truncation fault.torch_file
-  fault.quantization fault.allocations unit.io.safetensors unit.io.changing_files unit.io.url
-  golden.pictures golden.tokenizer golden.chat_templates golden.torch_files"
+  fault.quantization fault.allocations fault.files unit.io.safetensors unit.io.changing_files unit.io.url
+  unit.io.checkpoint unit.model.config unit.prompt_file unit.text.tokenizer golden.json golden.pictures
+  golden.tokenizer golden.tokenizer_variants golden.chat_templates golden.torch_files"
 headers="io/json.hpp io/json_dialect.hpp io/safetensors_header.hpp io/tensor_file.hpp io/zip.hpp
   io/pickle.hpp io/torch_file.hpp io/file_bytes.hpp io/mapped_file.hpp io/checkpoint.hpp
   io/data_url.hpp io/config_fields.hpp quant/bnb_format.hpp text/utf8.hpp

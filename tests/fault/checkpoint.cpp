@@ -48,6 +48,9 @@ TEST_CASE("an index and its shards must agree") {
   CHECK(verdict(directory.path()) == "index_mismatch");
   write_shard(directory, "2.safetensors", "b");
   CHECK(verdict(directory.path()) == "accepted");
+  const auto checkpoint = idefics::Checkpoint::open(directory.path());
+  CHECK(checkpoint.total_bytes() == 16);
+  CHECK_THROWS_AS(checkpoint.tensor("c"), idefics::Error);
   write_index(directory, R"("a":"../1.safetensors")");
   CHECK(verdict(directory.path()) == "index_mismatch");
   write_index(directory, R"("a":"1.safetensors","a":"2.safetensors")");

@@ -132,6 +132,7 @@ TEST_CASE("errors of prompt files name what is wrong in them") {
       prompt("not JSON", invalid_json, "not json"),
       prompt("more after a zero byte", invalid_json, std::string("[\"a\"]\0 more", 11)),
       prompt("more after the end", invalid_json, R"(["a"] ["b"])"),
+      prompt("NaN as a name", invalid_json, "{NaN: 1}"),
       prompt("a number", invalid_prompt, "7", "$"),
       prompt("an object", invalid_prompt, R"({"a":"b"})", "$"),
       prompt("an unknown key beside texts", invalid_prompt, R"({"text":"a","b":1})", "$.b"),
@@ -158,6 +159,8 @@ TEST_CASE("errors of prompt files name what is wrong in them") {
   for (const auto& fault : faults) testing::check(fault);
   const auto processor = Processor::from_pretrained(tiny.string());
   testing::check({"an empty batch", empty_prompt, [&] { (void)processor(std::vector<Prompt>{}); }});
+  testing::check({"a text above the limit", oversized_file,
+                  [] { (void)parse_json("[1]", "text", {.bytes = 2}); }, "text", "", "", true});
   testing::check({"an address of this machine", url_refused,
                   [&] { (void)processor({"http://127.0.0.1/a.png"}); }, "*"});
 }

@@ -196,6 +196,38 @@ TEST_CASE("every fault in a quant state names its file, tensor and field") {
   check(damaged.with_json("\"nested_offset\": ", "\"nested_offset\": 1e39, \"x\": "),
         "nested_offset");
   CHECK(damaged.with_json("{", "[").code_name() == "invalid_json");
+  check(damaged.with_json("\"nf4\"", "4"), "quant_type");
+  check(damaged.with_json("\"nf4\"", "null"), "quant_type");
+  check(damaged.with_json("64", "281474976710657"), "blocksize");
+  check(damaged.with_json("64", "64.0"), "blocksize");
+  check(damaged.with_json("\"blocksize\": 64", "\"x\": 64"), "blocksize");
+  check(damaged.with_json("[4, 100]", "400"), "shape");
+  check(damaged.with_json("[4, 100]", "null"), "shape");
+  check(damaged.with_json("[4, 100]", "[1, 1, 1, 1, 4, 100]"), "shape");
+  CHECK(damaged.with_json("[4, 100]", "[281474976710656, 281474976710656]").code_name() ==
+        "arithmetic_overflow");
+  check(damaged.with_json("\"nested_offset\": ", "\"nested_offset\": \"0\", \"x\": "),
+        "nested_offset");
+  check(damaged.with_json("\"nested_offset\": ", "\"x\": "), "nested_offset");
+  const auto whole = [&](const std::string& json) {
+    Tensor bytes = Tensor::empty(DType::u8, {std::ssize(json)});
+    std::memcpy(bytes.raw_mutable(), json.data(), json.size());
+    return damaged.with(Damaged::state, bytes);
+  };
+  check(whole("[]"), "quant_state");
+  check(whole(std::string(5000, ' ')), "quant_state");
+}
+
+TEST_CASE("numbers of a quant state are written as Python writes them") {
+  for (const auto& [value, text] : {std::pair{0.0, "0.0"},
+                                    {1.0, "1.0"},
+                                    {-2.5, "-2.5"},
+                                    {1e15, "1000000000000000.0"},
+                                    {1e16, "1e+16"},
+                                    {1e-4, "0.0001"},
+                                    {1e-5, "1e-05"},
+                                    {1.5e-7, "1.5e-07"}})
+    CHECK(detail::python_float(value) == text);
 }
 
 TEST_CASE("quantizing that stops half-way leaves no output, and no file is overwritten") {

@@ -30,8 +30,8 @@ namespace detail {
                                    std::size_t offset, bool has_place = true) {
   std::string text = error.what();
   if (const auto at = text.find("; last read:"); at != std::string::npos) text.resize(at);
-  if (const auto at = text.find("] "); at != std::string::npos) text.erase(0, at + 2);
-  if (const auto at = text.find(": "); !has_place && at != std::string::npos) text.erase(0, at + 2);
+  text.erase(0, text.find("] ") + 2);
+  if (!has_place) text.erase(0, text.find(": ") + 2);
   fail(ErrorCode::invalid_json, "this is not JSON: " + text.substr(0, 200),
        {.file = file, .offset = offset});
 }
@@ -167,8 +167,9 @@ inline void refuse_zero_bytes(std::string_view text, const std::string& file) {
 }
 
 /// Feeds the events of `text` to `handler`, after refuse_zero_bytes. Handlers are called through
-/// their base class, so that there is one parser, not one for each of them.
-IDEFICS_ENGINE_INLINE bool sax_parse(std::string_view text, const std::string& file,
+/// their base class, so that there is one parser, not one for each of them. Handlers throw, and
+/// return true.
+IDEFICS_ENGINE_INLINE void sax_parse(std::string_view text, const std::string& file,
                                      nlohmann::json_sax<Json>& handler);
 
 /// parse_json and read_json_file, for callers that must not fail to destroy the result.
@@ -194,10 +195,10 @@ inline Json read_json_file(const std::filesystem::path& path, const JsonOptions&
 
 #if IDEFICS_ENGINE_BODIES
 
-IDEFICS_ENGINE_INLINE bool detail::sax_parse(std::string_view text, const std::string& file,
+IDEFICS_ENGINE_INLINE void detail::sax_parse(std::string_view text, const std::string& file,
                                              nlohmann::json_sax<Json>& handler) {
   refuse_zero_bytes(text, file);
-  return Json::sax_parse(text.begin(), text.end(), &handler);
+  Json::sax_parse(text.begin(), text.end(), &handler);
 }
 
 IDEFICS_ENGINE_INLINE detail::JsonDocument detail::parse_document(std::string_view text,
@@ -210,8 +211,7 @@ IDEFICS_ENGINE_INLINE detail::JsonDocument detail::parse_document(std::string_vi
   const PythonJson dialect(options.strict ? std::string_view() : text);
   const bool rewritten = dialect.rewritten();
   BoundedJson handler(file, options, rewritten ? &dialect : nullptr);
-  if (!sax_parse(rewritten ? dialect.json() : text, std::string(file), handler))
-    fail(ErrorCode::invalid_json, "this is not JSON", {.file = std::string(file)});
+  sax_parse(rewritten ? dialect.json() : text, std::string(file), handler);
   return handler.take();
 }
 

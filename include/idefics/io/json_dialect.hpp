@@ -55,9 +55,9 @@ class PythonJson {
   PythonJson(const PythonJson&) = delete;
   PythonJson& operator=(const PythonJson&) = delete;
 
-  /// Whether the JSON text differs from the original.
+  /// Whether there is a JSON text that differs from the original.
   bool rewritten() const { return !edits_.empty(); }
-  std::string_view json() const { return rewritten() ? std::string_view(rewritten_) : text_; }
+  std::string_view json() const { return rewritten_; }
 
   /// The position in the original that `position` in the JSON text is from.
   std::size_t original_position(std::size_t position) const {

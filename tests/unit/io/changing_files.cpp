@@ -85,6 +85,7 @@ TEST_CASE("a tensor that no dtype or shape here can hold is refused when it is a
   CHECK(verdict([&] { (void)file.tensor("t"); }) == "unsupported_dtype");
   CHECK(file.bytes("t").count() == 1);
   CHECK(verdict([&] { (void)file.bytes("absent"); }) == "missing_tensor");
+  file.require_readable("absent"), file.prefetch("absent"), file.release("absent");
   const testing::TempDir directory;
   const std::string header = R"({"t":{"dtype":"U8","shape":[1,1,1,1,1,1],"data_offsets":[0,1]}})";
   const auto six = SafetensorsFile::open(directory.write(

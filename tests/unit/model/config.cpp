@@ -45,6 +45,10 @@ TEST_CASE("negative ids mean that the model lacks the token") {
   CHECK_FALSE(c.bos_token_id);
   CHECK_FALSE(c.pad_token_id);
   CHECK(read(R"({"model_type": "idefics", "eos_token_id": -1})").eos_token_ids.empty());
+  const Config none =
+      read(R"({"model_type": "idefics", "eos_token_id": null, "pad_token_id": null})");
+  CHECK(none.eos_token_ids.empty());
+  CHECK_FALSE(none.pad_token_id);
 }
 
 TEST_CASE("the nested layout is read, with either name of the tower's width") {

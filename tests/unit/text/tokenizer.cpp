@@ -74,6 +74,24 @@ TEST_CASE("white space around tokens is measured once") {
         std::vector<std::int32_t>{tokenizer.encode("a")[0], 643, 643, tokenizer.encode("b")[0]});
 }
 
+TEST_CASE("white space of every kind is stripped around tokens, and nothing else is") {
+  const Tokenizer tokenizer = with_tokens({"<t>"}, false, true);
+  const auto stripped = [&](const std::string& space) {
+    return tokenizer.encode("a" + space + "<t>" + space + "b") == tokenizer.encode("a<t>b");
+  };
+  for (const char* space :
+       {"\t", "\n", "\r", " ", "\u0085", "\u00a0", "\u1680", "\u2000", "\u2005", "\u200a", "\u2028",
+        "\u2029", "\u202f", "\u205f", "\u3000", " \u2003\t"}) {
+    INFO(space);
+    CHECK(stripped(space));
+  }
+  for (const char* other : {"\x08", "\x0e", "\u0084", "\u1fff", "\u200b", "\u3001"}) {
+    INFO(other);
+    CHECK_FALSE(stripped(other));
+  }
+  CHECK(tokenizer.encode(" \u3000<t> ") == tokenizer.encode("<t>"));
+}
+
 TEST_CASE("words are found as by trying each at each position") {
   std::mt19937 random(5);
   auto text = [&random](std::size_t most) {
