@@ -77,6 +77,16 @@ TEST_CASE("each construct of the language has the value that jinja2 gives it") {
   }
 }
 
+TEST_CASE("templates that fuzzing found render what jinja2 renders, and fail where it fails") {
+  const auto found = OrderedJson::parse(detail::read_text_file(
+      std::filesystem::path(IDEFICS_GOLDEN_DIR) / "found_templates.json", 1 << 20));
+  REQUIRE(found.size() > 350);
+  for (const auto& [source, result] : found.items()) {
+    INFO(source);
+    CHECK(outcome(source, recorded()["conversations"][1], true) == result);
+  }
+}
+
 TEST_CASE("what is not a template, and what is not supported, is refused by name") {
   for (const char* list : {"invalid", "unsupported"})
     for (const OrderedJson& source : recorded()[list]) {

@@ -19,11 +19,12 @@ if [ "${1:-}" = --check ]; then
   trap 'rm -rf "$out"' EXIT
 fi
 
-for group in json tokenizer tokenizer_variants checkpoint_keys models pictures rare_pictures photographs processor chat_templates generation generation_values quant four_bit int8 torch_files lora; do
+for group in json tokenizer tokenizer_variants checkpoint_keys models pictures rare_pictures photographs processor chat_templates found_templates generation generation_values quant four_bit int8 torch_files lora; do
   echo "make_$group.py"
   "$venv/bin/python" "make_$group.py" --out "$out"
 done
 "$venv/bin/python" ../pictures/record.py --out "$out"
+"$venv/bin/python" ../pictures/record_damaged.py --out "$out"
 
 "$venv/bin/python" make_beams.py --out "$out"
 "$venv/bin/python" make_beam_samples.py --out "$out"
