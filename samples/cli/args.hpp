@@ -348,6 +348,7 @@ inline void write(const std::string& text) {
 }
 inline void print(const std::string& line) { write(line + '\n'); }
 
+void add_attend(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_caption(CLI::App& app);
 void add_chat(CLI::App& app);

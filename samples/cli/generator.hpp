@@ -31,6 +31,9 @@ class Generator {
   Generator(const GeneratorOptions& options, idefics::Processor processor, bool for_answers);
 
   const idefics::Processor& processor() const { return processor_; }
+  const idefics::Model& model() const { return model_; }
+  /// The options of every run.
+  idefics::GenerationConfig& config() { return config_; }
 
   /// Generates until an end or Ctrl-C, and judges an answer of the embedded checkpoint; with --stream, prints the text as it is generated, and with
   /// `answer_only` without the prompt.

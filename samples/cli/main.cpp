@@ -63,6 +63,7 @@ void add_commands(CLI::App& app) {
   cli::add_classify(app);
   cli::add_chat(app);
   cli::add_serve(app);
+  cli::add_attend(app);
   cli::add_quantize(app);
   cli::add_pull(app);
   cli::add_bench(app);
