@@ -42,7 +42,7 @@ inline std::int64_t rows_of(const WeightRequest& request, const Config& c, const
 }
 
 /// Scratch for the matrix of `request` in 4 bits, with the block size that loading uses.
-inline cpu::LinearScratch packed_scratch(const cpu::LinearKernels& kernels, bool pairs,
+inline cpu::LinearScratch packed_scratch(const cpu::KernelTable& kernels, bool pairs,
                                          std::int64_t m, const WeightRequest& request,
                                          std::int64_t threads) {
   const cpu::FourBitMatrix matrix{nullptr, nullptr, request.shape[0], request.shape[1],
@@ -93,7 +93,7 @@ inline std::uint64_t kernel_bytes(const Config& c, const std::vector<WeightReque
     if (forms[i] == Form::int8)
       int8.grow(cpu::int8_scratch(m, request.shape[1]));
     else
-      packed.grow(packed_scratch(kernels.linear_f32, packed_pairs, m, request, work.threads));
+      packed.grow(packed_scratch(kernels, packed_pairs, m, request, work.threads));
     const auto rank = options.adapter == nullptr ? std::nullopt : options.adapter->rank(request);
     if (!rank) continue;
     inner = std::max(inner, checked(m) * checked(*rank));

@@ -12,6 +12,7 @@ IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c")
 namespace idefics { inline namespace v0 { namespace detail::cpu::emulated {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/linear_panels.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
 #include <idefics/backend/cpu/linear_amx.inl>
 }}}

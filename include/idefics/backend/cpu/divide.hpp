@@ -27,17 +27,17 @@ void divide(std::int64_t tasks, std::int64_t products, const Body& body) {
   parallel_tasks(tasks, body, static_cast<int>(std::min<std::int64_t>(most, num_threads())));
 }
 
-/// Calls body(args) for blocks of rows of x [M,K] whose sums fit the cache, packed in tiles.
+/// Calls body(args) for blocks of rows of x [M,K] whose sums fit the cache, packed in tiles of `tile`.
 template <class Body>
-void for_row_blocks(const LinearArgs& full, const LinearKernels& kernels,
-                    LinearKernels::Pack pack_tiles, float* packed, const Body& body) {
-  const std::int64_t rows = rows_at_once(kernels, full.m);
+void for_row_blocks(const LinearArgs& full, std::int64_t tile, LinearKernels::Pack pack_tiles,
+                    float* packed, const Body& body) {
+  const std::int64_t rows = rows_at_once(full.m, tile);
   for (std::int64_t m = 0; m < full.m; m += rows) {
     LinearArgs args = full;
     args.m = std::min(rows, full.m - m);
     args.out += m * full.n;
     const float* x = full.x + m * full.k;
-    divide(ceil_div(args.m, kernels.tile_x_rows), 8 * args.m * args.k,
+    divide(ceil_div(args.m, tile), 8 * args.m * args.k,
            [&](std::int64_t i, int) { pack_tiles(packed, x, i, i + 1, args.m, args.k); });
     args.x = packed;
     body(args);

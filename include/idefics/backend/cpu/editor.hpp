@@ -5,10 +5,11 @@
 //   0  f32x16_*                        nothing of the list is included
 //   1  lookup_*, search_*, dot_*       0 is included
 //   2  load, kernels                   0 and 1 are, and so on
-//   3  math
+//   3  math, linear_panels
 //   4  linear, and all that are not in this list
 //   5  linear_4bit
 //   6  linear_4bit_pairs
+//   7  linear_4bit_tiles
 #pragma once
 
 #include <idefics/backend/cpu/isa.hpp>
@@ -54,11 +55,15 @@ using namespace idefics::detail::cpu;
 #endif
 #if IDEFICS_EDITOR > 3
 #include <idefics/backend/cpu/math.inl>
+#include <idefics/backend/cpu/linear_panels.inl>
 #endif
 #if IDEFICS_EDITOR > 4
 #include <idefics/backend/cpu/linear.inl>
 #endif
 #if IDEFICS_EDITOR > 5
 #include <idefics/backend/cpu/linear_4bit.inl>
+#endif
+#if IDEFICS_EDITOR > 6
+#include <idefics/backend/cpu/linear_4bit_pairs.inl>
 #endif
 // clang-format on

@@ -3,16 +3,17 @@
 /// The lanes of one register, the unit of the GEMV and GEMM: here, eight.
 struct Lanes {
   static constexpr int width = 8;
-  // 12 sums, 3 weights, 1 input: 16 registers
+  // 4 bits, bf16 order
   static constexpr int tile_x_rows = 4, tile_w_rows = 3;
   // 4 x 2 sums, 2 inputs, 1 weight; the other registers let iterations overlap
   static constexpr int gemv_x_rows = 2;
   static constexpr int code_streams = 1;
   // 2 x 4 sums, 2 queries, 1 key: 11 registers; 4 x 2 sums, 2 values, 1 weight: 11
   static constexpr int score_queries = 2, value_vectors = 1;
-  // bf16 order: 4 x 3 sums, 3 weights, 1 input; 2 x 2 sums next to 8 weights
+  // 4 x 3 sums, 3 weights, 1 input: 16; bf16 order: 2 x 2 sums next to 8 weights
   static constexpr int chain_x_rows = 4, chain_w_vectors = 3, gemv_chain_rows = 2,
                        gemv_rows_most = 2;
+  static constexpr bool both_chains = false;
   __m256 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm256_setzero_ps()}; }

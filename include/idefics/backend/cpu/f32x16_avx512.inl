@@ -3,16 +3,17 @@
 /// The lanes of one register, the unit of the GEMV and GEMM: here, all sixteen.
 struct Lanes {
   static constexpr int width = 16;
-  // 24 sums, 6 weights, 1 input: 31 registers
+  // 4 bits, bf16 order: 12 sums, 12 totals, 3 weights, 1 input: 28 registers
   static constexpr int tile_x_rows = 4, tile_w_rows = 6;
   // 4 x 4 sums, 4 inputs, 1 weight: 21 registers
   static constexpr int gemv_x_rows = 4;
   static constexpr int code_streams = 4;
   // 4 x 4 sums, 4 queries, 1 key: 21 registers; 4 x 6 sums, 6 values, 1 weight: 31
   static constexpr int score_queries = 4, value_vectors = 6;
-  // bf16 order: 8 x 3 sums, 3 weights, 1 input; 4 x 2 sums next to 16 weights
+  // 8 x 3 sums, 3 weights, 1 input: 28; bf16 order: 4 x 2 sums next to 16 weights
   static constexpr int chain_x_rows = 8, chain_w_vectors = 3, gemv_chain_rows = 4,
                        gemv_rows_most = 8;
+  static constexpr bool both_chains = true;  // 4 x 3 sums of both chains of the bf16 order: 28
   __m512 v;
 
   static IDEFICS_CPU_INLINE Lanes zero() { return {_mm512_setzero_ps()}; }

@@ -6,15 +6,17 @@
 
 struct F32x16 {
   static constexpr int width = 16;
-  static constexpr int tile_x_rows = 2, tile_w_rows = 2;  // register tile of the GEMM
+  static constexpr int tile_x_rows = 2, tile_w_rows = 2;  // register tile of the GEMM of 4 bits
   static constexpr int gemv_x_rows = 2;   // rows of x in the register tile of the GEMV
   static constexpr int code_streams = 1;  // rows of 4-bit codes that are multiplied together
   // attention: queries of a tile of scores, vectors of a tile of values
   static constexpr int score_queries = 2, value_vectors = 1;
-  // bf16 order: rows of x and vectors of weight rows in the register tiles of the GEMM, and rows of
-  // x in that of the GEMV
-  static constexpr int chain_x_rows = 2, chain_w_vectors = 1, gemv_chain_rows = 2,
+  // rows of x and vectors of weight rows in the register tiles of the GEMM; bf16 order: rows of x in
+  // that of the GEMV
+  static constexpr int chain_x_rows = 8, chain_w_vectors = 1, gemv_chain_rows = 2,
                        gemv_rows_most = 2;
+  // whether the GEMM of the bf16 order has registers for both chains of half as many rows
+  static constexpr bool both_chains = false;
   float v[16];
 
   static IDEFICS_CPU_OUTLINE F32x16 zero() { return {}; }

@@ -41,9 +41,13 @@ constexpr std::int64_t packed_floats(Layout layout, std::int64_t k) {
                                    : ceil_div(k, block_values) * block_lanes(layout);
 }
 
-/// Values of K that the GEMM keeps in cache at a time.
-constexpr std::int64_t panel_values(Layout layout) {
-  return layout == Layout::natural ? 1024 : 256;
+/// Values of K that the GEMM of the bf16 order keeps in cache at a time.
+inline constexpr std::int64_t panel_values = 256;
+
+/// The f32 of one of the sixteen lanes of a tile of `rows` rows that the GEMM of the f32 order packs.
+/// Sixteen more than values, so that lanes do not share sets of the caches.
+constexpr std::int64_t lane_floats(std::int64_t rows, std::int64_t k) {
+  return ceil_div(k, 16) * rows + 16;
 }
 
 /// The GEMV reads the weight in place: for at most gemv_rows_max rows of x, gemv_piece values of
@@ -57,6 +61,9 @@ struct LinearArgs {
   const std::byte* weight;  // [N,K], any alignment
   const float* bias;        // [N] or null
   std::int64_t m, n, k;
+  /// Where the weight rows are that a thread needs after those it multiplies: as many rows further
+  /// on. 0: unknown.
+  std::int64_t rows_to_next = 0;
 
   float bias_of(std::int64_t row) const { return bias == nullptr ? 0.0f : bias[row]; }
 };
@@ -78,13 +85,19 @@ struct LinearKernels {
   bool matrix = false;                    // gemm uses tile registers (linear_amx.inl)
 
   std::int64_t row_floats(std::int64_t k) const { return packed_floats(layout, k); }
-  /// Floats of scratch for m rows of x and `cols` weight rows: a packed piece of K, and the sums,
-  /// which have 16 lanes each in the f32 order.
+  /// Floats of a packed tile of x.
+  std::int64_t tile_floats(std::int64_t k) const {
+    return layout == Layout::natural ? 16 * lane_floats(tile_x_rows, k)
+                                     : tile_x_rows * row_floats(k);
+  }
+  /// Floats of scratch for m rows of x and `cols` weight rows: packed weights (in the bf16 order, a
+  /// piece of K), and sums, of which the f32 order has five levels.
   std::int64_t scratch_floats(std::int64_t m, std::int64_t cols, std::int64_t k) const {
     if (matrix) return 1024 + tile_w_rows * round_up(k, block_values) / 2;  // sums, and weights
-    const std::int64_t padded = round_up(cols, tile_w_rows);
-    const std::int64_t piece = row_floats(std::min(panel_values(layout), k));
-    return padded * (piece + round_up(m, tile_x_rows) * (layout == Layout::natural ? 16 : 1));
+    const std::int64_t panels = ceil_div(cols, tile_w_rows), padded = panels * tile_w_rows;
+    if (layout == Layout::natural)
+      return panels * 16 * lane_floats(tile_w_rows, k) + 5 * padded * m;
+    return padded * (row_floats(std::min(panel_values, k)) + m);
   }
 };
 
@@ -127,17 +140,24 @@ struct FourBitFactors {
 /// Kernels of the bf16 order. Packed rows of x are padded to whole chunks of `chunk` values.
 struct FourBitPairKernels {
   static constexpr std::int64_t chunk = 128;
+  static constexpr std::int64_t panel_values = 1024;  // f32 of a row that the GEMM packs at a time
+  std::int64_t tile_x_rows, tile_w_rows;              // register tile of the GEMM
   LinearKernels::Pack pack_rows, pack_tiles;
   /// Few rows of x, packed by pack_rows, times weight rows [begin, end) of an aligned matrix.
   void (*multiply)(const LinearArgs&, const FourBitMatrix&, const FourBitFactors&,
                    std::int64_t begin, std::int64_t end);
   /// Many rows of x, packed by pack_tiles, times an aligned matrix with `factors` [rows of the
-  /// range, row_factors]; scratch as for the `gemm` of plain weights.
+  /// range, row_factors]; scratch has scratch_floats.
   void (*gemm)(const LinearArgs&, const FourBitMatrix&, const float* factors, float* scratch,
                std::int64_t begin, std::int64_t end);
   /// Any rows of x, packed by pack_rows, times any matrix; scratch has unaligned_floats(K).
   void (*multiply_any)(const LinearArgs&, const FourBitMatrix&, const float* absmax, float* scratch,
                        std::int64_t begin, std::int64_t end);
+  /// For m rows of x and `cols` weight rows of at most k f32: packed weights, and sums of 16 lanes.
+  std::int64_t scratch_floats(std::int64_t m, std::int64_t cols, std::int64_t k) const {
+    return round_up(cols, tile_w_rows) *
+           (round_up(std::min(panel_values, k), 16) + 16 * round_up(m, tile_x_rows));
+  }
   static std::int64_t unaligned_floats(std::int64_t k) { return ceil_div(k, chunk) * 2 * 32; }
 };
 

@@ -65,10 +65,12 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::avx512_bf16 {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/lookup_avx512.inl>
 #include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/linear_panels.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
+#include <idefics/backend/cpu/linear_4bit_tiles.inl>
 inline constexpr LinearKernels linear_bf16 = linear_bf16_kernels<Layout::paired>();
 inline constexpr FourBitPairKernels four_bit_pairs = four_bit_pair_kernels<Layout::paired>();
 }}}  // namespace idefics::v0::detail::cpu::avx512_bf16
@@ -79,6 +81,7 @@ IDEFICS_CPU_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx51
 namespace idefics { inline namespace v0 { namespace detail::cpu::amx {
 #include <idefics/backend/cpu/f32x16_avx512.inl>
 #include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/linear_panels.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
 #include <idefics/backend/cpu/linear_amx.inl>
 }}}  // namespace idefics::v0::detail::cpu::amx

@@ -2,11 +2,13 @@
 // namespace and region, after its F32x16.
 // clang-format off
 #include <idefics/backend/cpu/load.inl>
+#include <idefics/backend/cpu/linear_panels.inl>
 #include <idefics/backend/cpu/math.inl>
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
+#include <idefics/backend/cpu/linear_4bit_tiles.inl>
 #include <idefics/backend/cpu/linear_int8.inl>
 #include <idefics/backend/cpu/attention.inl>
 #include <idefics/backend/cpu/softmax.inl>

@@ -152,143 +152,161 @@ inline void gemv(const LinearArgs& t, std::int64_t n, std::int64_t n_end) {
     for (std::int64_t m = 0; m < t.m; ++m) gemv_row<T, 1>(t, n, m);
 }
 
-// ---- many rows of x (GEMM): tiles of both operands are packed, then multiplied from cache -------
+// ---- many rows of x (GEMM): one pass over all of K for each of the sixteen lanes ----------------
 //
-// A packed tile of `tile` rows is ordered by block of K, group of lanes, vector, and row. The
-// groups of lanes are independent sums, so each has a pass of its own that can use all registers.
+// A vector has a value of as many weight rows as a register has lanes. A packed tile, of x or of
+// the weight, has the sixteen lanes of the order one after the other: of each, its steps k = l,
+// l + 16, …, and of each step a value of every row.
 
-inline constexpr std::int64_t panel_vectors = panel_values(Layout::natural) / 16;
-
-/// Packs vectors [begin, end) of a tile; fetch(r, v, vectors) loads `step` of row r from v on.
-template <int step, int tile, class Fetch>
-IDEFICS_CPU_INLINE void pack_tile(float* packed, std::int64_t begin, std::int64_t end,
-                                  const Fetch& fetch) {
-  constexpr int groups = 16 / Lanes::width;
-  const std::int64_t group_stride = (end - begin) * tile * Lanes::width;
-  for (std::int64_t r = 0; r < tile; ++r) {
-    float* to = packed + r * Lanes::width;
-    for (std::int64_t v = begin; v < end; v += step) {
-      F32x16 vectors[step];
-      fetch(r, v, vectors);
-      for (int i = 0; i < step; ++i, to += tile * Lanes::width)
-        for (int g = 0; g < groups; ++g) vectors[i].group(g).store(to + g * group_stride);
-    }
-  }
+/// Sixteen values of each of `rows` rows of T at p, of which `count` exist; with zeros, these are
+/// rows_end rows of f32.
+template <class T>
+inline void copy_values(float* copy, std::int64_t rows_end, const std::byte* p,
+                        std::int64_t row_bytes, std::int64_t rows, std::int64_t count) {
+  for (std::int64_t r = 0; r < rows_end; ++r, p += row_bytes, copy += 16)
+    (r >= rows || count <= 0 ? F32x16::zero()
+     : count < 16            ? load_tail<T>(p, count)
+                             : load_as_f32<T>(p))
+        .store(copy);
 }
 
-/// The same for `rows` rows of T; further rows of the tile are zero.
-template <class T, int tile>
-inline void pack_values(float* packed, const std::byte* x, std::int64_t rows, std::int64_t k,
-                        std::int64_t begin, std::int64_t end) {
-  constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-  pack_tile<1, tile>(
-      packed, begin, end,
-      [=](std::int64_t r, std::int64_t v, F32x16(&vector)[1]) IDEFICS_CPU_LAMBDA {
-        const std::byte* p = x + (r * k + 16 * v) * size;
-        __builtin_prefetch(p + 2 * k * size);  // pieces of rows are too short for the hardware
-        vector[0] = r >= rows           ? F32x16::zero()
-                    : 16 * (v + 1) <= k ? load_as_f32<T>(p)
-                                        : load_tail<T>(p, k - 16 * v);
-      });
-}
-
-/// Packs tiles [begin, end) of x.
+/// Packs tiles [begin, end) of x. A vector has two steps of all rows.
 inline void pack_tiles(float* packed, const float* x, std::int64_t begin, std::int64_t end,
                        std::int64_t m, std::int64_t k) {
-  constexpr int tile = Lanes::tile_x_rows;
-  const std::int64_t vectors = ceil_div(k, 16);
+  constexpr std::int64_t tile = Lanes::chain_x_rows;
+  static_assert(2 * tile == Lanes::width);
+  const std::int64_t lane = lane_floats(tile, k);
   for (std::int64_t i = begin; i < end; ++i) {
-    const auto* rows = reinterpret_cast<const std::byte*>(x + i * tile * k);
-    for (std::int64_t v = 0; v < vectors; v += panel_vectors)
-      pack_values<float, tile>(packed + (i * vectors + v) * 16 * tile, rows, m - i * tile, k, v,
-                               std::min(v + panel_vectors, vectors));
-  }
-}
-
-/// One vector of each row of x times one of each weight row.
-template <bool pairs, int x_rows, int w_rows>
-IDEFICS_CPU_INLINE void tile_step(Lanes (&acc)[x_rows][w_rows], const float* x, const float* w) {
-  Lanes weights[w_rows];
-  IDEFICS_CPU_UNROLL
-  for (int j = 0; j < w_rows; ++j) weights[j] = Lanes::load(w + j * Lanes::width);
-  IDEFICS_CPU_UNROLL
-  for (int i = 0; i < x_rows; ++i) {
-    const Lanes input = Lanes::load(x + i * Lanes::width);
-    IDEFICS_CPU_UNROLL
-    for (int j = 0; j < w_rows; ++j) acc[i][j] = product<pairs>(input, weights[j], acc[i][j]);
-  }
-}
-
-/// One group of lanes of a register tile over one block of K; sums are in memory between blocks.
-inline void multiply_tile(float* sums, const float* x, const float* w, std::int64_t vectors,
-                          bool first) {
-  constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows, width = Lanes::width;
-  Lanes acc[x_rows][w_rows];
-  IDEFICS_CPU_UNROLL
-  for (int i = 0; i < x_rows * w_rows; ++i)
-    acc[i / w_rows][i % w_rows] = first ? Lanes::zero() : Lanes::load(sums + i * width);
-  for (; vectors > 0; --vectors, x += x_rows * width, w += w_rows * width)
-    tile_step<false>(acc, x, w);
-  IDEFICS_CPU_UNROLL
-  for (int i = 0; i < x_rows * w_rows; ++i) acc[i / w_rows][i % w_rows].store(sums + i * width);
-}
-
-/// Adds up the lanes of a register tile, four sums at a time, and stores its outputs.
-inline void finish_tile(const LinearArgs& t, const float* sums, std::int64_t m, std::int64_t n,
-                        std::int64_t n_end) {
-  constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows, width = Lanes::width;
-  constexpr int count = x_rows * w_rows, groups = 16 / width;
-  static_assert(count % 4 == 0);
-  float dots[count];
-  for (int i = 0; i < count; i += 4) {
-    F32x16 four[4];
-    for (int j = 0; j < 4; ++j) {
-      Lanes parts[groups];
-      for (int g = 0; g < groups; ++g) parts[g] = Lanes::load(sums + (g * count + i + j) * width);
-      four[j] = F32x16::join(parts);
+    const std::int64_t rows = std::min(tile, m - i * tile);
+    float* to = packed + i * 16 * lane;
+    for (std::int64_t at = 0; at < k; at += 32, to += Lanes::width) {
+      const auto* p = reinterpret_cast<const std::byte*>(x + i * tile * k + at);
+      std::int64_t apart = 4 * k, upper = 64;
+      float copy[2 * tile * 16];
+      if (rows < tile || k - at < 32) {
+        copy_values<float>(copy, tile, p, apart, rows, k - at);
+        copy_values<float>(copy + tile * 16, tile, p + upper, apart, rows, k - at - 16);
+        p = reinterpret_cast<const std::byte*>(copy), apart = 64, upper = tile * 64;
+      }
+      Lanes steps[16];
+      Lanes::transposed<false>(p, apart, upper, steps);
+      IDEFICS_CPU_UNROLL
+      for (int l = 0; l < 16; ++l) steps[l].store(to + l * lane);
     }
-    F32x16::sum4(four, dots + i);
   }
-  for (int i = 0; i < x_rows && m + i < t.m; ++i)
-    for (int j = 0; j < w_rows && n + j < n_end; ++j)
-      t.out[(m + i) * t.n + n + j] = dots[i * w_rows + j] + t.bias_of(n + j);
 }
 
-/// Weight rows [n_begin, n_end) times all tiles of x. Scratch: packed weights, then all sums.
+/// Packs a vector of weight rows from n on, of which `rows` exist.
+template <class T>
+inline void pack_weights(float* to, const LinearArgs& t, std::int64_t n, std::int64_t rows) {
+  constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t panel = Lanes::chain_w_vectors * Lanes::width;
+  const std::int64_t lane = lane_floats(panel, t.k);
+  const std::byte* p = t.weight + n * t.k * size;
+  for (std::int64_t at = 0; at < t.k; at += 16, p += 16 * size, to += panel) {
+    const std::byte* from = p;
+    std::int64_t apart = t.k * size;
+    float copy[Lanes::width * 16];
+    if (!std::is_same_v<T, float> || rows < Lanes::width || t.k - at < 16) {
+      copy_values<T>(copy, Lanes::width, p, apart, rows, t.k - at);
+      from = reinterpret_cast<const std::byte*>(copy), apart = 64;
+    }
+    Lanes steps[16];
+    Lanes::transposed<false>(from, apart, Lanes::width / 2 * apart, steps);
+    IDEFICS_CPU_UNROLL
+    for (int l = 0; l < 16; ++l) steps[l].store(to + l * lane);
+  }
+}
+
+/// The weights that a thread probably needs next: a pass prefetches from `next` on, `bytes` for each
+/// step.
+struct Ahead {
+  const std::byte* next;
+  std::int64_t bytes;
+};
+
+/// The lane that pass i sums. In this order the tree needs five levels of sums: those of 1, 2, 4, 8
+/// and 16 lanes.
+inline constexpr int lane_of_pass[16] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
+
+/// A lane of x_rows rows of a tile of x times that of a panel. Its sums are added to those of the
+/// lanes with which the tree joins it; levels of the tree are `level` floats apart. Not inlined:
+/// compilers would not keep sums in registers.
+template <int x_rows>
+IDEFICS_CPU_OUTLINE inline void multiply_lane(float* sums, std::int64_t level, int pass,
+                                              const float* x, const float* w, std::int64_t steps,
+                                              Ahead ahead) {
+  constexpr int vectors = Lanes::chain_w_vectors, width = Lanes::width;
+  Lanes acc[x_rows][vectors];
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < x_rows * vectors; ++i) acc[i / vectors][i % vectors] = Lanes::zero();
+  for (; steps > 0; --steps, x += Lanes::chain_x_rows, w += vectors * width) {
+    __builtin_prefetch(ahead.next, 0, 2);
+    ahead.next += ahead.bytes;
+    Lanes weights[vectors];
+    IDEFICS_CPU_UNROLL
+    for (int j = 0; j < vectors; ++j) weights[j] = Lanes::load(w + j * width);
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < x_rows; ++i) {
+      const Lanes input = Lanes::set(x[i]);
+      IDEFICS_CPU_UNROLL
+      for (int j = 0; j < vectors; ++j) acc[i][j] = Lanes::fma(input, weights[j], acc[i][j]);
+    }
+  }
+  for (; pass % 2 == 1; pass /= 2, sums += level) {
+    IDEFICS_CPU_UNROLL
+    for (int i = 0; i < x_rows * vectors; ++i) {
+      Lanes& sum = acc[i / vectors][i % vectors];
+      sum = Lanes::load(sums + i * width) + sum;
+    }
+  }
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < x_rows * vectors; ++i) acc[i / vectors][i % vectors].store(sums + i * width);
+}
+
+/// Weight rows [n_begin, n_end) times all tiles of x; `pack` is pack_weights for T of `size` bytes.
+/// Scratch: packed weights, then five levels of sums.
+inline void gemm_lanes(const LinearArgs& t, decltype(&pack_weights<float>) pack, std::int64_t size,
+                       std::int64_t n_begin, std::int64_t n_end, float* scratch) {
+  constexpr std::int64_t tile = Lanes::chain_x_rows, width = Lanes::width,
+                         vectors = Lanes::chain_w_vectors, panel = vectors * width;
+  const std::int64_t panels = ceil_div(n_end - n_begin, panel), steps = ceil_div(t.k, 16);
+  const std::int64_t x_lane = lane_floats(tile, t.k), w_lane = lane_floats(panel, t.k);
+  for (std::int64_t v = 0; v < panels * vectors; ++v) {
+    const std::int64_t n = std::min(n_begin + v * width, n_end);
+    pack(scratch + v / vectors * 16 * w_lane + v % vectors * width, t, n,
+         std::min(n_end - n, width));
+  }
+  float* sums = scratch + panels * 16 * w_lane;
+  const std::int64_t level = panels * panel * t.m, next = n_begin + t.rows_to_next;
+  const std::int64_t bytes = std::min(n_end - n_begin, t.n - next) * t.k * size;
+  Ahead ahead{t.weight, 0};
+  if (t.rows_to_next > 0 && bytes > 0)
+    ahead = {t.weight + next * t.k * size, bytes / (16 * ceil_div(t.m, tile) * panels * steps)};
+  for (int pass = 0; pass < 16; ++pass)
+    for (std::int64_t j = 0; j < panels; ++j) {
+      const int lane = lane_of_pass[pass];
+      const float* w = scratch + (j * 16 + lane) * w_lane;
+      for (std::int64_t i = 0; i < t.m; i += tile, ahead.next += steps * ahead.bytes) {
+        const float* x = t.x + (i / tile * 16 + lane) * x_lane;
+        for_rows_of_x<tile>(i, std::min(i + tile, t.m), [&]<int x_rows>(std::int64_t m) {
+          multiply_lane<x_rows>(sums + (j * t.m + m) * panel, level, pass, x + m - i, w, steps,
+                                ahead);
+        });
+      }
+    }
+  store_panels(t, sums + 4 * level, n_begin, n_end);
+}
+
 template <class T>
 inline void gemm(const LinearArgs& t, std::int64_t n_begin, std::int64_t n_end, float* scratch) {
-  constexpr int x_rows = Lanes::tile_x_rows, w_rows = Lanes::tile_w_rows,
-                groups = 16 / Lanes::width;
-  constexpr std::int64_t tile_sums = x_rows * w_rows * 16;
-  const std::int64_t vectors = ceil_div(t.k, 16);
-  const std::int64_t m_tiles = ceil_div(t.m, x_rows), n_tiles = ceil_div(n_end - n_begin, w_rows);
-  const std::int64_t row_bytes = t.k * static_cast<std::int64_t>(sizeof(T));
-  float* const packed = scratch;
-  float* const sums = scratch + n_tiles * w_rows * 16 * std::min(panel_vectors, vectors);
-  for (std::int64_t v = 0; v < vectors; v += panel_vectors) {
-    const std::int64_t count = std::min(panel_vectors, vectors - v);
-    const std::int64_t x_group = count * x_rows * Lanes::width,
-                       w_group = count * w_rows * Lanes::width;
-    for (std::int64_t j = 0; j < n_tiles; ++j)
-      pack_values<T, w_rows>(packed + j * groups * w_group,
-                             t.weight + (n_begin + j * w_rows) * row_bytes,
-                             n_end - n_begin - j * w_rows, t.k, v, v + count);
-    for (std::int64_t i = 0; i < m_tiles; ++i)
-      for (int g = 0; g < groups; ++g)  // the group of x stays in L1
-        for (std::int64_t j = 0; j < n_tiles; ++j)
-          multiply_tile(sums + (i * n_tiles + j) * tile_sums + g * (tile_sums / groups),
-                        t.x + (i * vectors + v) * 16 * x_rows + g * x_group,
-                        packed + (j * groups + g) * w_group, count, v == 0);
-  }
-  for (std::int64_t i = 0; i < m_tiles; ++i)
-    for (std::int64_t j = 0; j < n_tiles; ++j)
-      finish_tile(t, sums + (i * n_tiles + j) * tile_sums, i * x_rows, n_begin + j * w_rows, n_end);
+  gemm_lanes(t, pack_weights<T>, sizeof(T), n_begin, n_end, scratch);
 }
 
 inline constexpr LinearKernels linear_f32_kernels = {
     Layout::natural,
-    Lanes::tile_x_rows,
-    Lanes::tile_w_rows,
+    Lanes::chain_x_rows,
+    Lanes::chain_w_vectors* Lanes::width,
     pack_rows,
     pack_tiles,
     gemv_rows_max,

@@ -56,7 +56,7 @@ class FourBitLinear {
   /// The scratch of a product, allocated if necessary and kept.
   Buffers buffers_for(std::int64_t m, const FourBitMatrix& w, Compute compute) {
     const bool pairs = compute == Compute::bf16;
-    const LinearScratch need = four_bit_scratch(kernels_.linear_f32, pairs, m, w, num_threads());
+    const LinearScratch need = four_bit_scratch(kernels_, pairs, m, w, num_threads());
     const Checked threads = floats(num_threads());
     return {packed_.floats(need.packed), values_.floats(need.of_thread * threads),
             constants_.floats(need.constants * threads), need.of_thread.size(),
@@ -170,7 +170,8 @@ class FourBitLinear {
                           const FourBitMatrix& w, const Buffers& buffers) const {
     const std::int64_t value_floats = round_up(gemm_w_rows * full.k, 16);  // followed by the sums
     const LinearKernels& kernels = kernels_.linear_f32;
-    for_row_blocks(full, kernels, kernels.pack_tiles, buffers.packed, [&](const LinearArgs& args) {
+    const auto tile = kernels.tile_x_rows;
+    for_row_blocks(full, tile, kernels.pack_tiles, buffers.packed, [&](const LinearArgs& args) {
       divide(args, gemm_w_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
         float* values = buffers.values_of(worker);
         const LinearArgs part =
@@ -184,7 +185,7 @@ class FourBitLinear {
                                const FourBitMatrix& w, const Buffers& buffers) const {
     const FourBitPairKernels& kernels = kernels_.four_bit_pairs;
     for_row_blocks(
-        full, kernels_.linear_f32, kernels.pack_tiles, buffers.packed, [&](const LinearArgs& args) {
+        full, kernels.tile_x_rows, kernels.pack_tiles, buffers.packed, [&](const LinearArgs& args) {
           divide(args, gemm_w_rows, [&](std::int64_t begin, std::int64_t end, int worker) {
             const float* factors =
                 fetch_factors(buffers.constants_of(worker), weight, w, begin, end);

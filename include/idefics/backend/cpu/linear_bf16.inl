@@ -33,13 +33,6 @@ inline void pack_block(float* packed, std::int64_t stride, const float* x, std::
   }
 }
 
-/// Calls body.template operator()<x_rows>(m) for rows [m, m_end) of x, `most` or fewer at a time.
-template <int most, class Body>
-IDEFICS_CPU_INLINE void for_rows_of_x(std::int64_t m, std::int64_t m_end, const Body& body) {
-  for (; m + most <= m_end; m += most) body.template operator()<most>(m);
-  if constexpr (most > 1) for_rows_of_x<most / 2>(m, m_end, body);
-}
-
 /// Rounds `count` values of each of `rows` weight rows to bf16; with zeros, these are rows_end rows of
 /// `row_values`.
 template <class T>
@@ -211,60 +204,60 @@ inline void pack_vector(float* to, const LinearArgs& t, std::int64_t n, std::int
   }
 }
 
-/// One chain of a block for x_rows rows of a tile of x times a panel.
-template <Layout layout, int x_rows>
-IDEFICS_CPU_INLINE void multiply_chain(Lanes (&acc)[x_rows][Lanes::chain_w_vectors], const float* x,
-                                       const float* w) {
-  constexpr int vectors = Lanes::chain_w_vectors, width = Lanes::width;
+template <int x_rows, int vectors>
+IDEFICS_CPU_INLINE void clear(Lanes (&acc)[x_rows][vectors]) {
   IDEFICS_CPU_UNROLL
   for (int i = 0; i < x_rows * vectors; ++i) acc[i / vectors][i % vectors] = Lanes::zero();
-  for (int s = 0; s < block_lanes(layout);
-       s += 2, x += 2 * Lanes::chain_x_rows, w += 2 * vectors * width) {
-    Lanes weights[vectors];
+}
+
+/// One step of a chain for x_rows rows of a tile of x times a panel.
+template <Layout layout, int x_rows, int vectors>
+IDEFICS_CPU_INLINE void add_step(Lanes (&acc)[x_rows][vectors], const float* x, const float* w) {
+  Lanes weights[vectors];
+  IDEFICS_CPU_UNROLL
+  for (int j = 0; j < vectors; ++j) weights[j] = Lanes::load(w + j * Lanes::width);
+  IDEFICS_CPU_UNROLL
+  for (int i = 0; i < x_rows; ++i) {
+    const Lanes input = Lanes::set(x[i]);
     IDEFICS_CPU_UNROLL
-    for (int j = 0; j < vectors; ++j) weights[j] = Lanes::load(w + j * width);
-    IDEFICS_CPU_UNROLL
-    for (int i = 0; i < x_rows; ++i) {
-      const Lanes input = Lanes::set(x[i]);
-      IDEFICS_CPU_UNROLL
-      for (int j = 0; j < vectors; ++j)
-        acc[i][j] = product<layout == Layout::paired>(input, weights[j], acc[i][j]);
-    }
+    for (int j = 0; j < vectors; ++j)
+      acc[i][j] = product<layout == Layout::paired>(input, weights[j], acc[i][j]);
   }
 }
 
-/// Adds blocks of K to the sums of x_rows rows of a tile of x times a panel. Not inlined: compilers
-/// would not keep its sums in registers.
+/// Adds blocks of K to the sums of x_rows rows of a tile of x times a panel. With registers for one
+/// chain only, the even one waits in memory. Not inlined: compilers would not keep its sums in
+/// registers.
 template <Layout layout, int x_rows>
 IDEFICS_CPU_OUTLINE inline void multiply_panel(float* sums, const float* x, const float* w,
                                                std::int64_t blocks) {
-  constexpr int vectors = Lanes::chain_w_vectors, width = Lanes::width;
-  alignas(64) float even[x_rows * vectors * width];
-  for (; blocks > 0; --blocks) {
-    Lanes acc[x_rows][vectors];
-    multiply_chain<layout>(acc, x, w);
+  constexpr int vectors = Lanes::chain_w_vectors, width = Lanes::width, lanes = block_lanes(layout);
+  constexpr int x_step = Lanes::chain_x_rows, w_step = vectors * width;
+  alignas(64) float waiting[Lanes::both_chains ? 1 : x_rows * w_step];
+  for (; blocks > 0; --blocks, x += lanes * x_step, w += lanes * w_step) {
+    Lanes even[x_rows][vectors], odd[x_rows][vectors];
+    clear(even);
+    if constexpr (Lanes::both_chains) {
+      clear(odd);
+      for (int s = 0; s < lanes; s += 2) {
+        add_step<layout>(even, x + s * x_step, w + s * w_step);
+        add_step<layout>(odd, x + (s + 1) * x_step, w + (s + 1) * w_step);
+      }
+    } else {
+      for (int s = 0; s < lanes; s += 2) add_step<layout>(even, x + s * x_step, w + s * w_step);
+      IDEFICS_CPU_UNROLL
+      for (int i = 0; i < x_rows * vectors; ++i)
+        even[i / vectors][i % vectors].store(waiting + i * width);
+      clear(odd);
+      for (int s = 1; s < lanes; s += 2) add_step<layout>(odd, x + s * x_step, w + s * w_step);
+    }
     IDEFICS_CPU_UNROLL
-    for (int i = 0; i < x_rows * vectors; ++i)
-      acc[i / vectors][i % vectors].store(even + i * width);
-    multiply_chain<layout>(acc, x + Lanes::chain_x_rows, w + vectors * width);
-    IDEFICS_CPU_UNROLL
-    for (int i = 0; i < x_rows * vectors; ++i)
-      (Lanes::load(sums + i * width) +
-       (Lanes::load(even + i * width) + acc[i / vectors][i % vectors]))
-          .store(sums + i * width);
-    x += block_lanes(layout) * Lanes::chain_x_rows;
-    w += block_lanes(layout) * vectors * width;
+    for (int i = 0; i < x_rows * vectors; ++i) {
+      const Lanes e =
+          Lanes::both_chains ? even[i / vectors][i % vectors] : Lanes::load(waiting + i * width);
+      (Lanes::load(sums + i * width) + (e + odd[i / vectors][i % vectors])).store(sums + i * width);
+    }
   }
-}
-
-/// Stores the outputs of `rows` <= Lanes::width weight rows from n on.
-inline void store_outputs(const LinearArgs& t, const float* sums, std::int64_t m, std::int64_t n,
-                          std::int64_t rows) {
-  float* out = t.out + m * t.n + n;
-  if (rows < Lanes::width || t.bias == nullptr)
-    for (std::int64_t r = 0; r < rows; ++r) out[r] = sums[r] + t.bias_of(n + r);
-  else
-    (Lanes::load(sums) + Lanes::load(t.bias + n)).store(out);
 }
 
 /// Asks for share i of `shares` of the lines of a piece of some weight rows, between products.
@@ -283,7 +276,8 @@ inline void gemm_panels(const LinearArgs& t, decltype(&pack_vector<layout, float
                         float* scratch) {
   constexpr std::int64_t tile = Lanes::chain_x_rows, width = Lanes::width,
                          vectors = Lanes::chain_w_vectors, w_rows = vectors * width,
-                         piece = panel_values(layout);
+                         piece = panel_values;
+  constexpr int rows = Lanes::both_chains ? tile / 2 : tile;
   const std::int64_t k_end = round_up(t.k, block_values);
   const std::int64_t panels = ceil_div(n_end - n_begin, w_rows), row_bytes = t.k * size;
   float* const sums = scratch + panels * w_rows * packed_floats(layout, std::min(piece, k_end));
@@ -298,7 +292,7 @@ inline void gemm_panels(const LinearArgs& t, decltype(&pack_vector<layout, float
     const std::int64_t lines = ceil_div(std::clamp<std::int64_t>(t.k - end, 0, piece) * size, 64);
     for (std::int64_t i = 0; i < t.m; i += tile) {
       const float* x = t.x + i * packed_floats(layout, k_end) + packed_floats(layout, k) * tile;
-      for_rows_of_x<tile>(i, std::min(i + tile, t.m), [&]<int x_rows>(std::int64_t m) {
+      for_rows_of_x<rows>(i, std::min(i + tile, t.m), [&]<int x_rows>(std::int64_t m) {
         for (std::int64_t j = 0; j < panels; ++j)
           multiply_panel<layout, x_rows>(sums + (j * t.m + m) * w_rows, x + m - i,
                                          scratch + j * w_rows * floats, (end - k) / block_values);
@@ -307,12 +301,7 @@ inline void gemm_panels(const LinearArgs& t, decltype(&pack_vector<layout, float
                      i / tile, ceil_div(t.m, tile));
     }
   }
-  for (std::int64_t n = n_begin; n < n_end; n += width) {
-    const std::int64_t at = n - n_begin, panel = at / w_rows;
-    for (std::int64_t m = 0; m < t.m; ++m)
-      store_outputs(t, sums + (panel * t.m + m) * w_rows + at % w_rows, m, n,
-                    std::min(width, n_end - n));
-  }
+  store_panels(t, sums, n_begin, n_end);
 }
 
 template <Layout layout, class T>

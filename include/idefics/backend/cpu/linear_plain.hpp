@@ -59,7 +59,9 @@ class PlainLinear {
     const auto need = gemm_scratch(kernels, full.m, full.n, full.k, num_threads());
     float* packed = packed_.floats(need.packed);
     float* scratch = of_threads_.floats(need.of_thread * floats(num_threads()));
-    for_row_blocks(full, kernels, kernels.pack_tiles, packed, [&](const LinearArgs& args) {
+    const auto tile = kernels.tile_x_rows;
+    for_row_blocks(full, tile, kernels.pack_tiles, packed, [&](LinearArgs args) {
+      args.rows_to_next = cols * num_threads();
       divide(ceil_div(args.n, cols), args.m * args.n * args.k, [&](std::int64_t i, int worker) {
         const FlushSubnormals mode(flush);
         kernels.gemm[dtype](args, i * cols, std::min((i + 1) * cols, args.n),

@@ -32,9 +32,9 @@ struct LinearScratch {
 
 inline Checked floats(std::int64_t count) { return Checked(static_cast<std::uint64_t>(count)); }
 
-/// Rows of x that are packed at a time: all rows, divided into equal parts.
-inline std::int64_t rows_at_once(const LinearKernels& kernels, std::int64_t m) {
-  return round_up(ceil_div(m, ceil_div(m, row_block)), kernels.tile_x_rows);
+/// Rows of x that are packed at a time, in tiles of `tile`: all rows, divided into equal parts.
+inline std::int64_t rows_at_once(std::int64_t m, std::int64_t tile) {
+  return round_up(ceil_div(m, ceil_div(m, row_block)), tile);
 }
 
 /// Weight rows that are packed at a time: few enough that every thread gets some.
@@ -52,8 +52,9 @@ inline LinearScratch gemv_scratch(const LinearKernels& kernels, std::int64_t m, 
 /// x [M,K] times a plain weight [N,K], which is packed.
 inline LinearScratch gemm_scratch(const LinearKernels& kernels, std::int64_t m, std::int64_t n,
                                   std::int64_t k, std::int64_t threads) {
-  const std::int64_t rows = rows_at_once(kernels, m), cols = cols_at_once(kernels, n, threads);
-  return {.packed = floats(rows) * floats(kernels.row_floats(k)),
+  const std::int64_t rows = rows_at_once(m, kernels.tile_x_rows);
+  const std::int64_t cols = cols_at_once(kernels, n, threads);
+  return {.packed = floats(rows / kernels.tile_x_rows) * floats(kernels.tile_floats(k)),
           .of_thread = floats(kernels.scratch_floats(rows, cols, k))};
 }
 
@@ -63,12 +64,11 @@ inline std::int64_t run_of_rows(std::int64_t n, std::int64_t k, std::int64_t thr
                                   round_up(n / (4 * threads) + 1, 8));
 }
 
-/// x [M,K] times a 4-bit weight, in the bf16 order if `pairs`; `kernels` are those of the f32 order,
-/// whose tiles both orders have. With few rows of x, only a weight that is not aligned is copied: one
-/// row as gathered chunks (bf16, any number of rows), or eight as f32. With many rows, scratch holds
-/// the sums of gemm_w_rows weight rows and, in the f32 order, their values. Factors are followed by
-/// the absmax that they are made from.
-inline LinearScratch four_bit_scratch(const LinearKernels& kernels, bool pairs, std::int64_t m,
+/// x [M,K] times a 4-bit weight, in the bf16 order if `pairs`. With few rows of x, only a weight that
+/// is not aligned is copied: one row as gathered chunks (bf16, any number of rows), or eight as f32.
+/// With many rows, scratch holds the sums of gemm_w_rows weight rows and, in the f32 order, their
+/// values. Factors are followed by the absmax that they are made from.
+inline LinearScratch four_bit_scratch(const KernelTable& table, bool pairs, std::int64_t m,
                                       const FourBitMatrix& w, std::int64_t threads) {
   const auto blocks = [&](std::int64_t rows) { return floats(rows * w.k / w.blocksize + 2); };
   const auto factors = [&](std::int64_t rows) {
@@ -76,6 +76,7 @@ inline LinearScratch four_bit_scratch(const LinearKernels& kernels, bool pairs, 
   };
   const bool few = m <= gemv_rows_max, unaligned_pairs = pairs && !w.aligned();
   const std::int64_t k = pairs ? round_up(w.k, FourBitPairKernels::chunk) : w.k;
+  const LinearKernels& kernels = table.linear_f32;
   LinearScratch scratch = gemv_scratch(kernels, m, k);
   if (unaligned_pairs || (few && !w.aligned())) {
     scratch.constants = blocks(unpacked_w_rows);
@@ -83,12 +84,17 @@ inline LinearScratch four_bit_scratch(const LinearKernels& kernels, bool pairs, 
                                                : round_up(unpacked_w_rows * k, 16));
   } else if (few) {
     scratch.constants = factors(run_of_rows(w.n, k, threads));
+  } else if (pairs) {
+    const std::int64_t rows = rows_at_once(m, table.four_bit_pairs.tile_x_rows);
+    scratch.packed = floats(rows) * floats(k);
+    scratch.constants = factors(gemm_w_rows);
+    scratch.of_thread = floats(table.four_bit_pairs.scratch_floats(rows, gemm_w_rows, k));
   } else {
-    const std::int64_t rows = rows_at_once(kernels, m);
-    scratch.packed = floats(rows) * floats(kernels.row_floats(k));
-    scratch.constants = pairs ? factors(gemm_w_rows) : blocks(gemm_w_rows);
-    scratch.of_thread = floats((pairs ? 0 : round_up(gemm_w_rows * k, 16)) +
-                               kernels.scratch_floats(rows, gemm_w_rows, k));
+    const std::int64_t tile = kernels.tile_x_rows, rows = rows_at_once(m, tile);
+    scratch.packed = floats(rows / tile) * floats(kernels.tile_floats(k));
+    scratch.constants = blocks(gemm_w_rows);
+    scratch.of_thread = floats(round_up(gemm_w_rows * k, 16)) +
+                        floats(kernels.scratch_floats(rows, gemm_w_rows, k));
   }
   return scratch;
 }

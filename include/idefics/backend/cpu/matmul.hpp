@@ -44,7 +44,8 @@ class MatMul {
     const Checked values = floats(round_up(cols * full.k, 16)), size = values + need.of_thread;
     float* packed = packed_.floats(need.packed);
     float* scratch = of_threads_.floats(size * floats(num_threads()));
-    for_row_blocks(full, kernels, kernels.pack_tiles, packed, [&](const LinearArgs& args) {
+    const auto tile = kernels.tile_x_rows;
+    for_row_blocks(full, tile, kernels.pack_tiles, packed, [&](const LinearArgs& args) {
       divide(ceil_div(args.n, cols), args.m * args.n * args.k, [&](std::int64_t i, int worker) {
         const std::int64_t begin = i * cols, count = std::min(cols, args.n - begin);
         auto* rows = reinterpret_cast<std::byte*>(scratch + size.size() * std::size_t(worker));
