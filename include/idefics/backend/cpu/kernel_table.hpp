@@ -87,6 +87,7 @@ struct LinearKernels {
   std::int64_t row_floats(std::int64_t k) const { return packed_floats(layout, k); }
   /// Floats of a packed tile of x.
   std::int64_t tile_floats(std::int64_t k) const {
+    if (matrix) return tile_x_rows * packed_floats(Layout::paired, k);
     return layout == Layout::natural ? 16 * lane_floats(tile_x_rows, k)
                                      : tile_x_rows * row_floats(k);
   }

@@ -30,6 +30,8 @@ class PlainLinear {
   }
 
  private:
+  static constexpr std::int64_t rows_of_part = 64;  // rows of x that are worth packing a panel
+
   /// Allocates the scratch that the product will need for the expected number of rows.
   void reserve_scratch(const LinearArgs& args, const LinearKernels& kernels,
                        std::int64_t expected) {
@@ -55,16 +57,28 @@ class PlainLinear {
   }
 
   void gemm(const LinearArgs& full, const LinearKernels& kernels, std::size_t dtype, bool flush) {
-    const std::int64_t cols = cols_at_once(kernels, full.n, num_threads());
-    const auto need = gemm_scratch(kernels, full.m, full.n, full.k, num_threads());
+    const std::int64_t tile = kernels.tile_x_rows, threads = num_threads();
+    const std::int64_t cols = cols_at_once(kernels, full.n, threads);
+    const std::int64_t panels = ceil_div(full.n, cols);
+    const auto need = gemm_scratch(kernels, full.m, full.n, full.k, threads);
     float* packed = packed_.floats(need.packed);
-    float* scratch = of_threads_.floats(need.of_thread * floats(num_threads()));
-    const auto tile = kernels.tile_x_rows;
-    for_row_blocks(full, tile, kernels.pack_tiles, packed, [&](LinearArgs args) {
-      args.rows_to_next = cols * num_threads();
-      divide(ceil_div(args.n, cols), args.m * args.n * args.k, [&](std::int64_t i, int worker) {
+    float* scratch = of_threads_.floats(need.of_thread * floats(threads));
+    for_row_blocks(full, tile, kernels.pack_tiles, packed, [&](const LinearArgs& args) {
+      // With more threads than panels of the weight, a task is a panel and some of the rows of x.
+      const std::int64_t wanted = 4 * threads / std::max<std::int64_t>(panels, 1);
+      const std::int64_t most = ceil_div(args.m, rows_of_part);
+      const std::int64_t rows =
+          round_up(ceil_div(args.m, std::clamp<std::int64_t>(wanted, 1, most)), tile);
+      const std::int64_t parts = ceil_div(args.m, rows);
+      divide(panels * parts, args.m * args.n * args.k, [&](std::int64_t i, int worker) {
         const FlushSubnormals mode(flush);
-        kernels.gemm[dtype](args, i * cols, std::min((i + 1) * cols, args.n),
+        const std::int64_t n = i / parts * cols, m = i % parts * rows;
+        LinearArgs part = args;
+        part.m = std::min(rows, args.m - m);
+        part.x += m / tile * kernels.tile_floats(args.k);
+        part.out += m * args.n;
+        part.rows_to_next = cols * ceil_div(threads, parts);
+        kernels.gemm[dtype](part, n, std::min(n + cols, args.n),
                             scratch + static_cast<std::size_t>(worker) * need.of_thread.size());
       });
     });
