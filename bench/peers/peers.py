@@ -1,24 +1,32 @@
-"""peers.py SERVER [--threads N] [--rounds N] [--json FILE] [--svg FILE]: linear layers of this project
-and of torch at the same shapes, timed in turns. SERVER is the program peers_server of the build.
+"""peers.py SERVER [--threads N] [--rounds N] [--ggml DIR] [--bench PROGRAM] [--json FILE] [--svg FILE]:
+linear layers of this project, of torch and of llama.cpp's ggml at the same shapes, timed in turns.
 
-Prints medians and ratios; writes them as JSON, and every product of this project on the roofline of
-the machine: flops per byte of the weight against the read bandwidth and the fastest product seen.
+SERVER is the program peers_server of the build. ggml is that of the package llama-cpp-python, or the
+libraries in DIR; without either, torch is the only peer. PROGRAM is idefics_bench, whose families
+then run as well. FILEs get all figures as JSON, and the roofline of the machine as SVG.
 """
 
 import argparse
 import json
-import math
+import platform
+import re
 import statistics
 import subprocess
+import sys
 import time
 
 import torch
 
-SHAPES = [
-    (m, n, k)
-    for m in (1, 8, 64, 257)
-    for n, k in ((4096, 4096), (11008, 4096), (4096, 11008), (1280, 5120))
-]
+import ggml
+import roofline
+
+# M, N, K
+PLAIN = [
+    (1, 11008, 4096), (1, 4096, 11008), (8, 4096, 4096), (64, 11008, 4096), (64, 4096, 4096),
+    (257, 5120, 1280), (257, 1280, 5120), (257, 1280, 1280), (512, 4096, 4096),
+]  # fmt: skip
+FOUR_BIT = [(1, 11008, 4096), (1, 4096, 11008), (8, 4096, 4096), (64, 11008, 4096), (257, 4096, 4096)]
+BYTES = {"f32": 4, "bf16": 2, "nf4": 0.5 + 4 / 64}  # of a weight of ours
 
 
 class Server:
@@ -33,76 +41,99 @@ class Server:
         return float(self.process.stdout.readline())
 
 
-def torch_product(dtype, m, n, k):
-    bytes_of_weight = n * k * dtype.itemsize
-    count = 1 if m > 8 else 1 + (512 << 20) // bytes_of_weight
-    weights = [torch.randn(n, k).to(dtype) for _ in range(count)]
-    x = torch.randn(m, k).to(dtype)
+def copies(m, bytes_of_weight):
+    """Matrices that are used in turn, so that with few rows none is in the cache."""
+    return 1 if m > 8 else 1 + int((512 << 20) / bytes_of_weight)
+
+
+def torch_product(x, weights):
     state = {"next": 0}
 
     def call():
-        weight = weights[state["next"] % count]
+        weight = weights[state["next"] % len(weights)]
         state["next"] += 1
         begin = time.perf_counter()
         torch.nn.functional.linear(x, weight)
         return time.perf_counter() - begin
 
+    call.close = lambda: None
     return call
 
 
-def measure(server, compute, m, n, k, rounds):
-    peer = torch_product(torch.float32 if compute == "f32" else torch.bfloat16, m, n, k)
-    ours, theirs, reads = [], [], []
+def peers_of(compute, m, n, k, library):
+    """Functions by name that each return the seconds of one product."""
+    dtype = torch.bfloat16 if compute == "bf16" else torch.float32
+    x, weight = torch.randn(m, k), torch.randn(n, k).to(dtype)
+    count = copies(m, n * k * BYTES[compute])
+    peers = {}
+    if compute != "nf4":
+        weights = [weight] + [weight.clone() for _ in range(count - 1)]
+        peers["torch"] = torch_product(x.to(dtype), weights)
+    if library:
+        kind = "Q4_0" if compute == "nf4" else compute
+        peers["ggml"] = library.product(kind, x, weight, count)
+    return peers
+
+
+def measure(server, library, compute, m, n, k, rounds):
+    peers = peers_of(compute, m, n, k, library)
+    times = {name: [] for name in ("ours", "read", *peers)}
     for i in range(rounds + 1):
-        own, other = server(f"{compute} {m} {n} {k}"), peer()
-        if i > 0:  # the first round warms up
-            ours.append(own), theirs.append(other), reads.append(server("read"))
+        # Between calls, the threads of a peer spin for some milliseconds.
+        turns = {"ours": lambda: server(f"{compute} {m} {n} {k}"), "read": lambda: server("read"), **peers}
+        for name, turn in turns.items():
+            time.sleep(0.01)
+            seconds = turn()
+            if i > 0:  # the first round warms up
+                times[name].append(seconds)
+    for peer in peers.values():
+        peer.close()
     return {
         "compute": compute, "m": m, "n": n, "k": k,
-        "seconds": statistics.median(ours),
-        "torch_seconds": statistics.median(theirs),
-        "read_bytes_per_second": statistics.median(reads),
+        "seconds": statistics.median(times["ours"]),
+        "read_bytes_per_second": statistics.median(times["read"]),
         "flops": 2 * m * n * k,
-        "bytes": n * k * (4 if compute == "f32" else 2),
-    }
+        "bytes": n * k * BYTES[compute],
+        "peers": {name: statistics.median(times[name]) for name in peers},
+    }  # fmt: skip
 
 
-def roofline(rows):
-    """An SVG with logarithmic axes: flops per byte, GFLOP/s."""
-    width, height, left, bottom = 640, 400, 60, 40
-    peak = {c: max(r["flops"] / r["seconds"] for r in rows if r["compute"] == c) for c in ("f32", "bf16")}
-    read = statistics.median(r["read_bytes_per_second"] for r in rows)
-    x_end, y_begin, y_end = 3.2, 0.0, math.ceil(math.log10(max(peak.values()) / 1e9))
+def print_row(row, names):
+    line = f'{row["compute"]:7} {row["m"]:6} {row["n"]:6} {row["k"]:6} {row["seconds"] * 1e3:9.3f}'
+    for name in names:
+        seconds = row["peers"].get(name)
+        line += f' {seconds * 1e3:9.3f} {row["seconds"] / seconds:5.2f}' if seconds else " " * 16
+    print(line.rstrip(), flush=True)
 
-    def at(intensity, gflops):
-        x = left + (math.log10(intensity) + 0.5) / (x_end + 0.5) * (width - left - 10)
-        y = height - bottom - (math.log10(gflops) - y_begin) / (y_end - y_begin) * (height - bottom - 10)
-        return f"{x:.1f},{y:.1f}"
 
-    colour = {"f32": "#1f77b4", "bf16": "#d62728"}
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">flops per byte of the weight</text>',
-        f'<text transform="translate(14,{height / 2}) rotate(-90)" text-anchor="middle">GFLOP/s</text>',
-    ]
-    for power in range(0, 4):
-        x, y = at(10**power, 1).split(",")
-        parts.append(f'<text x="{x}" y="{float(y) + 14}" text-anchor="middle">{10**power}</text>')
-    for power in range(0, y_end + 1):
-        x, y = at(10**-0.5, 10**power).split(",")
-        parts.append(f'<text x="{float(x) - 6}" y="{y}" text-anchor="end">{10**power}</text>')
-    for compute, top in peak.items():
-        ridge, begin = top / read, 10**-0.3
-        points = " ".join([at(begin, begin * read / 1e9), at(ridge, top / 1e9), at(10**x_end, top / 1e9)])
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour[compute]}"/>')
-    for r in rows:
-        x, y = at(r["flops"] / r["bytes"], r["flops"] / r["seconds"] / 1e9).split(",")
-        name = f'{r["compute"]}, {r["m"]} x {r["n"]} x {r["k"]}'
-        parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour[r["compute"]]}"><title>{name}</title></circle>')
-    for i, compute in enumerate(colour):
-        parts.append(f'<text x="{left + 20}" y="{24 + 14 * i}" fill="{colour[compute]}">{compute}</text>')
-    return "\n".join(parts + ["</svg>"]) + "\n"
+def bench_rows(program, threads):
+    """The lines of idefics_bench that end with a share of a ceiling."""
+    output = subprocess.run(
+        [program, "--threads", str(threads)], check=True, capture_output=True, text=True
+    ).stdout
+    line = r"(.+?) +([\d.]+) ms +([\d.]+) (\S+) +([\d.]+) of (.+)"
+    return [
+        {"name": name, "seconds": float(ms) / 1e3, "rate": float(rate), "unit": unit,
+         "share": float(share), "ceiling": ceiling}
+        for name, ms, rate, unit, share, ceiling in re.findall(line, output)
+    ]  # fmt: skip
+
+
+def cpu_name():
+    try:
+        with open("/proc/cpuinfo") as file:
+            fields = dict(re.findall(r"(model name|cpu family|model)\s*: (.+)", file.read()))
+        return f'{fields["model name"]}, family {fields["cpu family"]}, model {fields["model"]}'
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()
+
+
+def open_ggml(folder, threads):
+    folder = folder or ggml.folder()
+    if folder is None:
+        print("ggml: llama-cpp-python is not installed, and there is no --ggml", file=sys.stderr)
+        return None
+    return ggml.Ggml(folder, threads)
 
 
 def main():
@@ -110,28 +141,33 @@ def main():
     parser.add_argument("server")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--ggml")
+    parser.add_argument("--bench")
     parser.add_argument("--json")
     parser.add_argument("--svg")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    library = open_ggml(args.ggml, args.threads)
     server = Server(args.server, args.threads)
+    versions = {"torch": torch.__version__}
+    if library:
+        versions["ggml"] = library.version_name
+    print(f"{cpu_name()}, {args.threads} threads; " + ", ".join(" ".join(v) for v in versions.items()))
+    print("order        M      N      K   ours ms" + "".join(f" {name:>6} ms ratio" for name in versions))
     rows = []
-    print("compute      m      n      k   ours ms  torch ms  ours/torch")
-    for compute in ("f32", "bf16"):
-        for m, n, k in SHAPES:
-            row = measure(server, compute, m, n, k, args.rounds)
-            rows.append(row)
-            ratio = row["seconds"] / row["torch_seconds"]
-            print(
-                f'{compute:7} {m:6} {n:6} {k:6} {row["seconds"] * 1e3:9.3f} {row["torch_seconds"] * 1e3:9.3f} {ratio:10.2f}',
-                flush=True,
-            )
+    for compute, shapes in (("f32", PLAIN), ("bf16", PLAIN), ("nf4", FOUR_BIT)):
+        for shape in shapes:
+            rows.append(measure(server, library, compute, *shape, args.rounds))
+            print_row(rows[-1], versions)
+    kernels = bench_rows(args.bench, args.threads) if args.bench else []
     if args.json:
+        result = {"cpu": cpu_name(), "threads": args.threads, "versions": versions,
+                  "products": rows, "kernels": kernels}  # fmt: skip
         with open(args.json, "w") as file:
-            json.dump({"torch": torch.__version__, "threads": args.threads, "rows": rows}, file, indent=1)
+            json.dump(result, file, indent=1)
     if args.svg:
         with open(args.svg, "w") as file:
-            file.write(roofline(rows))
+            file.write(roofline.draw(rows, kernels))
 
 
 if __name__ == "__main__":
