@@ -140,6 +140,7 @@ def faults(server: Server) -> None:
         part = {"type": "image_url", "image_url": {"url": url}}
         expect_error(server.post(CHAT, {"messages": [{"role": "user", "content": [part]}]}), 400, code, "messages[0].content[0].image_url.url", url)
     expect_error(server.post(CHAT, {"messages": ok, "model": "gpt-4"}), 404, "model_not_found", "model", "another model")
+    expect_error(server.post(CHAT, {"messages": ok, "temperature": 1e308}), 422, "non_finite_logits", what="scores that overflow")
     expect_error(server.post(COMPLETIONS, {"prompt": [1, 2]}), 400, "invalid_option", "prompt[0]", "token ids")
     expect_error(server.post("/v1/classify", {"image": data_url(boat), "labels": []}), 400, "invalid_option", "labels", "no labels")
     expect_error(server.post("/v1/classify", {"image": data_url(boat), "labels": ["a"] * 200}), 400, "invalid_option", "labels", "many labels")

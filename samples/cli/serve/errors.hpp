@@ -47,6 +47,7 @@ inline int status_of(idefics::ErrorCode code) {
     case model_not_found: return 404;
     case oversized_file:
     case image_too_large: return 413;
+    case non_finite_logits: return 422;  // options such as temperature 1e308, or damaged weights
     case cancelled: return 499;
     case out_of_memory: return 503;
     case file_not_found:
@@ -72,7 +73,6 @@ inline int status_of(idefics::ErrorCode code) {
     case unsupported_adapter:
     case adapter_mismatch:
     case invalid_tokenizer:
-    case non_finite_logits:
     case device_unavailable:
     case invalid_argument: return 500;
   }

@@ -90,11 +90,15 @@ void run(const CommonOptions& common, Settings settings) {
   const std::string url = url_of(settings, listener.port());
   print(common.json ? Json{{"url", url}, {"model", settings.model_name}}.dump()
                     : "listening on " + url);
-  listener.run([&http](Connection& connection) { http.serve(connection); },
-               [&queue] {
-                 if (stopping != 0) queue.close();
-                 return stopping != 0;
-               });
+  listener.run(
+      [&http](Connection& connection) {
+        set_num_threads(1);  // helpers would last as long as the connection
+        http.serve(connection);
+      },
+      [&queue] {
+        if (stopping != 0) queue.close();
+        return stopping != 0;
+      });
 }
 
 }  // namespace cli::serve
