@@ -195,6 +195,13 @@ TEST_CASE("chat templates that cannot be rendered say why") {
       rendering("a template that is too long", template_limit, std::string(1 << 20, 'a'), true),
   };
   for (const auto& fault : faults) testing::check(fault);
+  testing::check({"a number above 64 bits", invalid_tokenizer,
+                  [] {
+                    (void)render_chat_template("{{ x }}", {{"x", UINT64_MAX}});
+                  },
+                  "", "", "chat_template"});
+  CHECK(render_chat_template("{{ x }}", {{"x", -3}}) == "-3");
+  CHECK(render_chat_template("{{ strftime_now('%Y') }}", OrderedJson::object()).size() == 4);
   testing::check({"a message that is not UTF-8", invalid_utf8, [] {
                     (void)render_chat_template("a", {{"messages", {{{"content", "a\xff"}}}}});
                   }});

@@ -235,9 +235,12 @@ TEST_CASE("a PNG whose chunks contradict the format is refused") {
             "image/png_rgb", "IDAT",
             png_chunk("acTL", number + number) + png_chunk("acTL", number + number))) == "decoded");
   CHECK(message(png_before("image/png_rgb", "IEND", png_chunk("IDAT", "more"))) == "decoded");
-  for (const char* profile : {"4A4b\n4C", "4a 4", "4g", ""})
-    CHECK(message(png("tEXt", std::string("Raw profile type exif\0\nexif\n 3\n", 32) + profile)) ==
-          "decoded");
+  for (const char* profile : {"4A4b\n4C", "4a 4", "4g", "4:", "4G", "4", "\t4\v4\x1f"}) {
+    const std::string file =
+        png("tEXt", std::string("Raw profile type exif\0\nexif\n 3\n", 32) + profile);
+    CHECK(message(file) == "decoded");
+    CHECK(message(file, ImageOptions::load_image()).starts_with("the EXIF data"));
+  }
 }
 
 TEST_CASE("what a file is, or where it ends, is part of the message") {
@@ -246,7 +249,20 @@ TEST_CASE("what a file is, or where it ends, is part of the message") {
   CHECK(message(corpus("image/jpeg_cut")) ==
         "damaged JPEG: it ends before its last row [file: picture]");
 #endif
+#ifndef IDEFICS_NO_LIBJPEG
+  const std::string profile("\xff\xe2\0\x0eICC_PROFILE\0", 16);
+  CHECK(message(corpus("image/jpeg_0", [&](std::string& file) {
+          file.insert(2, profile);
+        })).find("a part of its colour profile has no number") != std::string::npos);
+#endif
   CHECK(message("this is not a picture") == "not a picture of a known format [file: picture]");
+  const auto named = [](const std::string& file) { return message(file).substr(0, 26); };
+  CHECK(named("\xef\xbb\xbf <?xml version=\"1.0\"?><svg/>") == "this is an SVG drawing, wh");
+  CHECK(named("<svg xmlns=\"\"/>") == "this is an SVG drawing, wh");
+  CHECK(named("<!DOCTYPE note><note/>") == "this is an XML document, n");
+  CHECK(named("<html></html>") == "this is an HTML page, not ");
+  CHECK(named("{\"a\": 1}") == "this is JSON, not a pictur");
+  CHECK(named("[\n1]") == "this is JSON, not a pictur");
 }
 
 TEST_CASE("limits for servers are lower, and pictures of many pixels are a warning") {
@@ -268,6 +284,15 @@ TEST_CASE("limits for servers are lower, and pictures of many pixels are a warni
   const std::string small = "P5 3 2 255 abcdef";
   CHECK(message(small, options) == "decoded");
   CHECK(warning == "the picture has 6 pixels [file: picture]");
+}
+
+TEST_CASE("a GIF without a palette is grey, and a comment of a PGM may be long") {
+  const std::string gif("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2\x4c\1\0;", 28);
+  const Image grey = Image::decode(std::as_bytes(std::span(gif)), "picture");
+  CHECK(grey.rgb == std::vector<std::uint8_t>{1, 1, 1});
+  const std::string pgm = "P2 2 1 255 7 #" + std::string(3u << 20, 'x') + "\n 9";
+  CHECK(Image::decode(std::as_bytes(std::span(pgm)), "picture").rgb ==
+        std::vector<std::uint8_t>{7, 7, 7, 9, 9, 9});
 }
 
 #ifndef IDEFICS_NO_WEBP

@@ -107,6 +107,11 @@ TEST_CASE("a pickle that pushes objects without end is stopped") {
   }
 }
 
+TEST_CASE("a number that no tensor needs is passed over") {
+  const std::string real("\x80\x02G\0\0\0\0\0\0\0\0.", 12);
+  CHECK(detail::parse_pickle(real, {}, 0).root.kind == detail::PickleValue::Kind::real);
+}
+
 TEST_CASE("every valid file of the corpus is read") {
   const auto values = [](const char* name, const char* tensor) {
     const TensorFile file = detail::open_torch_file(corpus / name);
