@@ -14,6 +14,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::emulated {
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/linear_panels.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
+#include <idefics/backend/cpu/linear_blocks.inl>
 #include <idefics/backend/cpu/linear_amx.inl>
 }}}
 #undef __asm__

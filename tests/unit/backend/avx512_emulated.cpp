@@ -24,6 +24,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::emulated_bf16 {
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/linear_panels.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
+#include <idefics/backend/cpu/linear_blocks.inl>
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>

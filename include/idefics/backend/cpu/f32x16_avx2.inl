@@ -11,8 +11,7 @@ struct Lanes {
   // 2 x 4 sums, 2 queries, 1 key: 11 registers; 4 x 2 sums, 2 values, 1 weight: 11
   static constexpr int score_queries = 2, value_vectors = 1;
   // 4 x 3 sums, 3 weights, 1 input: 16; bf16 order: 2 x 2 sums next to 8 weights
-  static constexpr int chain_x_rows = 4, chain_w_vectors = 3, gemv_chain_rows = 2,
-                       gemv_rows_most = 2;
+  static constexpr int chain_x_rows = 4, chain_w_vectors = 3, gemv_chain_rows = 2;
   static constexpr bool both_chains = false;
   __m256 v;
 

@@ -11,8 +11,7 @@ struct Lanes {
   // 4 x 4 sums, 4 queries, 1 key: 21 registers; 4 x 6 sums, 6 values, 1 weight: 31
   static constexpr int score_queries = 4, value_vectors = 6;
   // 8 x 3 sums, 3 weights, 1 input: 28; bf16 order: 4 x 2 sums next to 16 weights
-  static constexpr int chain_x_rows = 8, chain_w_vectors = 3, gemv_chain_rows = 4,
-                       gemv_rows_most = 8;
+  static constexpr int chain_x_rows = 8, chain_w_vectors = 3, gemv_chain_rows = 4;
   static constexpr bool both_chains = true;  // 4 x 3 sums of both chains of the bf16 order: 28
   __m512 v;
 

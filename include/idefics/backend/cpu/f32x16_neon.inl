@@ -11,8 +11,7 @@ struct Lanes {
   // 2 x 4 sums, 2 queries, 1 key: 22 registers; 4 sums of sixteen lanes, 1 value, 1 weight: 21
   static constexpr int score_queries = 2, value_vectors = 1;
   // of 32 registers: 4 x 2 sums, 2 weights, 1 input are 22; bf16 order: 2 x 2 sums and 8 weights
-  static constexpr int chain_x_rows = 4, chain_w_vectors = 2, gemv_chain_rows = 2,
-                       gemv_rows_most = 2;
+  static constexpr int chain_x_rows = 4, chain_w_vectors = 2, gemv_chain_rows = 2;
   static constexpr bool both_chains = false;
   float32x4_t lo, hi;
 

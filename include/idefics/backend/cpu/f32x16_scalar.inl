@@ -13,8 +13,7 @@ struct F32x16 {
   static constexpr int score_queries = 2, value_vectors = 1;
   // rows of x and vectors of weight rows in the register tiles of the GEMM; bf16 order: rows of x in
   // that of the GEMV
-  static constexpr int chain_x_rows = 8, chain_w_vectors = 1, gemv_chain_rows = 2,
-                       gemv_rows_most = 2;
+  static constexpr int chain_x_rows = 8, chain_w_vectors = 1, gemv_chain_rows = 2;
   // whether the GEMM of the bf16 order has registers for both chains of half as many rows
   static constexpr bool both_chains = false;
   float v[16];

@@ -67,6 +67,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::avx512_bf16 {
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/linear_panels.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
+#include <idefics/backend/cpu/linear_blocks.inl>
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
@@ -83,6 +84,7 @@ namespace idefics { inline namespace v0 { namespace detail::cpu::amx {
 #include <idefics/backend/cpu/load.inl>
 #include <idefics/backend/cpu/linear_panels.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
+#include <idefics/backend/cpu/linear_blocks.inl>
 #include <idefics/backend/cpu/linear_amx.inl>
 }}}  // namespace idefics::v0::detail::cpu::amx
 IDEFICS_CPU_REGION_END

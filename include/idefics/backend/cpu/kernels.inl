@@ -6,6 +6,7 @@
 #include <idefics/backend/cpu/math.inl>
 #include <idefics/backend/cpu/linear.inl>
 #include <idefics/backend/cpu/linear_bf16.inl>
+#include <idefics/backend/cpu/linear_blocks.inl>
 #include <idefics/backend/cpu/linear_4bit.inl>
 #include <idefics/backend/cpu/linear_4bit_pairs.inl>
 #include <idefics/backend/cpu/linear_4bit_tiles.inl>

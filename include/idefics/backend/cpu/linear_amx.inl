@@ -128,6 +128,7 @@ inline void gemm_amx(const LinearArgs& t, std::int64_t n_begin, std::int64_t n_e
 constexpr LinearKernels linear_amx_kernels(const LinearKernels& few) {
   LinearKernels kernels = few;
   kernels.matrix = true;
+  kernels.gemv_rows = gemv_rows_max;
   kernels.tile_x_rows = amx_rows;
   kernels.tile_w_rows = 2 * amx_rows;
   kernels.pack_tiles = pack_amx_tiles;

@@ -303,21 +303,3 @@ inline void gemm_panels(const LinearArgs& t, decltype(&pack_vector<layout, float
   }
   store_panels(t, sums, n_begin, n_end);
 }
-
-template <Layout layout, class T>
-inline void gemm_bf16(const LinearArgs& t, std::int64_t n_begin, std::int64_t n_end,
-                      float* scratch) {
-  gemm_panels<layout>(t, pack_vector<layout, T>, sizeof(T), n_begin, n_end, scratch);
-}
-
-template <Layout layout>
-constexpr LinearKernels linear_bf16_kernels() {
-  return {layout,
-          Lanes::chain_x_rows,
-          Lanes::chain_w_vectors * Lanes::width,
-          pack_bf16_rows<layout>,
-          pack_bf16_tiles<layout>,
-          Lanes::gemv_rows_most,
-          {nullptr, nullptr, gemv_bf16<layout>},
-          {gemm_bf16<layout, float>, gemm_bf16<layout, f16_t>, gemm_bf16<layout, bf16_t>}};
-}
