@@ -110,12 +110,14 @@ def every_kind(server: Server) -> None:
 with Server("--max-body", "8MiB", "--max-running", "4", "--quiet") as server:
     every_kind(server)
     load(server, 0, max(REQUESTS // 4, 80))  # caches are full
-    before = server.resident_bytes()
-    load(server, 1000, REQUESTS)
-    after = server.resident_bytes()
+    sizes = [server.resident_bytes()]
+    for part in range(4):
+        load(server, 1000 * (part + 1), REQUESTS // 4)
+        sizes.append(server.resident_bytes())
+    before, after = sizes[0], sizes[-1]
     check(server.process.poll() is None, "the server has ended")
     check(after < before + (64 << 20), f"memory grew from {before >> 20} to {after >> 20} MiB")
     check(server.wait_until(lambda: server.gauge("idefics_running") + server.gauge("idefics_waiting") == 0), "work is left")
     check(server.stop() == 0, "the exit code after SIGTERM")
-    print(f"resident memory: {before >> 20} MiB, and after {REQUESTS} requests {after >> 20} MiB")
+    print(f"resident memory in MiB, before and after each quarter of {REQUESTS} requests:", *[size >> 20 for size in sizes])
 finish("nothing that clients sent has hurt the server")
