@@ -1,6 +1,7 @@
 // From settings to a server, and its end.
 #include "cli/serve/run.hpp"
 
+#include <malloc.h>
 #include <unistd.h>
 #include <csignal>
 #include <cstdlib>
@@ -73,6 +74,9 @@ std::string url_of(const Settings& settings, int port) {
 
 void run(const CommonOptions& common, Settings settings) {
   complete(settings, common);
+#ifdef M_ARENA_MAX
+  ::mallopt(M_ARENA_MAX, 2);  // each connection has a thread, and arenas keep what they freed
+#endif
   Processor processor = common.processor();
   set_num_threads(settings.threads);
   Engine engine(std::move(processor),
