@@ -9,7 +9,7 @@ import sys
 from server import PICTURES, Server, chat, check, complain, data_url, finish
 
 REQUESTS = int(sys.argv[3]) if len(sys.argv) > 3 else 400
-PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/classify", "/v1/embeddings"]
+PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/classify", "/v1/embeddings", "/v1/attend"]
 GOOD = json.dumps(chat("What is this?", PICTURES[0], max_tokens=4)).encode()
 
 

@@ -42,6 +42,9 @@ class Engine {
   /// over before the first token.
   Answers run(Job& job, const Generation& generation, bool live);
 
+  /// What each word of the answer looked at, as by `idefics attend --json`. Throws `invalid_option`
+  /// for several answers.
+  idefics::Json attend(Job& job, Generation generation);
   /// {"label", "scores"} for each picture, as by `idefics classify --json`.
   idefics::Json classify(Job& job, const ClassifyRequest& request,
                          const std::vector<idefics::Image>& pictures);
@@ -54,8 +57,6 @@ class Engine {
 
  private:
   idefics::GenerationConfig completed(idefics::GenerationConfig config, std::int64_t usual) const;
-  Generation constrained(Generation generation,
-                         const std::optional<idefics::ConstrainedText>& format) const;
   Answer answer_of(const Generation& generation, const idefics::GenerationOutput& out,
                    std::size_t row) const;
   bool is_end(const idefics::GenerationConfig& config, std::int32_t id) const;

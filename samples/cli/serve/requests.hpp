@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "cli/serve/options.hpp"
@@ -59,6 +60,12 @@ inline CompletionRequest read_completion_request(std::string_view text) {
   if (request.echo && request.options.logprobs)
     refuse("echo", "cannot be combined with logprobs, which are those of new tokens");
   return request;
+}
+
+/// The body is that of a chat completion or, without messages, of a completion.
+inline std::variant<ChatRequest, CompletionRequest> read_attend_request(std::string_view text) {
+  if (parse_body(text)->contains("messages")) return read_chat_request(text);
+  return read_completion_request(text);
 }
 
 inline ClassifyRequest read_classify_request(std::string_view text) {

@@ -47,6 +47,7 @@ Routes::Routes(const Settings& settings, Engine& engine, Queue& queue, Metrics& 
 void Routes::add_to(Http& http) {
   http.post("/v1/chat/completions", [this](Exchange& x) { chat(x); });
   http.post("/v1/completions", [this](Exchange& x) { completions(x); });
+  http.post("/v1/attend", [this](Exchange& x) { attend(x); });
   http.post("/v1/classify", [this](Exchange& x) { classify(x); });
   http.post("/v1/embeddings", [this](Exchange& x) { embeddings(x); });
   http.get("/v1/models", [this](Exchange& x) { models(x); });
@@ -141,6 +142,24 @@ Json Routes::run(Exchange& exchange, Queue::Ticket ticket, std::function<Json(Jo
   std::vector<Piece> none;
   wait_for_pieces(exchange.connection, *job, none);
   return std::move(*result);
+}
+
+void Routes::attend(Exchange& exchange) {
+  Queue::Ticket ticket = queue_.admit();
+  const auto request = parse(exchange, read_attend_request);
+  const auto* chat = std::get_if<ChatRequest>(&request);
+  const auto* completion = std::get_if<CompletionRequest>(&request);
+  const Options& options = chat != nullptr ? chat->options : completion->options;
+  check_model(options.model);
+  const PictureLoader load = loader(exchange);
+  Generation generation =
+      chat != nullptr ? engine_.chat(*chat, load) : engine_.completion(*completion, load);
+  exchange.answer(run(exchange, std::move(ticket),
+                      [this, options, generation = std::move(generation)](Job& job) {
+                        Json result;
+                        with_names_of(options, [&] { result = engine_.attend(job, generation); });
+                        return result;
+                      }));
 }
 
 void Routes::classify(Exchange& exchange) {

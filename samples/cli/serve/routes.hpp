@@ -23,6 +23,7 @@ class Routes {
  private:
   void chat(Exchange& exchange);
   void completions(Exchange& exchange);
+  void attend(Exchange& exchange);
   void classify(Exchange& exchange);
   void embeddings(Exchange& exchange);
   void models(Exchange& exchange) const;
