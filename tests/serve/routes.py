@@ -3,6 +3,7 @@ usage: routes.py EXECUTABLE SAMPLES"""
 import gzip
 import json
 import math
+import re
 import struct
 import base64
 
@@ -101,6 +102,19 @@ def vision(server: Server) -> None:
     check(all(math.isclose(a, b, abs_tol=1e-4) for a, b in zip(mean, vectors[0], strict=True)), "the mean of latents")
 
 
+def formats(server: Server) -> None:
+    schema = {"type": "object", "required": ["count", "things"], "properties": {
+        "count": {"type": "integer"}, "things": {"type": "array", "items": {"enum": ["boat", "fish"]}, "maxItems": 3}}}
+    asked = {"type": "json_schema", "json_schema": {"name": "scene", "schema": schema, "strict": True}}
+    status, answer = server.post("/v1/chat/completions", chat(question, boat, response_format=asked, temperature=1.5, n=8))
+    for choice in answer["choices"] if status == 200 else [{"message": {"content": "null"}}]:
+        found = json.loads(choice["message"]["content"])
+        check(isinstance(found["count"], int) and set(found["things"]) <= {"boat", "fish"}, f"schema: {answer}")
+    body = {"prompt": "User: a number", "guided_regex": "[0-9]{3}-(yes|no)", "max_tokens": 30}
+    text = server.post("/v1/completions", body)[1]["choices"][0]["text"]
+    check(re.fullmatch(" ?[0-9]{3}-(yes|no)", text), f"guided_regex: '{text}'")
+
+
 def attention(server: Server) -> None:
     boat = next(p for p in PICTURES if p.name == "pink-boat.png")
     wanted = json.loads(command("attend", str(boat), "--prompt", "a pink", "--json"))
@@ -143,7 +157,7 @@ def faults(server: Server) -> None:
             ({"messages": ok, "max_tokens": 0}, "invalid_option", "max_tokens"), ({"messages": ok, "max_tokens": 1 << 20}, "invalid_option", "max_tokens"),
             ({"messages": ok, "max_tokens": 3, "max_new_tokens": 4}, "invalid_option", "max_tokens"),
             ({"messages": ok, "n": 1000, "temperature": 1}, "invalid_option", "n"), ({"messages": ok, "stop": [""]}, "invalid_option", "stop"),
-            ({"messages": ok, "tools": [{}]}, "invalid_option", "tools"), ({"messages": ok, "response_format": {"type": "json_object"}}, "invalid_option", "response_format"),
+            ({"messages": ok, "tools": [{}]}, "invalid_option", "tools"), ({"messages": ok, "response_format": {"type": "xml"}}, "invalid_option", "response_format.type"),
             ({"messages": ok, "top_logprobs": 50}, "invalid_option", "top_logprobs"), ({"messages": ok, "logit_bias": {"x": 1}}, "invalid_option", "logit_bias.x"),
             ({"messages": ok, "stream_options": {}}, "invalid_option", "stream_options"), ({"messages": ok, "output_logits": True}, "invalid_option", "output_logits"),
             ({"messages": [{"role": "user", "content": "word " * 5000}]}, "context_length_exceeded", None),
@@ -220,7 +234,7 @@ def browsers() -> None:
 
 
 with Server() as shared:
-    for part in (chats, ends, several, completions, vision, attention, others, faults):
+    for part in (chats, ends, several, completions, formats, vision, attention, others, faults):
         part(shared)
 sizes()
 memory()

@@ -74,6 +74,19 @@ GenerationConfig Engine::completed(GenerationConfig config, std::int64_t usual) 
   return config;
 }
 
+/// The same with answers that have the form asked for.
+Generation Engine::constrained(Generation generation,
+                               const std::optional<ConstrainedText>& format) const {
+  if (!format) return generation;
+  const GenerationConfig all = generation.config.merged_over(model_.generation_config());
+  const Tokenizer& tokenizer = processor_.tokenizer();
+  auto ends = all.eos_token_id.value_or(GenerationConfig::Ids{});
+  if (ends.empty()) ends = {tokenizer.eos_id()};
+  generation.config.prefix_allowed_tokens_fn =
+      format->allowed_tokens(tokenizer, generation.inputs.input_ids.dim(1), std::move(ends));
+  return generation;
+}
+
 Generation Engine::chat(const ChatRequest& request, const PictureLoader& load) const {
   std::vector<ChatMessage> messages;
   std::size_t bytes = 0;
@@ -86,8 +99,9 @@ Generation Engine::chat(const ChatRequest& request, const PictureLoader& load) c
   }
   GenerationConfig config = answer_config(processor_, request.options.config);
   const Prompt prompt = chat_prompt(messages, processor_.tokenizer());
-  return {processor_(prompt, {.add_end_of_utterance_token = false}),
-          completed(std::move(config), usual_chat_tokens), request.options.stop};
+  return constrained({processor_(prompt, {.add_end_of_utterance_token = false}),
+                      completed(std::move(config), usual_chat_tokens), request.options.stop},
+                     request.options.format);
 }
 
 Generation Engine::completion(const CompletionRequest& request, const PictureLoader& load) const {
@@ -103,8 +117,9 @@ Generation Engine::completion(const CompletionRequest& request, const PictureLoa
       else
         prompt.emplace_back(load(part.picture));
   }
-  return {processor_(prompts), completed(request.options.config, usual_tokens),
-          request.options.stop, request.echo};
+  return constrained({processor_(prompts), completed(request.options.config, usual_tokens),
+                      request.options.stop, request.echo},
+                     request.options.format);
 }
 
 bool Engine::streams(const Generation& generation) const {

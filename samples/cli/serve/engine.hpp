@@ -57,6 +57,8 @@ class Engine {
 
  private:
   idefics::GenerationConfig completed(idefics::GenerationConfig config, std::int64_t usual) const;
+  Generation constrained(Generation generation,
+                         const std::optional<idefics::ConstrainedText>& format) const;
   Answer answer_of(const Generation& generation, const idefics::GenerationOutput& out,
                    std::size_t row) const;
   bool is_end(const idefics::GenerationConfig& config, std::int32_t id) const;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 #include <idefics/generation/options/read_config.hpp>
 
 #include "cli/serve/fields.hpp"
+#include "cli/serve/format.hpp"
 
 namespace cli::serve {
 
@@ -23,6 +25,7 @@ struct Options {
   std::vector<std::string> stop;  // ends an answer and is not part of it, unlike stop_strings
   bool stream = false, include_usage = false, logprobs = false;
   std::map<std::string, std::string> sent_as;  // names of the request, by transformers' names
+  std::optional<idefics::ConstrainedText> format;
 };
 
 /// The most alternatives of each token, as OpenAI limits them.
@@ -111,11 +114,6 @@ inline void refuse_unsupported_fields(Fields& fields) {
       refuse(name, "is not supported");
   for (const char* name : not_returned)
     if (fields.boolean(name)) refuse(name, "is not returned by a server: use top_logprobs");
-  if (const idefics::Json* format = fields.find("response_format")) {
-    Fields inner(*format, "response_format");
-    if (inner.text("type") != "text")
-      refuse("response_format", "only {\"type\": \"text\"} is supported");
-  }
   if (const idefics::Json* value = fields.find("modalities");
       value && *value != idefics::Json::array({"text"}))
     refuse("modalities", "only text is supported");
@@ -145,6 +143,7 @@ inline Options read_options(Fields& fields, Route route, const std::vector<std::
   for (const char* name : options::without_effect) fields.skip(name);
   result.model = fields.text("model");
   options::refuse_unsupported_fields(fields);
+  result.format = read_format(fields);
   for (const auto& [name, value] : fields.object().items())
     if (idefics::detail::is_known_option(name)) {
       fields.skip(name);

@@ -130,8 +130,20 @@ TEST_CASE("prompts longer than a chunk are read between the steps of others") {
 }
 
 TEST_CASE("a newcomer gets its first token after two steps of others and its own prompt") {
+  class Slow final : public testing::CountingBackend {
+   public:
+    using CountingBackend::CountingBackend;
+
+   protected:
+    void do_embedding(Tensor out, Ids ids, const Tensor& table, const Tensor& added) override {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // a pass of a larger model
+      CountingBackend::do_embedding(std::move(out), ids, table, added);
+    }
+  };
   constexpr std::int64_t chunk = 16;
-  const Model model = golden::load(name(), {.prefill_chunk = chunk, .shared_cache_tokens = 20'000});
+  const Model model = golden::load(name(), {.prefill_chunk = chunk,
+                                            .shared_cache_tokens = 20'000,
+                                            .backend = std::make_shared<Slow>(make_cpu_backend())});
   const auto list = questions(model.config(), 4, 2);
   std::mt19937 random(9);
   const auto prompt = testing::random_prompt(random, model.config(), 60, 2);

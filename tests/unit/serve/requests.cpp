@@ -126,8 +126,13 @@ TEST_CASE("faults name their place", "[serve]") {
   CHECK(refused_chat(R"("top_logprobs": 21)") == "invalid_option top_logprobs");
   CHECK(refused_chat(R"("output_attentions": true)") == "invalid_option output_attentions");
   CHECK(refused_chat(R"("stopping_criteria": [1])") == "invalid_option stopping_criteria");
-  CHECK(refused_chat(R"("response_format": {"type": "json_object"})") ==
-        "invalid_option response_format");
+  CHECK(refused_chat(R"("response_format": {"type": "xml"})") ==
+        "invalid_option response_format.type");
+  CHECK(
+      refused_chat(
+          R"("response_format": {"type": "json_schema", "json_schema": {"schema": {"not": 1}}})") ==
+      "invalid_option response_format.json_schema.schema.not");
+  CHECK(refused_chat(R"("guided_regex": "(")") == "invalid_option guided_regex");
   CHECK(refused_chat(R"("tools": [], "tool_choice": "auto", "modalities": ["text"])") ==
         "accepted");
   CHECK(refused_chat(R"("seed": null, "stop": null, "stream": null)") == "accepted");
