@@ -96,11 +96,17 @@ class AllowedTokens {
     if (state < 0) return ends_;  // forced by another option
     const auto at = static_cast<std::size_t>(state);
     if (at >= allowed_.size()) allowed_.resize(at + 1);
-    if (!allowed_[at]) allowed_[at] = find(state);
-    return *allowed_[at];
+    if (allowed_[at]) return *allowed_[at];
+    if (kept_++ == most_kept) {
+      allowed_.assign(allowed_.size(), std::nullopt);
+      kept_ = 1;
+    }
+    return allowed_[at].emplace(find(state));
   }
 
  private:
+  static constexpr int most_kept = 64;  // lists, each as long as the vocabulary at most
+
   std::string_view text(std::int32_t id) const { return (*texts_)[static_cast<std::size_t>(id)]; }
 
   /// Tokens in order of their texts: what two neighbours have in common is read once.
@@ -132,6 +138,7 @@ class AllowedTokens {
   std::vector<std::int32_t> ends_;
   std::string field_;
   std::vector<std::optional<std::vector<std::int32_t>>> allowed_;  // by state
+  int kept_ = 0;
 };
 
 }  // namespace detail

@@ -42,7 +42,7 @@ inline constexpr Target targets[] = {
     {"chat_template", chat_template, 400, 8 * MiB},
     {"prompt_file", prompt_file, 80, MiB},
     {"preprocessor_config", preprocessor_config, 80, MiB},
-    {"serve_request", serve_request, 120, MiB},
+    {"serve_request", serve_request, 120, 48 * MiB},
     {"data_url", data_url, 4, MiB},
     {"url", url, 16, MiB},
     {"address", address, 16, MiB},

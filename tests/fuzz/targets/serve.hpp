@@ -27,6 +27,7 @@ inline void check_options(const cli::serve::Options& options) {
   }
   expect(options.config.top_logprobs.value_or(0) <= cli::serve::most_top_logprobs, "many logprobs");
   expect(!options.include_usage || options.stream, "usage without a stream");
+  if (options.format) (void)options.format->matches(R"({"a": [1, "b"]})");
 }
 
 /// Cuts the text before the first stop at once, and piece by piece.

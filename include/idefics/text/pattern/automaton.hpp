@@ -20,7 +20,8 @@ namespace idefics { inline namespace v0 { namespace detail {
 using ByteSet = std::bitset<256>;
 
 /// Limits on patterns and what they are compiled to, since strangers may send them.
-inline constexpr std::size_t most_pattern_states = 200'000, most_text_states = 20'000;
+inline constexpr std::size_t most_pattern_states = 100'000, most_text_states = 20'000;
+inline constexpr std::size_t most_text_work = 100'000'000, most_kept_states = 8'000'000;
 
 [[noreturn]] inline void refuse_pattern(const std::string& why, const std::string& field,
                                         std::optional<std::uint64_t> limit = {}) {
@@ -210,6 +211,8 @@ class TextAutomaton {
         if (seen_[static_cast<std::size_t>(other)] == 0) reached.push_back(other);
     }
     for (const int s : states) seen_[static_cast<std::size_t>(s)] = 0;
+    work_ += reached.size();
+    if (work_ > most_text_work) refuse_pattern("takes too long", field_, most_text_work);
     const bool matches = std::ranges::find(states, 0) != states.end();
     std::erase_if(states, [this](int s) { return states_[s].next < 0; });
     std::ranges::sort(states);
@@ -217,7 +220,8 @@ class TextAutomaton {
         numbers_.try_emplace({states, matches}, static_cast<int>(texts_.size()));
     if (!added) return known->second;
     if (states.empty() && !matches) return known->second = -1;
-    if (texts_.size() == most_text_states)
+    kept_ += states.size();
+    if (texts_.size() == most_text_states || kept_ > most_kept_states)
       refuse_pattern("needs too many states", field_, most_text_states);
     texts_.push_back({.states = std::move(states), .matches = matches});
     return known->second;
@@ -228,6 +232,7 @@ class TextAutomaton {
   std::vector<char> seen_;  // scratch of `number`
   std::map<std::pair<std::vector<int>, bool>, int> numbers_;
   std::vector<Text> texts_;
+  std::size_t work_ = 0, kept_ = 0;  // states that were reached, and those of all texts
   int start_ = 0;
 };
 
