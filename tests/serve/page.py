@@ -1,5 +1,6 @@
 """The web page in a headless Chromium: a picture, a question, the streamed answer, where a word looked.
 usage: page.py EXECUTABLE SAMPLES CHROMIUM [DIRECTORY FOR SCREENSHOTS]"""
+import base64
 import sys
 from pathlib import Path
 
@@ -24,9 +25,18 @@ def choose(browser: Browser, mode: str) -> None:
     browser.value(f"document.querySelector('[name=mode][value={mode}]').click()")
 
 
+def drop(browser: Browser, path: Path) -> None:
+    data = base64.b64encode(path.read_bytes()).decode()
+    browser.value(f"""(() => {{ const bytes = Uint8Array.from(atob("{data}"), (c) => c.charCodeAt(0));
+        const dropped = new DataTransfer();
+        dropped.items.add(new File([bytes], "{path.name}", {{type: "image/png"}}));
+        document.getElementById("drop").dispatchEvent(
+            new DragEvent("drop", {{dataTransfer: dropped, bubbles: true, cancelable: true}})); }})()""")
+
+
 def ask_and_look(browser: Browser) -> None:
-    browser.choose_files("#files", BOAT)
-    check(browser.wait("document.querySelector('#pictures img')?.naturalWidth > 0"), "the chosen picture is not shown")
+    drop(browser, BOAT)
+    check(browser.wait("document.querySelector('#pictures img')?.naturalWidth > 0"), "the dropped picture is not shown")
     check(browser.value("document.querySelector('#pictures img').alt") == BOAT.name, "the picture has no text")
     browser.value("document.getElementById('question').focus()")
     browser.press(*ENTER)  # the keyboard alone
