@@ -131,7 +131,7 @@ def cpu_name():
 def open_ggml(folder, threads):
     folder = folder or ggml.folder()
     if folder is None:
-        print("ggml: llama-cpp-python is not installed, and there is no --ggml", file=sys.stderr)
+        print("ggml: llama-cpp-python is not installed, and --ggml is not given", file=sys.stderr)
         return None
     return ggml.Ggml(folder, threads)
 

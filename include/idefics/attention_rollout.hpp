@@ -188,8 +188,9 @@ inline void put_picture(AttentionRollout& to, std::int64_t picture, Shares& toke
 
 /// What each new token of a row looked at, from the prompts and the output of `generate` with
 /// output_attentions. The share of a patch is the sum, over the latents, of the token's attention to
-/// a latent times the patch's share of that latent. The pictures are encoded again. Throws `invalid_option` for a layer or head that the model does not have, and what
-/// `image_attentions` throws.
+/// a latent times the patch's share of that latent. The pictures are encoded again. Throws
+/// `invalid_option` for a layer or head that the model does not have, and what `image_attentions`
+/// throws.
 inline AttentionRollout attention_rollout(const Model& model, const Inputs& inputs,
                                           const GenerationOutput& output,
                                           const AttentionRolloutOptions& options = {}) {

@@ -52,9 +52,10 @@ struct ModelOptions {
   std::int64_t prefill_chunk = 256;
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
   /// Continuous batching, for programs with many callers: if not 0, runs of several threads share
-  /// their passes, and a cache for the keys and values of this many tokens. A run takes rows for its
-  /// prompts and all new tokens that it may generate, and waits while there are not enough; one that
-  /// needs more than all, or is not suited (docs/threads.md), runs by itself. No bit depends on it.
+  /// their passes, and a cache for the keys and values of this many tokens. A run reserves rows for its
+  /// prompts and all new tokens that it may generate, and waits until enough are free. A run that needs
+  /// more rows than the cache has, or that cannot share passes (docs/threads.md), runs by itself. The
+  /// bits of an answer do not depend on it.
   std::int64_t shared_cache_tokens = 0;
   std::shared_ptr<Backend> backend{};  // unset: according to device_map
   GenerationLimits limits{};           // on the options of `generate`

@@ -47,7 +47,7 @@ class Browser:
                 raise SystemExit("the browser does not answer")
             received = os.read(self.reader, 1 << 16)
             if not received:
-                raise SystemExit("the browser has ended")
+                raise SystemExit("the browser exited")
             self.buffer += received
         message, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(message)

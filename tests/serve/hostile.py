@@ -115,7 +115,7 @@ with Server("--max-body", "8MiB", "--max-running", "4", "--quiet") as server:
         load(server, 1000 * (part + 1), REQUESTS // 4)
         sizes.append(server.resident_bytes())
     before, after = sizes[0], sizes[-1]
-    check(server.process.poll() is None, "the server has ended")
+    check(server.process.poll() is None, "the server exited")
     check(after < before + (64 << 20), f"memory grew from {before >> 20} to {after >> 20} MiB")
     check(server.wait_until(lambda: server.gauge("idefics_running") + server.gauge("idefics_waiting") == 0), "work is left")
     check(server.stop() == 0, "the exit code after SIGTERM")

@@ -59,7 +59,7 @@ def full_queue() -> None:
         check(headers.get("Retry-After") == "1", "no Retry-After")
         for client in clients:  # they leave, and their work ends
             client.close()
-        check(server.wait_until(lambda: server.gauge("idefics_running") + server.gauge("idefics_waiting") == 0, 30), "cancelled work goes on")
+        check(server.wait_until(lambda: server.gauge("idefics_running") + server.gauge("idefics_waiting") == 0, 30), "cancelled work continues")
         check(server.post(CHAT, chat("What is this?", PICTURES[0]))[0] == 200, "an answer after cancelled ones")
 
 
@@ -69,7 +69,7 @@ def stream_is_left() -> None:
         client.sendall(request({**LONG, "stream": True}))
         check(client.recv(10).startswith(b"HTTP/1.1 2"), "no stream")
         client.close()
-        check(server.wait_until(lambda: server.gauge("idefics_running") == 0, 30), "a stream without a reader goes on")
+        check(server.wait_until(lambda: server.gauge("idefics_running") == 0, 30), "an unread stream continues")
 
 
 def graceful(number: int) -> None:

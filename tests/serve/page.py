@@ -41,7 +41,7 @@ def ask_and_look(browser: Browser) -> None:
     browser.value("document.getElementById('question').focus()")
     browser.press(*ENTER)  # the keyboard alone
     wanted = command("chat", str(BOAT), stdin=QUESTION + "\n").strip()
-    check(browser.wait(f"{DONE} && document.getElementById('answer').textContent !== ''"), "there is no answer")
+    check(browser.wait(f"{DONE} && document.getElementById('answer').textContent !== ''"), "no answer came")
     found = browser.value("document.getElementById('answer').textContent")
     check(found.strip() == wanted != "", f"'{found}' instead of '{wanted}'")
     check(browser.value("document.getElementById('spoken').textContent").strip() == wanted, "the answer was not spoken")

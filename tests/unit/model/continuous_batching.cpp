@@ -1,5 +1,5 @@
-// Runs that share passes and a cache of keys and values: every answer has the bits that it has in a
-// model without one, although others join, leave and stop meanwhile and some have to wait for rows.
+// Runs that share passes and a cache of keys and values: every answer has the bits that it has when it
+// runs by itself, although others join, leave and stop meanwhile and some have to wait for rows.
 #include <array>
 #include <atomic>
 #include <thread>

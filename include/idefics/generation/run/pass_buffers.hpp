@@ -9,7 +9,7 @@
 
 namespace idefics { inline namespace v0 { namespace detail {
 
-/// Row `row` of a host tensor; empty if there is no tensor.
+/// Row `row` of a host tensor; an empty span for an empty tensor.
 inline std::span<const float> row_of(const Tensor& rows, std::size_t row, std::int64_t width) {
   if (!rows) return {};
   const auto w = static_cast<std::size_t>(width);

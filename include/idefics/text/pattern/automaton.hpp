@@ -195,7 +195,7 @@ class TextAutomaton {
  private:
   static constexpr int unknown = -2;
   struct Text {
-    std::vector<int> states;  // ascending, and none that only stands for others
+    std::vector<int> states;  // ascending, only those with bytes
     std::vector<int> after = std::vector<int>(256, unknown);
     bool matches = false;
   };
