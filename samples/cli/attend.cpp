@@ -1,6 +1,5 @@
 // idefics attend: what each word of an answer looked at in the pictures.
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <memory>
 
@@ -79,7 +78,6 @@ AttendedWords words_of(const Tokenizer& tokenizer, const Answer& answer,
 
 /// One line for each word and picture.
 void print_table(const AttendedWords& all) {
-  const auto percent = [](double share) { return std::to_string(std::lround(100 * share)) + "%"; };
   std::vector<std::vector<std::string>> lines{
       {"word", "picture", "share", "patches", "class token", "learned latents", "most at"}};
   for (std::size_t word = 0; word < all.words.size(); ++word)

@@ -10,6 +10,7 @@
 #include <idefics/image/resize.hpp>
 #include <idefics/text/utf8.hpp>
 
+#include "cli/base64.hpp"
 #include "cli/letters.hpp"
 
 namespace cli {
@@ -64,19 +65,6 @@ std::string compressed(const std::string& data) {
   return out;
 }
 
-std::string base64(const std::string& bytes) {
-  constexpr const char* digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t j = i; j < i + 3; ++j)
-      group = group << 8 | (j < bytes.size() ? static_cast<std::uint8_t>(bytes[j]) : 0u);
-    for (std::size_t j = 0; j < 4; ++j)
-      text += i + j > bytes.size() ? '=' : digits[group >> (18 - 6 * j) & 63];
-  }
-  return text;
-}
-
 }  // namespace
 
 Look look_of(const AttendedWords& all, std::size_t word, std::size_t picture) {
@@ -93,8 +81,9 @@ Look look_of(const AttendedWords& all, std::size_t word, std::size_t picture) {
   return look;
 }
 
+std::string percent(double share) { return std::to_string(std::lround(100 * share)) + "%"; }
+
 std::string summary(const Look& look) {
-  const auto percent = [](double share) { return std::to_string(std::lround(100 * share)) + "%"; };
   if (look.most == 0) return "not seen";
   return percent(look.share) + " of its attention, " + percent(look.patches) +
          " on patches, most at row " + std::to_string(look.row) + ", column " +
@@ -116,7 +105,8 @@ std::string png_file(const Canvas& c) {
 }
 
 std::string png_url(const Canvas& canvas) {
-  return "data:image/png;base64," + base64(png_file(canvas));
+  const std::string file = png_file(canvas);
+  return "data:image/png;base64," + base64(std::as_bytes(std::span(file)));
 }
 
 Canvas tile_of(const Image& picture) {

@@ -26,6 +26,8 @@ struct Look {
   std::int64_t row = 0, column = 0;  // of that patch, counted from 1
 };
 Look look_of(const AttendedWords& all, std::size_t word, std::size_t picture);
+/// "62%"
+std::string percent(double share);
 /// "100% of its attention, 62% on patches, most at row 3, column 5", or "not seen".
 std::string summary(const Look& look);
 

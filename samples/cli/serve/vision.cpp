@@ -1,10 +1,11 @@
 // What the model says of pictures without generating freely: labels, and embeddings.
 #include <algorithm>
-#include <cstring>
+#include <span>
 
 #include <idefics/classify.hpp>
 #include <idefics/io/json.hpp>
 
+#include "cli/base64.hpp"
 #include "cli/choose_label.hpp"
 #include "cli/serve/engine.hpp"
 #include "cli/serve/errors.hpp"
@@ -17,22 +18,6 @@ namespace {
 
 void check_wanted(const Job& job) {
   if (!job.wanted()) fail(ErrorCode::cancelled, "the client has left");
-}
-
-std::string base64(std::span<const float> values) {
-  constexpr std::string_view digits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::vector<unsigned char> bytes(values.size_bytes());
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    unsigned three = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      three = three << 8 | (i + k < bytes.size() ? bytes[i + k] : 0u);
-    for (std::size_t k = 0; k < 4; ++k)
-      text += i + k > bytes.size() ? '=' : digits[three >> (18 - 6 * k) & 63];
-  }
-  return text;
 }
 
 /// The mean of the rows of [L,Dv], added in their order.
@@ -77,7 +62,8 @@ Json Engine::embed(Job& job, const EmbeddingRequest& request,
     const std::vector<float> mean = mean_of(latents, width);
     Json embedding;
     if (request.base64)
-      embedding = base64(request.all_latents ? latents : std::span<const float>(mean));
+      embedding =
+          base64(std::as_bytes(request.all_latents ? latents : std::span<const float>(mean)));
     else if (!request.all_latents)
       embedding = mean;
     else
