@@ -39,20 +39,16 @@ struct EmbeddingRequest {
 /// Every label is read by the model.
 inline constexpr std::size_t most_labels = 128;
 
-/// Each reads the text of a body. Throws `invalid_json`, `duplicate_key` and `invalid_option`, whose
-/// field is the place of the fault.
-inline ChatRequest read_chat_request(std::string_view text) {
-  const auto body = parse_body(text);
-  Fields fields(*body, "");
+inline ChatRequest chat_request_of(const idefics::Json& body) {
+  Fields fields(body, "");
   ChatRequest request;
   request.messages = read_messages(fields.at("messages"));
   request.options = read_options(fields, Route::chat, {"messages"});
   return request;
 }
 
-inline CompletionRequest read_completion_request(std::string_view text) {
-  const auto body = parse_body(text);
-  Fields fields(*body, "");
+inline CompletionRequest completion_request_of(const idefics::Json& body) {
+  Fields fields(body, "");
   CompletionRequest request;
   request.prompts = read_prompts(fields.at("prompt"));
   request.echo = fields.boolean("echo");
@@ -62,10 +58,20 @@ inline CompletionRequest read_completion_request(std::string_view text) {
   return request;
 }
 
-/// The body is that of a chat completion or, without messages, of a completion.
+/// Each reads the text of a body. Throws `invalid_json`, `duplicate_key` and `invalid_option`, whose
+/// field is the place of the fault.
+inline ChatRequest read_chat_request(std::string_view text) {
+  return chat_request_of(*parse_body(text));
+}
+inline CompletionRequest read_completion_request(std::string_view text) {
+  return completion_request_of(*parse_body(text));
+}
+
+/// The body of a chat completion if it has messages, else that of a completion.
 inline std::variant<ChatRequest, CompletionRequest> read_attend_request(std::string_view text) {
-  if (parse_body(text)->contains("messages")) return read_chat_request(text);
-  return read_completion_request(text);
+  const auto body = parse_body(text);
+  if (body->contains("messages")) return chat_request_of(*body);
+  return completion_request_of(*body);
 }
 
 inline ClassifyRequest read_classify_request(std::string_view text) {

@@ -68,14 +68,6 @@ PictureLoader Routes::loader(const Exchange& exchange) {
           [&connection = exchange.connection] { return !connection.left(); }};
 }
 
-std::vector<Image> Routes::load_all(const Exchange& exchange,
-                                    const std::vector<PictureSource>& sources) {
-  const PictureLoader load = loader(exchange);
-  std::vector<Image> pictures;
-  for (const PictureSource& source : sources) pictures.push_back(load(source));
-  return pictures;
-}
-
 /// Reads the body, a few at a time, and frees it.
 template <class Read>
 auto Routes::parse(Exchange& exchange, const Read& read) {
@@ -162,32 +154,34 @@ void Routes::attend(Exchange& exchange) {
                       }));
 }
 
-void Routes::classify(Exchange& exchange) {
+/// Answers with a list: what `compute` makes of the pictures of a request.
+template <class Read, class Compute>
+Json Routes::list_of(Exchange& exchange, const Read& read, const Compute& compute) {
   Queue::Ticket ticket = queue_.admit();
-  auto request = parse(exchange, read_classify_request);
+  auto request = parse(exchange, read);
   check_model(request.model);
-  auto pictures = load_all(exchange, request.pictures);
+  const PictureLoader load = loader(exchange);
+  std::vector<Image> pictures;
+  for (const PictureSource& source : request.pictures) pictures.push_back(load(source));
   Json data = run(exchange, std::move(ticket),
-                  [this, request = std::move(request), pictures = std::move(pictures)](Job& job) {
-                    return engine_.classify(job, request, pictures);
-                  });
+                  [compute, request = std::move(request), pictures = std::move(pictures)](
+                      Job& job) { return compute(job, request, pictures); });
+  return {{"object", "list"}, {"model", settings_.model_name}, {"data", std::move(data)}};
+}
+
+void Routes::classify(Exchange& exchange) {
   exchange.answer(
-      Json{{"object", "list"}, {"model", settings_.model_name}, {"data", std::move(data)}});
+      list_of(exchange, read_classify_request, [this](auto& job, const auto&... of_request) {
+        return engine_.classify(job, of_request...);
+      }));
 }
 
 void Routes::embeddings(Exchange& exchange) {
-  Queue::Ticket ticket = queue_.admit();
-  auto request = parse(exchange, read_embedding_request);
-  check_model(request.model);
-  auto pictures = load_all(exchange, request.pictures);
-  Json data = run(exchange, std::move(ticket),
-                  [this, request = std::move(request), pictures = std::move(pictures)](Job& job) {
-                    return engine_.embed(job, request, pictures);
-                  });
-  exchange.answer(Json{{"object", "list"},
-                       {"model", settings_.model_name},
-                       {"data", std::move(data)},
-                       {"usage", {{"prompt_tokens", 0}, {"total_tokens", 0}}}});
+  Json list = list_of(
+      exchange, read_embedding_request,
+      [this](auto& job, const auto&... of_request) { return engine_.embed(job, of_request...); });
+  list["usage"] = {{"prompt_tokens", 0}, {"total_tokens", 0}};
+  exchange.answer(list);
 }
 
 Json Routes::about_model() const {

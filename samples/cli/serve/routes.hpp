@@ -35,11 +35,11 @@ class Routes {
   /// Throws Error, `model_not_found`, for a model that is not served.
   void check_model(const std::string& name) const;
   PictureLoader loader(const Exchange& exchange);
-  std::vector<idefics::Image> load_all(const Exchange& exchange,
-                                       const std::vector<PictureSource>& sources);
   template <class Read>
   auto parse(Exchange& exchange, const Read& read);
 
+  template <class Read, class Compute>
+  idefics::Json list_of(Exchange& exchange, const Read& read, const Compute& compute);
   void generate(Exchange& exchange, Queue::Ticket ticket, Route route, Options options,
                 Generation generation);
   /// Queues work whose result is JSON, and waits for it.
