@@ -58,7 +58,6 @@ class PassShare {
   }
 
   std::int64_t size() const { return tokens_.size(); }
-  std::int64_t longest() const { return longest_; }
 
   /// After the pass: the logits of token logit_rows[i].
   std::span<const float> base(std::size_t i) const /*[V]*/ {
@@ -151,7 +150,7 @@ class BatchPass {
     logits_ = buffers_->make_logits();
   }
 
-  void hand_out(std::span<PassShare* const> shares) {
+  void hand_out(std::span<PassShare* const> shares) const {
     std::size_t row = 0;
     const auto copy_row = [&row](const Tensor& from, Tensor& to, std::size_t i) {
       if (!from) return;

@@ -98,7 +98,7 @@ class ContinuousBatch {
   };
 
   void await(std::unique_lock<std::mutex>& lock, Seat& seat, std::vector<Seat*>& queue,
-             Seat::State end, const std::function<void()>& ask);
+             const std::function<void()>& ask);
   void serve();
   void admit();
   void be_patient() { patience_ends_ = Clock::now() + last_pass_ / 4; }
@@ -162,7 +162,7 @@ inline void Seat::pass(const TokenBatch& tokens, std::span<const std::int32_t> l
     rows_.reserve(static_cast<std::size_t>(needed_));
     batch_.entering_.push_back(this);
     batch_.seated_.reserve(batch_.seated_.size() + batch_.entering_.size());
-    batch_.await(lock, *this, batch_.entering_, State::choosing, ask);
+    batch_.await(lock, *this, batch_.entering_, ask);
   }
   lock.unlock();
   share_.set(tokens, logit_rows, rows_);
@@ -170,7 +170,7 @@ inline void Seat::pass(const TokenBatch& tokens, std::span<const std::int32_t> l
   state_ = State::waiting;
   if (batch_.waiting_.empty()) batch_.be_patient();
   batch_.waiting_.push_back(this);
-  batch_.await(lock, *this, batch_.waiting_, State::choosing, ask);
+  batch_.await(lock, *this, batch_.waiting_, ask);
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
@@ -181,14 +181,13 @@ inline bool ContinuousBatch::takes_this_thread() const {
   return std::ranges::find(seated_, std::this_thread::get_id()) == seated_.end();
 }
 
-/// Waits in `queue` until the batch has brought `seat` to state `end`. What `ask` throws ends the
-/// wait, unless a pass with the tokens of the seat has begun.
+/// Waits in `queue` until `seat` may choose its next tokens. What `ask` throws ends the wait, unless a
+/// pass with the tokens of the seat has begun.
 inline void ContinuousBatch::await(std::unique_lock<std::mutex>& lock, Seat& seat,
-                                   std::vector<Seat*>& queue, Seat::State end,
-                                   const std::function<void()>& ask) {
+                                   std::vector<Seat*>& queue, const std::function<void()>& ask) {
   work_.notify_one();
   constexpr std::chrono::milliseconds interval{20};
-  const auto ended = [&] { return seat.state_ == end; };
+  const auto ended = [&] { return seat.state_ == Seat::State::choosing; };
   while (!results_.wait_for(lock, interval, ended)) {
     if (!ask) continue;
     lock.unlock();
@@ -207,7 +206,7 @@ inline void ContinuousBatch::await(std::unique_lock<std::mutex>& lock, Seat& sea
       queue.erase(place);
       work_.notify_one();  // the next one may fit
     }
-    seat.state_ = end;
+    seat.state_ = Seat::State::choosing;
     seat.error_ = nullptr;
     std::rethrow_exception(stop);
   }
@@ -250,7 +249,7 @@ inline ContinuousBatch::ContinuousBatch(const Idefics& model, SessionPool& sessi
     : sessions_(sessions),
       rows_(rows),
       chunk_(chunk),
-      session_(sessions.make_shared()),
+      session_(sessions.make_session()),
       compute_(model, *session_->backend, rows) {
   free_rows_ = iota_rows(0, rows);
   std::ranges::reverse(free_rows_);  // taken from the end

@@ -68,7 +68,7 @@ class SessionPool {
         return {*this, std::move(session), std::move(turn)};
       }
     }
-    return {*this, make_shared(), std::move(turn)};
+    return {*this, make_session(), std::move(turn)};
   }
 
   /// The right to use a backend that cannot be forked; an unlocked lock if it can.
@@ -82,7 +82,7 @@ class SessionPool {
 
   /// A session that is not lent. Where the backend cannot be forked, its user takes a turn for
   /// every use.
-  std::unique_ptr<Session> make_shared() { return make(forks_ ? backend_->fork() : backend_); }
+  std::unique_ptr<Session> make_session() { return make(forks_ ? backend_->fork() : backend_); }
 
   /// Pictures that the sessions which no run uses have in their caches.
   std::int64_t cached_pictures() const {
