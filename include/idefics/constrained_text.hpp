@@ -26,21 +26,21 @@ class ConstrainedText {
  public:
   /// A regular expression (text/pattern/regex.hpp). All of these throw `invalid_option`, naming `field`.
   static ConstrainedText regex(std::string_view expression, const std::string& field = "regex") {
-    auto p = std::make_shared<detail::Patterns>(field);
-    const int root = detail::RegexParser(*p, expression, field).parse();
-    return {std::move(p), root, field};
+    detail::Patterns p(field);
+    const int root = detail::RegexParser(p, expression, field).parse();
+    return {p, root, field};
   }
   /// A JSON schema: types, properties, items and their numbers, enum, const, anyOf, $ref.
   static ConstrainedText json_schema(const Json& schema, const std::string& field = "json_schema") {
-    auto p = std::make_shared<detail::Patterns>(field);
-    const int root = detail::SchemaPattern(*p, schema, field).parse();
-    return {std::move(p), root, field};
+    detail::Patterns p(field);
+    const int root = detail::SchemaPattern(p, schema, field).parse();
+    return {p, root, field};
   }
   /// Any JSON object, up to five deep.
   static ConstrainedText json_object() {
-    auto p = std::make_shared<detail::Patterns>("json_object");
-    const int root = detail::JsonPatterns(*p).object(5);
-    return {std::move(p), root, "json_object"};
+    detail::Patterns p("json_object");
+    const int root = detail::JsonPatterns(p).object(5);
+    return {p, root, "json_object"};
   }
 
   /// For GenerationConfig::prefix_allowed_tokens_fn of one call: what may follow prompts of
@@ -52,17 +52,10 @@ class ConstrainedText {
   bool matches(std::string_view text) const;
 
  private:
-  ConstrainedText(std::shared_ptr<detail::Patterns> patterns, int root, std::string field)
-      : patterns_(std::move(patterns)),
-        root_(root),
-        answer_(patterns_->sequence({patterns_->optional(patterns_->text(" ")), root})),
-        field_(std::move(field)) {
-    (void)detail::TextAutomaton(*patterns_, answer_, field_);  // refuses what is too large
-  }
+  ConstrainedText(const detail::Patterns& patterns, int root, const std::string& field)
+      : states_(std::make_shared<const detail::PatternStates>(patterns, root, field)) {}
 
-  std::shared_ptr<detail::Patterns> patterns_;
-  int root_, answer_;
-  std::string field_;
+  std::shared_ptr<const detail::PatternStates> states_;
 };
 
 namespace detail {
@@ -70,13 +63,13 @@ namespace detail {
 /// Which tokens may follow, for each state of the automaton that an answer reaches.
 class AllowedTokens {
  public:
-  AllowedTokens(TextAutomaton automaton, const Tokenizer& tokenizer, std::size_t prompt,
-                std::vector<std::int32_t> ends, std::string field)
-      : automaton_(std::move(automaton)),
+  AllowedTokens(std::shared_ptr<const PatternStates> pattern, const Tokenizer& tokenizer,
+                std::size_t prompt, std::vector<std::int32_t> ends)
+      : pattern_(pattern),
+        automaton_(std::move(pattern)),
         texts_(tokenizer.token_texts()),
         prompt_(prompt),
-        ends_(std::move(ends)),
-        field_(std::move(field)) {
+        ends_(std::move(ends)) {
     std::vector<bool> added(texts_->size());
     for (const AddedToken& token : tokenizer.added_tokens())
       if (static_cast<std::size_t>(token.id) < added.size())
@@ -87,7 +80,7 @@ class AllowedTokens {
   }
 
   const std::vector<std::int32_t>& after(std::span<const std::int32_t> so_far) {
-    int state = automaton_.start();
+    int state = automaton_.begin(pattern_->answer());
     for (const std::int32_t id : so_far.subspan(std::min(prompt_, so_far.size()))) {
       if (std::ranges::find(ends_, id) != ends_.end()) return ends_;
       for (const char byte : text(id))
@@ -127,16 +120,17 @@ class AllowedTokens {
     }
     if (automaton_.matches(state)) allowed.insert(allowed.end(), ends_.begin(), ends_.end());
     if (allowed.empty())
-      refuse_pattern("the tokens of the model cannot spell any text that matches", field_);
+      refuse_pattern("the tokens of the model cannot spell any text that matches",
+                     pattern_->field());
     return allowed;
   }
 
+  std::shared_ptr<const PatternStates> pattern_;
   TextAutomaton automaton_;
   std::shared_ptr<const std::vector<std::string>> texts_;
   std::vector<std::int32_t> sorted_;  // tokens with a text
   std::size_t prompt_;
   std::vector<std::int32_t> ends_;
-  std::string field_;
   std::vector<std::optional<std::vector<std::int32_t>>> allowed_;  // by state
   int kept_ = 0;
 };
@@ -147,16 +141,15 @@ inline PrefixAllowedTokens ConstrainedText::allowed_tokens(const Tokenizer& toke
                                                            std::int64_t prompt_columns,
                                                            std::vector<std::int32_t> ends) const {
   auto allowed = std::make_shared<detail::AllowedTokens>(
-      detail::TextAutomaton(*patterns_, answer_, field_), tokenizer,
-      static_cast<std::size_t>(prompt_columns), std::move(ends), field_);
+      states_, tokenizer, static_cast<std::size_t>(prompt_columns), std::move(ends));
   return [allowed](std::int64_t, std::span<const std::int32_t> so_far) {
     return allowed->after(so_far);
   };
 }
 
 inline bool ConstrainedText::matches(std::string_view text) const {
-  detail::TextAutomaton automaton(*patterns_, root_, field_);
-  int state = automaton.start();
+  detail::TextAutomaton automaton(states_);
+  int state = automaton.begin(states_->start());
   for (const char byte : text)
     if (state >= 0) state = automaton.step(state, static_cast<std::uint8_t>(byte));
   return state >= 0 && automaton.matches(state);

@@ -7,6 +7,7 @@
 #include <bitset>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -91,10 +92,11 @@ class Patterns {
 /// be too many.
 class PatternStates {
  public:
-  PatternStates(const Patterns& patterns, int root, std::string field)
-      : patterns_(patterns), field_(std::move(field)) {
+  PatternStates(const Patterns& patterns, int root, std::string field) : field_(std::move(field)) {
     add({});  // the end
-    start_ = build(root, 0);
+    start_ = Builder{patterns, *this}.build(root, 0);
+    const int space = add({Patterns::one(' '), start_});
+    answer_ = add({{}, -1, {start_, space}});
   }
 
   struct State {
@@ -103,6 +105,9 @@ class PatternStates {
     std::vector<int> empty{};  // states that this one also is
   };
   int start() const { return start_; }
+  /// The start of an answer, which may begin with a space.
+  int answer() const { return answer_; }
+  const std::string& field() const { return field_; }
   const State& operator[](int state) const { return states_[static_cast<std::size_t>(state)]; }
   std::size_t size() const { return states_.size(); }
 
@@ -114,70 +119,72 @@ class PatternStates {
     return static_cast<int>(states_.size()) - 1;
   }
 
-  /// States that match `node` and lead to `next`; returns the first. Built once, however many
-  /// expressions have the node as a part.
-  int build(int node, int next) {
-    const auto known = built_.find({node, next});
-    if (known != built_.end()) return known->second;
-    const int first = build_anew(patterns_[node], next);
-    built_.emplace(std::pair(node, next), first);
-    return first;
-  }
-  int build_anew(const Patterns::Node& n, int next) {
-    switch (n.kind) {
-      case Patterns::Kind::bytes: return add({n.bytes, next});
-      case Patterns::Kind::sequence:
-        for (auto part = n.parts.rbegin(); part != n.parts.rend(); ++part)
-          next = build(*part, next);
-        return next;
-      case Patterns::Kind::either: {
-        std::vector<int> starts;
-        for (const int part : n.parts) starts.push_back(build(part, next));
-        return add({{}, -1, std::move(starts)});
-      }
-      case Patterns::Kind::repeat: return build_repeat(n, next);
-      case Patterns::Kind::joined: {
-        const int after = add({{}, -1, {next}}), part = build(n.parts[0], after);
-        const int again = build(n.parts[1], part);
-        states_[static_cast<std::size_t>(after)].empty.push_back(again);
-        return part;
-      }
-    }
-    return next;
-  }
+  struct Builder {
+    const Patterns& patterns;
+    PatternStates& to;
+    std::map<std::pair<int, int>, int> built{};
 
-  int build_repeat(const Patterns::Node& n, int next) {
-    int start = next;
-    if (n.max < 0) {
-      start = add({{}, -1, {next}});
-      const int again = build(n.parts[0], start);
-      states_[static_cast<std::size_t>(start)].empty.push_back(again);
+    /// States that match `node` and lead to `next`; returns the first. Built once, however many
+    /// expressions have the node as a part.
+    int build(int node, int next) {
+      const auto known = built.find({node, next});
+      if (known != built.end()) return known->second;
+      const int first = build_anew(patterns[node], next);
+      built.emplace(std::pair(node, next), first);
+      return first;
     }
-    for (int i = n.min; i < n.max; ++i) {
-      const int once = build(n.parts[0], start);
-      start = add({{}, -1, {once, next}});
+    int build_anew(const Patterns::Node& n, int next) {
+      switch (n.kind) {
+        case Patterns::Kind::bytes: return to.add({n.bytes, next});
+        case Patterns::Kind::sequence:
+          for (auto part = n.parts.rbegin(); part != n.parts.rend(); ++part)
+            next = build(*part, next);
+          return next;
+        case Patterns::Kind::either: {
+          std::vector<int> starts;
+          for (const int part : n.parts) starts.push_back(build(part, next));
+          return to.add({{}, -1, std::move(starts)});
+        }
+        case Patterns::Kind::repeat: return build_repeat(n, next);
+        case Patterns::Kind::joined: {
+          const int after = to.add({{}, -1, {next}}), part = build(n.parts[0], after);
+          also(after, build(n.parts[1], part));
+          return part;
+        }
+      }
+      return next;
     }
-    for (int i = 0; i < n.min; ++i) start = build(n.parts[0], start);
-    return start;
-  }
+    int build_repeat(const Patterns::Node& n, int next) {
+      int start = next;
+      if (n.max < 0) {
+        start = to.add({{}, -1, {next}});
+        also(start, build(n.parts[0], start));
+      }
+      for (int i = n.min; i < n.max; ++i) {
+        const int once = build(n.parts[0], start);
+        start = to.add({{}, -1, {once, next}});
+      }
+      for (int i = 0; i < n.min; ++i) start = build(n.parts[0], start);
+      return start;
+    }
+    void also(int state, int other) {
+      to.states_[static_cast<std::size_t>(state)].empty.push_back(other);
+    }
+  };
 
-  const Patterns& patterns_;
   std::string field_;
   std::vector<State> states_;
-  std::map<std::pair<int, int>, int> built_;
-  int start_ = 0;
+  int start_ = 0, answer_ = 0;
 };
 
 /// Reads texts. A state is a number; -1 is one from which no text matches any more.
 class TextAutomaton {
  public:
-  /// `field` is named by errors: that of the option with the pattern.
-  TextAutomaton(const Patterns& patterns, int root, const std::string& field)
-      : states_(patterns, root, field), field_(field), seen_(states_.size()) {
-    start_ = number({states_.start()});
-  }
+  explicit TextAutomaton(std::shared_ptr<const PatternStates> pattern)
+      : states_(std::move(pattern)), seen_(states_->size()) {}
 
-  int start() const { return start_; }
+  /// The state of a text that has not begun, in one of the pattern's states.
+  int begin(int state) { return number({state}); }
   bool matches(int state) const { return texts_[static_cast<std::size_t>(state)].matches; }
 
   /// The state after another byte. Throws `invalid_option` if texts reach too many states.
@@ -186,7 +193,7 @@ class TextAutomaton {
     if (next != unknown) return next;
     std::vector<int> reached;
     for (const int s : texts_[static_cast<std::size_t>(state)].states)
-      if (states_[s].bytes.test(byte)) reached.push_back(states_[s].next);
+      if ((*states_)[s].bytes.test(byte)) reached.push_back((*states_)[s].next);
     next = reached.empty() ? -1 : number(std::move(reached));
     texts_[static_cast<std::size_t>(state)].after[byte] = next;
     return next;
@@ -207,14 +214,14 @@ class TextAutomaton {
       const int s = reached[i];
       if (std::exchange(seen_[static_cast<std::size_t>(s)], 1) != 0) continue;
       states.push_back(s);
-      for (const int other : states_[s].empty)
+      for (const int other : (*states_)[s].empty)
         if (seen_[static_cast<std::size_t>(other)] == 0) reached.push_back(other);
     }
     for (const int s : states) seen_[static_cast<std::size_t>(s)] = 0;
     work_ += reached.size();
-    if (work_ > most_text_work) refuse_pattern("takes too long", field_, most_text_work);
+    if (work_ > most_text_work) refuse_pattern("takes too long", states_->field(), most_text_work);
     const bool matches = std::ranges::find(states, 0) != states.end();
-    std::erase_if(states, [this](int s) { return states_[s].next < 0; });
+    std::erase_if(states, [this](int s) { return (*states_)[s].next < 0; });
     std::ranges::sort(states);
     const auto [known, added] =
         numbers_.try_emplace({states, matches}, static_cast<int>(texts_.size()));
@@ -222,18 +229,16 @@ class TextAutomaton {
     if (states.empty() && !matches) return known->second = -1;
     kept_ += states.size();
     if (texts_.size() == most_text_states || kept_ > most_kept_states)
-      refuse_pattern("needs too many states", field_, most_text_states);
+      refuse_pattern("needs too many states", states_->field(), most_text_states);
     texts_.push_back({.states = std::move(states), .matches = matches});
     return known->second;
   }
 
-  PatternStates states_;
-  std::string field_;
+  std::shared_ptr<const PatternStates> states_;
   std::vector<char> seen_;  // scratch of `number`
   std::map<std::pair<std::vector<int>, bool>, int> numbers_;
   std::vector<Text> texts_;
   std::size_t work_ = 0, kept_ = 0;  // states that were reached, and those of all texts
-  int start_ = 0;
 };
 
 }}}  // namespace idefics::v0::detail
