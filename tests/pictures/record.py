@@ -64,6 +64,18 @@ ALWAYS |= set(
 )
 
 
+def write_recording(folder, stem, files):
+    """Writes the files by name, and what Pillow makes of each."""
+    expected = []
+    for name, data in files.items():
+        on_white, loaded = (f"{a.width}x{a.height} {fnv1a(a.tobytes())}" if a else "" for a in answers(data))
+        expected.append({"name": name, "on_white": on_white, "loaded": loaded})
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.frombuffer(data, np.uint8) for name, data in files.items()}, folder / f"{stem}.safetensors")
+    (folder / f"{stem}_expected.json").write_text("[" + ",\n".join(json.dumps(e) for e in expected) + "]\n")
+    print(len(files), "files,", sum(map(len, files.values())), "bytes,", sum(not e["loaded"] for e in expected), "of them refused")
+
+
 def main():
     files = {}
     for kind, generate in KINDS.items():
@@ -75,15 +87,7 @@ def main():
     files |= {f"avif_{name}": data for name, data in deep_avif_files().items()}
     missing = ALWAYS - files.keys()
     assert not missing, missing
-    expected = []
-    for name, data in files.items():
-        on_white, loaded = (f"{a.width}x{a.height} {fnv1a(a.tobytes())}" if a else "" for a in answers(data))
-        expected.append({"name": name, "on_white": on_white, "loaded": loaded})
-    folder = output_folder() / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.frombuffer(data, np.uint8) for name, data in files.items()}, folder / "kinds.safetensors")
-    (folder / "kinds_expected.json").write_text("[" + ",\n".join(json.dumps(e) for e in expected) + "]\n")
-    print(len(files), "files,", sum(map(len, files.values())), "bytes,", sum(not e["loaded"] for e in expected), "of them refused")
+    write_recording(output_folder() / "pictures", "kinds", files)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,15 @@ The files are those of the recording itself and of FOLDER, where libFuzzer wrote
 """
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from pillow import answers
+from record import write_recording
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reference"))
-from common import GOLDEN, fnv1a
+from common import GOLDEN
 
 STARTS = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"GIF": "gif", b"BM": "bmp", b"RIFF": "webp", b"II": "tiff", b"MM": "tiff", b"P": "pnm", b"\0\0\1\0": "ico", b"\0\0\2\0": "ico", b"qoif": "qoi"}
 
@@ -38,14 +36,7 @@ def main():
     for path in sorted(Path(options["--from"]).iterdir()) if "--from" in options else ():
         data = path.read_bytes()
         files[f"{kind_of(data)}_{hashlib.sha256(data).hexdigest()[:8]}"] = data
-    expected = []
-    for name, data in sorted(files.items()):
-        on_white, loaded = (f"{a.width}x{a.height} {fnv1a(a.tobytes())}" if a else "" for a in answers(data))
-        expected.append({"name": name, "on_white": on_white, "loaded": loaded})
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.frombuffer(data, np.uint8) for name, data in files.items()}, folder / "damaged.safetensors")
-    (folder / "damaged_expected.json").write_text("[" + ",\n".join(json.dumps(e) for e in expected) + "]\n")
-    print(len(files), "files,", sum(map(len, files.values())), "bytes,", sum(not e["loaded"] for e in expected), "of them refused")
+    write_recording(folder, "damaged", dict(sorted(files.items())))
 
 
 if __name__ == "__main__":

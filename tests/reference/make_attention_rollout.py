@@ -7,14 +7,10 @@ modules: of cross-attention the last query's, of the vision tower what it return
 which returns none, the operand that it gives to its last torch.einsum.
 """
 
-import random
-
 import numpy as np
 import torch
-from common import metadata, output_folder, versions, write_rows
-from make_attentions import CrossAttentions
+from make_attentions import CrossAttentions, record_all
 from make_beams import Case, load
-from safetensors.torch import save_file
 from transformers.models.idefics import perceiver
 
 SEED, CASES_PER_MODEL = 20261130, 2
@@ -92,16 +88,5 @@ def record(name, rng, cases, tensors):
                               margin=round(float((best[..., 0] - best[..., 1]).min()), 7)))
 
 
-def main():
-    torch.set_num_threads(1)
-    rng, cases, tensors = random.Random(SEED), [], {}
-    for name in MODELS:
-        record(name, rng, cases, tensors)
-        print(name, flush=True)
-    folder = output_folder() / "modes"
-    write_rows(folder / "attention_rollout.json", dict(versions=versions(), seed=SEED), "cases", cases)
-    save_file(tensors, folder / "attention_rollout.safetensors", metadata=metadata(SEED))
-
-
 if __name__ == "__main__":
-    main()
+    record_all("attention_rollout", MODELS, SEED, record)

@@ -79,16 +79,17 @@ def record(name, rng, cases, tensors):
         cases.append(recorded)
 
 
-def main():
+def record_all(stem, models, seed, record_model):
+    """Writes modes/<stem>.json and .safetensors: what record_model adds to cases and tensors."""
     torch.set_num_threads(1)
-    rng, cases, tensors = random.Random(SEED), [], {}
-    for name in MODELS:
-        record(name, rng, cases, tensors)
+    rng, cases, tensors = random.Random(seed), [], {}
+    for name in models:
+        record_model(name, rng, cases, tensors)
         print(name, flush=True)
     folder = output_folder() / "modes"
-    write_rows(folder / "attentions.json", dict(versions=versions(), seed=SEED), "cases", cases)
-    save_file(tensors, folder / "attentions.safetensors", metadata=metadata(SEED))
+    write_rows(folder / f"{stem}.json", dict(versions=versions(), seed=seed), "cases", cases)
+    save_file(tensors, folder / f"{stem}.safetensors", metadata=metadata(seed))
 
 
 if __name__ == "__main__":
-    main()
+    record_all("attentions", MODELS, SEED, record)
