@@ -233,7 +233,7 @@ inline std::vector<WordSpan> word_spans(const Tokenizer& tokenizer,
     const auto first = text.find_first_not_of(spaces);
     if (!inside || first != 0) words.push_back({.text = {}, .begin = i, .end = i});
     words.back().end = i + 1;
-    inside = first == text.npos || text.find_last_not_of(spaces) + 1 == text.size();
+    inside = first == std::string::npos || text.find_last_not_of(spaces) + 1 == text.size();
   }
   for (WordSpan& word : words) {
     const std::string text = tokenizer.decode(ids.subspan(word.begin, word.end - word.begin));

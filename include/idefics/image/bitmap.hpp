@@ -62,7 +62,8 @@ inline Image to_image(Bitmap bitmap, const ImageOptions& options, const std::str
   if (options.exif_transpose) {
     if (bitmap.orientation.damaged)
       fail(ErrorCode::invalid_image, "the EXIF data of the picture is damaged", {.file = name});
-    bitmap = make_upright(std::move(bitmap), bitmap.orientation.value);
+    const auto orientation = bitmap.orientation.value;
+    bitmap = make_upright(std::move(bitmap), orientation);
   }
   Image image{.width = static_cast<std::int64_t>(bitmap.width),
               .height = static_cast<std::int64_t>(bitmap.height),
