@@ -130,7 +130,8 @@ bool Http::route(const httplib::Request& request, httplib::Response& response) {
   try {
     check(request);
     const auto found = routes_.find(request.path);
-    if (found == routes_.end()) throw Refusal(404, "not_found", "the server has no route with this path");
+    if (found == routes_.end())
+      throw Refusal(404, "not_found", "the server has no route with this path");
     if (request.method == "OPTIONS" && !settings_.cors.empty()) {
       response.status = 204;
       return true;
