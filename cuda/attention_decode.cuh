@@ -3,9 +3,10 @@
 //   grid    chunks of 64 keys x heads x queries; a block without keys returns at once, so that the
 //           grid of a recorded step does not depend on their number
 //   scores  16 groups of 8 lanes, 4 keys each: a group reads 128 bytes of a key at a time
-//   output  a thread per element of E: rows of v are read whole, 8 in advance
+//   output  a thread per element of E: rows of v are read whole
 //
-// Bound: the bytes of k and v.
+// Bound: the bytes of k and v. With heads of 128, a thread issues the loads of all its keys before
+// the first product, and those of all its values before the softmax.
 #pragma once
 
 #include "attention_tile.cuh"
@@ -13,6 +14,7 @@
 namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int attention_decode_threads = 128;
+inline constexpr int attention_merged = 8;  // chunks that are loaded at a time to be merged
 
 /// Floats of scratch for queries that see up to `keys` keys: m, l and o [E] of each chunk.
 constexpr std::int64_t attention_scratch(std::int64_t queries, std::int64_t heads,
@@ -20,41 +22,62 @@ constexpr std::int64_t attention_scratch(std::int64_t queries, std::int64_t head
   return queries * heads * ceil_div(keys, attention_chunk) * (width + 2);
 }
 
-/// The scores of four keys, 16 apart in the chunk, in each lane of a group of 8.
+/// The scores of four keys, 16 apart in the chunk, in each lane of a group of 8. `steps`: 1, or if
+/// rows are in quads E / 32: then a lane loads its share of all rows before the first product.
+template <int steps>
 __device__ inline void attention_scores(float (&sums)[4], const AttentionOperands& o,
-                                        std::int64_t query, const std::int64_t (&keys)[4],
+                                        const float* query, const float* const (&keys)[4],
                                         bool quads) {
-  for (int e = static_cast<int>(threadIdx.x % 8) * 4; e < o.width; e += 32) {
-    float q[4], k[4][4];
-    load_quad(q, o.q + query + e, o.width - e, quads);
+  int e = thread_of_block() % 8 * 4;
+  do {
+    float q[steps][4], k[steps][4][4];
     UNROLL
-    for (int r = 0; r < 4; ++r) load_quad(k[r], o.k + keys[r] + e, o.width - e, quads);
+    for (int i = 0; i < steps; ++i) {
+      const int left = steps > 1 ? 4 : o.width - e;
+      load_quad(q[i], query + e + 32 * i, left, steps > 1 || quads);
+      UNROLL
+      for (int r = 0; r < 4; ++r)
+        load_quad(k[i][r], keys[r] + e + 32 * i, left, steps > 1 || quads);
+    }
     UNROLL
-    for (int r = 0; r < 4; ++r)
-      for (int i = 0; i < 4; ++i) sums[r] = fmaf(q[i], k[r][i], sums[r]);
-  }
+    for (int i = 0; i < 16 * steps; ++i) {
+      const int step = i / 16, r = i / 4 % 4, c = i % 4;
+      sums[r] = fmaf(q[step][c], k[step][r][c], sums[r]);
+    }
+  } while (steps == 1 && (e += 32) < o.width);
   UNROLL
   for (int r = 0; r < 4; ++r) sums[r] = lane_sum<8>(sums[r]) * o.scale;
 }
 
-template <class Tile>
+/// `width`: E if it is attention_decode_threads and rows are in quads, otherwise 0.
+template <int width, class Tile>
 __global__ void __launch_bounds__(attention_decode_threads)
     attention_decode_kernel(float* scratch, AttentionOperands o, const Tile* tiles, bool quads) {
   SHARED_ARRAY(float, p, attention_chunk);
-  SHARED_ARRAY(std::int32_t, rows, attention_chunk);
+  SHARED_ARRAY(std::int64_t, rows, attention_chunk);  // offsets in k and v
+  constexpr bool whole = width == attention_decode_threads;
   const Tile tile = tiles[blockIdx.z];
   const int thread = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.y);
   const int begin = static_cast<int>(blockIdx.x) * attention_chunk, left = tile.visible(0) - begin;
   const int n = left < attention_chunk ? left : attention_chunk;
   if (n <= 0) return;
+  if (whole) o.width = width;
   if (thread < attention_chunk)
-    rows[thread] = o.key_rows[tile.key_list + begin + (thread < n ? thread : n - 1)];
+    rows[thread] =
+        o.head_of_row(o.key_rows[tile.key_list + begin + (thread < n ? thread : n - 1)], head);
   __syncthreads();
 
   float sums[4] = {};
-  std::int64_t keys[4];
-  for (int r = 0; r < 4; ++r) keys[r] = o.head_of_row(rows[thread / 8 + 16 * r], head);
-  attention_scores(sums, o, o.head_of_row(tile.query, head), keys, quads);
+  const float* keys[4];
+  for (int r = 0; r < 4; ++r) keys[r] = o.k + rows[thread / 8 + 16 * r];
+  attention_scores<whole ? width / 32 : 1>(sums, o, o.q + o.head_of_row(tile.query, head), keys,
+                                           quads);
+  float values[whole ? attention_chunk : 1];
+  const float* const v = o.v + thread;
+  if (whole) {
+    UNROLL
+    for (int j = 0; j < attention_chunk; ++j) values[j] = v[rows[j]];
+  }
   if (thread % 8 == 0)
     for (int r = 0; r < 4; ++r) {
       const int key = thread / 8 + 16 * r;
@@ -72,11 +95,18 @@ __global__ void __launch_bounds__(attention_decode_threads)
   }
   __syncthreads();
 
-  for (int e = thread; e < o.width; e += attention_decode_threads) {
+  if constexpr (whole) {
     float sum = 0;
-    UNROLL_BY(8)
-    for (int j = 0; j < n; ++j) sum = fmaf(p[j], o.v[o.head_of_row(rows[j], head) + e], sum);
-    to[2 + e] = sum;
+    UNROLL
+    for (int j = 0; j < attention_chunk; ++j)
+      if (j < n) sum = fmaf(p[j], values[j], sum);
+    to[2 + thread] = sum;
+  } else {
+    for (int e = thread; e < o.width; e += attention_decode_threads) {
+      float sum = 0;
+      for (int j = 0; j < n; ++j) sum = fmaf(p[j], o.v[rows[j] + e], sum);
+      to[2 + e] = sum;
+    }
   }
 }
 
@@ -93,11 +123,19 @@ __global__ void __launch_bounds__(attention_decode_threads)
   for (int e = static_cast<int>(threadIdx.x); e < width; e += attention_decode_threads) {
     SoftmaxState state;
     float sum = 0;
-    UNROLL_BY(4)
-    for (int chunk = 0; chunk < used; ++chunk) {
-      const float* const part = parts + chunk * (width + 2);
-      const auto factors = state.merge(part[0], part[1]);
-      sum = fmaf(sum, factors.old, part[2 + e] * factors.next);
+    for (int first = 0; first < used; first += attention_merged) {
+      float m[attention_merged], l[attention_merged], o[attention_merged];
+      UNROLL
+      for (int i = 0; i < attention_merged; ++i) {
+        const float* const part = parts + (first + i < used ? first + i : used - 1) * (width + 2);
+        m[i] = part[0], l[i] = part[1], o[i] = part[2 + e];
+      }
+      UNROLL
+      for (int i = 0; i < attention_merged; ++i)
+        if (first + i < used) {
+          const auto factors = state.merge(m[i], l[i]);
+          sum = fmaf(sum, factors.old, o[i] * factors.next);
+        }
     }
     out[(std::int64_t{tile.query} * heads + head) * width + e] = used == 0 ? 0.0f : sum / state.sum;
   }
@@ -109,8 +147,11 @@ inline void attention_decode(Stream& stream, float* out, const AttentionOperands
                              float* scratch) {
   const auto chunks = static_cast<unsigned>(ceil_div(most_keys, attention_chunk));
   const auto heads = static_cast<unsigned>(operands.heads), queries = static_cast<unsigned>(count);
+  const bool whole = operands.width == attention_decode_threads && operands.quads();
   launch(stream, dim3(chunks, heads, queries), attention_decode_threads, 0,
-         attention_decode_kernel<AttentionTile>, scratch, operands, tiles, operands.quads());
+         whole ? attention_decode_kernel<attention_decode_threads, AttentionTile>
+               : attention_decode_kernel<0, AttentionTile>,
+         scratch, operands, tiles, operands.quads());
   launch(stream, dim3(heads, queries), attention_decode_threads, 0,
          attention_merge_kernel<AttentionTile>, out, scratch, tiles, operands.heads, operands.width,
          static_cast<int>(chunks));
@@ -128,13 +169,13 @@ __global__ void __launch_bounds__(attention_decode_threads)
   float* const to = out + (std::int64_t{blockIdx.x} * o.heads + head) * columns;
   for (int begin = 0; begin < visible; begin += attention_chunk) {
     float sums[4] = {};
-    std::int64_t keys[4];
+    const float* keys[4];
     for (int r = 0; r < 4; ++r) {
       const int key = begin + thread / 8 + 16 * r;
-      keys[r] =
-          o.head_of_row(o.key_rows[tile.key_list + (key < visible ? key : visible - 1)], head);
+      keys[r] = o.k + o.head_of_row(o.key_rows[tile.key_list + (key < visible ? key : visible - 1)],
+                                    head);
     }
-    attention_scores(sums, o, o.head_of_row(tile.query, head), keys, quads);
+    attention_scores<1>(sums, o, o.q + o.head_of_row(tile.query, head), keys, quads);
     for (int r = 0; r < 4; ++r)
       if (const int key = begin + thread / 8 + 16 * r; thread % 8 == 0 && key < visible)
         to[key] = sums[r];

@@ -101,8 +101,7 @@ class CudaBackend final : public Backend {
 
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     const std::int64_t d = weight.count();
-    cuda::rms_norm(stream_, to(out), const_cast<float*>(from(x)), nullptr, floats(weight),
-                   x.count() / d, d, eps);
+    cuda::rms_norm(stream_, to(out), from(x), floats(weight), x.count() / d, d, eps);
   }
   void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
                      float eps) override {

@@ -5,7 +5,10 @@
 //
 // Bound: the bytes of x and out, f32 [M,D]. A block owns a row: thread t of 256 adds the values of
 // quads t, t + 256, … to one sum, value by value; a tree over the lanes of each warp and one over
-// the warps follow. For the result the row is read again, from the L1 cache.
+// the warps follow. A thread issues the loads of all its `steps` quads of x before the first sum,
+// and those of weight and bias before the first barrier; they stay in registers for the result.
+// Rows that are not in quads, or wider than 8192, have steps = 1: they are read part by part, and
+// again for the result, from the L1 cache.
 #pragma once
 
 #include "quad.cuh"
@@ -13,72 +16,114 @@
 namespace idefics { inline namespace v0 { namespace cuda {
 
 inline constexpr int norm_threads = 256;
+inline constexpr int norm_span = 4 * norm_threads;  // values that the block reads at a time
 
-/// x += residual (unless it is null), out = rms_norm(x).
-template <class W>
+/// v[i] = the four values from c + 1024 i on of a row [D], zeros after its end.
+template <int steps, class T>
+__device__ inline void load_row(float (&v)[steps][4], const T* row, int c, int d) {
+  UNROLL
+  for (int i = 0; i < steps; ++i) {
+    const int at = c + norm_span * i;
+    load_quad(v[i], row + at, d - at, steps > 1);
+  }
+}
+/// The same of values of a type known at run time.
+__device__ inline void load_row(float (&v)[1][4], DeviceFloats row, int c, int d) {
+  for (int i = 0; i < 4; ++i) v[0][i] = c + i < d ? float_at(row, c + i) : 0.0f;
+}
+template <int steps>
+__device__ inline void store_row(float* row, const float (&v)[steps][4], int c, int d) {
+  UNROLL
+  for (int i = 0; i < steps; ++i) {
+    const int at = c + norm_span * i;
+    store_quad(row + at, v[i], d - at, steps > 1);
+  }
+}
+
+/// Calls body(c) for each part of a row of which this thread has the values from c on.
+template <int steps, class Body>
+__device__ inline void for_parts(int d, const Body& body) {
+  int c = 4 * thread_of_block();
+  do body(c);
+  while (steps == 1 && (c += norm_span) < d);
+}
+
+template <int steps, class W>
 __global__ void __launch_bounds__(norm_threads)
-    rms_norm_kernel(float* out, float* x, const float* residual, const W* weight, std::int64_t d,
-                    float eps, bool quads) {
+    rms_norm_kernel(float* out, const float* x, const W* weight, int d, float eps) {
   SHARED_ARRAY(float, warp_sums, 8);
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * d;
-  float squares = 0, v[4], other[4];
-  for (std::int64_t c = 4 * threadIdx.x; c < d; c += 4 * norm_threads) {
-    load_quad(v, x + begin + c, d - c, quads);
-    if (residual) {
-      load_quad(other, residual + begin + c, d - c, quads);
-      for (int i = 0; i < 4; ++i) v[i] += other[i];
-      store_quad(x + begin + c, v, d - c, quads);
-    }
-    for (int i = 0; i < 4; ++i) squares = fmaf(v[i], v[i], squares);
-  }
+  float squares = 0, v[steps][4], w[steps][4];
+  for_parts<steps>(d, [&](int c) {
+    load_row(v, x + begin, c, d);
+    if (steps > 1) load_row(w, weight, c, d);
+    UNROLL
+    for (int i = 0; i < 4 * steps; ++i) squares = fmaf(v[i / 4][i % 4], v[i / 4][i % 4], squares);
+  });
   const float mean_square = block_sum<8>(squares, warp_sums) / static_cast<float>(d);
   const float scale = 1.0f / sqrtf(mean_square + eps);
-  for (std::int64_t c = 4 * threadIdx.x; c < d; c += 4 * norm_threads) {
-    load_quad(v, x + begin + c, d - c, quads);
-    load_quad(other, weight + c, d - c, quads);
-    for (int i = 0; i < 4; ++i) v[i] = v[i] * scale * other[i];
-    store_quad(out + begin + c, v, d - c, quads);
-  }
+  for_parts<steps>(d, [&](int c) {
+    if (steps == 1) load_row(v, x + begin, c, d), load_row(w, weight, c, d);
+    UNROLL
+    for (int i = 0; i < 4 * steps; ++i) v[i / 4][i % 4] = v[i / 4][i % 4] * scale * w[i / 4][i % 4];
+    store_row(out + begin, v, c, d);
+  });
 }
 
-template <class W>
+template <int steps, class W, class Bias>
 __global__ void __launch_bounds__(norm_threads)
-    layer_norm_kernel(float* out, const float* x, const W* weight, DeviceFloats bias,
-                      std::int64_t d, float eps, bool quads) {
+    layer_norm_kernel(float* out, const float* x, const W* weight, Bias bias, int d, float eps) {
   SHARED_ARRAY(float, warp_sums, 8);
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * d;
-  float sum = 0, squares = 0, v[4], w[4];
-  for (std::int64_t c = 4 * threadIdx.x; c < d; c += 4 * norm_threads) {
-    load_quad(v, x + begin + c, d - c, quads);
-    for (int i = 0; i < 4; ++i) sum += v[i];
-  }
+  float sum = 0, squares = 0, v[steps][4], w[steps][4], b[steps][4];
+  for_parts<steps>(d, [&](int c) {
+    load_row(v, x + begin, c, d);
+    if (steps > 1) load_row(w, weight, c, d), load_row(b, bias, c, d);
+    UNROLL
+    for (int i = 0; i < 4 * steps; ++i) sum += v[i / 4][i % 4];
+  });
   const float mean = block_sum<8>(sum, warp_sums) / static_cast<float>(d);
-  for (std::int64_t c = 4 * threadIdx.x; c < d; c += 4 * norm_threads) {
-    load_quad(v, x + begin + c, d - c, quads);
-    for (int i = 0; i < 4; ++i)
-      if (c + i < d) squares = fmaf(v[i] - mean, v[i] - mean, squares);
-  }
+  for_parts<steps>(d, [&](int c) {
+    if (steps == 1) load_row(v, x + begin, c, d);
+    UNROLL
+    for (int i = 0; i < 4 * steps; ++i)
+      if (const float off = v[i / 4][i % 4] - mean; c + norm_span * (i / 4) + i % 4 < d)
+        squares = fmaf(off, off, squares);
+  });
   const float variance = block_sum<8>(squares, warp_sums) / static_cast<float>(d);
   const float scale = 1.0f / sqrtf(variance + eps);
-  for (std::int64_t c = 4 * threadIdx.x; c < d; c += 4 * norm_threads) {
-    load_quad(v, x + begin + c, d - c, quads);
-    load_quad(w, weight + c, d - c, quads);
-    for (int i = 0; i < 4; ++i)
-      if (c + i < d) v[i] = fmaf((v[i] - mean) * scale, w[i], float_at(bias, c + i));
-    store_quad(out + begin + c, v, d - c, quads);
-  }
+  for_parts<steps>(d, [&](int c) {
+    if (steps == 1)
+      load_row(v, x + begin, c, d), load_row(w, weight, c, d), load_row(b, bias, c, d);
+    UNROLL
+    for (int i = 0; i < 4 * steps; ++i)
+      v[i / 4][i % 4] = fmaf((v[i / 4][i % 4] - mean) * scale, w[i / 4][i % 4], b[i / 4][i % 4]);
+    store_row(out + begin, v, c, d);
+  });
 }
 
-/// out [M,D] = rms_norm(x [M,D]); with `residual` [M,D], x += residual first. May work in place if
-/// there is no residual. All pointers are to device memory; weight [D] may have any float type.
-inline void rms_norm(Stream& stream, float* out, float* x, const float* residual,
-                     DeviceFloats weight, std::int64_t m, std::int64_t d, float eps) {
+/// Calls function(steps): the quads of a thread in a row of this width.
+template <class Function>
+void with_norm_steps(bool quads, std::int64_t d, const Function& function) {
+  if (!quads || d > 8 * norm_span)
+    function(std::integral_constant<int, 1>());
+  else if (d <= 4 * norm_span)
+    function(std::integral_constant<int, 4>());
+  else
+    function(std::integral_constant<int, 8>());
+}
+
+/// out [M,D] = rms_norm(x [M,D]). May work in place. All pointers are to device memory; weight [D]
+/// may have any float type.
+inline void rms_norm(Stream& stream, float* out, const float* x, DeviceFloats weight,
+                     std::int64_t m, std::int64_t d, float eps) {
   if (m == 0) return;
   with_float_type(weight, [&]<class W>(const W* w) {
-    const bool quads = in_quads(x, d) && in_quads(out, d) && in_quads(w, d) &&
-                       (!residual || in_quads(residual, d));
-    launch(stream, dim3(static_cast<unsigned>(m)), norm_threads, 0, rms_norm_kernel<W>, out, x,
-           residual, w, d, eps, quads);
+    const bool quads = in_quads(x, d) && in_quads(out, d) && in_quads(w, d);
+    with_norm_steps(quads, d, [&]<int steps>(std::integral_constant<int, steps>) {
+      launch(stream, dim3(static_cast<unsigned>(m)), norm_threads, 0, rms_norm_kernel<steps, W>,
+             out, x, w, static_cast<int>(d), eps);
+    });
   });
 }
 
@@ -86,9 +131,20 @@ inline void rms_norm(Stream& stream, float* out, float* x, const float* residual
 inline void layer_norm(Stream& stream, float* out, const float* x, DeviceFloats weight,
                        DeviceFloats bias, std::int64_t m, std::int64_t d, float eps) {
   if (m == 0) return;
+  const dim3 rows(static_cast<unsigned>(m));
+  const auto width = static_cast<int>(d);
   with_float_type(weight, [&]<class W>(const W* w) {
-    launch(stream, dim3(static_cast<unsigned>(m)), norm_threads, 0, layer_norm_kernel<W>, out, x, w,
-           bias, d, eps, in_quads(x, d) && in_quads(out, d) && in_quads(w, d));
+    const auto* const b = static_cast<const W*>(bias.data);
+    const bool quads = bias.dtype == weight.dtype && in_quads(x, d) && in_quads(out, d) &&
+                       in_quads(w, d) && in_quads(b, d);
+    with_norm_steps(quads, d, [&]<int steps>(std::integral_constant<int, steps>) {
+      if constexpr (steps == 1)
+        launch(stream, rows, norm_threads, 0, layer_norm_kernel<steps, W, DeviceFloats>, out, x, w,
+               bias, width, eps);
+      else
+        launch(stream, rows, norm_threads, 0, layer_norm_kernel<steps, W, const W*>, out, x, w, b,
+               width, eps);
+    });
   });
 }
 
