@@ -13,6 +13,22 @@ __global__ void add_number(int* sum, const int* number, int times) {
   if (threadIdx.x == 0) *sum += *number * times;
 }
 
+/// Work that fails to start when *left is 0.
+class FailingWork final : public Work {
+ public:
+  explicit FailingWork(const int* left) : left_(left) {}
+  void start(cudaStream_t) const override {
+    if (*left_ == 0) throw std::runtime_error("no launch");
+  }
+  bool equals(const Work& other) const override {
+    return dynamic_cast<const FailingWork*>(&other) != nullptr;
+  }
+  std::unique_ptr<Work> copy() const override { return std::make_unique<FailingWork>(left_); }
+
+ private:
+  const int* left_;
+};
+
 /// A stream, a number in pinned memory that passes read, and a sum that they add to.
 struct Machine {
   std::shared_ptr<MemoryPool> pinned = std::make_shared<MemoryPool>(MemoryPool::Kind::pinned);
@@ -62,9 +78,43 @@ TEST_CASE("a pass that differs from the last one is launched piece by piece") {
     m.pass(1, other);
     CHECK(m.sum == 12 + 2 * total);
     CHECK(m.graphs() == 2);
-    m.pass(1, {1, 2, 3});
-    CHECK(m.sum == 18 + 2 * total);
-    CHECK(m.graphs() == 2);
+  }
+}
+
+TEST_CASE("passes that alternate are launched as graphs") {
+  const std::vector<std::vector<int>> passes{{1, 2, 3}, {1, 2}, {1, 2, 3, 4}, {1, 5}, {6}};
+  Machine m;
+  int sum = 0;
+  for (int round = 0; round < 3; ++round)
+    for (const auto& pass : passes) {
+      m.pass(round, pass);
+      sum += round * std::accumulate(pass.begin(), pass.end(), 0);
+      CHECK(m.sum == sum);
+    }
+  CHECK(m.graphs() == 10);
+  for (int pass = 10; pass < 18; ++pass) m.pass(1, {pass});  // of all others, none is remembered
+  m.pass(1, {1, 2, 3});
+  CHECK(m.graphs() == 10);
+}
+
+TEST_CASE("a pass that fails to be launched or recorded leaves a usable stream") {
+  for (const int failing : {1, 2}) {
+    INFO("failure in pass " << failing);
+    Machine m;
+    int left = 1;
+    const auto pass = [&](int number) {
+      left = number == failing ? 0 : 1;
+      m.submit(1, {1, 2});
+      m.stream.add(FailingWork(&left));
+      m.stream.wait();
+    };
+    if (failing == 2) pass(1);
+    CHECK_THROWS_WITH(pass(failing), "no launch");
+    m.stream.wait();
+    const int before = m.sum, graphs = m.graphs();
+    for (int number = 3; number <= 5; ++number) pass(number);
+    CHECK(m.sum == before + 9);
+    CHECK(m.graphs() - graphs >= 2);
   }
 }
 

@@ -45,14 +45,20 @@ struct cudaFuncAttributes {
   int numRegs = 0;
 };
 
+struct CUgraph_st;
 struct CUstream_st {
   int device = 0;
   std::vector<std::function<void()>> work;
-  std::vector<std::function<void()>>* recorded = nullptr;  // during capture
+  CUgraph_st* recorded = nullptr;  // during capture
 };
 struct CUevent_st {
   int device = 0;
   CUstream_st* stream = nullptr;
+};
+/// Work recorded from a stream, to be launched as a whole.
+struct CUgraph_st {
+  std::vector<std::function<void()>> work;
+  std::int64_t kernels = 0, copies = 0;
 };
 using cudaStream_t = CUstream_st*;
 using cudaEvent_t = CUevent_st*;
@@ -67,6 +73,17 @@ struct Simulated {
   bool wgmma_rounds_differently = false;  // differs from mma.sync in the last bit
 };
 inline Simulated simulated;
+
+/// What the host has asked of the devices; tests take differences.
+struct Requests {
+  std::int64_t kernels = 0, copies = 0;  // to the device, alone or in a graph
+  std::int64_t calls = 0;                // of the runtime, for work in a stream
+  std::int64_t downloads = 0, downloaded_bytes = 0;
+};
+inline Requests requests;
+/// Devices do nothing: requests are counted, and new memory is zero. For the cost on the host.
+inline bool idle = false;
+
 inline thread_local int current_device = 0;
 
 struct Allocation {
@@ -100,12 +117,24 @@ inline void check_memory(cudaStream_t stream, const void* p) {
                   device_text(stream->device));
 }
 
-inline void enqueue(cudaStream_t stream, std::function<void()> work) {
+template <class Work>
+void enqueue(cudaStream_t stream, Work work) {
   if (stream != nullptr && stream->device != current_device)
     throw Failure("work for a stream of " + device_text(stream->device) + " while " +
                   device_text(current_device) + " is current");
+  if (idle) return;
   if (stream == nullptr) return work();
-  (stream->recorded ? *stream->recorded : stream->work).push_back(std::move(work));
+  (stream->recorded ? stream->recorded->work : stream->work).push_back(std::move(work));
+}
+
+/// Counts a kernel or a copy where it is requested: now, or whenever the recorded graph is launched.
+inline void count(cudaStream_t stream, std::int64_t Requests::*in_all,
+                  std::int64_t CUgraph_st::*in_graph) {
+  ++requests.calls;
+  if (stream != nullptr && stream->recorded)
+    ++(stream->recorded->*in_graph);
+  else
+    ++(requests.*in_all);
 }
 
 inline void drain(cudaStream_t stream) {
@@ -118,6 +147,7 @@ inline void drain(cudaStream_t stream) {
 /// Runs body() as every thread of a grid, in the order of the stream.
 template <class Body>
 void launch(cudaStream_t stream, dim3 grid, dim3 threads, std::size_t shared_bytes, Body body) {
+  count(stream, &Requests::kernels, &CUgraph_st::kernels);
   enqueue(stream, [=] { block().run(grid, threads, shared_bytes, body); });
 }
 
@@ -127,7 +157,7 @@ inline cudaError_t allocate(void** p, std::size_t bytes, bool pinned) {
   const std::size_t rounded = (bytes + 255) / 256 * 256;
   *p = std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
   if (*p == nullptr) return cudaErrorMemoryAllocation;
-  std::memset(*p, 0xff, rounded);
+  std::memset(*p, idle ? 0 : 0xff, rounded);
   allocations(pinned)[static_cast<const std::byte*>(*p)] = {bytes, current_device};
   if (!pinned) used += bytes;
   return cudaSuccess;
@@ -262,6 +292,11 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes
                                    cudaMemcpyKind kind, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
   for (const void* p : {static_cast<const void*>(to), from}) cuda_on_cpu::check_memory(stream, p);
+  cuda_on_cpu::count(stream, &cuda_on_cpu::Requests::copies, &CUgraph_st::copies);
+  if (kind == cudaMemcpyDeviceToHost) {
+    ++cuda_on_cpu::requests.downloads;
+    cuda_on_cpu::requests.downloaded_bytes += static_cast<std::int64_t>(bytes);
+  }
   if (kind == cudaMemcpyHostToDevice && !cuda_on_cpu::is_in(from, true)) {
     const auto* source = static_cast<const std::byte*>(from);
     cuda_on_cpu::enqueue(stream, [=, kept = std::vector<std::byte>(source, source + bytes)] {
@@ -281,11 +316,8 @@ inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaS
   return cudaSuccess;
 }
 
-// ---- graphs: work recorded from a stream and launched as a whole --------------------------------
+// ---- graphs -------------------------------------------------------------------------------------
 
-struct CUgraph_st {
-  std::vector<std::function<void()>> work;
-};
 using cudaGraph_t = CUgraph_st*;
 using cudaGraphExec_t = CUgraph_st*;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
@@ -296,13 +328,12 @@ inline int graphs_started = 0;
 
 inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode /*mode*/) {
   if (stream == nullptr || stream->recorded) return cudaErrorStreamCaptureUnsupported;
-  stream->recorded = new std::vector<std::function<void()>>;
+  stream->recorded = new CUgraph_st;
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (stream == nullptr || !stream->recorded) return cudaErrorInvalidValue;
-  *graph = new CUgraph_st{std::move(*stream->recorded)};
-  delete std::exchange(stream->recorded, nullptr);
+  *graph = std::exchange(stream->recorded, nullptr);
   return cudaSuccess;
 }
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* ready, cudaGraph_t graph,
@@ -312,6 +343,9 @@ inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* ready, cudaGraph_t grap
 }
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t ready, cudaStream_t stream) {
   ++cuda_on_cpu::graphs_started;
+  ++cuda_on_cpu::requests.calls;
+  cuda_on_cpu::requests.kernels += ready->kernels;
+  cuda_on_cpu::requests.copies += ready->copies;
   for (const auto& step : ready->work) cuda_on_cpu::enqueue(stream, step);
   return cudaSuccess;
 }
