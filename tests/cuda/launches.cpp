@@ -1,0 +1,55 @@
+// What a decode step of the layers of idefics-9b asks of the CUDA runtime, which does nothing here:
+// the time of the host follows from it (bench/host_time.cpp measures that).
+#include <cuda_runtime.h>
+
+#include <idefics/idefics.hpp>
+
+#include "support/backends.hpp"
+#include "support/catch.hpp"
+#include "support/narrow_model.hpp"
+#include "support/random_prompts.hpp"
+
+using namespace idefics;
+using cuda_on_cpu::Requests;
+
+namespace {
+
+/// The requests of each of the last steps of an answer, from the step that repeats a recorded one.
+std::vector<Requests> steps(Model& model, std::int64_t rows, GenerationConfig config = {}) {
+  std::mt19937 random(1);
+  testing::RandomPrompt prompt;
+  while (prompt.pictures.empty()) prompt = testing::random_prompt(random, model.config(), 6, 1);
+  const std::vector<testing::RandomPrompt> prompts(static_cast<std::size_t>(rows), prompt);
+  config.max_new_tokens = config.min_new_tokens = 8;
+  std::vector<Requests> seen;
+  (void)model.generate(testing::batch_of(prompts, model.config(), true), config, {}, [&](auto) {
+    seen.push_back(cuda_on_cpu::requests);
+    return true;
+  });
+  REQUIRE(seen.size() == 8);
+  std::vector<Requests> differences;
+  for (std::size_t i = 4; i < seen.size(); ++i) {
+    const Requests &a = seen[i - 1], &b = seen[i];
+    differences.push_back({b.kernels - a.kernels, b.copies - a.copies, b.calls - a.calls,
+                           b.downloads - a.downloads, b.downloaded_bytes - a.downloaded_bytes});
+  }
+  return differences;
+}
+
+}  // namespace
+
+TEST_CASE("a decode step of 32 layers is at most 260 kernels") {
+  cuda_on_cpu::idle = true;
+  const testing::TempDir directory;
+  testing::write_narrow_model(directory);
+  for (const std::int64_t rows : {1, 8}) {
+    ModelOptions options{.dtype = DType::bf16, .backend = testing::cuda_subject().backend};
+    auto model = Model::from_pretrained(directory.path().string(), std::move(options));
+    for (const Requests& step : steps(model, rows)) {
+      INFO(rows << " rows: " << step.kernels << " kernels, " << step.copies << " copies, "
+                << step.calls << " calls, " << step.downloads << " downloads of "
+                << step.downloaded_bytes << " bytes");
+      CHECK(step.kernels <= 260);
+    }
+  }
+}
