@@ -116,6 +116,27 @@ class CudaBackend final : public Backend {
     const auto [on_device] = staging_(positions);
     cuda::rope(stream_, to(x), floats(cos), floats(sin), on_device, x.dim(0), x.dim(1), x.dim(2));
   }
+  void do_rope_and_cache(Tensor q, Tensor k, const Tensor& v, const KeysAndValues& cache,
+                         std::span<const std::int32_t> rows, const Tensor& cos, const Tensor& sin,
+                         std::span<const std::int32_t> positions) override {
+    check_indices(positions, cos.dim(0), "rope position");
+    check_indices(rows, cache.k.dim(0), "cache row");
+    const auto [to_rows, at] = staging_(rows, positions);
+    Tensor keys = cache.k, values = cache.v;
+    cuda::rope_and_cache(stream_,
+                         {.q = to(q),
+                          .k = from(k),
+                          .v = from(v),
+                          .cache_k = to(keys),
+                          .cache_v = to(values),
+                          .rows = to_rows,
+                          .positions = at,
+                          .cosines = floats(cos),
+                          .sines = floats(sin),
+                          .heads = static_cast<int>(q.dim(1)),
+                          .half = static_cast<int>(q.dim(2) / 2)},
+                         q.dim(0));
+  }
   void do_embedding(Tensor out, std::span<const std::int32_t> ids, const Tensor& table,
                     const Tensor& additional) override {
     const std::int64_t vocabulary = table.dim(0);

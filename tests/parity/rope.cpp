@@ -1,4 +1,6 @@
 // Rotary position embedding in the half-split form.
+#include <array>
+
 #include "support/parity.hpp"
 
 using namespace idefics;
@@ -85,6 +87,62 @@ TEST_CASE("a rotated row gives the same bits in any batch") {
     for (std::int32_t m = 0; m < 7; ++m)
       CHECK(different_bits(rope(x.slice(m, m + 1), cos, sin, {6 - m})(*subject.backend),
                            all.slice(m, m + 1)) == "");
+  }
+}
+
+TEST_CASE("rope_and_cache gives the bits of rope and scatter_rows") {
+  const std::int64_t m = 3, heads = 2, half = 24, width = heads * 2 * half;
+  const Shape shape{m, heads, 2 * half}, cache{5, heads, 2 * half};
+  const Tensor q = tensor(shape, normals(m * width, 1)), k = tensor(shape, normals(m * width, 2)),
+               v = tensor(shape, normals(m * width, 3));
+  const Tensor cos = tensor({9, half}, normals(9 * half, 4)),
+               sin = tensor({9, half}, normals(9 * half, 5));
+  const Positions positions{8, 0, 3}, rows{4, 0, 2};
+  // q, and the caches of keys and values, after the operation or what it consists of
+  const auto results = [&](Backend& b, bool fused) {
+    const auto copy = [&](Shape s, const Tensor& from) {
+      Tensor on_device = b.empty(DType::f32, s);
+      b.write(on_device, from);
+      return on_device;
+    };
+    const Tensor sevens = tensor(cache, Values(static_cast<std::size_t>(cache.count()), 7.0f));
+    const Tensor q1 = copy(shape, q), k1 = copy(shape, k), v1 = copy(shape, v);
+    const KeysAndValues to{copy(cache, sevens), copy(cache, sevens)};
+    const Tensor c = b.upload(cos), s = b.upload(sin);
+    if (fused) {
+      b.rope_and_cache(q1, k1, v1, to, rows, c, s, positions);
+    } else {
+      b.rope(q1, c, s, positions);
+      b.rope(k1, c, s, positions);
+      b.scatter_rows(to.k, rows, k1);
+      b.scatter_rows(to.v, rows, v1);
+    }
+    return std::array{b.download(q1), b.download(to.k), b.download(to.v)};
+  };
+  for (const Subject& subject : subjects()) {
+    INFO("backend " << subject.name);
+    const auto fused = results(*subject.backend, true), composed = results(*subject.backend, false);
+    for (std::size_t i = 0; i < 3; ++i) CHECK(different_bits(fused[i], composed[i]) == "");
+  }
+}
+
+TEST_CASE("rope_and_cache refuses shapes, positions and rows that do not fit") {
+  for (const Subject& subject : subjects()) {
+    Backend& b = *subject.backend;
+    const auto zeros = [&](Shape shape) { return b.upload(Tensor::zeros(DType::f32, shape)); };
+    const auto call = [&](Shape k, Shape cache, const Positions& rows, const Positions& positions) {
+      return error_of([&] {
+        b.rope_and_cache(zeros({2, 1, 6}), zeros(k), zeros({2, 1, 6}), {zeros(cache), zeros(cache)},
+                         rows, zeros({4, 3}), zeros({4, 3}), positions);
+      });
+    };
+    CHECK(call({2, 1, 6}, {5, 1, 6}, {4, 0}, {0, 3}) == "nothing");
+    CHECK(call({2, 1, 4}, {5, 1, 6}, {4, 0}, {0, 3}) == "shape_mismatch");
+    CHECK(call({2, 1, 6}, {5, 1, 4}, {4, 0}, {0, 3}) == "shape_mismatch");
+    CHECK(call({2, 1, 6}, {5, 1, 6}, {4}, {0, 3}) == "shape_mismatch");
+    CHECK(call({2, 1, 6}, {5, 1, 6}, {4, 0}, {3}) == "shape_mismatch");
+    CHECK(call({2, 1, 6}, {5, 1, 6}, {5, 0}, {0, 3}) == "invalid_argument");
+    CHECK(call({2, 1, 6}, {5, 1, 6}, {4, 0}, {0, 4}) == "invalid_argument");
   }
 }
 

@@ -19,24 +19,22 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
+#include <iterator>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include <idefics/backend/operands.hpp>
-#include <idefics/core/available_memory.hpp>
+#include <idefics/backend/operation_checks.hpp>
+#include <idefics/backend/tensor_memory.hpp>
 
 namespace idefics { inline namespace v0 {
 
-class Backend {
+class Backend : public TensorMemory, protected detail::OperationChecks {
  public:
-  virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
 
   /// Another backend for the same device, with scratch buffers of its own: it reads and writes the
@@ -45,38 +43,6 @@ class Backend {
   virtual std::shared_ptr<Backend> fork() const { return nullptr; }
   /// Whether a pass may end before its last layer; a device that replays recorded passes needs all.
   virtual bool stops_within_pass() const { return false; }
-
-  // ---- memory of the device ---------------------------------------------------------------------
-  virtual Tensor empty(DType dtype, Shape shape) { return Tensor::empty(dtype, shape); }
-  /// The bytes of `host` where this device can read them; the CPU returns `host` itself. `weight`
-  /// is the name of the weight that they belong to; a backend of several devices places them by it.
-  Tensor upload(const Tensor& host, std::string_view weight = {}) { return place(host, weight); }
-  virtual Tensor download(const Tensor& device) { return device; }
-  /// Fills a tensor of this device with the bytes of a host tensor of the same size.
-  virtual void write(Tensor to, const Tensor& host) {
-    require(to.bytes() == host.bytes(), "write: the tensors differ in size");
-    if (host.bytes() != 0) std::memcpy(to.raw_mutable(), host.raw(), host.bytes());
-  }
-  /// Announces how many keys an attention may read, so that scratch for a growing past is allocated
-  /// up front.
-  virtual void reserve_keys(std::int64_t keys, std::int64_t head_dim) {
-    (void)keys, (void)head_dim;
-  }
-  /// Announces how many rows the products of a later step may have, so that the scratch allocated
-  /// before it is large enough.
-  void expect_rows(std::int64_t rows) { expected_rows_ = std::max(expected_rows_, rows); }
-  std::int64_t expected_rows() const { return expected_rows_; }
-  /// [m,width] f32 of buffer `which`, whose contents do not outlive the layer that asks for it. It
-  /// grows at once to the largest expected number of rows.
-  Tensor scratch_rows(std::size_t which, std::int64_t m, std::int64_t width) {
-    Tensor& buffer = scratch_rows_.at(which);
-    const std::int64_t rows = std::max(m, expected_rows_);
-    if (!buffer || buffer.count() < m * width) buffer = empty(DType::f32, {rows * width});
-    return buffer.slice(0, m * width).reshape({m, width});
-  }
-
-  /// Bytes that can still be allocated on this device, if known.
-  virtual std::optional<std::uint64_t> memory_left() const { return available_memory(); }
 
   // ---- products ---------------------------------------------------------------------------------
   /// out[m,n] = sum_k x[m,k] * weight[n,k] (+ bias[n]); torch.nn.Linear. `bias` may be empty.
@@ -197,6 +163,22 @@ class Backend {
     check(x.dim(0) == static_cast<std::int64_t>(positions.size()), "rope", "positions", x, cos);
     do_rope(std::move(x), cos, sin, positions);
   }
+  /// Rotates q and k, and stores k and v in their rows of the cache: `rope` of both, then two
+  /// `scatter_rows`. The contents of k are unspecified afterwards.
+  void rope_and_cache(Tensor q /*[M,H,E]*/, Tensor k /*[M,H,E]*/, const Tensor& v /*[M,H,E]*/,
+                      const KeysAndValues& cache /*[J,H,E]*/, std::span<const std::int32_t> rows,
+                      const Tensor& cos /*[T,E/2]*/, const Tensor& sin /*[T,E/2]*/,
+                      std::span<const std::int32_t> positions /*[M]*/) {
+    check(q.shape().rank() == 3 && q.dim(2) == 2 * cos.dim(1) && cos.shape() == sin.shape(),
+          "rope_and_cache", "head width", q, cos);
+    check(q.shape() == k.shape() && q.shape() == v.shape(), "rope_and_cache", "q, k and v", k, v);
+    check(
+        cache.k.shape() == cache.v.shape() && cache.k.shape() == q.shape().with(0, cache.k.dim(0)),
+        "rope_and_cache", "cache", cache.k, k);
+    check(q.dim(0) == std::ssize(positions) && q.dim(0) == std::ssize(rows), "rope_and_cache",
+          "positions and rows", q, cos);
+    do_rope_and_cache(std::move(q), std::move(k), v, cache, rows, cos, sin, positions);
+  }
   /// Row id of `table`, or row id - V of `additional` for ids >= V (IdeficsDecoupledEmbedding).
   void embedding(Tensor out /*[M,D]*/, std::span<const std::int32_t> ids /*[M]*/,
                  const Tensor& table /*[V,D]*/, const Tensor& additional /*[A,D] or empty*/) {
@@ -303,10 +285,6 @@ class Backend {
   }
 
  protected:
-  virtual Tensor place(const Tensor& host, std::string_view weight) {
-    (void)weight;
-    return host;
-  }
   virtual void do_linear(Tensor out, const Tensor& x, const LinearWeight& w, const Tensor& bias,
                          Compute) = 0;
   virtual void do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {
@@ -330,6 +308,14 @@ class Backend {
                              float eps) = 0;
   virtual void do_rope(Tensor x, const Tensor& cos, const Tensor& sin,
                        std::span<const std::int32_t> positions) = 0;
+  virtual void do_rope_and_cache(Tensor q, Tensor k, const Tensor& v, const KeysAndValues& cache,
+                                 std::span<const std::int32_t> rows, const Tensor& cos,
+                                 const Tensor& sin, std::span<const std::int32_t> positions) {
+    do_rope(q, cos, sin, positions);
+    do_rope(k, cos, sin, positions);
+    do_scatter_rows(cache.k, rows, k);
+    do_scatter_rows(cache.v, rows, v);
+  }
   virtual void do_embedding(Tensor out, std::span<const std::int32_t> ids, const Tensor& table,
                             const Tensor& additional) = 0;
   virtual void do_unfold_patches(Tensor out, const Tensor& pixels, std::int64_t patch) = 0;
@@ -347,50 +333,6 @@ class Backend {
   /// Each tensor consists of `rows` runs of contiguous elements; a run of `out` is those of all
   /// parts in turn. `out` is not empty, but parts may be.
   virtual void do_concat(Tensor out, std::span<const Tensor> parts, std::int64_t rows) = 0;
-
-  // ---- checks that backends share ---------------------------------------------------------------
-  static void check_indices(std::span<const std::int32_t> indices, std::int64_t limit,
-                            const char* what, ErrorCode code = ErrorCode::invalid_argument) {
-    for (const std::int32_t i : indices)
-      if (i < 0 || i >= limit)
-        fail(code, std::string(what) + " " + std::to_string(i) + " is out of range",
-             {.limit = static_cast<std::uint64_t>(limit)});
-  }
-
-  static void check_segment(const AttentionSegment& s, std::int64_t queries, std::int64_t keys) {
-    require(s.query_begin >= 0 && s.query_begin <= s.query_end && s.query_end <= queries,
-            "the queries of an attention segment are out of range");
-    check_indices(s.key_rows, keys, "attention key row");
-  }
-
- private:
-  static void check(bool good, const char* op, const char* what, const Tensor& a, const Tensor& b) {
-    if (!good)
-      fail(ErrorCode::shape_mismatch, std::string("[") + op + "] " + what + ": " +
-                                          a.shape().to_string() + " and " + b.shape().to_string() +
-                                          " do not match");
-  }
-  static void check_dtypes(bool good, const char* op, const Tensor& a, const Tensor& b) {
-    if (!good)
-      fail(ErrorCode::dtype_mismatch, std::string("[") + op + "] " +
-                                          std::string(name_of(a.dtype())) + " and " +
-                                          std::string(name_of(b.dtype())) + " do not match");
-  }
-  static std::int64_t rows_of(const Tensor& t, std::int64_t width) {
-    if (width <= 0 || t.count() % width != 0)
-      fail(ErrorCode::shape_mismatch, "a tensor of shape " + t.shape().to_string() +
-                                          " cannot be split into rows of width " +
-                                          std::to_string(width));
-    return t.count() / width;
-  }
-  /// Rows of the width of the last dimension.
-  static std::int64_t last_rows_of(const Tensor& t, const char* op) {
-    check(t.shape().rank() > 0, op, "x has no dimension", t, t);
-    return rows_of(t, t.dim(-1));
-  }
-
-  std::int64_t expected_rows_ = 0;
-  std::array<Tensor, 2> scratch_rows_;
 };
 
 }}  // namespace idefics::v0

@@ -1,6 +1,7 @@
-// What operations take besides tensors: weights of linear layers, and the segments of attention.
+// What operations take besides tensors: weights of linear layers, keys and values, and the segments
+// of attention.
 //
-// Letters: M rows, N outputs, K inputs.
+// Letters: M rows, N outputs, K inputs, J keys, H heads, E head width.
 #pragma once
 
 #include <algorithm>
@@ -35,6 +36,11 @@ struct LinearTask {
   const LinearWeight* weight = nullptr;
   Tensor bias{};  // [N] or empty
   Compute compute = Compute::f32;
+};
+
+/// Keys and values of a layer.
+struct KeysAndValues {
+  Tensor k, v;  // [J,H,E]
 };
 
 /// Queries that attend to the same keys. Instead of passing a mask, the caller lists the visible keys.

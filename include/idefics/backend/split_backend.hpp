@@ -126,6 +126,14 @@ class SplitBackend final : public Backend {
     const On on(*this, home_of(x));
     on->rope(on.changed(x), on.in(cos), on.in(sin), positions);
   }
+  void do_rope_and_cache(Tensor q, Tensor k, const Tensor& v, const KeysAndValues& cache,
+                         std::span<const std::int32_t> rows, const Tensor& cos, const Tensor& sin,
+                         std::span<const std::int32_t> positions) override {
+    const On on(*this, home_of(q));
+    const Tensor values = on.in(v), cosines = on.in(cos), sines = on.in(sin);
+    on->rope_and_cache(on.changed(q), on.changed(k), values,
+                       {on.changed(cache.k), on.changed(cache.v)}, rows, cosines, sines, positions);
+  }
   void do_embedding(Tensor out, std::span<const std::int32_t> ids, const Tensor& table,
                     const Tensor& additional) override {
     const On on(*this, home_of(table));

@@ -30,16 +30,14 @@ class DecoderLayer {
 
   /// hidden += o(attention(norm(hidden))); hidden += mlp(norm(hidden)). `weights` receives the
   /// attention weights of the watched tokens.
-  void operator()(Backend& backend, const TextState& s, const KvCache::Layer& cache,
+  void operator()(Backend& backend, const TextState& s, const KeysAndValues& cache,
                   const RotaryTable& rotary, const TokenBatch& tokens,
                   const Tensor& weights /*[R,H,J] or empty*/) const {
     // q, k = rope(q_proj(x)), rope(k_proj(x)); v = v_proj(x); k and v go into the cache
     input_layernorm_(backend, s.normed, s.hidden);
     linear_group(backend, s.normed, {{q_proj_, s.q}, {k_proj_, s.k}, {v_proj_, s.v}});
-    backend.rope(s.q, rotary.cos, rotary.sin, tokens.positions);
-    backend.rope(s.k, rotary.cos, rotary.sin, tokens.positions);
-    backend.scatter_rows(cache.k, tokens.cache_rows, s.k);
-    backend.scatter_rows(cache.v, tokens.cache_rows, s.v);
+    backend.rope_and_cache(s.q, s.k, s.v, cache, tokens.cache_rows, rotary.cos, rotary.sin,
+                           tokens.positions);
 
     // softmax(q k^T / sqrt E) v over each sequence's own past
     backend.attention(s.mixed, s.q, cache.k, cache.v, tokens.self_attention, scale_);

@@ -75,19 +75,15 @@ struct AttentionWeights {
 /// list of row indices, so beams can share a past and be reordered without copying any of it.
 class KvCache {
  public:
-  struct Layer {
-    Tensor k, v;  // [J,H,E]
-  };
-
   KvCache(Backend& backend, const Config& c, std::int64_t rows) {
     for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
       layers_.push_back({backend.empty(DType::f32, {rows, c.num_attention_heads, c.head_dim()}),
                          backend.empty(DType::f32, {rows, c.num_attention_heads, c.head_dim()})});
   }
-  const Layer& operator[](std::size_t layer) const { return layers_[layer]; }
+  const KeysAndValues& operator[](std::size_t layer) const { return layers_[layer]; }
 
  private:
-  std::vector<Layer> layers_;
+  std::vector<KeysAndValues> layers_;
 };
 
 /// cos and sin of position * 10000^(-2i/E), i < E/2; IdeficsEmbedding (RoFormer, Su et al. 2021).

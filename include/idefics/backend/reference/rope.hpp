@@ -3,6 +3,7 @@
 //
 //   a' = a cos[p] - b sin[p],   b' = b cos[p] + a sin[p],   p the position of the row.
 //
+// The base class implements rope_and_cache with rope and scatter_rows (backend.hpp).
 // Letters: M rows, H heads, E head width, T columns.
 #pragma once
 
