@@ -16,8 +16,7 @@
 #include "prompt.hpp"
 #include "support/narrow_model.hpp"
 
-namespace idefics::bench {
-namespace {
+namespace idefics::bench { namespace {
 
 struct Search {
   const char* name;
@@ -32,16 +31,15 @@ void measure(Model& model, const Search& search, std::int64_t steps) {
   std::vector<double> times;
   detail::Stopwatch watch;
   cuda_on_cpu::Requests last, step;
-  (void)model.generate(prompt(model.config(), search.rows, 512 - steps / 2, 1), config, {},
-                       [&](auto) {
-                         const cuda_on_cpu::Requests& now = cuda_on_cpu::requests;
-                         step = {now.kernels - last.kernels, now.copies - last.copies,
-                                 now.calls - last.calls, now.downloads - last.downloads,
-                                 now.downloaded_bytes - last.downloaded_bytes};
-                         last = now;
-                         times.push_back(watch.lap());
-                         return true;
-                       });
+  (void)model.generate(
+      prompt(model.config(), search.rows, 512 - steps / 2, 1), config, {}, [&](auto) {
+        const cuda_on_cpu::Requests& now = cuda_on_cpu::requests;
+        step = {now.kernels - last.kernels, now.copies - last.copies, now.calls - last.calls,
+                now.downloads - last.downloads, now.downloaded_bytes - last.downloaded_bytes};
+        last = now;
+        times.push_back(watch.lap());
+        return true;
+      });
   times.erase(times.begin(), times.begin() + 4);  // the prompt, and passes that are recorded
   std::printf("%-28s %7.1f us a step, %4lld kernels, %lld copies, %lld downloads of %lld bytes\n",
               search.name, median(times) * 1e6, static_cast<long long>(step.kernels),
@@ -49,8 +47,7 @@ void measure(Model& model, const Search& search, std::int64_t steps) {
               static_cast<long long>(step.downloaded_bytes));
 }
 
-}  // namespace
-}  // namespace idefics::bench
+}}  // namespace idefics::bench
 
 int main(int argc, char** argv) {
   using namespace idefics;
@@ -61,11 +58,10 @@ int main(int argc, char** argv) {
   auto model = Model::from_pretrained(
       directory.path().string(),
       {.dtype = DType::bf16, .backend = std::make_shared<cuda::CudaBackend>()});
-  for (const bench::Search& search :
-       {bench::Search{"greedy, 1 row", 1, {}},
-        {"greedy, 8 rows", 8, {}},
-        {"greedy with a penalty", 1, {.repetition_penalty = 1.1}},
-        {"sampling, 1 row", 1, {.do_sample = true}},
-        {"4 beams", 1, {.num_beams = 4}}})
+  for (const bench::Search& search : {bench::Search{"greedy, 1 row", 1, {}},
+                                      {"greedy, 8 rows", 8, {}},
+                                      {"greedy with a penalty", 1, {.repetition_penalty = 1.1}},
+                                      {"sampling, 1 row", 1, {.do_sample = true}},
+                                      {"4 beams", 1, {.num_beams = 4}}})
     bench::measure(model, search, steps);
 }
