@@ -272,21 +272,3 @@ TEST_CASE("a matrix that TMA cannot read is refused") {
   CHECK_THROWS_AS(tensor_map(matrix.values + 1, 16, 64, 16), Error);  // begins at 2
   CHECK_THROWS_AS(tensor_map(matrix.values, 16, 64, 257), Error);
 }
-
-TEST_CASE("the sum in a matrix instruction is truncated, and does not depend on the order") {
-  float a[16], b[16];
-  for (int i = 0; i < 16; ++i) {
-    a[i] = std::ldexp(static_cast<float>(i * 37 % 101 - 50), i % 7 - 3);
-    b[i] = std::ldexp(static_cast<float>(i * 53 % 89 - 44), i % 5);
-  }
-  const float sum = cuda_on_cpu::tensor_core_sum(0.3f, a, b);
-  std::reverse(a, a + 16), std::reverse(b, b + 16);
-  CHECK(cuda_on_cpu::tensor_core_sum(0.3f, a, b) == sum);
-  std::fill_n(a, 16, 0.0f), std::fill_n(b, 16, 1.0f);
-  a[3] = 0x1p-24f, a[4] = 0x1.8p-23f;
-  CHECK(cuda_on_cpu::tensor_core_sum(1.0f, a, b) == 1.0f + 0x1p-22f);
-  a[3] = 0x1p-30f, a[4] = -0x1p-30f, a[5] = 0x1p-24f;  // two below the window, one within
-  CHECK(cuda_on_cpu::tensor_core_sum(1.0f, a, b) == 1.0f);
-  a[3] = std::numeric_limits<float>::infinity();
-  CHECK(std::isinf(cuda_on_cpu::tensor_core_sum(1.0f, a, b)));
-}

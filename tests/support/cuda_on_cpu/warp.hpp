@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "support/cuda_on_cpu/block.hpp"
+#include "support/cuda_on_cpu/runtime.hpp"
 #include "support/cuda_on_cpu/tensor_core.hpp"
 
 namespace cuda_on_cpu {
@@ -155,23 +156,28 @@ void multiply_matrices(const char* op, float* d, const std::uint32_t* a, const s
   block().meet(
       op, 0xffffffffu, &request,
       [](const std::array<void*, 32>& lanes, unsigned) {
-        const auto half = [](std::uint32_t pair, unsigned i) {
-          return to_f32(T{static_cast<std::uint16_t>(pair >> (16 * i))});
-        };
-        float wide_a[16][16], wide_b[8][16];
+        T rows[16][16], columns[8][16];
         for (unsigned l = 0; l < 32; ++l) {
           const auto* lane = static_cast<const MatrixProduct*>(lanes[l]);
           const unsigned g = l / 4, t = 2 * (l % 4);
+          const auto half = [](std::uint32_t pair, unsigned i) {
+            return T{static_cast<std::uint16_t>(pair >> (16 * i))};
+          };
           for (unsigned i = 0; i < 2; ++i) {
             for (unsigned r = 0; r < 4; ++r)
-              wide_a[g + 8 * (r % 2)][t + i + 8 * (r / 2)] = half(lane->a[r], i);
-            for (unsigned r = 0; r < 2; ++r) wide_b[g][t + i + 8 * r] = half(lane->b[r], i);
+              rows[g + 8 * (r % 2)][t + i + 8 * (r / 2)] = half(lane->a[r], i);
+            for (unsigned r = 0; r < 2; ++r) columns[g][t + i + 8 * r] = half(lane->b[r], i);
           }
         }
+        std::array<Factors, 16> of_a;
+        std::array<Factors, 8> of_b;
+        for (unsigned r = 0; r < 16; ++r) of_a[r] = Factors::of(rows[r]);
+        for (unsigned c = 0; c < 8; ++c) of_b[c] = Factors::of(columns[c]);
+        const TensorCore core = tensor_core_of(simulated.major);
         for (unsigned l = 0; l < 32; ++l)
           for (unsigned r = 0; r < 4; ++r) {
             float& sum = static_cast<const MatrixProduct*>(lanes[l])->d[r];
-            sum = tensor_core_sum(sum, wide_a[l / 4 + 8 * (r / 2)], wide_b[2 * (l % 4) + r % 2]);
+            sum = tensor_core_sum(core, sum, of_a[l / 4 + 8 * (r / 2)], of_b[2 * (l % 4) + r % 2]);
           }
       },
       site);

@@ -14,13 +14,13 @@
 
 namespace cuda_on_cpu {
 
-/// An operand's rows of 16 elements.
-using OperandRows = std::vector<std::array<float, 16>>;
+/// An operand's rows of 16 elements of 16 bits.
+using OperandRows = std::vector<std::array<std::uint16_t, 16>>;
 
 /// Reads rows [first, first + count) of the tile of a matrix descriptor (PTX ISA, "Matrix
 /// descriptor"), in the only layout that is supported here: K-major, swizzled by 128 bytes.
-template <class T>
-OperandRows read_operand(std::uint64_t descriptor, unsigned first, unsigned count, Site site) {
+inline OperandRows read_operand(std::uint64_t descriptor, unsigned first, unsigned count,
+                                Site site) {
   const auto field = [&](int from, int bits) {
     return static_cast<std::size_t>(descriptor >> from & ((std::uint64_t{1} << bits) - 1));
   };
@@ -32,17 +32,15 @@ OperandRows read_operand(std::uint64_t descriptor, unsigned first, unsigned coun
   SharedMemory& shared = block().shared();
   OperandRows rows(count);
   for (unsigned r = 0; r < count; ++r)
-    for (std::size_t c = 0; c < 16; ++c) {
+    for (std::size_t half = 0; half < 2; ++half) {  // swizzling moves 16 bytes as a whole
       const unsigned row = first + r;
       const std::size_t eight_rows = field(32, 14) << 4;
       const std::size_t at =
-          swizzled_128((field(0, 14) << 4) + row / 8 * eight_rows + row % 8 * 128 + 2 * c);
-      if (!shared.holds(shared.at(at), 2)) refuse("an operand is outside shared memory");
+          swizzled_128((field(0, 14) << 4) + row / 8 * eight_rows + row % 8 * 128 + 16 * half);
+      if (!shared.holds(shared.at(at), 16)) refuse("an operand is outside shared memory");
       if (!block().async_proxy().sees(at))
         refuse("an operand was written without fence.proxy.async after it");
-      T value;
-      std::memcpy(&value, shared.at(at), sizeof(T));
-      rows[r][c] = to_f32(value);
+      std::memcpy(&rows[r][8 * half], shared.at(at), 16);
     }
   return rows;
 }
@@ -56,7 +54,7 @@ struct WarpgroupProduct {
   unsigned columns;
   std::uint64_t a_descriptor, b_descriptor;
   OperandRows a, b;
-  OperandRows (*read)(std::uint64_t, unsigned, unsigned, Site);
+  Factors (*factors)(const std::array<std::uint16_t, 16>&);
   Site site;
 };
 
@@ -122,14 +120,17 @@ void wgmma(float* d, unsigned columns, std::uint64_t a, std::uint64_t b, Site si
         WarpProducts& warp = products_of_warp();
         if (!warp.fenced)
           block().fail("wgmma at " + name_of(first.site) + " without wgmma_fence before it");
-        WarpgroupProduct product{{},
-                                 first.columns,
-                                 first.operands.a,
-                                 first.operands.b,
-                                 read_operand<T>(first.operands.a, row, 16, first.site),
-                                 read_operand<T>(first.operands.b, 0, first.columns, first.site),
-                                 &read_operand<T>,
-                                 first.site};
+        WarpgroupProduct product{
+            {},
+            first.columns,
+            first.operands.a,
+            first.operands.b,
+            read_operand(first.operands.a, row, 16, first.site),
+            read_operand(first.operands.b, 0, first.columns, first.site),
+            [](const std::array<std::uint16_t, 16>& row_of) {
+              return Factors::of(std::bit_cast<std::array<T, 16>>(row_of).data());
+            },
+            first.site};
         for (unsigned l = 0; l < 32; ++l) {
           const WgmmaOperands& lane = static_cast<const Call*>(lanes[l])->operands;
           if (lane.a != first.operands.a || lane.b != first.operands.b)
@@ -145,14 +146,18 @@ void wgmma(float* d, unsigned columns, std::uint64_t a, std::uint64_t b, Site si
 /// Adds one product to the sums kept for its registers.
 inline void add_product(WarpProducts& warp, const WarpgroupProduct& p) {
   const unsigned row = block().current() / 32 % 4 * 16;
-  if (!same_bits(p.a, p.read(p.a_descriptor, row, 16, p.site)) ||
-      !same_bits(p.b, p.read(p.b_descriptor, 0, p.columns, p.site)))
+  if (!same_bits(p.a, read_operand(p.a_descriptor, row, 16, p.site)) ||
+      !same_bits(p.b, read_operand(p.b_descriptor, 0, p.columns, p.site)))
     block().fail("wgmma at " + name_of(p.site) + ": an operand changed while it was being read");
+  std::vector<Factors> rows(p.a.size()), columns(p.b.size());
+  std::ranges::transform(p.a, rows.begin(), p.factors);
+  std::ranges::transform(p.b, columns.begin(), p.factors);
+  const TensorCore core = tensor_core_of(simulated.major);
   for (unsigned l = 0; l < 32; ++l) {
     std::vector<float>& sums = warp.sums.at(p.d[l]);
     for (unsigned i = 0; i < p.columns / 2; ++i) {
-      sums[i] = tensor_core_sum(sums[i], p.a[l / 4 + i / 2 % 2 * 8].data(),
-                                p.b[i / 4 * 8 + l % 4 * 2 + i % 2].data());
+      sums[i] = tensor_core_sum(core, sums[i], rows[l / 4 + i / 2 % 2 * 8],
+                                columns[i / 4 * 8 + l % 4 * 2 + i % 2]);
       if (simulated.wgmma_rounds_differently) sums[i] = std::nextafter(sums[i], 0.0f);
     }
   }
