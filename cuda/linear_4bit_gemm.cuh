@@ -128,7 +128,9 @@ __global__ void __launch_bounds__(FourBitTile::threads)
     }
     if ((step + 1) % steps_of_slice == 0 || step + 1 == steps) add_slice(result, totals);
   }
-  write_outputs<T>(out, result, end, n0 + warp_n, m0 + warp_m, m_rows, n_rows, lane);
+  store_outputs<T::n_fragments, T::m_fragments>(
+      out, end, n0 + warp_n, m0 + warp_m, m_rows, n_rows,
+      [&](int i, int j, int e) { return result[i][j][e]; });
 }
 
 /// out [M,N] from x [M,K] in the bf16 order, for a matrix whose rows hold whole blocks. `rounded`

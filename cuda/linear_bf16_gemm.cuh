@@ -18,6 +18,7 @@
 #pragma once
 
 #include "linear_bf16.cuh"
+#include "linear_tile_end.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
@@ -87,22 +88,6 @@ __device__ inline void add_slice(float (&total)[n][m][4], float (&d)[n][m][4]) {
   }
 }
 
-/// Stores the outputs of a warp, the first of which is (n0, m0).
-template <class T>
-__device__ inline void write_outputs(float* out,
-                                     const float (&total)[T::n_fragments][T::m_fragments][4],
-                                     const LinearEnd& end, std::int64_t n0, std::int64_t m0,
-                                     std::int64_t m_rows, std::int64_t n_rows, int lane) {
-  UNROLL
-  for (int i = 0; i < T::n_fragments; ++i) UNROLL
-  for (int j = 0; j < T::m_fragments; ++j) UNROLL
-  for (int e = 0; e < 4; ++e) {
-    const std::int64_t n = n0 + 16 * i + lane / 4 + e / 2 * 8;
-    const std::int64_t m = m0 + 8 * j + lane % 4 * 2 + e % 2;
-    if (n < n_rows && m < m_rows) out[m * n_rows + n] = end(total[i][j][e], m, n, n_rows);
-  }
-}
-
 template <class T, class W>
 __global__ void __launch_bounds__(T::threads)
     gemm_bf16_kernel(float* out, const bf16_t* x, const W* weights, LinearEnd end,
@@ -140,7 +125,9 @@ __global__ void __launch_bounds__(T::threads)
       add_slice(total, d);
     }
   }
-  write_outputs<T>(out, total, end, n0 + warp_n, m0 + warp_m, m_rows, n_rows, lane);
+  store_outputs<T::n_fragments, T::m_fragments>(
+      out, end, n0 + warp_n, m0 + warp_m, m_rows, n_rows,
+      [&](int i, int j, int e) { return total[i][j][e]; });
 }
 
 }}}  // namespace idefics::v0::cuda

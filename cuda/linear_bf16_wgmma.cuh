@@ -20,8 +20,11 @@
 // Bound: the peak of the tensor cores.
 #pragma once
 
+#include <algorithm>
+
 #include "hopper.cuh"
 #include "linear_bf16.cuh"
+#include "linear_tile_end.cuh"
 #include "tensor_map.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
@@ -115,13 +118,8 @@ __global__ void __launch_bounds__(T::threads, 1)
     UNROLL
     for (int i = 0; i < T::sums; ++i) totals[i] += d[i];
   }
-  const std::int64_t first_n = n0 + group * 64 + warp_of_block() % 4 * 16 + lane_of_warp() / 4;
-  const std::int64_t first_m = m0 + lane_of_warp() % 4 * 2;
-  UNROLL
-  for (int i = 0; i < T::sums; ++i) {
-    const std::int64_t n = first_n + i / 2 % 2 * 8, m = first_m + i / 4 * 8 + i % 2;
-    if (n < n_rows && m < m_rows) out[m * n_rows + n] = end(totals[i], m, n, n_rows);
-  }
+  store_outputs<1, T::tile_m / 8>(out, end, n0 + group * 64 + warp_of_block() % 4 * 16, m0, m_rows,
+                                  n_rows, [&](int, int j, int e) { return totals[4 * j + e]; });
 }
 
 /// Whether wgmma may be used, and on how many multiprocessors.
@@ -159,18 +157,27 @@ void launch_gemm_wgmma(Stream& stream, float* out, const bf16_t* x, const bf16_t
          k);
 }
 
+/// The rows of x in a tile, narrowest first.
+inline constexpr int wgmma_tiles[] = {64, 88, 136, 192};
+
+/// Calls function(WgmmaTile<tile_m>()) for one of wgmma_tiles.
+template <class Function>
+void with_wgmma_tile(int tile_m, const Function& function) {
+  switch (tile_m) {
+    case 64: return function(WgmmaTile<64>());
+    case 88: return function(WgmmaTile<88>());
+    case 136: return function(WgmmaTile<136>());
+    default: return function(WgmmaTile<192>());
+  }
+}
+
 /// out [M,N] = x [M, rounded_width(K)] times w [N,K], with the tile of the lowest estimate.
 inline void gemm_wgmma(Stream& stream, float* out, const bf16_t* x, const bf16_t* w, LinearEnd end,
                        std::int64_t m, std::int64_t n, std::int64_t k, int processors) {
-  const auto costs = [&](int tile_m) { return wgmma_clocks(tile_m, m, n, processors); };
-  int best = 64;
-  for (const int tile_m : {88, 136, 192})
-    if (costs(tile_m) < costs(best)) best = tile_m;
-  const auto launched = best == 64    ? launch_gemm_wgmma<WgmmaTile<64>>
-                        : best == 88  ? launch_gemm_wgmma<WgmmaTile<88>>
-                        : best == 136 ? launch_gemm_wgmma<WgmmaTile<136>>
-                                      : launch_gemm_wgmma<WgmmaTile<192>>;
-  launched(stream, out, x, w, end, m, n, k);
+  const auto clocks = [&](int tile_m) { return wgmma_clocks(tile_m, m, n, processors); };
+  with_wgmma_tile(std::ranges::min(wgmma_tiles, {}, clocks), [&]<class Tile>(Tile) {
+    launch_gemm_wgmma<Tile>(stream, out, x, w, end, m, n, k);
+  });
 }
 
 }}}  // namespace idefics::v0::cuda
