@@ -1,6 +1,8 @@
 // Decides whether products may use the wgmma of this device.
 #pragma once
 
+#include <algorithm>
+#include <string>
 #include <vector>
 
 #include "linear.cuh"
@@ -28,12 +30,12 @@ inline std::shared_ptr<std::byte> scattered_values(MemoryPool& memory, std::int6
 
 }  // namespace detail
 
-/// Multiplies the same operands with mma.sync and with wgmma, in the narrowest and the widest tile,
-/// and compares the bits. Nothing else guarantees that both add their 16 products alike: if they do
+/// Multiplies the same operands with mma.sync and with wgmma, in all of its tiles and over several
+/// slices of K, and compares the bits. Nothing else guarantees that both add their 16 products alike: if they do
 /// not, or if the kernel was not compiled for this architecture, wgmma is not used. This takes
 /// about a millisecond.
 inline bool wgmma_agrees() {
-  constexpr std::int64_t m = 40, n = 128, k = 576;
+  constexpr std::int64_t m = 40, n = 72, k = 1088;  // 6 slices of 192, the last incomplete
   const auto memory = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
   const auto x = detail::scattered_values(*memory, m * k, 1);
   const auto w = detail::scattered_values(*memory, n * k, 2);
@@ -51,20 +53,48 @@ inline bool wgmma_agrees() {
     return bits;
   };
   const auto expected = bits_of(detail::launch_gemm_bf16<GemmTile<64, 64, 32, 32>, bf16_t>);
-  return bits_of(launch_gemm_wgmma<WgmmaTile<64>>) == expected &&
-         bits_of(launch_gemm_wgmma<WgmmaTile<192>>) == expected;
+  return std::ranges::all_of(wgmma_tiles, [&](int tile_m) {
+    bool agrees = false;
+    with_wgmma_tile(
+        tile_m, [&]<class Tile>(Tile) { agrees = bits_of(launch_gemm_wgmma<Tile>) == expected; });
+    return agrees;
+  });
 }
+
+namespace detail {
+
+inline int attribute_of(int device, cudaDeviceAttr attribute, const char* doing) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, attribute, device), doing);
+  return value;
+}
+
+/// 90 for compute capability 9.0.
+inline int capability_of(int device) {
+  const char* const doing = "querying its compute capability";
+  return 10 * attribute_of(device, cudaDevAttrComputeCapabilityMajor, doing) +
+         attribute_of(device, cudaDevAttrComputeCapabilityMinor, doing);
+}
+
+}  // namespace detail
 
 /// What linear_bf16 may use on `device`, which is current. Only compute capability 9.0 has wgmma.
 inline Hopper find_hopper(int device = 0) {
-  int major = 0, minor = 0, processors = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-        "querying its compute capability");
-  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
-        "querying its compute capability");
-  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
-        "counting its multiprocessors");
-  return {major == 9 && minor == 0 && wgmma_agrees(), processors};
+  return {
+      detail::capability_of(device) == 90 && wgmma_agrees(),
+      detail::attribute_of(device, cudaDevAttrMultiProcessorCount, "counting its multiprocessors")};
+}
+
+/// For reports: "compute capability 9.0, 132 multiprocessors, products of many rows by wgmma".
+inline std::string describe_device(int device, Hopper hopper) {
+  const int capability = detail::capability_of(device);
+  std::string text = "compute capability " + std::to_string(capability / 10) + "." +
+                     std::to_string(capability % 10) + ", " + std::to_string(hopper.processors) +
+                     " multiprocessors, products of many rows by ";
+  if (hopper.wgmma) return text + "wgmma";
+  text += "mma.sync";
+  if (capability == 90) text += ", as this build is not for 90a or the bits of wgmma differ";
+  return text;
 }
 
 }}}  // namespace idefics::v0::cuda
