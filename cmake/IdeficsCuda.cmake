@@ -5,8 +5,9 @@
 #   IDEFICS_CUDA=ON     built, or configuration fails
 #   IDEFICS_CUDA=OFF    not built
 #
-# The default of CMAKE_CUDA_ARCHITECTURES is the GPU of this machine if it has an NVIDIA driver,
-# else all supported architectures.
+# It needs CMake 3.24 and the CUDA Toolkit 12.5 (IdeficsCudaRequirements.cmake). The default of
+# CMAKE_CUDA_ARCHITECTURES is "native" if this machine has an NVIDIA driver, else all supported
+# architectures. On Hopper, "native" means 90a: 90 has no wgmma.
 set(IDEFICS_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
 set_property(CACHE IDEFICS_CUDA PROPERTY STRINGS AUTO ON OFF)
 
@@ -22,14 +23,25 @@ elseif(NOT IDEFICS_CUDA)
   return()
 endif()
 
+include(${CMAKE_CURRENT_LIST_DIR}/IdeficsCudaRequirements.cmake)
 if(IDEFICS_NVCC AND NOT CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_COMPILER ${IDEFICS_NVCC})
 endif()
-if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80 86 89 90a 100)
-  if(has_driver)
-    set(CMAKE_CUDA_ARCHITECTURES native)
-  endif()
+idefics_nvcc_release(release "${CMAKE_CUDA_COMPILER}")
+idefics_missing_for_cuda(missing ${CMAKE_VERSION} "${release}")
+if(missing AND IDEFICS_CUDA STREQUAL "AUTO")
+  message(STATUS "IDEFICS_CUDA=AUTO: not built, ${missing}")
+  return()
+elseif(missing)
+  message(FATAL_ERROR "IDEFICS_CUDA=ON: ${missing}")
+endif()
+if(NOT CMAKE_CUDA_ARCHITECTURES AND has_driver)
+  set(CMAKE_CUDA_ARCHITECTURES native)
+elseif(NOT CMAKE_CUDA_ARCHITECTURES)
+  idefics_all_architectures(CMAKE_CUDA_ARCHITECTURES "${release}")
+endif()
+if(CMAKE_CUDA_ARCHITECTURES STREQUAL "native")
+  idefics_native_architectures(CMAKE_CUDA_ARCHITECTURES nvidia-smi)
 endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
