@@ -29,12 +29,14 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(int gpu = 0)
       : gpu_(usable(gpu)),
         name_("cuda:" + std::to_string(gpu)),
-        products_(stream_, staging_, scratch_, find_hopper(gpu)) {
+        hopper_(find_hopper(gpu)),
+        products_(stream_, staging_, scratch_, hopper_) {
     device_->before_freeing([this] { stream_.wait(); });
   }
   ~CudaBackend() override { device_->before_freeing({}); }
 
   std::string_view name() const override { return name_; }
+  std::string description() const override { return describe_device(gpu_.index(), hopper_); }
 
   Tensor empty(DType dtype, Shape shape) override {
     const Checked bytes = Checked(static_cast<std::uint64_t>(shape.count())) * size_of(dtype);
@@ -226,6 +228,7 @@ class CudaBackend final : public Backend {
   Stream stream_{gpu_};  // destroyed before the memory that its work uses
   Staging staging_{stream_, pinned_, device_};
   Uploader upload_{stream_, pinned_};
+  Hopper hopper_;
   Products products_;
   std::vector<std::int32_t> key_rows_;
 };

@@ -22,6 +22,7 @@ inline std::int64_t measure_kernels(bool quick) {
   h.cublas = &cublas;
   h.cold = 4 * static_cast<std::size_t>(cache);
   h.bandwidth = read_bandwidth(h);
+  std::printf("%s: %s.\n\n", std::string(device.name()).c_str(), device.description().c_str());
   print_header("ceilings");
   print_row("reading memory", 1e9 / h.bandwidth, 1e9, false, 0, "per gigabyte");
   const Product square{8192, 8192, 8192};

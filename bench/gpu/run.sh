@@ -134,6 +134,8 @@ tables() { grep '^|' "$out/$1.txt" >>"$report" && say ""; }
 note "kernels"
 part kernels 75 "$programs/gpu_kernels"
 code=$?
+say "$(grep -m 1 '^cuda:' "$out/kernels.txt")"
+say ""
 tables kernels
 read=$(awk -F"|" '/reading memory/ { print $4 + 0 }' "$out/kernels.txt")
 products=$(awk -F"|" '/cuBLAS bf16, 8192/ { print $4 + 0 }' "$out/kernels.txt")

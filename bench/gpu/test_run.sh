@@ -42,13 +42,14 @@ fake bin/python3 'echo "| decode step after 512 tokens | 30 |"'
 mkdir -p "$work/programs/bench"
 fake programs/bench/make_checkpoint 'echo made'
 fake programs/bench/gpu/gpu.parity.norm '[ "$IDEFICS_TEST_DEVICE" = cuda ] && echo "All tests passed (3 assertions)"'
-fake programs/bench/gpu/gpu_kernels 'echo "| reading memory | 300 | 3300 GB/s | | |"'
+fake programs/bench/gpu/gpu_kernels 'echo "cuda:0: products by wgmma."; echo "| reading memory | 300 | 3300 GB/s | | |"'
 fake programs/bench/gpu/gpu_ladder 'echo "rung 1"'
 fake programs/bench/gpu/gpu_stages 'echo "| $2 against $3 | 1 |"; echo "| decode step after 512 tokens | 4.0 |"'
 export IDEFICS_GPU_BUILD="$work/programs"
 export TMPDIR="$work"
 sh "$here/run.sh" "$work/out" >"$work/said" 2>/dev/null || { cat "$work/said" "$work/out"/*.txt; exit 1; }
 for words in "NVIDIA New, compute capability 9.0" "built for sm_90a" "gpu.parity.norm.*All tests passed" "reading memory" \
+  "cuda:0: products by wgmma" \
   "rung 1" "bf16 against 3300" "nf4 against 3300" "takes transformers 7.5 times as long"; do
   grep -q "$words" "$work/said" || { echo "not in the report: $words"; cat "$work/said"; exit 1; }
 done

@@ -4,6 +4,7 @@
 #include <memory>
 #include <sstream>
 
+#include <idefics/backend/cuda_backend.hpp>
 #include <idefics/core/available_memory.hpp>
 #include <idefics/io/hub_cache.hpp>
 #include <idefics/io/json.hpp>
@@ -77,6 +78,16 @@ std::uint64_t unused_parameters(const Checkpoint& checkpoint) {
   return count;
 }
 
+/// The GPUs that --device accepts, and which kernels each of them uses.
+Json devices_json() {
+  Json devices = Json::array();
+  for (int gpu = 0; cuda_is_available(gpu); ++gpu) {
+    const auto device = make_cuda_backend(gpu);
+    devices.push_back({{"name", device->name()}, {"description", device->description()}});
+  }
+  return devices;
+}
+
 Json describe(const Command& command) {
   const auto directory = resolve_model(command.common.model);
   const Checkpoint checkpoint = Checkpoint::open(directory, !command.common.no_mmap);
@@ -91,6 +102,7 @@ Json describe(const Command& command) {
             {"config", config_json},
             {"missing", report.missing},
             {"unexpected", report.unexpected},
+            {"devices", devices_json()},
             {"available_bytes", available ? Json(*available) : Json(nullptr)},
             {"context", command.work.context},
             {"batch", command.work.batch},
@@ -178,6 +190,10 @@ void print_table(const Json& json) {
     out << std::setw(24) << name << count << '\n';
   out << std::setw(24) << "all" << json["total_parameters"] << '\n';
   print_plan(out, json);
+  for (const Json& device : json["devices"])
+    out << '\n'
+        << device["name"].get<std::string>() << ": " << device["description"].get<std::string>();
+  if (!json["devices"].empty()) out << '\n';
   for (const char* list : {"missing", "unexpected"}) {
     out << '\n' << list << " tensors: " << json[list].size();
     for (const auto& name : json[list]) out << "\n  " << name.get<std::string>();

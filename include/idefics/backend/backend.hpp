@@ -36,6 +36,9 @@ namespace idefics { inline namespace v0 {
 class Backend : public TensorMemory, protected detail::OperationChecks {
  public:
   virtual std::string_view name() const = 0;
+  /// What the device is and which of its instructions are used, for reports; empty if the name says
+  /// it all.
+  virtual std::string description() const { return {}; }
 
   /// Another backend for the same device, with scratch buffers of its own: it reads and writes the
   /// tensors of this one, and another thread can use it at the same time. Null if the backend
