@@ -4,7 +4,7 @@
 //   p[j]      = exp(score[j] - max) / sum_j exp(score[j] - max)
 //   out[e]    = sum_j p[j] v[j,e]                    zero for a query that sees no key
 //
-// q, out f32 [M,H,E]; k, v f32 [J,H,E]. The order (docs/determinism.md), whichever kernel runs:
+// q, out f32 [M,H,E]; k, v f32 or bf16 [J,H,E]. The order (docs/determinism.md), whichever kernel runs:
 //
 //   chunks    the keys of a query, in their order, in chunks of 64 from the first on
 //   score     8 lanes over E, lane t adds e = 4 t .. 4 t + 3, then 32 further, …; tree; times scale
@@ -53,9 +53,10 @@ std::vector<AttentionTile> attention_tiles(const Segments& segments, std::int64_
 /// Attention of `count` tiles, none of which sees more than `most_keys` keys. `scratch` is for
 /// tiles of one query: [attention_scratch(...)] floats. All pointers are to device memory; q and
 /// out [M,H,E], k and v [J,H,E]; the caller has checked the rows.
-inline void attention(Stream& stream, float* out, const AttentionOperands& operands,
-                      const AttentionTile* tiles, std::int64_t count, bool single_queries,
-                      std::int64_t most_keys, float* scratch) {
+template <class T>
+void attention(Stream& stream, float* out, const AttentionOperands<T>& operands,
+               const AttentionTile* tiles, std::int64_t count, bool single_queries,
+               std::int64_t most_keys, float* scratch) {
   if (count == 0 || operands.heads == 0) return;
   if (single_queries)
     attention_decode(stream, out, operands, tiles, count, most_keys, scratch);

@@ -24,10 +24,9 @@ constexpr std::int64_t attention_scratch(std::int64_t queries, std::int64_t head
 
 /// The scores of four keys, 16 apart in the chunk, in each lane of a group of 8. `steps`: 1, or if
 /// rows are in quads E / 32: then a lane loads its share of all rows before the first product.
-template <int steps>
-__device__ inline void attention_scores(float (&sums)[4], const AttentionOperands& o,
-                                        const float* query, const float* const (&keys)[4],
-                                        bool quads) {
+template <int steps, class T>
+__device__ inline void attention_scores(float (&sums)[4], const AttentionOperands<T>& o,
+                                        const float* query, const T* const (&keys)[4], bool quads) {
   int e = thread_of_block() % 8 * 4;
   do {
     float q[steps][4], k[steps][4][4];
@@ -50,9 +49,9 @@ __device__ inline void attention_scores(float (&sums)[4], const AttentionOperand
 }
 
 /// `width`: E if it is attention_decode_threads and rows are in quads, otherwise 0.
-template <int width, class Tile>
+template <int width, class T, class Tile>
 __global__ void __launch_bounds__(attention_decode_threads)
-    attention_decode_kernel(float* scratch, AttentionOperands o, const Tile* tiles, bool quads) {
+    attention_decode_kernel(float* scratch, AttentionOperands<T> o, const Tile* tiles, bool quads) {
   SHARED_ARRAY(float, p, attention_chunk);
   SHARED_ARRAY(std::int64_t, rows, attention_chunk);  // offsets in k and v
   constexpr bool whole = width == attention_decode_threads;
@@ -68,12 +67,12 @@ __global__ void __launch_bounds__(attention_decode_threads)
   __syncthreads();
 
   float sums[4] = {};
-  const float* keys[4];
+  const T* keys[4];
   for (int r = 0; r < 4; ++r) keys[r] = o.k + rows[thread / 8 + 16 * r];
   attention_scores<whole ? width / 32 : 1>(sums, o, o.q + o.head_of_row(tile.query, head), keys,
                                            quads);
-  float values[whole ? attention_chunk : 1];
-  const float* const v = o.v + thread;
+  T values[whole ? attention_chunk : 1];
+  const T* const v = o.v + thread;
   if (whole) {
     UNROLL
     for (int j = 0; j < attention_chunk; ++j) values[j] = v[rows[j]];
@@ -99,12 +98,12 @@ __global__ void __launch_bounds__(attention_decode_threads)
     float sum = 0;
     UNROLL
     for (int j = 0; j < attention_chunk; ++j)
-      if (j < n) sum = fmaf(p[j], values[j], sum);
+      if (j < n) sum = fmaf(p[j], to_float(values[j]), sum);
     to[2 + thread] = sum;
   } else {
     for (int e = thread; e < o.width; e += attention_decode_threads) {
       float sum = 0;
-      for (int j = 0; j < n; ++j) sum = fmaf(p[j], o.v[rows[j] + e], sum);
+      for (int j = 0; j < n; ++j) sum = fmaf(p[j], to_float(o.v[rows[j] + e]), sum);
       to[2 + e] = sum;
     }
   }
@@ -142,15 +141,16 @@ __global__ void __launch_bounds__(attention_decode_threads)
 }
 
 /// Tiles of one query each, none of which sees more than `most_keys` keys.
-inline void attention_decode(Stream& stream, float* out, const AttentionOperands& operands,
-                             const AttentionTile* tiles, std::int64_t count, std::int64_t most_keys,
-                             float* scratch) {
+template <class T>
+void attention_decode(Stream& stream, float* out, const AttentionOperands<T>& operands,
+                      const AttentionTile* tiles, std::int64_t count, std::int64_t most_keys,
+                      float* scratch) {
   const auto chunks = static_cast<unsigned>(ceil_div(most_keys, attention_chunk));
   const auto heads = static_cast<unsigned>(operands.heads), queries = static_cast<unsigned>(count);
   const bool whole = operands.width == attention_decode_threads && operands.quads();
   launch(stream, dim3(chunks, heads, queries), attention_decode_threads, 0,
-         whole ? attention_decode_kernel<attention_decode_threads, AttentionTile>
-               : attention_decode_kernel<0, AttentionTile>,
+         whole ? attention_decode_kernel<attention_decode_threads, T, AttentionTile>
+               : attention_decode_kernel<0, T, AttentionTile>,
          scratch, operands, tiles, operands.quads());
   launch(stream, dim3(heads, queries), attention_decode_threads, 0,
          attention_merge_kernel<AttentionTile>, out, scratch, tiles, operands.heads, operands.width,
@@ -158,9 +158,9 @@ inline void attention_decode(Stream& stream, float* out, const AttentionOperands
 }
 
 /// The weights of single queries, out [R,H,J]: zeros after the keys that a query sees.
-template <class Tile>
+template <class T, class Tile>
 __global__ void __launch_bounds__(attention_decode_threads)
-    attention_weights_kernel(float* out, AttentionOperands o, const Tile* tiles, int columns,
+    attention_weights_kernel(float* out, AttentionOperands<T> o, const Tile* tiles, int columns,
                              bool quads) {
   SHARED_ARRAY(float, of_warp, 4);
   const Tile tile = tiles[blockIdx.x];
@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(attention_decode_threads)
   float* const to = out + (std::int64_t{blockIdx.x} * o.heads + head) * columns;
   for (int begin = 0; begin < visible; begin += attention_chunk) {
     float sums[4] = {};
-    const float* keys[4];
+    const T* keys[4];
     for (int r = 0; r < 4; ++r) {
       const int key = begin + thread / 8 + 16 * r;
       keys[r] = o.k + o.head_of_row(o.key_rows[tile.key_list + (key < visible ? key : visible - 1)],
@@ -194,12 +194,12 @@ __global__ void __launch_bounds__(attention_decode_threads)
 }
 
 /// `tiles` have one query each, in the order of the rows of out [R,H,J].
-inline void attention_weights(Stream& stream, float* out, const AttentionOperands& operands,
-                              const AttentionTile* tiles, std::int64_t count,
-                              std::int64_t columns) {
+template <class T>
+void attention_weights(Stream& stream, float* out, const AttentionOperands<T>& operands,
+                       const AttentionTile* tiles, std::int64_t count, std::int64_t columns) {
   launch(stream, dim3(static_cast<unsigned>(count), static_cast<unsigned>(operands.heads)),
-         attention_decode_threads, 0, attention_weights_kernel<AttentionTile>, out, operands, tiles,
-         static_cast<int>(columns), operands.quads());
+         attention_decode_threads, 0, attention_weights_kernel<T, AttentionTile>, out, operands,
+         tiles, static_cast<int>(columns), operands.quads());
 }
 
 }}}  // namespace idefics::v0::cuda

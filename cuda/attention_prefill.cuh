@@ -31,20 +31,20 @@ constexpr std::size_t attention_prefill_shared(int width) {
   return sizeof(float) * static_cast<std::size_t>(floats);
 }
 
-/// Starts loading `count` rows of one head into shared memory, with zeros after E; row(i) is the
-/// offset of row i in `from`.
-template <class Row>
-__device__ inline void attention_load(float* to, const float* from, int count, int width,
-                                      bool quads, const Row& row) {
+/// Starts loading `count` rows of one head into shared memory, as f32, with zeros after E; row(i) is
+/// the offset of row i in `from`.
+template <class T, class Row>
+__device__ inline void attention_load(float* to, const T* from, int count, int width, bool quads,
+                                      const Row& row) {
   const int pitch = attention_pitch(width), quads_of_row = (pitch - 4) / 4;
   for (int i = static_cast<int>(threadIdx.x); i < count * quads_of_row;
        i += attention_prefill_threads) {
     const int r = i / quads_of_row, e = i % quads_of_row * 4;
-    if (quads && e < width) {
+    if (sizeof(T) == sizeof(float) && quads && e < width) {
       cp_async16(to + r * pitch + e, from + row(r) + e);
     } else {
       float v[4];
-      load_quad(v, from + row(r) + e, width - e, false);
+      load_quad(v, from + row(r) + e, width - e, quads);
       store_vector(to + r * pitch + e, make_float4(v[0], v[1], v[2], v[3]));
     }
   }
@@ -125,9 +125,9 @@ __device__ inline void attention_softmax(float* p, SoftmaxState (&states)[4],
   store_quad(of_key + 32 * attention_p_pitch, high, 4, true);
 }
 
-template <class Tile>
+template <class T, class Tile>
 __global__ void __launch_bounds__(attention_prefill_threads, 2)
-    attention_prefill_kernel(float* out, AttentionOperands o, const Tile* tiles, bool quads) {
+    attention_prefill_kernel(float* out, AttentionOperands<T> o, const Tile* tiles, bool quads) {
   const Tile tile = tiles[blockIdx.x];
   const int head = static_cast<int>(blockIdx.y), pitch = attention_pitch(o.width);
   const int first = static_cast<int>(threadIdx.x / 32 * 4),
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(attention_prefill_threads, 2)
   float* const v = k + attention_chunk * pitch;
   float* const p = v + attention_chunk * pitch;
   const int most = tile.visible(tile.queries - 1);
-  const auto load_keys = [&](float* to, const float* from, int begin) {
+  const auto load_keys = [&](float* to, const T* from, int begin) {
     const int count = most - begin < attention_chunk ? most - begin : attention_chunk;
     attention_load(to, from, count, o.width, quads, [&](int r) {
       return o.head_of_row(o.key_rows[tile.key_list + begin + r], head);
@@ -182,11 +182,12 @@ __global__ void __launch_bounds__(attention_prefill_threads, 2)
 }
 
 /// Tiles of up to 32 queries; E is at most 128.
-inline void attention_prefill(Stream& stream, float* out, const AttentionOperands& operands,
-                              const AttentionTile* tiles, std::int64_t count) {
+template <class T>
+void attention_prefill(Stream& stream, float* out, const AttentionOperands<T>& operands,
+                       const AttentionTile* tiles, std::int64_t count) {
   launch(stream, dim3(static_cast<unsigned>(count), static_cast<unsigned>(operands.heads)),
          attention_prefill_threads, attention_prefill_shared(operands.width),
-         attention_prefill_kernel<AttentionTile>, out, operands, tiles, operands.quads());
+         attention_prefill_kernel<T, AttentionTile>, out, operands, tiles, operands.quads());
 }
 
 }}}  // namespace idefics::v0::cuda

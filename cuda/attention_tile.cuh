@@ -21,11 +21,12 @@ struct AttentionTile {
   }
 };
 
-/// The operands, in device memory.
+/// The operands, in device memory. T: f32 or bf16.
+template <class T>
 struct AttentionOperands {
   const float* q;                // [M,H,E]
-  const float* k;                // [J,H,E]
-  const float* v;                // [J,H,E]
+  const T* k;                    // [J,H,E]
+  const T* v;                    // [J,H,E]
   const std::int32_t* key_rows;  // the lists of all segments
   int heads, width;              // H, E
   float scale;

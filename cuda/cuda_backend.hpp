@@ -124,20 +124,22 @@ class CudaBackend final : public Backend {
     check_indices(positions, cos.dim(0), "rope position");
     check_indices(rows, cache.k.dim(0), "cache row");
     const auto [to_rows, at] = staging_(rows, positions);
-    Tensor keys = cache.k, values = cache.v;
-    cuda::rope_and_cache(stream_,
-                         {.q = to(q),
-                          .k = from(k),
-                          .v = from(v),
-                          .cache_k = to(keys),
-                          .cache_v = to(values),
-                          .rows = to_rows,
-                          .positions = at,
-                          .cosines = floats(cos),
-                          .sines = floats(sin),
-                          .heads = static_cast<int>(q.dim(1)),
-                          .half = static_cast<int>(q.dim(2) / 2)},
-                         q.dim(0));
+    with_kv_type(cache.k, [&, to_rows = to_rows, at = at]<class T>(T) {
+      Tensor keys = cache.k, values = cache.v;
+      cuda::rope_and_cache(stream_,
+                           RopeCache<T>{.q = to(q),
+                                        .k = from(k),
+                                        .v = from(v),
+                                        .cache_k = keys.as_mutable<T>().data(),
+                                        .cache_v = values.as_mutable<T>().data(),
+                                        .rows = to_rows,
+                                        .positions = at,
+                                        .cosines = floats(cos),
+                                        .sines = floats(sin),
+                                        .heads = static_cast<int>(q.dim(1)),
+                                        .half = static_cast<int>(q.dim(2) / 2)},
+                           q.dim(0));
+    });
   }
   void do_embedding(Tensor out, std::span<const std::int32_t> ids, const Tensor& table,
                     const Tensor& additional) override {
@@ -179,8 +181,13 @@ class CudaBackend final : public Backend {
     check_indices(rows, out.dim(0), "scatter_rows row");
     if (rows.empty()) return;
     const auto [on_device] = staging_(rows);
-    cuda::scatter_rows(stream_, to(out), on_device, from(x), std::ssize(rows),
-                       x.count() / x.dim(0));
+    const std::int64_t m = std::ssize(rows), width = x.count() / m;
+    if (x.dtype() == DType::bf16)
+      cuda::scatter_rows(stream_, halves(out), on_device, x.as<bf16_t>().data(), m, width);
+    else if (out.dtype() == DType::bf16)
+      cuda::scatter_rows(stream_, halves(out), on_device, from(x), m, width);
+    else
+      cuda::scatter_rows(stream_, to(out), on_device, from(x), m, width);
   }
   void do_gather_rows(Tensor out, const Tensor& x, std::span<const std::int32_t> rows) override {
     check_indices(rows, x.dim(0), "gather_rows row");
@@ -210,11 +217,23 @@ class CudaBackend final : public Backend {
     return Gpu(gpu);
   }
   static float* to(Tensor& t) { return t.as_mutable<float>().data(); }
+  static bf16_t* halves(Tensor& t) { return t.as_mutable<bf16_t>().data(); }
   static const float* from(const Tensor& t) { return t.as<float>().data(); }
+  /// Calls function(T()) with the type of keys and values.
+  template <class Function>
+  static void with_kv_type(const Tensor& keys, const Function& function) {
+    if (keys.dtype() == DType::bf16)
+      function(bf16_t());
+    else
+      function(0.0f);
+  }
 
   struct Tiles;
-  Tiles stage(const std::vector<AttentionTile>& tiles, AttentionOperands operands,
-              std::span<const AttentionSegment> segments);
+  Tiles stage(const std::vector<AttentionTile>& tiles, std::span<const AttentionSegment> segments);
+  /// Calls function(operands) with those of the type of k. `v` may be empty.
+  template <class Function>
+  static void with_operands(const Tensor& q, const Tensor& k, const Tensor& v, const Tiles& tiles,
+                            float scale, const Function& function);
 
   static constexpr std::int64_t few_queries = 4;  // per segment, on average
 
@@ -236,12 +255,11 @@ class CudaBackend final : public Backend {
 /// The tiles of a call and the key rows that they refer to, on the device.
 struct CudaBackend::Tiles {
   const AttentionTile* tiles;
-  AttentionOperands operands;
+  const std::int32_t* key_rows;
   std::int64_t count, most_keys;
 };
 
 inline CudaBackend::Tiles CudaBackend::stage(const std::vector<AttentionTile>& tiles,
-                                             AttentionOperands operands,
                                              std::span<const AttentionSegment> segments) {
   key_rows_.clear();
   std::size_t most = 0;
@@ -251,10 +269,23 @@ inline CudaBackend::Tiles CudaBackend::stage(const std::vector<AttentionTile>& t
   }
   const auto [on_device, rows] =
       staging_(std::span<const AttentionTile>(tiles), std::span<const std::int32_t>(key_rows_));
-  operands.key_rows = rows;
   // Rounded up, so that a step with one key more has the same grid as the previous one.
   const std::int64_t most_keys = ceil_div(static_cast<std::int64_t>(most), 512) * 512;
-  return {on_device, operands, std::ssize(tiles), most_keys};
+  return {on_device, rows, std::ssize(tiles), most_keys};
+}
+
+template <class Function>
+void CudaBackend::with_operands(const Tensor& q, const Tensor& k, const Tensor& v,
+                                const Tiles& tiles, float scale, const Function& function) {
+  with_kv_type(k, [&]<class T>(T) {
+    function(AttentionOperands<T>{.q = from(q),
+                                  .k = k.as<T>().data(),
+                                  .v = v ? v.as<T>().data() : nullptr,
+                                  .key_rows = tiles.key_rows,
+                                  .heads = static_cast<int>(q.dim(1)),
+                                  .width = static_cast<int>(q.dim(2)),
+                                  .scale = scale});
+  });
 }
 
 inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -268,19 +299,13 @@ inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor&
   // With few queries per segment, larger tiles are mostly empty; bits are equal (attention.cuh).
   const bool few = queries <= few_queries * std::ssize(segments);
   const std::int64_t most = few ? 1 : attention_tile_queries(width);
-  const Tiles t = stage(attention_tiles(segments, most),
-                        {.q = from(q),
-                         .k = from(k),
-                         .v = from(v),
-                         .key_rows = nullptr,
-                         .heads = static_cast<int>(heads),
-                         .width = static_cast<int>(width),
-                         .scale = scale},
-                        segments);
+  const Tiles t = stage(attention_tiles(segments, most), segments);
   float* const partial =
       most > 1 ? nullptr
                : scratch_.get<float>(attention_scratch(t.count, heads, width, t.most_keys));
-  cuda::attention(stream_, to(out), t.operands, t.tiles, t.count, most == 1, t.most_keys, partial);
+  with_operands(q, k, v, t, scale, [&](const auto& operands) {
+    cuda::attention(stream_, to(out), operands, t.tiles, t.count, most == 1, t.most_keys, partial);
+  });
 }
 
 inline void CudaBackend::do_attention_weights(Tensor out, const Tensor& q, const Tensor& k,
@@ -293,16 +318,10 @@ inline void CudaBackend::do_attention_weights(Tensor out, const Tensor& q, const
   for (const std::int32_t query : queries)
     chosen.push_back(*std::ranges::find(all, query, &AttentionTile::query));
   if (chosen.empty() || out.count() == 0) return;
-  const Tiles t = stage(chosen,
-                        {.q = from(q),
-                         .k = from(k),
-                         .v = nullptr,
-                         .key_rows = nullptr,
-                         .heads = static_cast<int>(q.dim(1)),
-                         .width = static_cast<int>(q.dim(2)),
-                         .scale = scale},
-                        segments);
-  cuda::attention_weights(stream_, to(out), t.operands, t.tiles, t.count, out.dim(2));
+  const Tiles t = stage(chosen, segments);
+  with_operands(q, k, {}, t, scale, [&](const auto& operands) {
+    cuda::attention_weights(stream_, to(out), operands, t.tiles, t.count, out.dim(2));
+  });
 }
 
 }}}  // namespace idefics::v0::cuda

@@ -6,8 +6,8 @@
 //   gated_add    x += tanh(alpha) * y                   IdeficsGatedCrossAttentionLayer
 //   scatter_rows out[rows[i]] = x[i];   gather_rows out[i] = x[rows[i]]
 //
-// Bound: the bytes of all operands, which are f32 except y of `add` and `multiply`, and alpha. A
-// block of 256 threads processes 1024 columns of one row, four per thread.
+// Bound: the bytes of all operands, which are f32 except y of `add` and `multiply`, alpha, and the
+// rows of scatter_rows. A block of 256 threads processes 1024 columns of one row, four per thread.
 #pragma once
 
 #include "quad.cuh"
@@ -69,9 +69,19 @@ __global__ void gated_add_kernel(float* x, const float* y, const A* alpha, bool 
   store_quad(x + row * width + column, v, left, quads);
 }
 
+/// store_quad, rounded to nearest, ties to even.
+__device__ inline void store_quad(bf16_t* p, const float (&v)[4], std::int64_t left, bool quads) {
+  if (quads && left > 0) {
+    store_vector(p, uint2{pack_pair<bf16_t>(v[0], v[1]), pack_pair<bf16_t>(v[2], v[3])});
+  } else {
+    for (int i = 0; i < 4; ++i)
+      if (i < left) p[i] = from_float<bf16_t>(v[i]);
+  }
+}
+
 /// out[to[i]] = x[from[i]]; a null list means 0, 1, 2, …
-template <class X>
-__global__ void copy_rows_kernel(float* out, const std::int32_t* to, const X* x,
+template <class Out, class X>
+__global__ void copy_rows_kernel(Out* out, const std::int32_t* to, const X* x,
                                  const std::int32_t* from, std::int64_t width, bool quads) {
   const auto [row, column, left] = row_place(width);
   if (left <= 0) return;
@@ -117,12 +127,13 @@ inline void gated_add(Stream& stream, float* x, const float* y, DeviceFloats alp
   });
 }
 
-/// out[rows[i]] = x[i] for i < m; `rows` [M] is in device memory.
-inline void scatter_rows(Stream& stream, float* out, const std::int32_t* rows, const float* x,
-                         std::int64_t m, std::int64_t width) {
+/// out[rows[i]] = x[i] for i < m, rounded if `out` is bf16; `rows` [M] is in device memory.
+template <class Out, class X>
+void scatter_rows(Stream& stream, Out* out, const std::int32_t* rows, const X* x, std::int64_t m,
+                  std::int64_t width) {
   if (m == 0 || width == 0) return;
   const std::int32_t* all = nullptr;
-  launch(stream, row_grid(m, width), row_threads, 0, copy_rows_kernel<float>, out, rows, x, all,
+  launch(stream, row_grid(m, width), row_threads, 0, copy_rows_kernel<Out, X>, out, rows, x, all,
          width, in_quads(out, width) && in_quads(x, width));
 }
 
@@ -131,8 +142,8 @@ inline void gather_rows(Stream& stream, float* out, const float* x, const std::i
                         std::int64_t m, std::int64_t width) {
   if (m == 0 || width == 0) return;
   const std::int32_t* all = nullptr;
-  launch(stream, row_grid(m, width), row_threads, 0, copy_rows_kernel<float>, out, all, x, rows,
-         width, in_quads(out, width) && in_quads(x, width));
+  launch(stream, row_grid(m, width), row_threads, 0, copy_rows_kernel<float, float>, out, all, x,
+         rows, width, in_quads(out, width) && in_quads(x, width));
 }
 
 }}}  // namespace idefics::v0::cuda

@@ -43,11 +43,12 @@ __global__ void rope_kernel(X* x, DeviceFloats cosines, DeviceFloats sines,
   a[0] = y.x, a[half] = y.y;
 }
 
-/// What rope_and_cache reads and writes.
+/// What rope_and_cache reads and writes. T: f32 or bf16.
+template <class T>
 struct RopeCache {
   float* q;                              // [M,H,E], rotated in place
   const float *k, *v;                    // [M,H,E]
-  float *cache_k, *cache_v;              // [J,H,E]
+  T *cache_k, *cache_v;                  // [J,H,E]
   const std::int32_t *rows, *positions;  // [M]
   DeviceFloats cosines, sines;           // [T,E/2]
   int heads, half;
@@ -55,8 +56,8 @@ struct RopeCache {
   bool operator==(const RopeCache&) const = default;
 };
 
-template <class Operands>
-__global__ void rope_and_cache_kernel(Operands o) {
+template <class T>
+__global__ void rope_and_cache_kernel(RopeCache<T> o) {
   RopePlace at;
   if (!rope_place(at, o.positions, o.heads, o.half)) return;
   const std::int64_t width = std::int64_t{o.heads} * 2 * o.half;
@@ -66,8 +67,8 @@ __global__ void rope_and_cache_kernel(Operands o) {
       v{o.v[from], o.v[from + o.half]};
   const float2 turned_q = rotated(q.x, q.y, cos, sin), turned_k = rotated(k.x, k.y, cos, sin);
   o.q[from] = turned_q.x, o.q[from + o.half] = turned_q.y;
-  o.cache_k[to] = turned_k.x, o.cache_k[to + o.half] = turned_k.y;
-  o.cache_v[to] = v.x, o.cache_v[to + o.half] = v.y;
+  o.cache_k[to] = from_float<T>(turned_k.x), o.cache_k[to + o.half] = from_float<T>(turned_k.y);
+  o.cache_v[to] = from_float<T>(v.x), o.cache_v[to + o.half] = from_float<T>(v.y);
 }
 
 inline dim3 rope_grid(std::int64_t m, std::int64_t heads, std::int64_t half) {
@@ -86,10 +87,11 @@ inline void rope(Stream& stream, float* x, DeviceFloats cosines, DeviceFloats si
 }
 
 /// The same for q and k, with k and v written to the cache. `rows` [M] are different rows of it.
-inline void rope_and_cache(Stream& stream, const RopeCache& operands, std::int64_t m) {
+template <class T>
+void rope_and_cache(Stream& stream, const RopeCache<T>& operands, std::int64_t m) {
   if (m == 0) return;
   launch(stream, rope_grid(m, operands.heads, operands.half), rope_threads, 0,
-         rope_and_cache_kernel<RopeCache>, operands);
+         rope_and_cache_kernel<T>, operands);
 }
 
 }}}  // namespace idefics::v0::cuda

@@ -50,6 +50,9 @@ struct ModelOptions {
   bool mmap = true;
   /// Tokens per pass: affects memory and speed, but not a bit of the results.
   std::int64_t prefill_chunk = 256;
+  /// What keys and values of the text are rounded to when they are cached: f32, which is exact, or
+  /// bf16, with which a past takes half the memory. Those of pictures stay f32.
+  DType kv_cache_dtype = DType::f32;
   std::int64_t image_cache_size = 16;  // pictures whose latents, keys and values are kept
   /// Continuous batching, for programs with many callers: if not 0, runs of several threads share
   /// their passes, and a cache for the keys and values of this many tokens. A run reserves rows for its

@@ -28,6 +28,10 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
   const std::filesystem::path config_file = directory / "config.json";
   const detail::JsonDocument json = detail::read_document(config_file);
   Config config = Config::from_json(*json, config_file.string());
+  if (options.kv_cache_dtype != DType::f32 && options.kv_cache_dtype != DType::bf16)
+    fail(ErrorCode::invalid_option, "keys and values are cached in f32 or bf16",
+         {.field = "kv_cache_dtype"});
+  config.kv_cache_dtype = options.kv_cache_dtype;
   detail::validate(options.quantization_config);
   if (const auto own = read_quantization_config(*json, config_file.string()))
     options.quantization_config =

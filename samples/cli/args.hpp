@@ -75,7 +75,7 @@ enum Uses : unsigned {
 
 struct CommonOptions {
   std::string model;
-  std::string dtype, device = "auto", load_in_4bit, adapter;
+  std::string dtype, device = "auto", load_in_4bit, adapter, kv_cache_dtype = "f32";
   std::optional<float> llm_int8_threshold;
   std::vector<std::string> llm_int8_skip_modules;  // empty: as in transformers
   int threads = 0;
@@ -185,6 +185,11 @@ inline void CommonOptions::add_plan(CLI::App& app) {
   app.add_option("--dtype", dtype, "dtype of the weights; default: as stored, with f32 arithmetic")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->group(model_group);
+  app.add_option("--kv-cache-dtype", kv_cache_dtype,
+                 "what cached keys and values of the text are rounded to")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->default_str("f32")
+      ->group(model_group);
   app.add_option("--adapter", adapter, "LoRA adapter in PEFT's layout: a directory or repository")
       ->type_name("ADAPTER")
       ->group(model_group);
@@ -248,6 +253,7 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   options.quantization_config = quantization(load_in_8bit ? "int8" : load_in_4bit);
   options.device_map = device;
   options.dtype = dtype_named(dtype);
+  options.kv_cache_dtype = *dtype_named(kv_cache_dtype);
   options.adapter = adapter;
   options.max_memory = max_memory;
   options.mmap = !no_mmap;

@@ -92,7 +92,8 @@ Json describe(const Command& command) {
   const auto directory = resolve_model(command.common.model);
   const Checkpoint checkpoint = Checkpoint::open(directory, !command.common.no_mmap);
   const Json config_json = read_json_file(directory / "config.json");
-  const Config config = Config::from_json(config_json, (directory / "config.json").string());
+  Config config = Config::from_json(config_json, (directory / "config.json").string());
+  config.kv_cache_dtype = *dtype_named(command.common.kv_cache_dtype);
   WeightTable table;
   const Idefics layers(table, config);
   const auto report = compare_weights(checkpoint, table.requests());

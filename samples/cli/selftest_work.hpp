@@ -80,11 +80,10 @@ inline Tensor product_4bit(Backend& backend, QuantType type, bool nested, Comput
                   compute);
 }
 
-inline Tensor attention(Backend& backend, bool weights) {
+inline Tensor attention(Backend& backend, bool weights, DType cached = DType::f32) {
   const std::int64_t queries = 11, keys = 45, heads = 3;
   const Tensor q = values(DType::f32, {queries, heads, 80}, 4),
-               k = values(DType::f32, {keys, heads, 80}, 5),
-               v = values(DType::f32, {keys, heads, 80}, 6);
+               k = values(cached, {keys, heads, 80}, 5), v = values(cached, {keys, heads, 80}, 6);
   std::vector<std::int32_t> rows(static_cast<std::size_t>(keys));
   std::iota(rows.begin(), rows.end(), 0);
   const AttentionSegment segment{0, queries, rows, true};
@@ -163,6 +162,8 @@ inline std::vector<Computation> computations() {
   std::vector<Computation> all;
   add_products(all);
   all.push_back({"attention", [](Backend& b) { return attention(b, false); }});
+  all.push_back({"attention, bf16 keys and values",
+                 [](Backend& b) { return attention(b, false, DType::bf16); }});
   all.push_back({"attention_weights", [](Backend& b) { return attention(b, true); }});
   add_elementwise(all);
   all.push_back(
@@ -183,6 +184,7 @@ struct KnownHash {
 inline constexpr KnownHash known_hashes[] = {
     {"add, multiply, scale", 0xfd8535592f9b0e61},
     {"attention", 0x86813ff6917b2e03},
+    {"attention, bf16 keys and values", 0x03a18c3ff7dec683},
     {"attention_weights", 0x4861021ee48d0f73},
     {"embedding", 0xfc6ad2382a4a6232},
     {"gated silu", 0x6a4072f542f2ad1b},

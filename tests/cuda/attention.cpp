@@ -15,6 +15,13 @@ using Segments = std::vector<AttentionSegment>;
 
 constexpr float scale = 0.125f;
 
+/// The values rounded to bf16, in f32.
+Tensor rounded(const Tensor& t) {
+  Values values = values_of(t);
+  for (float& x : values) x = to_f32(to_bf16(x));
+  return tensor(t.shape(), values);
+}
+
 Rows lists_of(const Segments& segments) {
   Rows all;
   for (const AttentionSegment& s : segments)
@@ -22,21 +29,22 @@ Rows lists_of(const Segments& segments) {
   return all;
 }
 
-cuda::AttentionOperands operands(const Operands& h, const Rows& lists) {
-  return {data(h.q),
-          data(h.k),
-          data(h.v),
-          lists.data(),
-          static_cast<int>(h.q.dim(1)),
-          static_cast<int>(h.q.dim(2)),
+template <class T = float>
+cuda::AttentionOperands<T> operands(const Operands& h, const Rows& lists) {
+  return {data(h.q),    h.k.as<T>().data(),           h.v.as<T>().data(),
+          lists.data(), static_cast<int>(h.q.dim(1)), static_cast<int>(h.q.dim(2)),
           scale};
 }
 
-/// `most`: queries per tile; 1 selects the decode kernels.
+/// `most`: queries per tile; 1 selects the decode kernels. T: the type of keys and values.
+template <class T = float>
 Tensor attend(const Operands& h, const Segments& segments, std::int64_t most,
               std::size_t offset = 0) {
   const Rows lists = lists_of(segments);
-  const Operands at{moved(h.q, offset), moved(h.k, offset), moved(h.v, offset)};
+  const auto placed = [offset](const Tensor& t) {
+    return stored(dtype_of<T>(), t.shape(), values_of(t), offset * sizeof(T));
+  };
+  const Operands at{moved(h.q, offset), placed(h.k), placed(h.v)};
   const auto tiles = cuda::attention_tiles(segments, most);
   const auto count = static_cast<std::int64_t>(tiles.size());
   std::int64_t keys = 0;
@@ -47,8 +55,8 @@ Tensor attend(const Operands& h, const Segments& segments, std::int64_t most,
       [&](float* out) {
         std::vector<float> scratch(
             static_cast<std::size_t>(cuda::attention_scratch(count, h.q.dim(1), h.q.dim(2), keys)));
-        cuda::attention(at_once(), out, operands(at, lists), tiles.data(), count, most == 1, keys,
-                        scratch.data());
+        cuda::attention(at_once(), out, operands<T>(at, lists), tiles.data(), count, most == 1,
+                        keys, scratch.data());
       },
       {}, offset);
 }
@@ -86,6 +94,20 @@ TEST_CASE("CUDA attention is the reference's within rounding, for prompts and si
       CHECK(beyond(result, expected, [&](std::int64_t) { return bound(h, s.keys); }) == "");
       if (s.queries <= 5) CHECK(different_bits(attend(h, segments, 1), result) == "");
     }
+}
+
+TEST_CASE("CUDA attention over bf16 has the bits of the same keys and values in f32") {
+  for (const std::int64_t width : {7, 20, 32, 130})
+    for (const std::int64_t most : {std::int64_t{1}, cuda::attention_tile_queries(width)})
+      for (const std::size_t offset : {0u, 1u}) {
+        INFO("E " << width << ", " << most << " queries per tile, offset " << offset);
+        Operands h = random_operands(5, 75, 2, width);
+        h.k = rounded(h.k), h.v = rounded(h.v);
+        const Rows rows = some_rows(70, 75, 5);
+        const Segments segments{{0, 5, rows, true}};
+        CHECK(different_bits(attend<bf16_t>(h, segments, most, offset),
+                             attend(h, segments, most)) == "");
+      }
 }
 
 TEST_CASE("CUDA attention of heads that are too wide for tiles runs query by query") {

@@ -95,3 +95,34 @@ TEST_CASE("CUDA rows are scattered and gathered") {
       CHECK(different_bits(cuda_result({3, d}, gather, {}, offset), gathered) == "");
     }
 }
+
+TEST_CASE("CUDA rows are rounded when they are scattered into bf16") {
+  const std::vector<std::int32_t> rows{4, 0, 3};
+  for (const std::int64_t d : {2, 6, 16, 1028})
+    for (const std::size_t offset : {0u, 1u}) {
+      INFO(d << " + " << offset);
+      const Tensor x = tensor({5, d}, normals(5 * d, 6)), from = moved(x.slice(0, 3), offset);
+      const Tensor initial = stored(DType::bf16, {5, d}, normals(5 * d, 7));
+      Tensor expected = Tensor::empty(DType::bf16, {5, d});
+      std::memcpy(expected.raw_mutable(), initial.raw(), initial.bytes());
+      reference::scatter_rows(expected, rows, x.slice(0, 3));
+      const auto as_floats = [&](const Tensor& halves) {
+        Values floats(static_cast<std::size_t>(5 * d / 2));
+        std::memcpy(floats.data(), halves.raw(), halves.bytes());
+        return floats;
+      };
+      const auto scatter = [&](float* out) {
+        cuda::scatter_rows(at_once(), reinterpret_cast<bf16_t*>(out), rows.data(), data(from), 3,
+                           d);
+      };
+      const auto again = [&](float* out) {  // from bf16 as it is
+        const std::vector<std::int32_t> all{0, 1, 2, 3, 4};
+        cuda::scatter_rows(at_once(), reinterpret_cast<bf16_t*>(out), all.data(),
+                           expected.as<bf16_t>().data(), 5, d);
+      };
+      const Tensor wanted = tensor({5 * d / 2}, as_floats(expected));
+      CHECK(different_bits(cuda_result({5 * d / 2}, scatter, as_floats(initial), offset), wanted) ==
+            "");
+      CHECK(different_bits(cuda_result({5 * d / 2}, again, {}, offset), wanted) == "");
+    }
+}

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include <idefics/backend/cpu/convert.hpp>
+
 #include "support/attention_operands.hpp"
 #include "support/parity.hpp"
 
@@ -14,6 +16,11 @@ Rows first_rows(std::int64_t count) {
   Rows rows(static_cast<std::size_t>(count));
   std::iota(rows.begin(), rows.end(), 0);
   return rows;
+}
+
+/// The same with keys and values in bf16.
+Operands in_bf16(const Operands& o) {
+  return {o.q, convert(o.k, DType::bf16), convert(o.v, DType::bf16)};
 }
 
 auto attention(const Operands& o, const std::vector<AttentionSegment>& segments, float scale) {
@@ -73,6 +80,29 @@ TEST_CASE("attention is the reference's within rounding") {
       const float scale = 1.0f / std::sqrt(static_cast<float>(s.width));
       const double limit = bound(o, s.keys, scale);
       like_the_reference(attention(o, {{0, s.queries, rows, causal}}, scale),
+                         [=](std::int64_t) { return limit; });
+    }
+}
+
+TEST_CASE("attention over keys and values in bf16 is the reference's within rounding") {
+  struct Sizes {
+    std::int64_t queries, keys, heads, width;
+  };
+  const Sizes sizes[] = {{1, 1, 1, 1},   {1, 15, 2, 8},    {2, 16, 1, 15},  {5, 31, 2, 17},
+                         {7, 64, 1, 63}, {33, 140, 2, 64}, {34, 65, 1, 80}, {1, 300, 2, 128},
+                         {9, 70, 2, 96}, {2, 12, 1, 130}};
+  for (const Sizes& s : sizes)
+    for (const bool causal : {false, true}) {
+      INFO("M=" << s.queries << " J=" << s.keys << " H=" << s.heads << " E=" << s.width
+                << (causal ? " causal" : ""));
+      const Operands o = random_operands(s.queries, s.keys + 3, s.heads, s.width);
+      const Rows rows = some_rows(s.keys, s.keys + 3, 5), last{static_cast<int>(s.queries) - 1};
+      const float scale = 1.0f / std::sqrt(static_cast<float>(s.width));
+      const double limit = bound(o, s.keys, scale);
+      const std::vector<AttentionSegment> segments{{0, s.queries, rows, causal}};
+      like_the_reference(attention(in_bf16(o), segments, scale),
+                         [=](std::int64_t) { return limit; });
+      like_the_reference(attention_weights(in_bf16(o), segments, last, s.keys, scale),
                          [=](std::int64_t) { return limit; });
     }
 }
@@ -253,6 +283,10 @@ TEST_CASE("attention refuses shapes that do not fit, and queries and keys out of
     };
     CHECK(call(o, {{0, 2, good}}) == "nothing");
     CHECK(call({o.q, o.k, o.v.slice(0, 2)}, {{0, 2, good}}) == "shape_mismatch");
+    CHECK(call(in_bf16(o), {{0, 2, good}}) == "nothing");
+    CHECK(call({o.q, in_bf16(o).k, o.v}, {{0, 2, good}}) == "dtype_mismatch");
+    const Tensor halves = convert(o.k, DType::f16);
+    CHECK(call({o.q, halves, halves}, {{0, 2, good}}) == "dtype_mismatch");
     CHECK(call({o.q.reshape({1, 2, 4}), o.k, o.v}, {{0, 1, good}}) == "shape_mismatch");
     CHECK(call(o, {{0, 2, bad}}) == "invalid_argument");
     CHECK(call(o, {{0, 2, negative}}) == "invalid_argument");

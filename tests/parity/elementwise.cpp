@@ -202,6 +202,34 @@ TEST_CASE("scattering writes the given rows only, and gathering reads them back"
   }
 }
 
+TEST_CASE("scattering into bf16 rounds to nearest, ties to even") {
+  for (const std::int64_t width : {1, 15, 16, 80, 1003}) {
+    INFO("D=" << width);
+    Values x = normals(3 * width, 1), before = normals(5 * width, 2);
+    x[0] = 1.0f + 0x1p-8f;  // a tie
+    if (width > 3) x[1] = 1.0f + 3 * 0x1p-8f, x[2] = -INFINITY, x[3] = 0x1p-140f;
+    const Rows rows{4, 0, 2};
+    Values after(before);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(i) * width, width,
+                  after.begin() + rows[i] * width);
+    const Tensor kept = stored(DType::bf16, {5, width}, before),
+                 expected = stored(DType::bf16, {5, width}, after);
+    for (const Subject& subject : subjects()) {
+      INFO("backend " << subject.name);
+      Backend& b = *subject.backend;
+      Tensor out = b.empty(DType::bf16, {5, width});
+      b.write(out, kept);
+      b.scatter_rows(out, rows, b.upload(tensor({3, width}, x)));
+      CHECK(different_bytes(b.download(out), expected) == "");
+      const Rows all{0, 1, 2, 3, 4};  // and from bf16 as it is
+      Tensor copy = b.empty(DType::bf16, {5, width});
+      b.scatter_rows(copy, all, out);
+      CHECK(different_bytes(b.download(copy), expected) == "");
+    }
+  }
+}
+
 TEST_CASE("a row may be a matrix of heads by width") {
   const Tensor x = tensor({3, 2, 5}, normals(30, 1));
   const Rows twice{2, 0, 2, 1};
@@ -250,6 +278,9 @@ TEST_CASE("elementwise operations refuse shapes and rows that do not fit") {
     CHECK(scatter({-1, 0}, {2, 3}) == "invalid_argument");
     CHECK(scatter({3}, {2, 3}) == "shape_mismatch");
     CHECK(scatter({3, 0}, {2, 2}) == "shape_mismatch");
+    CHECK(error_of([&] {
+            b.scatter_rows(b.empty(DType::f16, {4, 3}), Rows{0, 1}, zeros({2, 3}));
+          }) == "dtype_mismatch");
     const auto gather = [&](const Rows& rows, Shape out) {
       return error_of([&] { b.gather_rows(zeros(out), zeros({4, 3}), rows); });
     };

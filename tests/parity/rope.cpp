@@ -99,13 +99,14 @@ TEST_CASE("rope_and_cache gives the bits of rope and scatter_rows") {
                sin = tensor({9, half}, normals(9 * half, 5));
   const Positions positions{8, 0, 3}, rows{4, 0, 2};
   // q, and the caches of keys and values, after the operation or what it consists of
-  const auto results = [&](Backend& b, bool fused) {
+  const auto results = [&](Backend& b, bool fused, DType kept) {
     const auto copy = [&](Shape s, const Tensor& from) {
-      Tensor on_device = b.empty(DType::f32, s);
+      Tensor on_device = b.empty(from.dtype(), s);
       b.write(on_device, from);
       return on_device;
     };
-    const Tensor sevens = tensor(cache, Values(static_cast<std::size_t>(cache.count()), 7.0f));
+    const Tensor sevens =
+        stored(kept, cache, Values(static_cast<std::size_t>(cache.count()), 7.0f));
     const Tensor q1 = copy(shape, q), k1 = copy(shape, k), v1 = copy(shape, v);
     const KeysAndValues to{copy(cache, sevens), copy(cache, sevens)};
     const Tensor c = b.upload(cos), s = b.upload(sin);
@@ -121,8 +122,12 @@ TEST_CASE("rope_and_cache gives the bits of rope and scatter_rows") {
   };
   for (const Subject& subject : subjects()) {
     INFO("backend " << subject.name);
-    const auto fused = results(*subject.backend, true), composed = results(*subject.backend, false);
-    for (std::size_t i = 0; i < 3; ++i) CHECK(different_bits(fused[i], composed[i]) == "");
+    for (const DType kept : {DType::f32, DType::bf16}) {
+      INFO("a cache of " << name_of(kept));
+      const auto fused = results(*subject.backend, true, kept),
+                 composed = results(*subject.backend, false, kept);
+      for (std::size_t i = 0; i < 3; ++i) CHECK(different_bits(fused[i], composed[i]) == "");
+    }
   }
 }
 

@@ -30,6 +30,7 @@ done
 "$venv/bin/python" make_beam_samples.py --out "$out"
 "$venv/bin/python" make_attentions.py --out "$out"
 "$venv/bin/python" make_attention_rollout.py --out "$out"
+"$venv/bin/python" make_kv_cache.py --out "$out"
 "$venv/bin/python" make_lookup.py --out "$out"
 # the last releases with group and constrained beams, and with contrastive search and DoLa
 for release in 4.56.2 4.55.4; do

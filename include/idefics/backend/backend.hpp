@@ -95,13 +95,14 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
   }
 
   /// softmax(q k^T * scale) v per head, each segment over its own keys. The output of a query
-  /// without keys is zero.
+  /// without keys is zero. k and v are both f32, or both bf16; sums are f32 either way.
   void attention(Tensor out /*[M,H,E]*/, const Tensor& q /*[M,H,E]*/, const Tensor& k /*[J,H,E]*/,
                  const Tensor& v /*[J,H,E]*/, std::span<const AttentionSegment> segments,
                  float scale) {
     check(out.shape() == q.shape() && q.shape().rank() == 3, "attention", "q and out", q, out);
     check(k.shape() == v.shape() && k.dim(1) == q.dim(1) && k.dim(2) == q.dim(2), "attention", "k",
           k, q);
+    check_dtypes(k.dtype() == v.dtype() && detail::f32_or_bf16(k), "attention", k, v);
     do_attention(std::move(out), q, k, v, segments, scale);
   }
 
@@ -115,6 +116,7 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
     check(q.shape().rank() == 3 && k.shape().rank() == 3 && k.dim(1) == q.dim(1) &&
               k.dim(2) == q.dim(2),
           "attention_weights", "k", k, q);
+    check_dtypes(detail::f32_or_bf16(k), "attention_weights", q, k);
     check(out.shape().rank() == 3 && out.dim(1) == q.dim(1) &&
               out.dim(0) == static_cast<std::int64_t>(queries.size()),
           "attention_weights", "out", out, q);
@@ -178,6 +180,8 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
     check(
         cache.k.shape() == cache.v.shape() && cache.k.shape() == q.shape().with(0, cache.k.dim(0)),
         "rope_and_cache", "cache", cache.k, k);
+    check_dtypes(cache.k.dtype() == cache.v.dtype() && detail::f32_or_bf16(cache.k),
+                 "rope_and_cache", cache.k, cache.v);
     check(q.dim(0) == std::ssize(positions) && q.dim(0) == std::ssize(rows), "rope_and_cache",
           "positions and rows", q, cos);
     do_rope_and_cache(std::move(q), std::move(k), v, cache, rows, cos, sin, positions);
@@ -238,11 +242,14 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
     do_gated_add(std::move(x), y, alpha);
   }
   /// out[rows[i]] = x[i]: stores keys and values in their cache rows, class tokens before patches.
+  /// If x is f32 and `out` bf16, values are rounded to nearest, ties to even.
   void scatter_rows(Tensor out /*[Q,D]*/, std::span<const std::int32_t> rows /*[M]*/,
                     const Tensor& x /*[M,D]*/) {
     check(x.dim(0) == static_cast<std::int64_t>(rows.size()), "scatter_rows", "rows", x, out);
     check(rows.empty() || x.count() / x.dim(0) * out.dim(0) == out.count(), "scatter_rows", "width",
           x, out);
+    check_dtypes(out.dtype() == x.dtype() || (x.dtype() == DType::f32 && detail::f32_or_bf16(out)),
+                 "scatter_rows", out, x);
     do_scatter_rows(std::move(out), rows, x);
   }
   /// out[i] = x[rows[i]].

@@ -53,6 +53,11 @@ struct AttentionSegment {
 
 namespace detail {
 
+/// Whether keys and values may be stored like this.
+inline bool f32_or_bf16(const Tensor& t) {
+  return t.dtype() == DType::f32 || t.dtype() == DType::bf16;
+}
+
 /// The segment that contains a query. Throws `invalid_argument` if no segment does.
 inline const AttentionSegment& segment_of(std::span<const AttentionSegment> segments,
                                           std::int64_t query) {

@@ -64,6 +64,8 @@ struct Config {
   std::optional<std::int32_t> bos_token_id = 1;
   std::optional<std::int32_t> pad_token_id = 0;
 
+  DType kv_cache_dtype = DType::f32;  // ModelOptions::kv_cache_dtype, not in config.json
+
   std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
   std::int64_t total_vocab_size() const { return vocab_size + additional_vocab_size; }
 

@@ -76,9 +76,9 @@ struct AttentionWeights {
 class KvCache {
  public:
   KvCache(Backend& backend, const Config& c, std::int64_t rows) {
-    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
-      layers_.push_back({backend.empty(DType::f32, {rows, c.num_attention_heads, c.head_dim()}),
-                         backend.empty(DType::f32, {rows, c.num_attention_heads, c.head_dim()})});
+    const Shape shape{rows, c.num_attention_heads, c.head_dim()};
+    const auto empty = [&] { return backend.empty(c.kv_cache_dtype, shape); };
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) layers_.push_back({empty(), empty()});
   }
   const KeysAndValues& operator[](std::size_t layer) const { return layers_[layer]; }
 

@@ -80,7 +80,7 @@ inline std::uint64_t kv_layer_bytes(const Config& c, const Workload& work) {
   const std::int64_t answer = std::min(work.new_tokens.value_or(work.context), work.context);
   const Checked rows = checked(work.batch) *
                        (checked(work.context - answer) + checked(work.beams) * checked(answer));
-  return (rows * checked(c.hidden_size) * 2 * float_bytes).value();
+  return (rows * checked(c.hidden_size) * 2 * size_of(c.kv_cache_dtype)).value();
 }
 
 /// Rows of features of all pictures.

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <vector>
 
+#include <idefics/backend/cpu/convert.hpp>
 #include <idefics/backend/cpu/cpu_backend.hpp>
 
 #include "support/catch.hpp"
@@ -148,6 +149,25 @@ TEST_CASE("attention has the same bits everywhere") {
                    v = random(DType::f32, {s.keys, 3, s.width}, 10);
       CAPTURE(s.queries, s.keys, s.width, causal);
       require_same_everywhere([&](Backend& b) { return attend(b, q, k, v, Keys(s.keys), causal); });
+    }
+}
+
+TEST_CASE("keys and values in bf16 give the bits of the same values in f32, everywhere") {
+  struct Sizes {
+    std::int64_t queries, keys, width;
+  };
+  for (const Sizes& s : {Sizes{7, 37, 8}, {1, 50, 80}, {70, 101, 24}, {3, 49, 112}, {1, 9, 33}})
+    for (const bool causal : {false, true}) {
+      const Tensor q = random(DType::f32, {s.queries, 3, s.width}, 8),
+                   k = random(DType::bf16, {s.keys, 3, s.width}, 9),
+                   v = random(DType::bf16, {s.keys, 3, s.width}, 10);
+      const Tensor wide_k = convert(k, DType::f32), wide_v = convert(v, DType::f32);
+      CAPTURE(s.queries, s.keys, s.width, causal);
+      require_same_everywhere([&](Backend& b) {
+        const Tensor out = attend(b, q, k, v, Keys(s.keys), causal);
+        CHECK(same_bits(out, attend(b, q, wide_k, wide_v, Keys(s.keys), causal)));
+        return out;
+      });
     }
 }
 

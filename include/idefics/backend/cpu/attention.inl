@@ -1,4 +1,4 @@
-// softmax(q k^T * scale) v of one head.                  q, out [M,H,E], k, v [J,H,E], all f32
+// softmax(q k^T * scale) v of one head.      q, out [M,H,E] f32; k, v [J,H,E] f32 or bf16, called T
 // Source: transformers' IdeficsAttention; docs/kernels/attention.md. Parallel over segments, heads
 // and queries. The order depends on key indices only: a score is 16 lanes over E, then the tree;
 // the sum of exponentials is the same over keys; the output is a chain of fused multiply-adds over
@@ -45,8 +45,8 @@ inline void divide_by(float* out, const float* sums, float divisor, std::int64_t
 // ---- one query: every key and value is read once, in place --------------------------------------
 
 /// Unscaled scores of one query and `keys` keys of the same head.
-template <int keys>
-IDEFICS_CPU_INLINE void scores_of(const float* q, const float* const (&k)[keys], std::int64_t width,
+template <class T, int keys>
+IDEFICS_CPU_INLINE void scores_of(const float* q, const T* const (&k)[keys], std::int64_t width,
                                   float* scores) {
   F32x16 sums[4] = {F32x16::zero(), F32x16::zero(), F32x16::zero(), F32x16::zero()};
   for_each_vector(width, [&](std::int64_t e, auto load, auto) IDEFICS_CPU_LAMBDA {
@@ -60,8 +60,8 @@ IDEFICS_CPU_INLINE void scores_of(const float* q, const float* const (&k)[keys],
 }
 
 /// out[e] += weights[0] * v[0][e], then += weights[1] * v[1][e], …
-template <int keys>
-IDEFICS_CPU_INLINE void add_values(float* out, const float* weights, const float* const (&v)[keys],
+template <class T, int keys>
+IDEFICS_CPU_INLINE void add_values(float* out, const float* weights, const T* const (&v)[keys],
                                    std::int64_t width) {
   F32x16 factors[keys];
   for (int i = 0; i < keys; ++i) factors[i] = F32x16::set(weights[i]);
@@ -75,43 +75,45 @@ IDEFICS_CPU_INLINE void add_values(float* out, const float* weights, const float
 
 /// Calls body(head, j, rows) for four keys at a time, of one head after another, so that memory is
 /// read in long runs; `body` is called with one key for the rest.
-template <class Body>
+template <class T, class Body>
 IDEFICS_CPU_INLINE void for_rows(const AttentionArgs& t, const AttentionSegment& s,
-                                 const float* base, std::int64_t head, std::int64_t head_end,
+                                 const std::byte* base, std::int64_t head, std::int64_t head_end,
                                  std::int64_t keys, const Body& body) {
   const auto row = [&](std::int64_t j) {
-    return base + s.key_rows[static_cast<std::size_t>(j)] * t.heads * t.width;
+    return reinterpret_cast<const T*>(base) +
+           s.key_rows[static_cast<std::size_t>(j)] * t.heads * t.width;
   };
   std::int64_t j = 0;
   for (; j + 4 <= keys; j += 4) {
-    const float* rows[4] = {row(j), row(j + 1), row(j + 2), row(j + 3)};
+    const T* rows[4] = {row(j), row(j + 1), row(j + 2), row(j + 3)};
     for (std::int64_t h = head; h < head_end; ++h) {
-      const float* at[4];
+      const T* at[4];
       for (int i = 0; i < 4; ++i) at[i] = rows[i] + h * t.width;
       body(h, j, at);
     }
   }
   for (; j < keys; ++j)
     for (std::int64_t h = head; h < head_end; ++h) {
-      const float* at[1] = {row(j) + h * t.width};
+      const T* at[1] = {row(j) + h * t.width};
       body(h, j, at);
     }
 }
 
 /// Heads [head, head_end) of one query.
-inline void attend_one(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
-                       std::int64_t head_end, std::int64_t query, float* scores) {
+template <class T>
+void attend_one(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
+                std::int64_t head_end, std::int64_t query, float* scores) {
   const std::int64_t keys = visible_keys(s, query), stride = round_up(keys, 16);
   const float* q = t.q + query * t.heads * t.width;
   float* out = t.out + query * t.heads * t.width;
-  for_rows(t, s, t.k, head, head_end, keys, [&](std::int64_t h, std::int64_t j, const auto& k) {
+  for_rows<T>(t, s, t.k, head, head_end, keys, [&](std::int64_t h, std::int64_t j, const auto& k) {
     scores_of(q + h * t.width, k, t.width, scores + (h - head) * stride + j);
   });
   std::fill(out + head * t.width, out + head_end * t.width, 0.0f);
   float sums[attention_queries];
   for (std::int64_t h = head; h < head_end; ++h)
     sums[h - head] = exponentials(scores + (h - head) * stride, keys, t.scale);
-  for_rows(t, s, t.v, head, head_end, keys, [&](std::int64_t h, std::int64_t j, const auto& v) {
+  for_rows<T>(t, s, t.v, head, head_end, keys, [&](std::int64_t h, std::int64_t j, const auto& v) {
     add_values(out + h * t.width, scores + (h - head) * stride + j, v, t.width);
   });
   if (keys > 0)
@@ -214,37 +216,41 @@ struct QueryBlock {
     return visible_keys(s, query + std::min(i, count - 1));
   }
 
-  IDEFICS_CPU_INLINE void copy_row(const float* from, float* to) const {
+  template <class T>
+  IDEFICS_CPU_INLINE void copy_row(const T* from, float* to) const {
     for_each_vector(t.width, [&](std::int64_t e, auto load, auto)
                                  IDEFICS_CPU_LAMBDA { load(from + e).store(to + e); });
   }
 
   /// Calls body(first query of four, begin, end of the block) for each block of rows of `base`,
   /// padded with the last to a multiple of four, and each four queries that see a key in it.
-  template <class Body>
-  IDEFICS_CPU_INLINE void for_blocks(const float* base, const Body& body) const {
+  template <class T, class Body>
+  IDEFICS_CPU_INLINE void for_blocks(const std::byte* base, const Body& body) const {
     const std::int64_t keys = keys_of(count - 1);
     for (std::int64_t begin = 0; begin < keys; begin += attention_keys) {
       const std::int64_t end = std::min(begin + attention_keys, keys);
       for (std::int64_t j = begin; j < begin + round_up(end - begin, 4); ++j) {
         const std::int64_t row = s.key_rows[static_cast<std::size_t>(std::min(j, end - 1))];
-        copy_row(base + (row * t.heads + head) * t.width, block + (j - begin) * width);
+        copy_row(reinterpret_cast<const T*>(base) + (row * t.heads + head) * t.width,
+                 block + (j - begin) * width);
       }
       for (std::int64_t i = 0; i < count; i += 4) body(i, begin, end);
     }
   }
 
+  template <class T>
   void score() const {
-    for_blocks(t.k, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
+    for_blocks<T>(t.k, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
       const std::int64_t seen = std::min(end, keys_of(i + 3)) - begin;
       score_tiles(q + i * width, block, width, seen, scores + i * stride + begin, stride);
     });
   }
 
   /// A causal query has its own number of keys: the last ones are added query by query.
+  template <class T>
   void mix() const {
     const std::int64_t size = ceil_div(width / 16, ceil_div(width / 16, Lanes::value_vectors));
-    for_blocks(t.v, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
+    for_blocks<T>(t.v, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
       const std::int64_t shared = std::clamp(keys_of(i), begin, end);
       const float* weights = scores + i * stride;
       add_values<4>(sums + i * width, weights + begin, stride, block, width, shared - begin, size);
@@ -256,8 +262,9 @@ struct QueryBlock {
   }
 };
 
-inline void attend(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
-                   std::int64_t query, std::int64_t query_end, float* scratch) {
+template <class T>
+void attend(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
+            std::int64_t query, std::int64_t query_end, float* scratch) {
   const std::int64_t width = round_up(t.width, 16), rows = attention_queries * width;
   float* block = scratch + 2 * rows;
   const QueryBlock b{.t = t,
@@ -274,32 +281,48 @@ inline void attend(const AttentionArgs& t, const AttentionSegment& s, std::int64
   const auto row_of = [&](std::int64_t i) { return ((query + i) * t.heads + head) * t.width; };
   std::fill_n(scratch, 2 * rows, 0.0f);
   for (std::int64_t i = 0; i < b.count; ++i) b.copy_row(t.q + row_of(i), b.q + i * width);
-  b.score();
+  b.template score<T>();
   float totals[attention_queries];
   for (std::int64_t i = 0; i < b.count; ++i)
     totals[i] = exponentials(b.scores + i * b.stride, b.keys_of(i), t.scale);
-  b.mix();
+  b.template mix<T>();
   for (std::int64_t i = 0; i < b.count; ++i)
     divide_by(t.out + row_of(i), b.sums + i * width, b.keys_of(i) > 0 ? totals[i] : 1.0f, t.width);
+}
+
+template <class T>
+void attention_of(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
+                  std::int64_t head_end, std::int64_t query, std::int64_t query_end,
+                  float* scratch) {
+  if (query_end - query == 1) return attend_one<T>(t, s, head, head_end, query, scratch);
+  for (; head < head_end; ++head) attend<T>(t, s, head, query, query_end, scratch);
 }
 
 /// Heads [head, head_end) and up to attention_queries queries; or, of several heads, one query.
 inline void attention(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
                       std::int64_t head_end, std::int64_t query, std::int64_t query_end,
                       float* scratch) {
-  if (query_end - query == 1) return attend_one(t, s, head, head_end, query, scratch);
-  for (; head < head_end; ++head) attend(t, s, head, query, query_end, scratch);
+  if (t.kv_dtype == DType::bf16)
+    return attention_of<bf16_t>(t, s, head, head_end, query, query_end, scratch);
+  attention_of<float>(t, s, head, head_end, query, query_end, scratch);
 }
 
-/// The weights of the keys of one query and head, bit for bit those that `attention` uses.
-inline void attention_weights(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
-                              std::int64_t query, float* scratch) {
+template <class T>
+void weights_of(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
+                std::int64_t query, float* scratch) {
   const float* q = t.q + (query * t.heads + head) * t.width;
   const std::int64_t keys = visible_keys(s, query);
-  for_rows(t, s, t.k, head, head + 1, keys, [&](std::int64_t, std::int64_t j, const auto& k) {
+  for_rows<T>(t, s, t.k, head, head + 1, keys, [&](std::int64_t, std::int64_t j, const auto& k) {
     scores_of(q, k, t.width, scratch + j);
   });
   const float sum = exponentials(scratch, keys, t.scale);
   divide_by(scratch, scratch, sum, keys);
   std::memcpy(t.out, scratch, static_cast<std::size_t>(keys) * sizeof(float));
+}
+
+/// The weights of the keys of one query and head, bit for bit those that `attention` uses.
+inline void attention_weights(const AttentionArgs& t, const AttentionSegment& s, std::int64_t head,
+                              std::int64_t query, float* scratch) {
+  if (t.kv_dtype == DType::bf16) return weights_of<bf16_t>(t, s, head, query, scratch);
+  weights_of<float>(t, s, head, query, scratch);
 }

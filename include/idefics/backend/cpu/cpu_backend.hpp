@@ -68,8 +68,9 @@ class CpuBackend final : public Backend {
                     std::span<const AttentionSegment> segments, float scale) override {
     const detail::cpu::AttentionArgs args{.out = out.as_mutable<float>().data(),
                                           .q = q.as<float>().data(),
-                                          .k = k.as<float>().data(),
-                                          .v = v.as<float>().data(),
+                                          .k = k.raw(),
+                                          .v = v.raw(),
+                                          .kv_dtype = k.dtype(),
                                           .heads = q.dim(1),
                                           .width = q.dim(2),
                                           .scale = scale};
@@ -103,8 +104,9 @@ class CpuBackend final : public Backend {
       const std::int64_t query = queries[static_cast<std::size_t>(i / heads)];
       const detail::cpu::AttentionArgs args{.out = to + i * keys,
                                             .q = q.as<float>().data(),
-                                            .k = k.as<float>().data(),
+                                            .k = k.raw(),
                                             .v = nullptr,
+                                            .kv_dtype = k.dtype(),
                                             .heads = heads,
                                             .width = q.dim(2),
                                             .scale = scale};
@@ -251,8 +253,16 @@ class CpuBackend final : public Backend {
 
   void do_scatter_rows(Tensor out, std::span<const std::int32_t> rows, const Tensor& x) override {
     check_indices(rows, out.dim(0), "scatter_rows row");
-    detail::cpu::copy_rows(out, x, rows.size(), [&](std::size_t i) {
+    const auto place = [&](std::size_t i) {
       return std::pair{static_cast<std::size_t>(rows[i]), i};
+    };
+    if (out.dtype() == x.dtype()) return detail::cpu::copy_rows(out, x, rows.size(), place);
+    if (rows.empty()) return;
+    const std::int64_t width = x.count() / x.dim(0);
+    parallel_ranges(x.dim(0), grain(width), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t m = begin; m < end; ++m)
+        kernels_.narrow(out.raw_mutable() + rows[static_cast<std::size_t>(m)] * width * 2,
+                        out.dtype(), x.raw() + m * width * 4, width);
     });
   }
 

@@ -189,10 +189,11 @@ struct Int8Kernels {
 };
 
 struct AttentionArgs {
-  float* out;      // [M,H,E]; for attention_weights [J], the weights of one query and head
-  const float* q;  // [M,H,E]
-  const float* k;  // [J,H,E]
-  const float* v;  // [J,H,E], or null
+  float* out;          // [M,H,E]; for attention_weights [J], the weights of one query and head
+  const float* q;      // [M,H,E]
+  const std::byte* k;  // [J,H,E], f32 or bf16, aligned to its type
+  const std::byte* v;  // [J,H,E] of the same dtype, or null
+  DType kv_dtype;
   std::int64_t heads, width;
   float scale;
 };

@@ -24,8 +24,15 @@ inline Eigen::VectorXd read(const Tensor& t, std::int64_t begin, std::int64_t wi
       width, [&](Eigen::Index i) { return value(t, begin + static_cast<std::int64_t>(i)); });
 }
 
-/// Stores `values` from element `begin` on, each rounded once, from double to f32.
+/// Stores `values` from element `begin` on, each rounded once, from double to f32; for bf16, a second
+/// time.
 inline void write(Tensor& t, std::int64_t begin, const Eigen::VectorXd& values) {
+  if (t.dtype() == DType::bf16) {
+    auto out = t.as_mutable<bf16_t>().subspan(static_cast<std::size_t>(begin));
+    for (Eigen::Index i = 0; i < values.size(); ++i)
+      out[static_cast<std::size_t>(i)] = to_bf16(static_cast<float>(values[i]));
+    return;
+  }
   auto out = t.as_mutable<float>().subspan(static_cast<std::size_t>(begin));
   for (Eigen::Index i = 0; i < values.size(); ++i)
     out[static_cast<std::size_t>(i)] = static_cast<float>(values[i]);

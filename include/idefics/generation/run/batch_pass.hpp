@@ -98,9 +98,9 @@ class BatchPass {
  private:
   static KvCache make_pool(const Config& c, Backend& backend, std::int64_t rows) {
     const auto number = [](std::int64_t n) { return Checked(static_cast<std::uint64_t>(n)); };
-    require_memory(
-        number(rows) * number(2 * c.num_hidden_layers) * number(c.hidden_size) * sizeof(float),
-        "keys and values of " + std::to_string(rows) + " tokens", "shared_cache_tokens");
+    require_memory(number(rows) * number(2 * c.num_hidden_layers) * number(c.hidden_size) *
+                       size_of(c.kv_cache_dtype),
+                   "keys and values of " + std::to_string(rows) + " tokens", "shared_cache_tokens");
     return {backend, c, rows};
   }
 

@@ -77,7 +77,7 @@ inline RunBytes run_bytes(const Config& c, const RunSizes& sizes, std::int64_t n
   Checked table_entries;
   for (const std::int64_t p : sizes.prompts)
     table_entries = table_entries + number(p + new_tokens) * copies * 2;
-  const Checked keys = rows * d * number(2 * c.num_hidden_layers);
+  const Checked keys = rows * d * number(2 * c.num_hidden_layers) * size_of(c.kv_cache_dtype);
   const Checked state = m * (d * 6 + number(c.intermediate_size) * 2);
   const Checked logits = r * (d + outputs * number(c.total_vocab_size()));
   const Checked segments = number(sizes.segments) * (sizeof(AttentionSegment) / 4);
@@ -86,7 +86,7 @@ inline RunBytes run_bytes(const Config& c, const RunSizes& sizes, std::int64_t n
             .pass = r * number(c.total_vocab_size()) * sizeof(float) +
                     (m * 3 + r * 5 + segments) * 2 * sizeof(std::int32_t)};
   return {
-      .past = (keys + longest * number(c.head_dim())) * sizeof(float) +
+      .past = keys + longest * number(c.head_dim()) * sizeof(float) +
               table_entries * sizeof(std::int32_t),
       .pass = (state + logits) * sizeof(float) + (m * 3 + r * 5 + segments) * sizeof(std::int32_t)};
 }
