@@ -1,6 +1,6 @@
 // Instructions that only compute capability 9.0 has: barriers that count bytes, tiles loaded by the
-// tensor memory accelerator (TMA), and products of four warps that read them from shared memory
-// (wgmma). Each is one function, in PTX for sm_90a, empty for other architectures, and on the CPU
+// tensor memory accelerator (TMA), products of four warps that read them from shared memory (wgmma),
+// and clusters of blocks that read the shared memory of one another. Each is one function, in PTX for sm_90a, empty for other architectures, and on the CPU
 // as tests/support/cuda_on_cpu/ executes it.
 //
 // Rules that the shim enforces, in addition to those of device.cuh:
@@ -10,7 +10,8 @@
 //     phase for which the bytes were announced;
 //   * wgmma_fence, products, wgmma_commit, wgmma_wait: in this order, by all warps; until the wait,
 //     no thread touches the sums or the operands;
-//   * wgmma sees what threads wrote to shared memory after their async_proxy_fence and a barrier.
+//   * wgmma sees what threads wrote to shared memory after their async_proxy_fence and a barrier;
+//   * no block of a cluster ends while another one may access its shared memory.
 #pragma once
 
 #include <cuda.h>
@@ -78,6 +79,57 @@ __device__ inline void tma_load([[maybe_unused]] void* to, [[maybe_unused]] cons
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
       "[%0], [%1, {%2, %3}], [%4];" ::"r"(shared_address(to)),
       "l"(map), "r"(column), "r"(row), "r"(shared_address(barrier))
+      : "memory");
+}
+
+/// The number of this block in its cluster, and how many blocks that has.
+__device__ inline int cluster_rank() {
+  int rank = 0;
+  HOPPER("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+__device__ inline int cluster_size() {
+  int size = 1;
+  HOPPER("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
+  return size;
+}
+/// Waits until all threads of the cluster that have not returned are here. What they wrote to shared
+/// memory is visible afterwards.
+__device__ inline void cluster_sync() {
+  HOPPER("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
+}
+/// What block `rank` of the cluster has at the place that `own` is in this block.
+__device__ inline float4 load_from_block([[maybe_unused]] const float4* own,
+                                         [[maybe_unused]] int rank) {
+  float4 v{};
+  HOPPER(
+      "{ .reg .b32 at; mapa.shared::cluster.u32 at, %4, %5; "
+      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [at]; }"
+      : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+      : "r"(shared_address(own)), "r"(rank)
+      : "memory");
+  return v;
+}
+/// An arrival at the mbarrier that block `rank` has in the same place.
+__device__ inline void mbarrier_arrive_at([[maybe_unused]] std::uint64_t* own,
+                                          [[maybe_unused]] int rank) {
+  HOPPER(
+      "{ .reg .b32 at; mapa.shared::cluster.u32 at, %0, %1; "
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [at]; }" ::"r"(shared_address(own)),
+      "r"(rank)
+      : "memory");
+}
+/// tma_load for each block of the cluster in the mask `ranks`, at the same places in all of them.
+__device__ inline void tma_load_multicast([[maybe_unused]] void* to,
+                                          [[maybe_unused]] const CUtensorMap* map,
+                                          [[maybe_unused]] int column, [[maybe_unused]] int row,
+                                          [[maybe_unused]] std::uint64_t* barrier,
+                                          [[maybe_unused]] unsigned ranks) {
+  HOPPER(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared_address(to)),
+      "l"(map), "r"(column), "r"(row), "r"(shared_address(barrier)),
+      "h"(static_cast<std::uint16_t>(ranks))
       : "memory");
 }
 
@@ -195,6 +247,22 @@ inline void mbarrier_wait(std::uint64_t* barrier, unsigned parity, Site site = S
 inline void tma_load(void* to, const CUtensorMap* map, int column, int row, std::uint64_t* barrier,
                      Site site = Site::current()) {
   cuda_on_cpu::tma_load(to, map, column, row, barrier, site);
+}
+inline int cluster_rank() { return static_cast<int>(cuda_on_cpu::block().rank()); }
+inline int cluster_size() { return static_cast<int>(cuda_on_cpu::block().cluster_size()); }
+inline void cluster_sync(Site site = Site::current()) {
+  cuda_on_cpu::block().cluster_barrier(site);
+}
+inline float4 load_from_block(const float4* own, int rank, Site site = Site::current()) {
+  return cuda_on_cpu::load_from_block(own, static_cast<unsigned>(rank), site);
+}
+inline void mbarrier_arrive_at(std::uint64_t* own, int rank, Site site = Site::current()) {
+  cuda_on_cpu::mbarrier_arrive_at(own, static_cast<unsigned>(rank), site);
+}
+inline void tma_load_multicast(void* to, const CUtensorMap* map, int column, int row,
+                               std::uint64_t* barrier, unsigned ranks,
+                               Site site = Site::current()) {
+  cuda_on_cpu::tma_load_multicast(to, map, column, row, barrier, ranks, site);
 }
 inline void async_proxy_fence() {
   cuda_on_cpu::block().async_proxy().fence(cuda_on_cpu::block().current());

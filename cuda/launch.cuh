@@ -14,6 +14,14 @@ void launch(Stream& stream, dim3 grid, dim3 block, std::size_t shared_bytes, voi
   stream.add(KernelWork<P...>({grid, block, shared_bytes}, kernel, {args...}));
 }
 
+/// The same in clusters of blocks, of which the grid consists.
+template <class... P>
+void launch_clusters(Stream& stream, dim3 grid, dim3 block, dim3 cluster, std::size_t shared_bytes,
+                     void (*kernel)(P...), std::type_identity_t<P>... args) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  stream.add(KernelWork<P...>({grid, block, shared_bytes, cluster}, kernel, {args...}));
+}
+
 /// The same on a native CUDA stream, immediately.
 template <class... P>
 void launch(cudaStream_t stream, dim3 grid, dim3 block, std::size_t shared_bytes,

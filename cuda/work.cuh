@@ -22,14 +22,17 @@ class Work {
 };
 
 /// The launch configuration of a kernel. `shared_bytes` is the size of dynamic_shared, which needs
-/// an opt-in above 48 KiB.
+/// an opt-in above 48 KiB. The blocks of a `cluster`, which only compute capability 9.0 has here, run
+/// at the same time.
 struct Launch {
   dim3 grid, block;
   std::size_t shared_bytes = 0;
+  dim3 cluster{1, 1, 1};
 
   bool operator==(const Launch& o) const {
-    return grid.x == o.grid.x && grid.y == o.grid.y && grid.z == o.grid.z && block.x == o.block.x &&
-           block.y == o.block.y && block.z == o.block.z && shared_bytes == o.shared_bytes;
+    const auto same = [](dim3 a, dim3 b) { return a.x == b.x && a.y == b.y && a.z == b.z; };
+    return same(grid, o.grid) && same(block, o.block) && same(cluster, o.cluster) &&
+           shared_bytes == o.shared_bytes;
   }
 };
 
@@ -64,9 +67,14 @@ class KernelWork final : public Work {
     config.blockDim = launch_.block;
     config.dynamicSmemBytes = launch_.shared_bytes;
     config.stream = stream;
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim = {launch_.cluster.x, launch_.cluster.y, launch_.cluster.z};
+    config.attrs = &attribute;
+    config.numAttrs = launch_.cluster.x * launch_.cluster.y * launch_.cluster.z > 1 ? 1 : 0;
     check(cudaLaunchKernelEx(&config, kernel_, args...), "starting a kernel");
 #else
-    cuda_on_cpu::launch(stream, launch_.grid, launch_.block, launch_.shared_bytes,
+    cuda_on_cpu::launch(stream, launch_.grid, launch_.block, launch_.cluster, launch_.shared_bytes,
                         [kernel = kernel_, args...] { kernel(args...); });
 #endif
   }

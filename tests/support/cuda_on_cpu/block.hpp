@@ -1,5 +1,6 @@
-// Runs the blocks of a grid one after another, each lane on its own fiber, and checks the rules of
-// barriers and of instructions that the lanes of a warp execute together.
+// Runs the clusters of a grid one after another, the blocks of a cluster (usually one) together, each
+// lane on its own fiber, and checks the rules of barriers and of instructions that the lanes of a
+// warp execute together.
 //
 // A lane runs until it must wait. Where a missing barrier allows a race, `lane_order` determines
 // which lane runs first: tests compare the results (orders.hpp). Lanes that wait for each other
@@ -7,20 +8,15 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <exception>
 #include <functional>
-#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
-#include <source_location>
 #include <string>
-#include <typeindex>
 #include <vector>
 
-#include "support/cuda_on_cpu/async_proxy.hpp"
-#include "support/cuda_on_cpu/shared_memory.hpp"
+#include "support/cuda_on_cpu/block_of_cluster.hpp"
 #include "support/cuda_on_cpu/types.hpp"
 
 inline uint3 threadIdx, blockIdx;
@@ -29,53 +25,8 @@ inline constexpr int warpSize = 32;
 
 namespace cuda_on_cpu {
 
-using Site = std::source_location;
-
 /// The order in which blocks and lanes are scheduled: 0 forward, 1 reverse, others shuffled.
 inline std::uint64_t lane_order = 0;
-
-inline std::string name_of(const Site& site) {
-  const std::string path = site.file_name();
-  return path.substr(path.rfind('/') + 1) + ":" + std::to_string(site.line());
-}
-
-/// An instruction that lanes of a warp execute together: each lane stores a pointer to its
-/// operands, and the last to arrive computes the results of all.
-struct Rendezvous {
-  const char* op;
-  unsigned mask = 0, arrived = 0;
-  Site site;
-  std::array<void*, 32> operands{};
-};
-
-struct Barrier {
-  unsigned arrived = 0, threads = 0, generation = 0;
-  Site site;
-};
-
-/// A copy that cp.async has started.
-struct Copy {
-  void* to;
-  const void* from;
-  std::size_t bytes, read;
-};
-
-struct Lane {
-  enum State { ready, waiting, returned } state = ready;
-  const char* op = "";  // what it is waiting at
-  Site site;
-  const void* awaited = nullptr;  // what will wake it
-  std::string (*describe)(const void* awaited) = nullptr;
-  std::vector<std::vector<Copy>> groups;  // committed, oldest first
-  std::vector<Copy> uncommitted;
-};
-
-/// State that some instructions keep for a block while it runs.
-struct BlockState {
-  virtual ~BlockState() = default;
-  /// What is still in flight when all lanes have returned; empty if nothing is.
-  virtual std::string unfinished() const = 0;
-};
 
 /// Thrown in lanes that would wait forever, to unwind their stacks.
 struct Cancelled {};
@@ -83,31 +34,59 @@ struct Cancelled {};
 class Block {
  public:
   /// Runs body() as each thread of the grid. Throws the first Failure or exception of a lane.
-  void run(dim3 grid, dim3 block, std::size_t dynamic_bytes, const std::function<void()>& body) {
-    check_limits(grid, block);
-    blockDim = block, gridDim = grid;
+  void run(dim3 grid, dim3 block, dim3 cluster, std::size_t dynamic_bytes,
+           const std::function<void()>& body) {
+    check_limits(grid, block, cluster);
+    blockDim = block, gridDim = grid, cluster_ = cluster;
     body_ = &body;
-    const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
-    const std::uint64_t stride = lane_order < 2 ? 1 : coprime_to(blocks);
-    for (std::uint64_t i = 0; i < blocks; ++i) {
-      const std::uint64_t at = (lane_order == 1 ? blocks - 1 - i : i * stride) % blocks;
-      blockIdx = {static_cast<unsigned>(at % grid.x), static_cast<unsigned>(at / grid.x % grid.y),
-                  static_cast<unsigned>(at / grid.x / grid.y)};
-      run_block(block.x * block.y * block.z, dynamic_bytes);
+    const dim3 of{grid.x / cluster.x, grid.y / cluster.y, grid.z / cluster.z};
+    const std::uint64_t clusters = std::uint64_t{of.x} * of.y * of.z;
+    const std::uint64_t stride = lane_order < 2 ? 1 : coprime_to(clusters);
+    for (std::uint64_t i = 0; i < clusters; ++i) {
+      const std::uint64_t at = (lane_order == 1 ? clusters - 1 - i : i * stride) % clusters;
+      run_cluster({static_cast<unsigned>(at % of.x) * cluster.x,
+                   static_cast<unsigned>(at / of.x % of.y) * cluster.y,
+                   static_cast<unsigned>(at / of.x / of.y) * cluster.z},
+                  block.x * block.y * block.z, dynamic_bytes);
     }
   }
 
   unsigned current() const { return current_; }
-  Lane& lane() { return lanes_[current_]; }
-  SharedMemory& shared() { return shared_; }
-  AsyncProxy& async_proxy() { return async_proxy_; }
+  Lane& lane() { return lanes_[own_->rank * threads_ + current_]; }
+  SharedMemory& shared() { return own_->shared; }
+  AsyncProxy& async_proxy() { return own_->async_proxy; }
 
-  /// The T of this block, created on first use.
+  unsigned rank() const { return own_->rank; }
+  unsigned cluster_size() const { return cluster_.x * cluster_.y * cluster_.z; }
+  /// A block of this cluster, whose shared memory is in use until its last lane returns.
+  BlockOfCluster& of_rank(unsigned rank, const char* op, Site site) {
+    if (rank >= cluster_size())
+      fail(std::string(op) + " at " + name_of(site) + ": the cluster has no block " +
+           std::to_string(rank));
+    if (blocks_[rank]->live == 0)
+      fail(std::string(op) + " at " + name_of(site) + ": block " + std::to_string(rank) +
+           " of the cluster has ended");
+    return *blocks_[rank];
+  }
+
+  /// The T of a block, by default of this one, created on first use.
   template <class T>
-  T& state() {
-    std::unique_ptr<BlockState>& kept = states_[typeid(T)];
+  T& state(BlockOfCluster* block = nullptr) {
+    std::unique_ptr<BlockState>& kept = (block ? block : own_)->states[typeid(T)];
     if (!kept) kept = std::make_unique<T>();
     return static_cast<T&>(*kept);
+  }
+
+  /// Waits until all lanes of the cluster that have not returned are here.
+  void cluster_barrier(Site site) {
+    ++arrived_;
+    if (settle_cluster()) return;
+    wait_for(
+        &arrived_,
+        [](const void* arrived) {
+          return std::to_string(*static_cast<const unsigned*>(arrived)) + " lanes are here";
+        },
+        "cluster_sync", site);
   }
 
   /// Suspends the lane until wake(awaited) is called; describe(awaited) is for reports.
@@ -133,8 +112,8 @@ class Block {
   /// Counts the lane as arrived; with `wait`, suspends it until `threads` lanes have arrived.
   /// `one_site`: all of them must arrive from the same line.
   void barrier(unsigned id, unsigned threads, bool wait, bool one_site, const char* op, Site site) {
-    if (id >= barriers_.size()) fail("a block has 16 barriers, 0 to 15");
-    Barrier& b = barriers_[id];
+    if (id >= own_->barriers.size()) fail("a block has 16 barriers, 0 to 15");
+    Barrier& b = own_->barriers[id];
     if (b.arrived == 0) b.threads = threads, b.site = site;
     if (b.threads != threads)
       fail(std::string(op) + " at " + name_of(site) + " for " + std::to_string(threads) +
@@ -163,7 +142,7 @@ class Block {
     const unsigned own = current_ % 32;
     if ((mask >> own & 1) == 0)
       fail(std::string(op) + " at " + name_of(site) + ": the mask does not include the lane");
-    auto& pending = pending_[current_ / 32];
+    auto& pending = own_->pending[current_ / 32];
     auto found = std::ranges::find_if(pending, [&](const auto& r) { return (r.mask & mask) != 0; });
     if (found == pending.end()) {
       pending.push_back({op, mask, 0, site, {}});
@@ -179,8 +158,9 @@ class Block {
     if (found->arrived != mask) return suspend(op, site);
     combine(found->operands, mask);
     pending.erase(found);
+    const unsigned first = own_->rank * threads_ + current_ / 32 * 32;
     for (unsigned l = 0; l < 32; ++l)
-      if (mask >> l & 1) lanes_[current_ / 32 * 32 + l].state = Lane::ready;
+      if (mask >> l & 1) lanes_[first + l].state = Lane::ready;
   }
 
  private:
@@ -189,13 +169,17 @@ class Block {
            std::string_view(a.file_name()) != b.file_name();
   }
 
-  static void check_limits(dim3 grid, dim3 block) {
+  static void check_limits(dim3 grid, dim3 block, dim3 cluster) {
     if (std::uint64_t{block.x} * block.y * block.z > 1024 || block.z > 64)
       throw Failure("a block of more than 1024 threads, or 64 in z");
     if (block.x == 0 || block.y == 0 || block.z == 0) throw Failure("a block without threads");
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) throw Failure("a grid without blocks");
     if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
       throw Failure("a grid of more than 65535 blocks in y or z");
+    if (std::uint64_t{cluster.x} * cluster.y * cluster.z > 8)
+      throw Failure("a cluster of more than 8 blocks");
+    if (grid.x % cluster.x != 0 || grid.y % cluster.y != 0 || grid.z % cluster.z != 0)
+      throw Failure("a grid that does not consist of whole clusters");
   }
 
   static std::uint64_t coprime_to(std::uint64_t blocks) {
@@ -204,43 +188,69 @@ class Block {
     return stride;
   }
 
-  void run_block(unsigned threads, std::size_t dynamic_bytes) {
-    shared_.begin_block(dynamic_bytes);
-    async_proxy_.begin_block(threads);
-    states_.clear();
-    barriers_ = {};
-    pending_.assign((threads + 31) / 32, {});
-    lanes_.assign(threads, {});
+  /// Wakes the lanes at the cluster's barrier if all are there.
+  bool settle_cluster() {
+    unsigned live = 0;
+    for (unsigned rank = 0; rank < cluster_size(); ++rank) live += blocks_[rank]->live;
+    if (arrived_ == 0 || arrived_ != live) return false;
+    arrived_ = 0;
+    wake(&arrived_);
+    return true;
+  }
+
+  void begin_cluster(uint3 first, unsigned threads, std::size_t dynamic_bytes) {
+    threads_ = threads, arrived_ = 0;
+    for (unsigned rank = 0; rank < cluster_size(); ++rank) {
+      if (rank == blocks_.size()) blocks_.push_back(std::make_unique<BlockOfCluster>());
+      blocks_[rank]->rank = rank;
+      blocks_[rank]->begin({first.x + rank % cluster_.x, first.y + rank / cluster_.x % cluster_.y,
+                            first.z + rank / cluster_.x / cluster_.y},
+                           threads, dynamic_bytes);
+    }
+    const unsigned lanes = threads * cluster_size();
+    lanes_.assign(lanes, {});
     failure_ = nullptr;
     cancelled_ = false;
-    while (fibers_.size() < threads) fibers_.push_back(std::make_unique<Fiber>());
-    for (unsigned t = 0; t < threads; ++t) fibers_[t]->start(&Block::run_lane, this);
-    turns_.resize(threads);
+    while (fibers_.size() < lanes) fibers_.push_back(std::make_unique<Fiber>());
+    for (unsigned t = 0; t < lanes; ++t) fibers_[t]->start(&Block::run_lane, this);
+    turns_.resize(lanes);
     std::iota(turns_.begin(), turns_.end(), 0u);
     if (lane_order == 1) std::ranges::reverse(turns_);
+  }
+
+  void run_cluster(uint3 first, unsigned threads, std::size_t dynamic_bytes) {
+    begin_cluster(first, threads, dynamic_bytes);
     std::mt19937_64 random(lane_order);
     while (!failure_ && one_turn_each(random)) {
     }
     if (failure_) unwind();
-    if (shared_.overrun() && !failure_)
-      failure_ = std::make_exception_ptr(Failure("a lane wrote past a shared array"));
-    for (const auto& [type, state] : states_)
-      if (const std::string left = state->unfinished(); !left.empty() && !failure_)
-        failure_ = std::make_exception_ptr(Failure("the block ended before " + left));
+    for (unsigned rank = 0; rank < cluster_size() && !failure_; ++rank) {
+      BlockOfCluster& block = *blocks_[rank];
+      if (block.shared.overrun())
+        failure_ = std::make_exception_ptr(Failure("a lane wrote past a shared array"));
+      for (const auto& [type, state] : block.states)
+        if (const std::string left = state->unfinished(); !left.empty() && !failure_)
+          failure_ = std::make_exception_ptr(Failure("the block ended before " + left));
+    }
     if (failure_) std::rethrow_exception(failure_);
   }
 
-  /// Gives each lane one turn. Returns false when all have returned.
+  /// Gives each lane one turn. Returns false when all have returned. In odd orders, one block of a
+  /// cluster runs as far ahead of the next as it can.
   bool one_turn_each(std::mt19937_64& random) {
     if (lane_order > 1) std::ranges::shuffle(turns_, random);
-    bool moved = false;
-    for (const unsigned t : turns_) {
-      if (lanes_[t].state != Lane::ready) continue;
-      moved = true;
-      resume(t);
-      if (failure_) return true;
+    const unsigned blocks = lane_order % 2 == 1 ? cluster_size() : 1;
+    for (unsigned i = 0; i < blocks; ++i) {
+      const unsigned rank = lane_order % 4 == 1 ? blocks - 1 - i : i;
+      bool moved = false;
+      for (const unsigned t : turns_) {
+        if (lanes_[t].state != Lane::ready || (blocks > 1 && t / threads_ != rank)) continue;
+        moved = true;
+        resume(t);
+        if (failure_) return true;
+      }
+      if (moved) return true;
     }
-    if (moved) return true;
     if (std::ranges::all_of(lanes_, [](const Lane& l) { return l.state == Lane::returned; }))
       return false;
     failure_ = std::make_exception_ptr(Failure(deadlock()));
@@ -248,17 +258,19 @@ class Block {
   }
 
   void resume(unsigned t) {
-    current_ = t;
-    threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y};
+    own_ = blocks_[t / threads_].get();
+    current_ = t % threads_;
+    blockIdx = own_->index;
+    threadIdx = {current_ % blockDim.x, current_ / blockDim.x % blockDim.y,
+                 current_ / blockDim.x / blockDim.y};
     fibers_[t]->resume();
   }
 
   static void run_lane(void* self) {
     auto& block = *static_cast<Block*>(self);
-    const unsigned t = block.current_;
     try {
       if (!block.cancelled_) (*block.body_)();
-      Lane& lane = block.lanes_[t];
+      const Lane& lane = block.lane();
       for (const auto& group : lane.groups)
         if (!group.empty()) block.fail("the lane returned before copies by cp.async had ended");
       if (!lane.uncommitted.empty()) block.fail("the lane returned with uncommitted cp.async");
@@ -266,16 +278,17 @@ class Block {
     } catch (...) {
       if (!block.failure_) block.failure_ = std::current_exception();
     }
-    block.lanes_[t].state = Lane::returned;
+    block.lane().state = Lane::returned;
+    --block.own_->live;
+    block.settle_cluster();
   }
 
   void suspend(const char* op, Site site) {
     Lane& self = lane();
-    const unsigned t = current_;
     self.state = Lane::waiting;
     self.op = op;
     self.site = site;
-    fibers_[t]->suspend();
+    fibers_[own_->rank * threads_ + current_]->suspend();
     if (cancelled_) throw Cancelled{};
   }
 
@@ -308,18 +321,18 @@ class Block {
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Lane> lanes_;
   std::vector<unsigned> turns_;
-  std::vector<std::vector<Rendezvous>> pending_;  // by warp
-  std::array<Barrier, 16> barriers_{};
-  SharedMemory shared_;
-  AsyncProxy async_proxy_;
-  std::map<std::type_index, std::unique_ptr<BlockState>> states_;
+  std::vector<std::unique_ptr<BlockOfCluster>> blocks_;  // by rank
+  BlockOfCluster* own_ = nullptr;                        // that of the lane that runs
+  dim3 cluster_;
   const std::function<void()>* body_ = nullptr;
   std::exception_ptr failure_;
-  unsigned current_ = 0;
+  unsigned current_ = 0;  // lane of its block
+  unsigned threads_ = 0;  // of a block
+  unsigned arrived_ = 0;  // lanes at the barrier of the cluster
   bool cancelled_ = false;
 };
 
-/// The block that is running: there is one at a time.
+/// The cluster that is running: there is one at a time.
 inline Block& block() {
   static Block& only = *new Block;  // never destroyed: static backends outlive other statics
   return only;

@@ -1,6 +1,7 @@
 // Replaces CUDA's header of this name when a program is compiled by g++ or clang++ alone.
 #pragma once
 
+#include "support/cuda_on_cpu/cluster.hpp"
 #include "support/cuda_on_cpu/mbarrier.hpp"
 #include "support/cuda_on_cpu/runtime.hpp"
 #include "support/cuda_on_cpu/tensor_map.hpp"

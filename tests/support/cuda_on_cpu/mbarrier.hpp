@@ -39,9 +39,11 @@ struct TransactionBarriers : BlockState {
 
 inline constexpr std::uint64_t mbarrier_word = 0x7265697272616d62;
 
-/// Fails unless the word at p is a barrier that has been initialized and not overwritten.
-inline TransactionBarrier& mbarrier_at(const std::uint64_t* p, const char* op, Site site) {
-  auto& all = block().state<TransactionBarriers>().all;
+/// Fails unless the word at p is a barrier that has been initialized and not overwritten; p is in the
+/// shared memory of `owner`, by default of this block.
+inline TransactionBarrier& mbarrier_at(const std::uint64_t* p, const char* op, Site site,
+                                       BlockOfCluster* owner = nullptr) {
+  auto& all = block().state<TransactionBarriers>(owner).all;
   const auto found = all.find(p);
   if (found == all.end() || *p != mbarrier_word)
     block().fail(std::string(op) + " at " + name_of(site) + ": there is no mbarrier" +
@@ -75,8 +77,9 @@ inline void mbarrier_fence() {
     if (barrier.owner == block().current()) barrier.fenced = true;
 }
 
-inline void mbarrier_arrive(std::uint64_t* p, unsigned bytes, const char* op, Site site) {
-  TransactionBarrier& b = mbarrier_at(p, op, site);
+inline void mbarrier_arrive(std::uint64_t* p, unsigned bytes, const char* op, Site site,
+                            BlockOfCluster* owner = nullptr) {
+  TransactionBarrier& b = mbarrier_at(p, op, site, owner);
   settle(b, true);  // completes a phase that only lacked a waiting lane
   if (b.missing == 0)
     block().fail(std::string(op) + " at " + name_of(site) + ": an arrival too many (" + b.text() +

@@ -146,9 +146,10 @@ inline void drain(cudaStream_t stream) {
 
 /// Runs body() as every thread of a grid, in the order of the stream.
 template <class Body>
-void launch(cudaStream_t stream, dim3 grid, dim3 threads, std::size_t shared_bytes, Body body) {
+void launch(cudaStream_t stream, dim3 grid, dim3 threads, dim3 cluster, std::size_t shared_bytes,
+            Body body) {
   count(stream, &Requests::kernels, &CUgraph_st::kernels);
-  enqueue(stream, [=] { block().run(grid, threads, shared_bytes, body); });
+  enqueue(stream, [=] { block().run(grid, threads, cluster, shared_bytes, body); });
 }
 
 inline cudaError_t allocate(void** p, std::size_t bytes, bool pinned) {

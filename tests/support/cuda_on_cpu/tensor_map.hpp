@@ -66,8 +66,8 @@ namespace cuda_on_cpu {
 inline std::size_t swizzled_128(std::size_t offset) { return offset ^ (offset >> 7 & 7) << 4; }
 
 /// Copies the box of `map` at (row, column); elements outside the matrix become zero.
-inline void copy_box(std::byte* to, const CUtensorMap& map, std::int64_t column, std::int64_t row) {
-  SharedMemory& shared = block().shared();
+inline void copy_box(SharedMemory& shared, std::byte* to, const CUtensorMap& map,
+                     std::int64_t column, std::int64_t row) {
   const std::size_t width = 2 * map.box_columns, begin = shared.offset_of(to);
   for (std::size_t r = 0; r < map.box_rows; ++r)
     for (std::size_t c = 0; c < map.box_columns; ++c) {
@@ -85,22 +85,31 @@ inline void copy_box(std::byte* to, const CUtensorMap& map, std::int64_t column,
     }
 }
 
-/// cp.async.bulk.tensor.2d from device memory, with its bytes counted on `barrier`.
-inline void tma_load(void* to, const CUtensorMap* map, int column, int row, std::uint64_t* barrier,
-                     Site site) {
-  TransactionBarrier& b = mbarrier_at(barrier, "tma_load", site);
-  if (!b.fenced) block().fail("tma_load at " + name_of(site) + ": the mbarrier is not fenced");
+/// cp.async.bulk.tensor.2d from device memory into a block of the cluster, at the places there that
+/// `to` and `barrier` have in this block.
+inline void tma_load_to(BlockOfCluster& other, void* to, const CUtensorMap* map, int column,
+                        int row, std::uint64_t* barrier, Site site) {
   const std::size_t bytes = std::size_t{2} * map->box_columns * map->box_rows;
+  SharedMemory& own = block().shared();
   check_aligned(to, 128, site);
   if (map->box_columns != 64)
     block().fail("tma_load at " + name_of(site) + ": rows of a box must be 128 bytes");
-  if (!block().shared().holds(to, bytes))
+  if (!own.holds(to, bytes) || !own.holds(barrier, 8))
     block().fail("tma_load writes outside shared memory at " + name_of(site));
-  std::memset(to, 0xff, bytes);  // from now on the copy may arrive at any time
-  auto* const target = static_cast<std::byte*>(to);
-  b.copies.push_back([=, map = *map] { copy_box(target, map, column, row); });
+  std::byte* const target = other.shared.at(own.offset_of(to));
+  const auto* there = reinterpret_cast<std::uint64_t*>(other.shared.at(own.offset_of(barrier)));
+  TransactionBarrier& b = mbarrier_at(there, "tma_load", site, &other);
+  if (!b.fenced) block().fail("tma_load at " + name_of(site) + ": the mbarrier is not fenced");
+  std::memset(target, 0xff, bytes);  // from now on the copy may arrive at any time
+  b.copies.push_back([=, map = *map, &other] { copy_box(other.shared, target, map, column, row); });
   b.bytes -= static_cast<std::int64_t>(bytes);
   settle(b, block().is_awaited(&b));
+}
+
+inline void tma_load(void* to, const CUtensorMap* map, int column, int row, std::uint64_t* barrier,
+                     Site site) {
+  tma_load_to(block().of_rank(block().rank(), "tma_load", site), to, map, column, row, barrier,
+              site);
 }
 
 }  // namespace cuda_on_cpu
