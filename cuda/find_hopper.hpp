@@ -30,11 +30,11 @@ inline std::shared_ptr<std::byte> scattered_values(MemoryPool& memory, std::int6
 
 }  // namespace detail
 
-/// Multiplies the same operands with mma.sync and with wgmma, in all of its tiles and over several
-/// slices of K, and compares the bits. Nothing else guarantees that both add their 16 products alike: if they do
+/// Multiplies the same operands with mma.sync and with wgmma, in all of its tiles, in each kind of
+/// cluster and over several slices of K, and compares the bits. Nothing else guarantees that both add their 16 products alike: if they do
 /// not, or if the kernel was not compiled for this architecture, wgmma is not used. This takes
 /// about a millisecond.
-inline bool wgmma_agrees() {
+inline bool wgmma_agrees(int processors) {
   constexpr std::int64_t m = 40, n = 72, k = 1088;  // 6 slices of 192, the last incomplete
   const auto memory = std::make_shared<MemoryPool>(MemoryPool::Kind::device);
   const auto x = detail::scattered_values(*memory, m * k, 1);
@@ -53,11 +53,10 @@ inline bool wgmma_agrees() {
     return bits;
   };
   const auto expected = bits_of(detail::launch_gemm_bf16<GemmTile<64, 64, 32, 32>, bf16_t>);
-  return std::ranges::all_of(wgmma_tiles, [&](int tile_m) {
-    bool agrees = false;
-    with_wgmma_tile(
-        tile_m, [&]<class Tile>(Tile) { agrees = bits_of(launch_gemm_wgmma<Tile>) == expected; });
-    return agrees;
+  return std::ranges::all_of(wgmma_plans, [&](const WgmmaPlan& plan) {
+    const bool alone = plan.sharing * plan.parts == 1;
+    if (!plan.suits(processors) || !(alone || plan.tile_m == 64)) return true;
+    return bits_of([&plan](auto&&... operands) { gemm_wgmma(operands..., plan); }) == expected;
   });
 }
 
@@ -80,9 +79,9 @@ inline int capability_of(int device) {
 
 /// What linear_bf16 may use on `device`, which is current. Only compute capability 9.0 has wgmma.
 inline Hopper find_hopper(int device = 0) {
-  return {
-      detail::capability_of(device) == 90 && wgmma_agrees(),
-      detail::attribute_of(device, cudaDevAttrMultiProcessorCount, "counting its multiprocessors")};
+  const int processors =
+      detail::attribute_of(device, cudaDevAttrMultiProcessorCount, "counting its multiprocessors");
+  return {detail::capability_of(device) == 90 && wgmma_agrees(processors), processors};
 }
 
 /// For reports: "compute capability 9.0, 132 multiprocessors, products of many rows by wgmma".

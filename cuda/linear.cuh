@@ -4,11 +4,11 @@
 //
 // Bound: for a few rows the bytes of weight, for more the peak of the multiplications. Compute::f32
 // uses linear_f32.cuh; Compute::bf16 uses linear_bf16.cuh (up to 16 rows) and linear_bf16_gemm.cuh
-// (more), on Hopper linear_bf16_wgmma.cuh. All kernels of an order give the same bits.
+// (more), on Hopper those of linear_bf16_hopper.cuh. All kernels of an order give the same bits.
 #pragma once
 
 #include "linear_bf16_gemm.cuh"
-#include "linear_bf16_wgmma.cuh"
+#include "linear_bf16_hopper.cuh"
 #include "linear_f32.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {

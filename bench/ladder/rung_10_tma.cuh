@@ -7,7 +7,7 @@
 // number of rows of x, and the kernel accepts every M and N.
 #pragma once
 
-#include "cuda/linear_bf16_wgmma.cuh"
+#include "cuda/linear_bf16_hopper.cuh"
 #include "problem.cuh"
 
 namespace ladder {

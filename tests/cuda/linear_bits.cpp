@@ -58,13 +58,15 @@ Tensor by_mma(const Operands& o, std::int64_t m) {
   });
 }
 
-Tensor by_wgmma(const Operands& o, std::int64_t m, int tile_m) {
+Tensor by_wgmma(const Operands& o, std::int64_t m, const cuda::WgmmaPlan& plan) {
   return products(m, [&](float* out) {
-    cuda::with_wgmma_tile(tile_m, [&]<class Tile>(Tile) {
-      cuda::launch_gemm_wgmma<Tile>(at_once(), out, o.row(0), o.weights(), o.end(), m, outputs,
-                                    o.k());
-    });
+    cuda::gemm_wgmma(at_once(), out, o.row(0), o.weights(), o.end(), m, outputs, o.k(), plan);
   });
+}
+
+std::string name_of(const cuda::WgmmaPlan& plan) {
+  return "tile of " + std::to_string(plan.tile_m) + ", rows shared by " +
+         std::to_string(plan.sharing) + ", K divided by " + std::to_string(plan.parts);
 }
 
 }  // namespace
@@ -78,12 +80,39 @@ TEST_CASE("CUDA linear in the bf16 order has the same bits in every kernel and t
       const Tensor expected = few.slice(0, m);
       CHECK(different_bits(by_mma<cuda::GemmTile<64, 64, 32, 32>>(o, m), expected) == "");
       CHECK(different_bits(by_mma<cuda::GemmTile<128, 128, 64, 32>>(o, m), expected) == "");
-      for (const int tile_m : cuda::wgmma_tiles) {
-        INFO("tile " << tile_m);
-        CHECK(different_bits(by_wgmma(o, m, tile_m), expected) == "");
+      for (const cuda::WgmmaPlan& plan : cuda::wgmma_plans) {
+        if (plan.sharing * plan.parts > 1 && k != 4096) continue;  // they take longer here
+        INFO(name_of(plan));
+        CHECK(different_bits(by_wgmma(o, m, plan), expected) == "");
       }
     }
   }
+}
+
+TEST_CASE("CUDA linear by clusters has the same bits in every order of lanes and blocks") {
+  const Operands o(1160);  // 7 slices, of which the last is short
+  const Tensor few = by_few_rows(o);
+  for (const cuda::WgmmaPlan& plan : cuda::wgmma_plans) {
+    if (plan.sharing * plan.parts == 1) continue;
+    INFO(name_of(plan));
+    const std::int64_t m = plan.tile_m + 3;  // two tiles
+    const Tensor out = cuda_result({m, outputs}, [&](float* to) {
+      cuda::gemm_wgmma(at_once(), to, o.row(0), o.weights(), o.end(), m, outputs, o.k(), plan);
+    });
+    CHECK(different_bits(out, few.slice(0, m)) == "");
+  }
+}
+
+TEST_CASE("clusters are chosen where tiles do not fill the GPU or the L2 cache is the limit") {
+  const auto plan = [](std::int64_t m, std::int64_t n, std::int64_t k, int processors = 132) {
+    return cuda::wgmma_plan(m, n, k, processors);
+  };
+  CHECK(plan(257, 1280, 5120).parts > 1);      // of vision: 50 tiles
+  CHECK(plan(64, 4096, 11008).parts > 1);      // 32 tiles
+  CHECK(plan(512, 11008, 4096).sharing == 2);  // of a prompt
+  CHECK(plan(64, 32000, 4096).parts == 1);     // 250 tiles
+  CHECK(plan(512, 11008, 4096, 16).sharing == 1);
+  CHECK(plan(64, 4096, 11008, 16).parts == 1);
 }
 
 TEST_CASE("CUDA linear has the same bits in every tile where tensor cores add in halves") {
