@@ -154,6 +154,12 @@ template <class V>
 __device__ V load_once(const void* p) {
   return __ldcs(static_cast<const V*>(p));
 }
+/// The same where the compiler cannot see that p is in device memory: without knowing, it would ask
+/// at run time whether it is in shared memory.
+template <class V>
+__device__ V load_global(const void* p) {
+  return __ldca(static_cast<const V*>(p));
+}
 template <class V>
 __device__ void store_vector(void* p, V value) {
   *static_cast<V*>(p) = value;
@@ -170,6 +176,10 @@ V load_vector(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current
 }
 template <class V>
 V load_once(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  return load_vector<V>(p, site);
+}
+template <class V>
+V load_global(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
   return load_vector<V>(p, site);
 }
 template <class V>

@@ -1,5 +1,5 @@
 // Several matrices times the same few rows of x in one launch: queries, keys and values; gate and
-// up. Their blocks follow one another in the grid, 16 weight rows each.
+// up. Their blocks follow one another in the grid; each has one or a few bands of 16 weight rows.
 #pragma once
 
 #include <algorithm>
@@ -31,24 +31,31 @@ struct GemvGroup {
   static constexpr int most = 3;
   GemvPart<Matrix> parts[most];
   unsigned blocks = 0;
+  unsigned bands = 1;  // of 16 rows that a block multiplies, one after another
 
   bool operator==(const GemvGroup&) const = default;
 
-  /// The part that a block works on.
-  __device__ GemvPart<Matrix> part_of(unsigned block) const {
-    if (block >= parts[2].first_block) return parts[2];
-    return block >= parts[1].first_block ? parts[1] : parts[0];
+  /// The part that a block works on, in the constant memory of the launch.
+  __device__ const GemvPart<Matrix>& part_of(unsigned block) const {
+    return parts[(block >= parts[1].first_block) + (block >= parts[2].first_block)];
   }
 };
 
+/// Blocks take several bands, for which they fetch x and tables once, while this many blocks remain:
+/// a few for each multiprocessor.
+inline constexpr std::int64_t gemv_least_blocks = 512;
+
 /// Groups up to three parts and assigns their blocks in the grid.
 template <class Matrix>
-GemvGroup<Matrix> gemv_group(std::span<const GemvPart<Matrix>> parts) {
+GemvGroup<Matrix> gemv_group(std::span<const GemvPart<Matrix>> parts, std::int64_t least_blocks) {
+  std::int64_t all_bands = 0;
+  for (const GemvPart<Matrix>& part : parts) all_bands += ceil_div(part.n_rows, 16);
   GemvGroup<Matrix> group;
+  group.bands = static_cast<unsigned>(std::clamp<std::int64_t>(all_bands / least_blocks, 1, 4));
   for (std::size_t i = 0; i < parts.size(); ++i) {
     group.parts[i] = parts[i];
     group.parts[i].first_block = group.blocks;
-    group.blocks += static_cast<unsigned>(ceil_div(parts[i].n_rows, 16));
+    group.blocks += static_cast<unsigned>(ceil_div(parts[i].n_rows, 16 * group.bands));
   }
   return group;
 }

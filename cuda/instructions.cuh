@@ -71,6 +71,28 @@ __device__ inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4],
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/// thread_of_block, read where it is called: what depends on it occupies no registers before.
+__device__ inline int thread_read_here() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+
+/// The same address in shared memory, as a value of its own: the compiler adds offsets to it, instead
+/// of computing it anew from its parts at every use.
+template <class T>
+__device__ const T* opaque_shared(const T* p) {
+  asm("" : "+l"(p));
+  __builtin_assume(__isShared(p));
+  return p;
+}
+
+/// Byte `i` of four.
+template <int i>
+__device__ std::uint32_t byte_of(std::uint32_t bytes) {
+  return __byte_perm(bytes, 0, 0x4440 + i);
+}
+
 /// Waits until `threads` threads, in whole warps, are at barrier `id`, 1 to 15 (0: __syncthreads).
 __device__ inline void named_barrier_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
@@ -113,6 +135,18 @@ inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::
 inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                          f16_t, Site site = Site::current()) {
   cuda_on_cpu::multiply_matrices<f16_t>("mma.m16n8k16.f16", d, a, b, site);
+}
+
+inline int thread_read_here() { return thread_of_block(); }
+
+template <class T>
+const T* opaque_shared(const T* p) {
+  return p;
+}
+
+template <int i>
+std::uint32_t byte_of(std::uint32_t bytes) {
+  return bytes >> 8 * i & 255;
 }
 
 inline void named_barrier_sync(int id, int threads, Site site = Site::current()) {

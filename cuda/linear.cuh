@@ -3,11 +3,13 @@
 //   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n] + residual[m,n]
 //
 // Bound: for a few rows the bytes of weight, for more the peak of the multiplications. Compute::f32
-// uses linear_f32.cuh; Compute::bf16 uses linear_bf16.cuh (up to 16 rows) and linear_bf16_gemm.cuh
-// (more), on Hopper those of linear_bf16_hopper.cuh. All kernels of an order give the same bits.
+// uses linear_f32.cuh; Compute::bf16 uses linear_bf16_gemv.cuh (up to 16 rows) and
+// linear_bf16_gemm.cuh (more), on Hopper those of linear_bf16_hopper.cuh. All kernels of an order
+// give the same bits.
 #pragma once
 
 #include "linear_bf16_gemm.cuh"
+#include "linear_bf16_gemv.cuh"
 #include "linear_bf16_hopper.cuh"
 #include "linear_f32.cuh"
 
@@ -41,7 +43,7 @@ inline void linear_bf16(Stream& stream, float* out, const float* x, bf16_t* roun
                         DeviceFloats weight, LinearEnd end, std::int64_t m, std::int64_t n,
                         std::int64_t k, Hopper hopper = {}) {
   if (m == 0 || n == 0) return;
-  const bool late = x && m <= gemv_rows_rounded_late;
+  const bool late = x && rounded_late(m, k);
   if (x && !late) round_rows(stream, rounded, x, m, k);
   with_float_type(weight, [&]<class W>(const W* w) {
     const bf16_t* const xs = rounded;

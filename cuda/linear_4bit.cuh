@@ -5,12 +5,13 @@
 // Bound: the bytes of the codes up to a few rows, then the peak of the multiplications.
 //   f32 order    a weight is table × absmax rounded to f32: the kernels of linear_f32.cuh give the
 //                bits of a dequantized matrix and of the CPU backend
-//   bf16 order   tensor cores (linear_4bit_gemm.cuh) if rows hold whole blocks. Otherwise the f32
-//                order over x and table rounded to bf16, for any number of rows: the choice depends
-//                on K and the block size alone
+//   bf16 order   tensor cores (linear_4bit_gemv.cuh, linear_4bit_gemm.cuh) if rows hold whole
+//                blocks. Otherwise the f32 order over x and table rounded to bf16, for any number of
+//                rows: the choice depends on K and the block size alone
 #pragma once
 
-#include "four_bit.cuh"
+#include "linear_4bit_gemm.cuh"
+#include "linear_4bit_gemv.cuh"
 #include "linear_f32.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
@@ -71,6 +72,21 @@ inline void linear_4bit_f32(Stream& stream, float* out, const float* x, const Fo
   if (rounded) return run(FourBitWeights<false, true>{matrix});
   if (matrix.width % 32 == 0) return run(FourBitWeights<true, false>{matrix});
   run(FourBitWeights<false, false>{matrix});
+}
+
+/// out [M,N] from x [M,K] in the bf16 order, for a matrix whose rows hold whole blocks. `rounded`
+/// is a scratch buffer [M, rounded_width(K)], or, if x is null, x already in bf16.
+inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t* rounded,
+                             const FourBitMatrix& matrix, LinearEnd end, std::int64_t m,
+                             std::int64_t n) {
+  if (m == 0 || n == 0) return;
+  const bool late = x && rounded_late(m, matrix.width);
+  if (x && !late) round_rows(stream, rounded, x, m, matrix.width);
+  const bf16_t* const xs = rounded;
+  if (m > max_gemv_rows) return gemm_4bit(stream, out, xs, matrix, end, m, n);
+  const GemvPart<FourBitMatrix> alone{out, matrix, end, n};
+  if (late) return gemv_4bit(stream, {&alone, 1}, gemv_rows(x, m, matrix.width));
+  gemv_4bit(stream, {&alone, 1}, gemv_rows(xs, m, matrix.width));
 }
 
 }}}  // namespace idefics::v0::cuda

@@ -133,25 +133,13 @@ __global__ void __launch_bounds__(FourBitTile::threads)
       [&](int i, int j, int e) { return result[i][j][e]; });
 }
 
-/// out [M,N] from x [M,K] in the bf16 order, for a matrix whose rows hold whole blocks. `rounded`
-/// is a scratch buffer [M, rounded_width(K)], or, if x is null, x already in bf16.
-inline void linear_4bit_bf16(Stream& stream, float* out, const float* x, bf16_t* rounded,
-                             const FourBitMatrix& matrix, LinearEnd end, std::int64_t m,
-                             std::int64_t n) {
-  if (m == 0 || n == 0) return;
-  const bool late = x && m <= gemv_rows_rounded_late;
-  if (x && !late) round_rows(stream, rounded, x, m, matrix.width);
-  const bf16_t* const xs = rounded;
-  if (m > max_gemv_rows) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(n, FourBitTile::tile_n)),
-                    static_cast<unsigned>(ceil_div(m, FourBitTile::tile_m)));
-    launch(stream, grid, FourBitTile::threads, four_bit_gemm_shared,
-           gemm_4bit_kernel<FourBitMatrix>, out, xs, matrix, end, m, n);
-    return;
-  }
-  const GemvPart<FourBitMatrix> alone{out, matrix, end, n};
-  if (late) return gemv_4bit(stream, {&alone, 1}, gemv_rows(x, m, matrix.width));
-  gemv_4bit(stream, {&alone, 1}, gemv_rows(xs, m, matrix.width));
+/// out [M,N] from x [M, rounded_width(K)] in bf16.
+inline void gemm_4bit(Stream& stream, float* out, const bf16_t* x, const FourBitMatrix& matrix,
+                      LinearEnd end, std::int64_t m, std::int64_t n) {
+  const dim3 grid(static_cast<unsigned>(ceil_div(n, FourBitTile::tile_n)),
+                  static_cast<unsigned>(ceil_div(m, FourBitTile::tile_m)));
+  launch(stream, grid, FourBitTile::threads, four_bit_gemm_shared, gemm_4bit_kernel<FourBitMatrix>,
+         out, x, matrix, end, m, n);
 }
 
 }}}  // namespace idefics::v0::cuda

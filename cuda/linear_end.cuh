@@ -12,6 +12,21 @@ struct LinearEnd {
 
   bool operator==(const LinearEnd&) const = default;
 
+  /// What is added to one output. Loaded before the sum is known, so that nothing waits for it.
+  struct Terms {
+    float bias = 0, residual = 0;
+  };
+  __device__ Terms load(std::int64_t m, std::int64_t n, std::int64_t width) const {
+    Terms terms;
+    if (bias.data) terms.bias = float_at(bias, n);
+    if (residual) terms.residual = load_global<float>(residual + m * width + n);
+    return terms;
+  }
+  __device__ float operator()(float sum, const Terms& terms) const {
+    if (bias.data) sum += terms.bias;
+    if (residual) sum += terms.residual;
+    return sum;
+  }
   __device__ float operator()(float sum, std::int64_t m, std::int64_t n, std::int64_t width) const {
     if (bias.data) sum += float_at(bias, n);
     if (residual) sum += residual[m * width + n];

@@ -11,7 +11,6 @@
 
 #include "linear.cuh"
 #include "linear_4bit.cuh"
-#include "linear_4bit_gemm.cuh"
 #include "linear_int8.cuh"
 #include "memory.cuh"
 
@@ -61,7 +60,7 @@ inline bool reads_rounded(const LinearWeight& weight, Compute compute) {
 /// x in bf16, in scratch memory; null if it is rounded later.
 inline bf16_t* Products::round(const Tensor& x, std::int64_t k) {
   const std::int64_t m = x.count() / k;
-  if (m <= gemv_rows_rounded_late) return nullptr;
+  if (rounded_late(m, k)) return nullptr;
   bf16_t* const rounded = scratch_.get<bf16_t>(m * rounded_width(k));
   round_rows(stream_, rounded, x.as<float>().data(), m, k);
   return rounded;

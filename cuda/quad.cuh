@@ -20,9 +20,10 @@ struct DeviceFloats {
 };
 
 __device__ inline float float_at(DeviceFloats values, std::int64_t i) {
-  if (values.dtype == DType::f32) return static_cast<const float*>(values.data)[i];
-  if (values.dtype == DType::f16) return to_float(static_cast<const f16_t*>(values.data)[i]);
-  return to_float(static_cast<const bf16_t*>(values.data)[i]);
+  if (values.dtype == DType::f32)
+    return load_global<float>(static_cast<const float*>(values.data) + i);
+  const auto bits = load_global<std::uint16_t>(static_cast<const std::uint16_t*>(values.data) + i);
+  return values.dtype == DType::f16 ? to_float(f16_t{bits}) : to_float(bf16_t{bits});
 }
 
 /// Calls function(typed pointer). Throws `dtype_mismatch` for types other than floats.

@@ -152,7 +152,7 @@ TEST_CASE("CUDA linear in the bf16 order is the reference's within rounding") {
 }
 
 TEST_CASE("CUDA linear in the bf16 order does not depend on how rows are grouped, nor on tiles") {
-  for (const std::int64_t k : {72, 600}) {
+  for (const std::int64_t k : {72, 600, 1152}) {
     const Product p = product(20, 35, k, DType::bf16, some_normals);
     const Tensor all = bf16_order(p);
     CHECK(different_bits(bf16_tiles<cuda::GemmTile<128, 128, 64, 32>>(p), all) == "");
@@ -161,6 +161,12 @@ TEST_CASE("CUDA linear in the bf16 order does not depend on how rows are grouped
       CHECK(different_bits(some, all.slice(20 - most, 20)) == "");
     }
   }
+}
+
+TEST_CASE("CUDA linear in the bf16 order does not depend on whether x fits into shared memory") {
+  const Product p = product(8, 5, 4160, DType::bf16, some_normals);
+  REQUIRE_FALSE(cuda::rounded_late(8, 4160));
+  CHECK(different_bits(bf16_order(p.rows(0, 7)), bf16_order(p).slice(0, 7)) == "");
 }
 
 TEST_CASE("CUDA linear in the f32 order does not depend on how rows are grouped") {

@@ -2,8 +2,6 @@
 // tests/support/cuda_on_cpu/.
 #include "cuda/linear_4bit.cuh"
 
-#include "cuda/linear_4bit_gemm.cuh"
-
 #include <bit>
 
 #include <idefics/backend/cpu/cpu_backend.hpp>
@@ -158,11 +156,14 @@ TEST_CASE("CUDA linear_4bit in the bf16 order is the reference's within rounding
 
 TEST_CASE("CUDA linear_4bit in the bf16 order does not depend on how rows are grouped") {
   for (const std::int64_t blocksize : {32, 64, 128})
-    for (const std::int64_t k : {384, 70}) {
-      INFO("block " << blocksize << " K " << k);
-      const Product p = random_product(18, 35, k, {.type = QuantType::nf4, .blocksize = blocksize});
-      const Tensor all = bf16_order(p);
-      for (const std::int64_t most : {1, 7, 11})
-        CHECK(different_bits(bf16_order(p.rows(18 - most, 18)), all.slice(18 - most, 18)) == "");
-    }
+    for (const bool twice : {false, true})
+      for (const std::int64_t k : {384, 70, 2624}) {
+        INFO("block " << blocksize << " K " << k << (twice ? " double" : ""));
+        const Product p =
+            random_product(18, k == 2624 ? 17 : 35, k,
+                           {.type = QuantType::nf4, .blocksize = blocksize, .double_quant = twice});
+        const Tensor all = bf16_order(p);
+        for (const std::int64_t most : {1, 7, 11})
+          CHECK(different_bits(bf16_order(p.rows(18 - most, 18)), all.slice(18 - most, 18)) == "");
+      }
 }

@@ -1,0 +1,261 @@
+"""Budgets for the machine code of the hot CUDA kernels: compiles each for sm_90a and sm_80, reads its main
+loop, and prints a table. Exits with 1 if a budget is exceeded, with 77 if there is no nvcc or no nvdisasm
+(PyPI: nvidia-cuda-nvdisasm).
+
+usage: sass.py ROOT NVCC [--mutant]      --mutant: with the faults of MUTANTS, which must be noticed
+
+The main loop is the smallest one with most of the kernel's `work`. Time is counted in round trips to device
+memory: an instruction that needs a loaded value waits until one trip after the load was issued, and all
+else takes no time. So a loop that loads everything before it uses anything has one trip per turn, and a
+load whose address was loaded costs one more.
+"""
+import concurrent.futures
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+
+ARCHITECTURES = ("sm_90a", "sm_80")
+
+
+@dataclass
+class Budget:
+    title: str
+    header: str
+    kernel: str          # as C++
+    unit: str            # of work, for the table
+    work: str            # the instructions that do it, a regular expression …
+    per_unit: int        # … and how many of them a unit takes
+    instructions: float  # at most, per unit
+    loads: int           # at least, in flight per thread
+    registers: int       # at most
+    threads: int = 256   # of a block
+    shared: int = 0      # bytes of a block
+    trips: int = 1       # at most, per turn of the loop
+
+
+def bf16(title, arguments, **other):
+    return Budget(title, "cuda/linear_bf16_gemv.cuh", f"gemv_bf16_kernel<{arguments}>", "16 k", "HMMA", **other)
+
+
+def four_bits(title, arguments, **other):
+    return Budget(title, "cuda/linear_4bit_gemv.cuh", f"gemv_4bit_kernel<{arguments}>", "64 k x 2 rows", "HMMA", **other)
+
+
+K = 4096
+TABLES = 4 * (256 * 32 + 256)  # pairs and map
+BUDGETS = (
+    bf16("bf16 GEMV, 1 row in f32", "1, true, true, bf16_t, float", per_unit=1, instructions=24, loads=12, registers=80,
+         shared=4096 + 2 * (K + 16)),
+    bf16("bf16 GEMV, 1 row in bf16", "1, true, true, bf16_t, bf16_t", per_unit=1, instructions=24, loads=12, registers=80,
+         shared=4096 + 2 * (K + 16)),
+    bf16("bf16 GEMV, 8 long rows", "1, true, false, bf16_t, bf16_t", per_unit=1, instructions=24, loads=12, registers=128,
+         shared=4096),
+    bf16("bf16 GEMV, 9 to 16 rows", "2, true, false, bf16_t, bf16_t", per_unit=2, instructions=24, loads=12, registers=128,
+         shared=8192),
+    four_bits("NF4 GEMV, 1 row in f32", "1, FourBitBlocks::plain, true, float", per_unit=4, instructions=80, loads=16,
+              registers=80, shared=TABLES + 4096 + 2 * (K + 32)),
+    four_bits("NF4 (double) GEMV, 1 row in f32", "1, FourBitBlocks::nested, true, float", per_unit=4, instructions=80, loads=16,
+              registers=80, shared=TABLES + 4096 + 2 * (K + 32)),
+    four_bits("NF4 (double) GEMV, 1 row in bf16", "1, FourBitBlocks::nested, true, bf16_t", per_unit=4, instructions=80,
+              loads=16, registers=80, shared=TABLES + 4096 + 2 * (K + 32)),
+    four_bits("NF4 (double) GEMV, 8 long rows", "1, FourBitBlocks::nested, false, bf16_t", per_unit=4, instructions=100,
+              loads=12, registers=128, shared=TABLES + 4096),
+    four_bits("NF4 (double) GEMV, 9 to 16 rows", "2, FourBitBlocks::nested, false, bf16_t", per_unit=8, instructions=120,
+              loads=12, registers=128, shared=TABLES + 8192),
+)
+
+# Files, what is replaced, and by what: the map of double quantization is read from device memory, by a code
+# that was read from there.
+MUTANTS = (("cuda/linear_4bit_gemv.cuh", "scales.expand(map, ", "scales.expand(matrix.map, "),)
+
+
+def find_disassembler(nvcc):
+    spec = importlib.util.find_spec("nvidia")
+    folders = [pathlib.Path(nvcc).resolve().parent] + [f / "bin" for p in (spec.submodule_search_locations if spec else ())
+                                                       for f in pathlib.Path(p).iterdir()]
+    return next((str(f / "nvdisasm") for f in folders if (f / "nvdisasm").is_file()), shutil.which("nvdisasm"))
+
+
+@dataclass
+class Instruction:
+    labels: set     # before it
+    predicate: str
+    opcode: str
+    operands: str
+
+    def registers(self):
+        """Written, read: names of general registers, as far as loads and their uses need them."""
+        first, _, rest = self.operands.partition(",")
+        stores = self.opcode.startswith(("ST", "RED", "BRA", "BAR", "R2UR"))
+        width = {"64": 2, "128": 4}.get(next((p for p in self.opcode.split(".") if p in ("64", "128")), ""), 1)
+        if self.opcode.startswith("HMMA"):
+            width = 4
+        written = [] if stores else expand(first, width)
+        if not stores:
+            sources = rest
+        else:
+            sources = self.operands
+        wide = {"HMMA": 4, "ST": width}.get(self.opcode[:4] if self.opcode.startswith("HMMA") else self.opcode[:2], 1)
+        return set(written), {r for found in re.findall(r"\bR\d+(?:\.64)?", sources)
+                              for r in expand(found, 2 if found.endswith(".64") else wide)}
+
+
+def expand(register, width):
+    number = re.match(r"\s*R(\d+)", register)
+    return [f"R{int(number[1]) + i}" for i in range(width)] if number else []
+
+
+def parse(text, name):
+    """The instructions of the one kernel whose mangled name contains `name`."""
+    sections = [s for s in text.split(".section\t.text.")[1:] if f"{len(name)}{name}" in s.split(",")[0].splitlines()[0]]
+    if len(sections) != 1:
+        raise SystemExit(f"{len(sections)} kernels are called {name}")
+    result, labels = [], set()
+    for line in sections[0].splitlines():
+        if found := re.match(r"\s*(\.L_x_\d+):", line):
+            labels.add(found[1])
+        elif found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(@!?U?P[\dT]+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;", line):
+            result.append(Instruction(labels, (found[1] or "").strip(), found[2], found[3]))
+            labels = set()
+    return result
+
+
+def main_loop(code, work):
+    """Without what only a warp that has diverged executes: from BRA.CONV to its target."""
+    at = {label: n for n, i in enumerate(code) for label in i.labels}
+    loops = []
+    for end, i in enumerate(code):
+        target = re.search(r"\.L_x_\d+", i.operands)
+        if i.opcode.startswith("BRA") and target and at.get(target[0], end + 1) <= end:
+            body = code[at[target[0]]:end + 1]
+            loops.append((-sum(bool(re.match(work, b.opcode)) for b in body), len(body), body))
+    inner = [l for l in loops if -l[0] > 0]
+    if not inner:
+        raise SystemExit(f"no loop with {work}")
+    # The smallest loops: those that contain no other with work. Of these, the one with most work.
+    inner = [l for l in inner if not any(m is not l and m[0] < 0 and m[1] < l[1] and m[2][0] in l[2] for m in inner)]
+    result, skip = [], ""
+    for i in min(inner)[2]:
+        skip = "" if skip in i.labels else skip
+        if not skip:
+            result.append(i)
+        if i.opcode == "BRA.CONV":
+            skip = re.search(r"\.L_x_\d+", i.operands)[0]
+    return result
+
+
+def is_load(i):
+    return i.opcode.startswith("LDG") and not i.opcode.startswith("LDGSTS")
+
+
+def trips(body):
+    """Round trips per turn, and the most loads in flight, in the second of two turns."""
+    clock, arrival, flying, most, start = 0, {}, {}, 0, 0
+    for turn in range(2):
+        start, most = clock, 0
+        for i in body:
+            written, read = i.registers()
+            clock = max([clock] + [arrival[r] for r in read | written if r in arrival])
+            flying = {r: t for r, t in flying.items() if t > clock}
+            for r in written:
+                arrival.pop(r, None)
+            if is_load(i):
+                arrival.update({r: clock + 1 for r in written})
+                flying[min(written)] = clock + 1
+                most = max(most, len(flying))
+    return clock - start, most
+
+
+def width_of(load):
+    parts = load.opcode.split(".")
+    return next((bytes_ for name, bytes_ in (("128", 16), ("64", 8), ("U8", 1), ("U16", 2)) if name in parts), 4)
+
+
+def warps(registers, threads, shared, arch):
+    """Resident warps of a multiprocessor."""
+    of_multiprocessor = {"sm_80": 164, "sm_90a": 228}[arch] * 1024
+    blocks = min(65536 // (-(-registers // 8) * 8 * threads), 2048 // threads, of_multiprocessor // (shared + 1024))
+    return blocks * threads // 32
+
+
+def measure(job):
+    root, nvcc, disassembler, budget, arch, work = job
+    stem = pathlib.Path(work) / f"{BUDGETS.index(budget)}_{arch}"
+    stem.with_suffix(".cu").write_text(
+        f'#include "{budget.header}"\nnamespace idefics::cuda {{ const void* hot() {{ return reinterpret_cast<const void*>('
+        f'&{budget.kernel}); }} }}\n')
+    built = subprocess.run(
+        [nvcc, "-std=c++20", "-O3", "-fmad=false", "-D", "IDEFICS_CUDA", "-I", f"{root}/include", "-I", str(root), f"-arch={arch}",
+         "-cubin", "-Xptxas", "-v", "-o", stem.with_suffix(".cubin"), stem.with_suffix(".cu")], capture_output=True, text=True)
+    if built.returncode:
+        raise SystemExit(built.stdout + built.stderr)
+    name = budget.kernel.split("<")[0]
+    log = next(part for part in built.stderr.split("Compiling entry function")[1:] if f"{len(name)}{name}" in part.splitlines()[0])
+    registers = int(re.search(r"Used (\d+) registers", log)[1])
+    text = subprocess.run([disassembler, "-c", stem.with_suffix(".cubin")], capture_output=True, text=True, check=True).stdout
+    code = parse(text, name)
+    body = main_loop(code, budget.work)
+    units = sum(bool(re.match(budget.work, i.opcode)) for i in body) / budget.per_unit
+    turn, loads = trips(body)
+    resident = warps(registers, budget.threads, budget.shared, arch)
+    flight = sum(width_of(i) for i in body if is_load(i)) * 32 * resident / 1024
+    faults = []
+    def check(value, fits, limit, what):
+        if not fits:
+            faults.append(f"{budget.title}, {arch}: {value:g} {what}, the budget is {limit:g}")
+    check(len(body) / units, len(body) / units <= budget.instructions, budget.instructions, f"instructions per {budget.unit}")
+    check(loads, loads >= budget.loads, budget.loads, "loads in flight")
+    check(turn, turn <= budget.trips, budget.trips, "round trips per turn of the main loop")
+    check(registers, registers <= budget.registers, budget.registers, "registers")
+    for what, pattern, where in (("local memory", r"(LDL|STL)\b", code), ("a generic load", r"LD(\.|$)", code),
+                                 # BRA.DIV and BRA.CONV leave only if a warp has diverged; the last two
+                                 # instructions may be an exit and the way back.
+                                 ("a branch in the main loop", r"(BRA(?!\.DIV|\.CONV)|BRX|BSSY|CALL|JMP)\b", body[:-2])):
+        if found := next((i for i in where if re.match(pattern, i.opcode)), None):
+            faults.append(f"{budget.title}, {arch}: {what}: {found.opcode} {found.operands}")
+    row = (f"| {budget.title} | {arch} | {len(body) / units:.1f} per {budget.unit} | {loads} | {turn} | {registers} | {resident} "
+           f"| {flight:.0f} KiB |")
+    return row, faults
+
+
+def main():
+    root, nvcc = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
+    if not os.access(nvcc, os.X_OK):
+        print("skipped: no nvcc")
+        return 77
+    disassembler = find_disassembler(nvcc)
+    if not disassembler:
+        print("skipped: no nvdisasm beside nvcc, in PATH or from PyPI (nvidia-cuda-nvdisasm)")
+        return 77
+    with tempfile.TemporaryDirectory() as work:
+        budgets = BUDGETS
+        if "--mutant" in sys.argv:
+            shutil.copytree(root / "cuda", f"{work}/cuda")
+            (pathlib.Path(work) / "include").symlink_to(root / "include")
+            root = pathlib.Path(work)
+            for file, before, after in MUTANTS:
+                text = (root / file).read_text()
+                if text.count(before) != 1:
+                    raise SystemExit(f"stale mutant: {file} lacks {before}")
+                (root / file).write_text(text.replace(before, after))
+            budgets = [b for b in BUDGETS if b.header in {m[0] for m in MUTANTS}]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = list(pool.map(measure, [(root, nvcc, disassembler, b, arch, work) for b in budgets for arch in ARCHITECTURES]))
+    print("| kernel | for | instructions | loads in flight | round trips per turn | registers | warps | in flight per multiprocessor |")
+    print("|---|---|---|---|---|---|---|---|")
+    print("\n".join(row for row, _ in results))
+    faults = [f for _, of_row in results for f in of_row]
+    print("\n".join(faults))
+    if "--mutant" in sys.argv:
+        return 0 if any("round trips" in f for f in faults) else 1
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
