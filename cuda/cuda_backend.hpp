@@ -100,6 +100,18 @@ class CudaBackend final : public Backend {
   void do_argmax(Tensor out, const Tensor& x) override {
     cuda::argmax(stream_, out.as_mutable<std::int64_t>().data(), from(x), out.count(), x.dim(-1));
   }
+  void do_greedy_choice(Tensor out, const Tensor& base, const Tensor& additional,
+                        const ForbiddenTokens& forbidden) override {
+    const auto [ids, ends] = staging_(forbidden.ids, forbidden.ends);
+    cuda::greedy_choice(stream_, out.as_mutable<std::int32_t>().data(),
+                        {.base = from(base),
+                         .additional = additional ? from(additional) : nullptr,
+                         .v = base.dim(-1),
+                         .a = additional ? additional.dim(-1) : 0,
+                         .forbidden = ids,
+                         .ends = ends},
+                        out.count());
+  }
 
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     const std::int64_t d = weight.count();

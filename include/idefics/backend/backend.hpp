@@ -27,6 +27,7 @@
 #include <string>
 #include <string_view>
 
+#include <idefics/backend/greedy_choice.hpp>
 #include <idefics/backend/operands.hpp>
 #include <idefics/backend/operation_checks.hpp>
 #include <idefics/backend/tensor_memory.hpp>
@@ -140,6 +141,24 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
     check(out.count() == last_rows_of(x, "argmax"), "argmax", "x and out", x, out);
     check_dtypes(out.dtype() == DType::i64, "argmax", out, x);
     do_argmax(std::move(out), x);
+  }
+
+  /// For each row of logits, the token with the largest that is not forbidden, the first of equal
+  /// ones, or `no_finite_logits` or `no_allowed_token`. Added tokens follow the vocabulary.
+  void greedy_choice(Tensor out /*[R] i32*/, const Tensor& base /*[R,V]*/,
+                     const Tensor& additional /*[R,A] or empty*/,
+                     const ForbiddenTokens& forbidden) {
+    const std::int64_t r = out.count(), v = base.dim(-1), a = additional ? additional.dim(-1) : 0;
+    check_dtypes(out.dtype() == DType::i32, "greedy_choice", out, base);
+    check(last_rows_of(base, "greedy_choice") == r, "greedy_choice", "base and out", base, out);
+    check(!additional || rows_of(additional, a) == r, "greedy_choice", "additional and out",
+          additional, out);
+    require(std::ssize(forbidden.ends) == r && std::ranges::is_sorted(forbidden.ends) &&
+                (r == 0 ||
+                 (forbidden.ends[0] >= 0 && forbidden.ends.back() == std::ssize(forbidden.ids))),
+            "forbidden tokens are not those of each row");
+    check_indices(forbidden.ids, v + a, "forbidden token");
+    do_greedy_choice(std::move(out), base, additional, forbidden);
   }
 
   // ---- normalisation ----------------------------------------------------------------------------
@@ -313,6 +332,11 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
                                     std::span<const std::int32_t> queries, float scale) = 0;
   virtual void do_softmax(Tensor out, const Tensor& x) = 0;
   virtual void do_argmax(Tensor out, const Tensor& x) = 0;
+  /// The default is for backends whose tensors are in the host's memory.
+  virtual void do_greedy_choice(Tensor out, const Tensor& base, const Tensor& additional,
+                                const ForbiddenTokens& forbidden) {
+    detail::greedy_choice(std::move(out), base, additional, forbidden);
+  }
   virtual void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) = 0;
   virtual void do_layer_norm(Tensor out, const Tensor& x, const Tensor& weight, const Tensor& bias,
                              float eps) = 0;

@@ -110,6 +110,12 @@ class SplitBackend final : public Backend {
     const On on(*this, home_of(x));
     on->argmax(on.out(out), on.in(x));
   }
+  void do_greedy_choice(Tensor out, const Tensor& base, const Tensor& additional,
+                        const ForbiddenTokens& forbidden) override {
+    const On on(*this, home_of(base));
+    const Tensor logits = on.in(base), added = on.in(additional);
+    on->greedy_choice(on.out(out), logits, added, forbidden);
+  }
   void do_rms_norm(Tensor out, const Tensor& x, const Tensor& weight, float eps) override {
     const On on(*this, home_of(weight));
     const Tensor from = on.in(x);

@@ -4,6 +4,8 @@
 //   argmax    out = the first d whose x[d] is largest; NaN is larger than any number
 //             (torch.argmax; where values are equal, torch does not say which index it returns)
 //
+// greedy_choice is an argmax with forbidden indices: backend/greedy_choice.hpp.
+//
 // Subtracting the largest value changes no quotient, and no exponential overflows. Where the
 // largest is not finite, the sum is NaN, and with it the row, as in torch.
 //

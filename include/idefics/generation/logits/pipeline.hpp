@@ -41,6 +41,16 @@ class LogitsPipeline {
   }
 
   bool empty() const { return stages_.empty(); }
+
+  /// Whether all that `process` does is to forbid tokens.
+  bool only_forbids() const { return masks_.size() == stages_.size(); }
+  /// The most tokens that forbidden_tokens can add.
+  std::size_t most_forbidden() const { return most_forbidden_; }
+  /// Adds the tokens that `process` would forbid to `ids`; only if it does nothing else.
+  void forbidden_tokens(IdSpan so_far, std::int64_t prompt_row,
+                        std::vector<std::int32_t>& ids) const {
+    for (const auto& mask : masks_) mask({{}, so_far, prompt_row}, ids);
+  }
   IdSpan eos() const { return eos_; }
   const LogitsContext& context() const { return context_; }
 
@@ -53,6 +63,22 @@ class LogitsPipeline {
   template <class Stage>
   void add(Stage stage) {
     stages_.emplace_back(std::move(stage));
+  }
+  /// A stage that only forbids tokens, at most `most` of them, which it passes to its second
+  /// argument. Ids beyond the vocabulary are ignored.
+  template <class Stage>
+  void add_mask(std::size_t most, Stage stage) {
+    most_forbidden_ += most;
+    add([stage](const Step& s) {
+      stage(s, [&](std::int32_t id) {
+        if (static_cast<std::size_t>(id) < s.scores.size()) at(s.scores, id) = forbidden;
+      });
+    });
+    masks_.emplace_back([this, stage](const Step& s, std::vector<std::int32_t>& ids) {
+      stage(s, [&](std::int32_t id) {
+        if (static_cast<std::size_t>(id) < context_.vocabulary) ids.push_back(id);
+      });
+    });
   }
   /// The value of an option, if it differs from the one that has no effect.
   template <class T>
@@ -83,6 +109,8 @@ class LogitsPipeline {
   TokenMarks marks_;
   WarpScratch scratch_;
   std::vector<std::function<void(const Step&)>> stages_;
+  std::vector<std::function<void(const Step&, std::vector<std::int32_t>&)>> masks_;
+  std::size_t most_forbidden_ = 0;
 };
 
 inline LogitsPipeline::LogitsPipeline(const GenerationConfig& config, LogitsContext context)
@@ -135,12 +163,14 @@ inline void LogitsPipeline::add_repetition(const GenerationConfig& config) {
 
 inline void LogitsPipeline::add_words(const GenerationConfig& config) {
   if (!config.bad_words_ids.empty())
-    add([this, words = config.bad_words_ids](const Step& s) {
-      forbid_words(s.scores, s.so_far, words, eos_);
-    });
+    add_mask(config.bad_words_ids.size(),
+             [this, words = config.bad_words_ids](const Step& s, const auto& forbid) {
+               forbid_words(s.so_far, words, eos_, forbid);
+             });
   if (context_.limits.shortest > context_.limits.prompt && !eos_.empty())
-    add([this](const Step& s) {  // MinLength- and MinNewTokensLengthLogitsProcessor
-      if (std::ssize(s.so_far) < context_.limits.shortest) suppress_tokens(s.scores, eos_);
+    // MinLength- and MinNewTokensLengthLogitsProcessor
+    add_mask(eos_.size(), [this](const Step& s, const auto& forbid) {
+      if (std::ssize(s.so_far) < context_.limits.shortest) suppress_tokens(eos_, forbid);
     });
   if (config.prefix_allowed_tokens_fn)
     add([this, allowed = config.prefix_allowed_tokens_fn](const Step& s) {
@@ -164,13 +194,17 @@ inline void LogitsPipeline::add_ends(const GenerationConfig& config) {
       favour_ends(s.scores, generated(s), decay, ends);
     });
   if (!config.suppress_tokens.empty())
-    add([ids = config.suppress_tokens](const Step& s) { suppress_tokens(s.scores, ids); });
+    add_mask(config.suppress_tokens.size(),
+             [ids = config.suppress_tokens](const Step&, const auto& forbid) {
+               suppress_tokens(ids, forbid);
+             });
   if (!config.begin_suppress_tokens.empty()) {
     const bool bos_first = context_.limits.prompt == 1 && config.forced_bos_token_id;
-    add([ids = config.begin_suppress_tokens,
-         begin = context_.limits.prompt + bos_first](const Step& s) {
-      if (std::ssize(s.so_far) == begin) suppress_tokens(s.scores, ids);
-    });
+    add_mask(config.begin_suppress_tokens.size(),
+             [ids = config.begin_suppress_tokens, begin = context_.limits.prompt + bos_first](
+                 const Step& s, const auto& forbid) {
+               if (std::ssize(s.so_far) == begin) suppress_tokens(ids, forbid);
+             });
   }
 }
 

@@ -27,11 +27,10 @@ inline float& at(Scores scores, std::int32_t id) { return scores[static_cast<std
 inline bool ends_with(IdSpan row, IdSpan tail) {
   return row.size() >= tail.size() && std::ranges::equal(row.last(tail.size()), tail);
 }
-/// SuppressTokensLogitsProcessor: sets the scores of `ids` to minus infinity; ids beyond the scores
-/// are ignored.
-inline void suppress_tokens(Scores scores, IdSpan ids) {
-  for (const std::int32_t id : ids)
-    if (static_cast<std::size_t>(id) < scores.size()) at(scores, id) = forbidden;
+/// SuppressTokensLogitsProcessor: calls forbid(id) for all of `ids`.
+template <class Forbid>
+void suppress_tokens(IdSpan ids, const Forbid& forbid) {
+  std::ranges::for_each(ids, forbid);
 }
 
 /// ForcedEOSTokenLogitsProcessor, ForcedBOSTokenLogitsProcessor: sets the scores of `ids` to 0 and
@@ -41,15 +40,16 @@ inline void force_tokens(Scores scores, IdSpan ids) {
   for (const std::int32_t id : ids) at(scores, id) = 0.0f;
 }
 
-/// NoBadWordsLogitsProcessor: forbids the last id of a sequence where the row ends in its other
-/// ids. Entries that consist of a single end token, and entries longer than the row, have no
-/// effect.
-inline void forbid_words(Scores scores, IdSpan so_far,
-                         const std::vector<std::vector<std::int32_t>>& words, IdSpan eos) {
+/// NoBadWordsLogitsProcessor: calls forbid(id) for the last id of a sequence where the row ends in
+/// its other ids. Entries that consist of a single end token, and entries longer than the row, have
+/// no effect.
+template <class Forbid>
+void forbid_words(IdSpan so_far, const std::vector<std::vector<std::int32_t>>& words, IdSpan eos,
+                  const Forbid& forbid) {
   for (const auto& word : words) {
     if (word.size() == 1 && std::ranges::find(eos, word[0]) != eos.end()) continue;
     if (word.size() > 1 && word.size() > so_far.size()) continue;
-    if (ends_with(so_far, IdSpan(word).first(word.size() - 1))) at(scores, word.back()) = forbidden;
+    if (ends_with(so_far, IdSpan(word).first(word.size() - 1))) forbid(word.back());
   }
 }
 

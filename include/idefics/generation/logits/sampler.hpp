@@ -29,13 +29,19 @@ inline void join_logits(Scores scores /*[V+A]*/, std::span<const float> base /*[
   std::ranges::copy(additional, scores.begin() + std::ssize(base));
 }
 
+[[noreturn]] inline void fail_non_finite(std::size_t row, std::int64_t new_tokens) {
+  fail(ErrorCode::non_finite_logits,
+       "row " + std::to_string(row) + " has NaN or infinite logits after " +
+           std::to_string(new_tokens) + " new tokens",
+       {.field = "logits"});
+}
+[[noreturn]] inline void fail_all_forbidden() {
+  fail(ErrorCode::invalid_option, "the options forbid every token", {.field = "scores"});
+}
+
 /// Throws `non_finite_logits` if the logits of a row contain NaN or infinity.
 inline void check_finite(std::span<const float> logits, std::size_t row, std::int64_t new_tokens) {
-  if (!all_finite(logits))
-    fail(ErrorCode::non_finite_logits,
-         "row " + std::to_string(row) + " has NaN or infinite logits after " +
-             std::to_string(new_tokens) + " new tokens",
-         {.field = "logits"});
+  if (!all_finite(logits)) fail_non_finite(row, new_tokens);
 }
 
 /// The id at which the running sum of `probabilities` exceeds `u` in [0, 1). Never one of
@@ -58,8 +64,7 @@ inline std::int32_t best_allowed(std::span<const float> scores /*[V+A]*/) {
   if (std::ranges::any_of(scores, [](float s) { return std::isnan(s); }))
     fail(ErrorCode::non_finite_logits, "a logits processor produced NaN", {.field = "scores"});
   const std::int32_t best = argmax(scores);
-  if (scores[static_cast<std::size_t>(best)] == forbidden)
-    fail(ErrorCode::invalid_option, "the options forbid every token", {.field = "scores"});
+  if (scores[static_cast<std::size_t>(best)] == forbidden) fail_all_forbidden();
   return best;
 }
 

@@ -39,7 +39,8 @@ class PassBuffers {
         sizes_(sizes),
         rotary_(backend, sizes.positions, model.config().head_dim()),
         state_(backend, model.config(), sizes.tokens),
-        hidden_(backend.empty(DType::f32, {sizes.logit_rows, model.config().hidden_size})) {}
+        hidden_(backend.empty(DType::f32, {sizes.logit_rows, model.config().hidden_size})),
+        choices_(backend.empty(DType::i32, {sizes.logit_rows})) {}
 
   const PassSizes& sizes() const { return sizes_; }
 
@@ -65,16 +66,20 @@ class PassBuffers {
     return logits;
   }
 
-  /// Computes the logits of the selected rows of `states`.
+  /// Computes the logits of the selected rows of `states`, on the host as well.
   void read_head(PassLogits& logits, const Tensor& states /*[M,D]*/,
                  std::span<const std::int32_t> rows /*[R]*/) const {
-    const auto r = std::ssize(rows);
-    const Tensor hidden = hidden_.slice(0, r), base = logits.base.slice(0, r);
-    const Tensor additional = logits.additional ? logits.additional.slice(0, r) : Tensor();
-    backend_.gather_rows(hidden, states, rows);
-    model_.logits(backend_, base, additional, hidden);
+    const auto [base, additional] = compute_head(logits, states, rows);
     logits.host_base = backend_.download(base);
     if (additional) logits.host_additional = backend_.download(additional);
+  }
+  /// Computes them on the device alone, and returns the token that greedy search chooses from each.
+  Tensor choose(const PassLogits& logits, const Tensor& states, std::span<const std::int32_t> rows,
+                const ForbiddenTokens& forbidden) const /*[R] i32*/ {
+    const auto [base, additional] = compute_head(logits, states, rows);
+    const Tensor choices = choices_.slice(0, std::ssize(rows));
+    backend_.greedy_choice(choices, base, additional, forbidden);
+    return backend_.download(choices);
   }
 
   /// After read_head: the hidden states of the rows that it read, on the host.
@@ -83,12 +88,26 @@ class PassBuffers {
   }
 
  private:
+  struct Head {
+    Tensor base, additional;  // [R,V], [R,A]
+  };
+  Head compute_head(const PassLogits& logits, const Tensor& states,
+                    std::span<const std::int32_t> rows) const {
+    const auto r = std::ssize(rows);
+    const Tensor hidden = hidden_.slice(0, r), base = logits.base.slice(0, r);
+    const Tensor additional = logits.additional ? logits.additional.slice(0, r) : Tensor();
+    backend_.gather_rows(hidden, states, rows);
+    model_.logits(backend_, base, additional, hidden);
+    return {base, additional};
+  }
+
   const Idefics& model_;
   Backend& backend_;
   PassSizes sizes_;
   RotaryTable rotary_;
   TextState state_;
-  Tensor hidden_;  // [R,D]
+  Tensor hidden_;   // [R,D]
+  Tensor choices_;  // [R] i32
 };
 
 }}}  // namespace idefics::v0::detail

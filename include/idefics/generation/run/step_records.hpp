@@ -86,6 +86,9 @@ class StepRecords {
                                                   : "top_logprobs";
   }
 
+  /// Whether nothing is recorded.
+  bool empty() const { return !scores_ && !logits_ && logprobs_.empty(); }
+
   void keep_scores(std::size_t row, std::int64_t step, std::span<const float> scores) {
     keep(scores_, row, step, scores);
   }

@@ -98,6 +98,26 @@ class TextRun {
     pass(sink);
   }
 
+  /// Whether `step_greedily` may be called: a batch hands out logits.
+  bool chooses() const { return !seat_; }
+
+  /// Announces how many tokens of a row `step_greedily` may have to forbid.
+  void reserve_forbidden(std::size_t most) {
+    forbidden_.reserve(most * static_cast<std::size_t>(shape_.logit_rows));
+  }
+  /// `step` where each row continues with the token of the largest logit. forbid(row, ids) adds the
+  /// tokens that a row must not choose, and sink(row, choice) receives a token or, as
+  /// Backend::greedy_choice, what was wrong with the logits.
+  template <class Forbid, class Sink>
+  void step_greedily(std::span<const std::int32_t> active, std::span<const std::int32_t> ids,
+                     const Forbid& forbid, const Sink& sink) {
+    for (std::size_t i = 0; i < active.size(); ++i) {
+      if (tokens_.size() == shape_.tokens_per_pass) pass_greedily(forbid, sink);
+      add(active[i], ids.subspan(i, 1));
+    }
+    pass_greedily(forbid, sink);
+  }
+
   /// Calls TextRunOptions::ask, if it is set.
   void ask() const {
     if (options_.ask) options_.ask();
@@ -116,7 +136,7 @@ class TextRun {
     if (seat_)
       seat_->pass(tokens_, wanted_rows_, options_.ask);
     else
-      own_pass();
+      own_pass([&](const Tensor& states) { read_logits(states); });
     for (delivered_ = 0; delivered_ < wanted_.size(); ++delivered_) {
       ask();
       const auto [row, token] = wanted_[delivered_];
@@ -125,7 +145,7 @@ class TextRun {
       else
         sink(row, token, base_of(*logits_), additional_of(*logits_));
     }
-    tokens_.clear(), wanted_.clear(), wanted_rows_.clear();
+    end_pass();
   }
 
   /// Makes row rows[i] continue the past of row parents[i], a copy of the same prompt.
@@ -248,6 +268,7 @@ class TextRun {
     tokens_.cross_attention.reserve(static_cast<std::size_t>(shape_.segments));
     wanted_.reserve(static_cast<std::size_t>(shape_.logit_rows));
     wanted_rows_.reserve(static_cast<std::size_t>(shape_.logit_rows));
+    forbidden_ends_.reserve(static_cast<std::size_t>(shape_.logit_rows));
   }
 
   /// Adds tokens of a row to the pass; the last `wanted` of them get logits.
@@ -290,7 +311,30 @@ class TextRun {
     }
   }
 
-  void own_pass() {
+  template <class Forbid, class Sink>
+  void pass_greedily(const Forbid& forbid, const Sink& sink) {
+    ask();
+    forbidden_.clear(), forbidden_ends_.clear();
+    for (const Wanted& wanted : wanted_) {
+      forbid(wanted.row, forbidden_);
+      forbidden_ends_.push_back(static_cast<std::int32_t>(forbidden_.size()));
+    }
+    Tensor choices;
+    own_pass([&](const Tensor& states) {
+      choices = buffers_->choose(*logits_, states, wanted_rows_, {forbidden_, forbidden_ends_});
+    });
+    for (std::size_t i = 0; i < wanted_.size(); ++i) {
+      ask();
+      sink(wanted_[i].row, choices.as<std::int32_t>()[i]);
+    }
+    end_pass();
+  }
+
+  void end_pass() { tokens_.clear(), wanted_.clear(), wanted_rows_.clear(); }
+
+  /// A pass with the buffers of this run; read(states) then reads what is wanted of its final states.
+  template <class Read>
+  void own_pass(const Read& read) {
     std::size_t exit = 0;
     const bool by_layer = backend_.stops_within_pass();
     const auto before_layer = [&](std::size_t layer, const Tensor& input) {
@@ -304,7 +348,10 @@ class TextRun {
                           attentions_ ? attentions_->weights() : AttentionWeights{}, before_layer);
     if (attentions_) attentions_->keep();
     if (options_.past != nullptr) options_.past->append(tokens_.ids);
-    if (wanted_rows_.empty()) return;
+    if (!wanted_rows_.empty()) read(states);
+  }
+
+  void read_logits(const Tensor& states) {
     buffers_->read_head(*logits_, states, wanted_rows_);
     if (options_.hidden) host_hidden_ = buffers_->download_hidden(std::ssize(wanted_rows_));
   }
@@ -333,6 +380,7 @@ class TextRun {
   TokenBatch tokens_;
   std::vector<Wanted> wanted_;
   std::vector<std::int32_t> wanted_rows_;
+  std::vector<std::int32_t> forbidden_, forbidden_ends_;  // of a greedy pass
   std::size_t delivered_ = 0;
   std::optional<AttentionRecords> attentions_;
   ProgressCallback progress_;

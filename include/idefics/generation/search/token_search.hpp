@@ -36,6 +36,7 @@ class TokenSearch {
         answers_(static_cast<std::size_t>(answers_per_prompt(config))),
         returned_(static_cast<std::size_t>(config.num_return_sequences.value_or(1))),
         limits_(context.limits),
+        samples_(config.do_sample.value_or(false)),
         accept_invalid_(config.remove_invalid_values.value_or(false)),
         guidance_(guidance),
         contrast_(contrast),
@@ -83,6 +84,26 @@ class TokenSearch {
                          index < base.size() ? base[index] : additional[index - base.size()]);
     sequence.push_back(id);
     chosen_.emplace_back(static_cast<std::int32_t>(row), id);
+  }
+
+  /// Whether tokens are chosen by nothing but their logits and what the options forbid. Then the
+  /// device that computes the logits can choose.
+  bool is_plain() const {
+    return !samples_ && !accept_invalid_ && !guidance_ && !contrast_ && records_.empty() &&
+           pipeline_.only_forbids();
+  }
+  std::size_t most_forbidden() const { return pipeline_.most_forbidden(); }
+  /// Adds the tokens that a row must not choose next to `ids`.
+  void forbid(std::size_t row, std::vector<std::int32_t>& ids) const {
+    pipeline_.forbidden_tokens(sequences_[row], static_cast<std::int64_t>(row / answers_), ids);
+  }
+  /// Takes the choice of Backend::greedy_choice for a row.
+  void take_choice(std::size_t row, std::int32_t choice) {
+    auto& sequence = sequences_[row];
+    if (choice == no_finite_logits) fail_non_finite(row, std::ssize(sequence) - limits_.prompt);
+    if (choice == no_allowed_token) fail_all_forbidden();
+    sequence.push_back(choice);
+    chosen_.emplace_back(static_cast<std::int32_t>(row), choice);
   }
 
   /// After `take` for all rows of a step: finds the rows that continue, and their ids.
@@ -143,6 +164,7 @@ class TokenSearch {
   const GenerationConfig& config_;
   std::size_t answers_, returned_;
   LengthLimits limits_;
+  bool samples_;
   bool accept_invalid_;              // NaN and infinities are left to remove_invalid_values
   detail::Guidance* guidance_;       // or null
   detail::LayerContrast* contrast_;  // or null
@@ -184,12 +206,20 @@ inline GenerationOutput token_search(detail::TextRun& run, const GenerationConfi
       if (guidance) guidance->reorder(search.active(), search.parents());
     }
     output.timings.prefill_s = watch.lap();
+    const bool greedy = search.is_plain() && run.chooses();
+    if (greedy) run.reserve_forbidden(search.most_forbidden());
     while (end_step(search, on_step)) {
       if (guidance) guidance->step(search.active(), search.next());
-      run.step(search.active(), search.next(),
-               [&search](std::size_t row, std::int64_t, auto base, auto additional) {
-                 search.take(row, base, additional);
-               });
+      if (greedy)
+        run.step_greedily(
+            search.active(), search.next(),
+            [&search](std::size_t row, auto& ids) { search.forbid(row, ids); },
+            [&search](std::size_t row, std::int32_t id) { search.take_choice(row, id); });
+      else
+        run.step(search.active(), search.next(),
+                 [&search](std::size_t row, std::int64_t, auto base, auto additional) {
+                   search.take(row, base, additional);
+                 });
       ++output.timings.decode_tokens;
     }
   } catch (const detail::RunStopped&) {
