@@ -5,6 +5,8 @@
 
 #include <idefics/backend/reference/softmax.hpp>
 
+#include <random>
+
 #include "support/cuda_kernels.hpp"
 
 using namespace idefics;
@@ -77,4 +79,34 @@ TEST_CASE("CUDA argmax finds the first of the largest values in every row") {
     }
   CHECK(different_bits(argmax(tensor({1, 3}, {-0.0f, 0.0f, -1.0f})),
                        Tensor::from({std::int64_t{0}}, {1})) == "");
+}
+
+TEST_CASE("CUDA greedy_choice makes the choices of the host") {
+  std::mt19937 random(5);
+  for (const std::int64_t v : {5, 2050, 9999}) {
+    const std::int64_t r = 3, a = 2;
+    const Tensor base = tensor({r, v}, integers(r * v, 3, 1)),
+                 additional = tensor({r, a}, integers(r * a, 3, 2));
+    std::vector<std::int32_t> ids, ends;
+    for (std::int64_t row = 0; row < r; ++row) {
+      for (int i = 0; i < 40 && i < v; ++i)
+        ids.push_back(static_cast<std::int32_t>(random() % static_cast<unsigned>(v + a)));
+      ends.push_back(static_cast<std::int32_t>(ids.size()));
+    }
+    const Tensor expected = Tensor::empty(DType::i32, {r});
+    idefics::detail::greedy_choice(expected, base, additional, {ids, ends});
+    cuda_on_cpu::with_lane_orders(16, [&] {
+      Tensor out = Tensor::empty(DType::i32, {r});
+      cuda::greedy_choice(at_once(), out.as_mutable<std::int32_t>().data(),
+                          {.base = data(base),
+                           .additional = data(additional),
+                           .v = v,
+                           .a = a,
+                           .forbidden = ids.data(),
+                           .ends = ends.data()},
+                          r);
+      CHECK(different_bits(out, expected) == "");
+      return 0;
+    });
+  }
 }

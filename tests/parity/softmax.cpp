@@ -8,6 +8,8 @@ using namespace testing;
 
 namespace {
 
+using Ids = std::vector<std::int32_t>;
+
 constexpr float inf = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr std::int64_t widths[] = {1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 130, 1024, 5000};
@@ -42,6 +44,27 @@ auto argmax(const Tensor& x) {
 /// Checks the index of the largest value of a single row.
 void largest_is(const Values& row, std::int64_t index) {
   exactly(argmax(tensor({static_cast<std::int64_t>(row.size())}, row)), Tensor::from({index}, {1}));
+}
+
+/// The choice of each row of logits in two parts, whose tokens `excluded` no row must choose.
+auto greedy(const Tensor& base, const Tensor& additional,
+            const std::vector<std::vector<std::int32_t>>& excluded) {
+  return [=](Backend& backend) {
+    std::vector<std::int32_t> ids, ends;
+    for (const auto& row : excluded) {
+      ids.insert(ids.end(), row.begin(), row.end());
+      ends.push_back(static_cast<std::int32_t>(ids.size()));
+    }
+    const Tensor out = backend.empty(DType::i32, {base.dim(0)});
+    backend.greedy_choice(out, backend.upload(base), backend.upload(additional), {ids, ends});
+    return backend.download(out);
+  };
+}
+Tensor choices(const std::vector<std::int32_t>& ids) {
+  const Tensor all = Tensor::empty(DType::i32, {std::ssize(ids)});
+  Tensor writable = all;
+  std::ranges::copy(ids, writable.as_mutable<std::int32_t>().begin());
+  return all;
 }
 
 }  // namespace
@@ -166,5 +189,59 @@ TEST_CASE("softmax and argmax refuse shapes and dtypes that do not fit") {
     CHECK(index(DType::i64, {3}, {2, 3}) == "shape_mismatch");
     CHECK(index(DType::i64, {2}, {2, 0}) == "shape_mismatch");
     CHECK(index(DType::i32, {2}, {2, 3}) == "dtype_mismatch");
+  }
+}
+
+TEST_CASE("greedy_choice returns the first of the largest logits that are not forbidden") {
+  for (const std::int64_t v : {1, 31, 32, 33, 1000, 5003}) {
+    INFO("V=" << v);
+    const std::int32_t last = static_cast<std::int32_t>(v) - 1, added = last + 1;
+    Values base(static_cast<std::size_t>(6 * v), -2.0f), additional(12, -3.0f);
+    for (std::size_t row = 0; row < 6; ++row) {
+      base[row * static_cast<std::size_t>(v)] = row == 5 ? -0.0f : 1.0f;
+      base[(row + 1) * static_cast<std::size_t>(v) - 1] = row == 5 ? 0.0f : 1.0f;
+      additional[2 * row + 1] = row == 2 ? 1.5f : 1.0f;
+    }
+    const std::int32_t behind = v > 1 ? last : added + 1;
+    exactly(greedy(tensor({6, v}, base), tensor({6, 2}, additional),
+                   {{}, {0}, {}, {last, 0}, {0, last, added + 1}, {added + 1}}),
+            choices({0, behind, added + 1, added + 1, v > 2 ? 1 : added, 0}));
+  }
+}
+
+TEST_CASE("greedy_choice reports logits that are not finite, and rows without an allowed token") {
+  for (const float odd : {not_a_number, inf, -inf})
+    for (const std::int64_t v : {3, 2100})
+      for (const bool in_added : {false, true}) {
+        Values base(static_cast<std::size_t>(2 * v), 1.0f), additional{0.0f, 0.0f};
+        (in_added ? additional[1] : base[static_cast<std::size_t>(2 * v - 1)]) = odd;
+        exactly(greedy(tensor({2, v}, base), tensor({2, 1}, additional),
+                       {{0}, {static_cast<std::int32_t>(v) - 1}}),
+                choices({1, no_finite_logits}));
+      }
+  exactly(greedy(tensor({2, 2}, {1.0f, 2.0f, 3.0f, 4.0f}), {}, {{1, 0, 1}, {1}}),
+          choices({no_allowed_token, 0}));
+}
+
+TEST_CASE("greedy_choice refuses operands that do not fit") {
+  for (const Subject& subject : subjects()) {
+    Backend& b = *subject.backend;
+    const auto call = [&](Shape base, Shape additional, DType dtype, const Ids& ids,
+                          const Ids& ends) {
+      return error_of([&] {
+        b.greedy_choice(b.empty(dtype, {2}), b.upload(Tensor::zeros(DType::f32, base)),
+                        b.upload(Tensor::zeros(DType::f32, additional)), {ids, ends});
+      });
+    };
+    const auto i32 = DType::i32;
+    CHECK(call({2, 5}, {2, 1}, i32, {5}, {0, 1}) == "nothing");
+    CHECK(call({3, 5}, {2, 1}, i32, {5}, {0, 1}) == "shape_mismatch");
+    CHECK(call({2, 5}, {3, 1}, i32, {5}, {0, 1}) == "shape_mismatch");
+    CHECK(call({2, 5}, {2, 1}, DType::i64, {5}, {0, 1}) == "dtype_mismatch");
+    CHECK(call({2, 5}, {2, 1}, i32, {6}, {0, 1}) == "invalid_argument");
+    CHECK(call({2, 5}, {2, 1}, i32, {-1}, {0, 1}) == "invalid_argument");
+    CHECK(call({2, 5}, {2, 1}, i32, {5}, {0, 2}) == "invalid_argument");
+    CHECK(call({2, 5}, {2, 1}, i32, {5}, {1}) == "invalid_argument");
+    CHECK(call({2, 5}, {2, 1}, i32, {5, 1}, {2, 1}) == "invalid_argument");
   }
 }

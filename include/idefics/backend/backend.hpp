@@ -19,6 +19,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
@@ -53,8 +54,7 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
   void linear(Tensor out /*[M,N]*/, const Tensor& x /*[M,K]*/, const LinearWeight& weight /*[N,K]*/,
               const Tensor& bias /*[N]*/, Compute compute) {
     const auto n = weight.rows(), k = weight.cols();
-    check(rows_of(x, k) == rows_of(out, n), "linear", "rows of x and out", x, out);
-    check(!bias || bias.count() == n, "linear", "bias", bias, out);
+    check_linear("linear", out, x, weight, bias);
     do_linear(out.reshape({rows_of(out, n), n}), x.reshape({rows_of(x, k), k}), weight, bias,
               compute);
   }
@@ -62,13 +62,22 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
   /// The same for several matrices and one x, such as queries, keys and values; a device may
   /// compute them together.
   void linear_group(std::span<const LinearTask> tasks, const Tensor& x /*[M,K]*/) {
-    for (const LinearTask& task : tasks) {
-      const auto n = task.weight->rows(), k = task.weight->cols();
-      check(rows_of(x, k) == rows_of(task.out, n), "linear_group", "rows of x and out", x,
-            task.out);
-      check(!task.bias || task.bias.count() == n, "linear_group", "bias", task.bias, task.out);
-    }
+    for (const LinearTask& task : tasks)
+      check_linear("linear_group", task.out, x, *task.weight, task.bias);
     do_linear_group(tasks, x);
+  }
+  /// The same for RMSNorm of x: `rms_norm` into its scratch, then `linear_group`.
+  void normed_linear_group(std::span<const LinearTask> tasks, const NormedInput& x /*[M,K]*/) {
+    for (const LinearTask& task : tasks) check_linear("normed_linear_group", task, x);
+    do_normed_linear_group(tasks, x);
+  }
+  /// gate.out = act(gate(x)) * up(x), for RMSNorm of x: `normed_linear_group`, then
+  /// `gated_activation` (GLU, Shazeer 2020). The contents of up.out are unspecified afterwards.
+  void gated_linear_unit(const LinearTask& gate /*[F,K]*/, const LinearTask& up /*[F,K]*/,
+                         const NormedInput& x /*[M,K]*/, Activation act) {
+    for (const LinearTask* task : {&gate, &up}) check_linear("gated_linear_unit", *task, x);
+    check(gate.out.count() == up.out.count(), "gated_linear_unit", "gate and up", gate.out, up.out);
+    do_gated_linear_unit(gate, up, x, act);
   }
   /// sum += x weight^T (+ bias): `linear` into `scratch`, then `add`. The contents of `scratch` are
   /// unspecified afterwards, since a device may not need it.
@@ -76,12 +85,23 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
                   const LinearWeight& weight /*[N,K]*/, const Tensor& bias /*[N]*/, Compute compute,
                   Tensor scratch /*[M,N]*/) {
     const auto n = weight.rows(), k = weight.cols();
-    check(rows_of(x, k) == rows_of(sum, n), "linear_add", "rows of x and sum", x, sum);
-    check(!bias || bias.count() == n, "linear_add", "bias", bias, sum);
+    check_linear("linear_add", sum, x, weight, bias);
     check(scratch.count() == sum.count(), "linear_add", "scratch", scratch, sum);
     const Shape shape{rows_of(sum, n), n};
     do_linear_add(sum.reshape(shape), x.reshape({shape[0], k}), weight, bias, compute,
                   scratch.reshape(shape));
+  }
+
+  /// sum += tanh(alpha) * (x weight^T): `linear` into `scratch`, then `gated_add`.
+  void linear_gated_add(Tensor sum /*[M,N]*/, const Tensor& x /*[M,K]*/,
+                        const LinearWeight& weight /*[N,K]*/, const Tensor& alpha /*[1] or [N]*/,
+                        Compute compute, Tensor scratch /*[M,N]*/) {
+    const Shape shape{sum.count() / weight.rows(), weight.rows()};
+    check_linear("linear_gated_add", sum, x, weight, {});
+    check(scratch.count() == sum.count(), "linear_gated_add", "scratch", scratch, sum);
+    check(alpha.count() == 1 || alpha.count() == shape[1], "linear_gated_add", "alpha", alpha, sum);
+    do_linear_gated_add(sum.reshape(shape), x.reshape({shape[0], weight.cols()}), weight, alpha,
+                        compute, scratch.reshape(shape));
   }
 
   /// out[m,n] = sum_k a[m,k] * b[k,n]; torch.matmul with a matrix b. The bits are those of `linear`
@@ -323,6 +343,20 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
                              Compute compute, Tensor scratch) {
     do_linear(scratch, x, w, bias, compute);
     do_add(sum, sum, scratch);
+  }
+  virtual void do_normed_linear_group(std::span<const LinearTask> tasks, const NormedInput& x) {
+    do_rms_norm(x.scratch, x.x, x.weight, x.eps);
+    do_linear_group(tasks, x.scratch);
+  }
+  virtual void do_gated_linear_unit(const LinearTask& gate, const LinearTask& up,
+                                    const NormedInput& x, Activation act) {
+    do_normed_linear_group(std::array{gate, up}, x);
+    do_gated_activation(gate.out, gate.out, up.out, act);
+  }
+  virtual void do_linear_gated_add(Tensor sum, const Tensor& x, const LinearWeight& w,
+                                   const Tensor& alpha, Compute compute, Tensor scratch) {
+    do_linear(scratch, x, w, {}, compute);
+    do_gated_add(sum, scratch, alpha);
   }
   virtual void do_matmul(Tensor out, const Tensor& a, const Tensor& b) = 0;
   virtual void do_attention(Tensor out, const Tensor& q, const Tensor& k, const Tensor& v,

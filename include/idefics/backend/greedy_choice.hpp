@@ -25,14 +25,14 @@ struct ForbiddenTokens {
   }
 };
 
-/// In place of a token: a logit of the row is NaN or infinite; every token is forbidden.
+/// In place of a token: a logit of the row is NaN or infinite; every token is excluded.
 inline constexpr std::int32_t no_finite_logits = -1, no_allowed_token = -2;
 
 namespace detail {
 
 /// The choice of one row, among its logits [V] and those of added tokens [A].
 inline std::int32_t greedy_choice(std::span<const float> base, std::span<const float> additional,
-                                  std::span<const std::int32_t> forbidden) {
+                                  std::span<const std::int32_t> excluded) {
   const auto finite = [](float x) { return std::isfinite(x); };
   if (!std::ranges::all_of(base, finite) || !std::ranges::all_of(additional, finite))
     return no_finite_logits;
@@ -40,7 +40,7 @@ inline std::int32_t greedy_choice(std::span<const float> base, std::span<const f
   float largest = 0;
   for (const std::span<const float> logits : {base, additional})
     for (const float x : logits) {
-      if ((best < 0 || x > largest) && std::ranges::find(forbidden, id) == forbidden.end())
+      if ((best < 0 || x > largest) && std::ranges::find(excluded, id) == excluded.end())
         best = id, largest = x;
       ++id;
     }
@@ -49,7 +49,7 @@ inline std::int32_t greedy_choice(std::span<const float> base, std::span<const f
 
 inline void greedy_choice(Tensor out /*[R] i32*/, const Tensor& base /*[R,V]*/,
                           const Tensor& additional /*[R,A] or empty*/,
-                          const ForbiddenTokens& forbidden) {
+                          const ForbiddenTokens& excluded) {
   const auto row_of = [](const Tensor& logits, std::size_t row) {
     if (!logits) return std::span<const float>();
     const auto width = static_cast<std::size_t>(logits.dim(-1));
@@ -57,7 +57,7 @@ inline void greedy_choice(Tensor out /*[R] i32*/, const Tensor& base /*[R,V]*/,
   };
   const auto chosen = out.as_mutable<std::int32_t>();
   for (std::size_t row = 0; row < chosen.size(); ++row)
-    chosen[row] = greedy_choice(row_of(base, row), row_of(additional, row), forbidden.of_row(row));
+    chosen[row] = greedy_choice(row_of(base, row), row_of(additional, row), excluded.of_row(row));
 }
 
 }  // namespace detail

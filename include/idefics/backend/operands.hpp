@@ -38,6 +38,15 @@ struct LinearTask {
   Compute compute = Compute::f32;
 };
 
+/// RMSNorm of x as the input of products. A device may compute it where it is read; the contents of
+/// `scratch` are unspecified afterwards.
+struct NormedInput {
+  Tensor x;       // [M,K]
+  Tensor weight;  // [K]
+  float eps = 1e-6f;
+  Tensor scratch;  // [M,K]
+};
+
 /// Keys and values of a layer.
 struct KeysAndValues {
   Tensor k, v;  // [J,H,E]

@@ -47,6 +47,18 @@ class OperationChecks {
                                           std::to_string(width));
     return t.count() / width;
   }
+  /// The operands of a product.
+  static void check_linear(const char* op, const Tensor& out, const Tensor& x,
+                           const LinearWeight& weight, const Tensor& bias) {
+    const auto n = weight.rows(), k = weight.cols();
+    check(rows_of(x, k) == rows_of(out, n), op, "rows of x and out", x, out);
+    check(!bias || bias.count() == n, op, "bias", bias, out);
+  }
+  static void check_linear(const char* op, const LinearTask& task, const NormedInput& x) {
+    check_linear(op, task.out, x.x, *task.weight, task.bias);
+    check(x.weight.count() == task.weight->cols(), op, "weight of the norm", x.weight, x.x);
+    check(x.scratch.count() == x.x.count(), op, "x and scratch", x.x, x.scratch);
+  }
   /// Rows of the width of the last dimension.
   static std::int64_t last_rows_of(const Tensor& t, const char* op) {
     check(t.shape().rank() > 0, op, "x has no dimension", t, t);

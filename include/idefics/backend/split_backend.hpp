@@ -9,6 +9,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -83,6 +84,15 @@ class SplitBackend final : public Backend {
     const Tensor from = on.in(x), added = on.in(bias);
     on->linear_add(on.changed(sum), from, on.in(weight), added, compute, on.out(scratch));
   }
+  void do_linear_gated_add(Tensor sum, const Tensor& x, const LinearWeight& weight,
+                           const Tensor& alpha, Compute compute, Tensor scratch) override {
+    const On on(*this, home_of(weight));
+    const Tensor from = on.in(x), gate = on.in(alpha);
+    on->linear_gated_add(on.changed(sum), from, on.in(weight), gate, compute, on.out(scratch));
+  }
+  void do_normed_linear_group(std::span<const LinearTask> tasks, const NormedInput& x) override;
+  void do_gated_linear_unit(const LinearTask& gate, const LinearTask& up, const NormedInput& x,
+                            Activation act) override;
   void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
     const On on(*this, home_of(a, b));
     const Tensor left = on.in(a), right = on.in(b);
@@ -221,6 +231,10 @@ class SplitBackend final : public Backend {
       q.nested.absmax = in(q.nested.absmax), q.nested.map = in(q.nested.map);
       return {.packed = std::move(q)};
     }
+    NormedInput in(const NormedInput& x) const {
+      const Tensor from = in(x.x), weight = in(x.weight);
+      return {from, weight, x.eps, out(x.scratch)};
+    }
     /// A tensor that the operation overwrites entirely.
     Tensor out(const Tensor& t) const {
       const auto place = all_.memory_->find(t);
@@ -239,6 +253,9 @@ class SplitBackend final : public Backend {
     SplitBackend& all_;
     std::size_t device_;
   };
+
+  bool on_one_device(std::span<const LinearTask> tasks) const;
+  void bring(const On& on, std::span<const LinearTask> tasks);
 
   std::size_t home_of(const Tensor& t) const { return memory_->find(t).block->home; }
   std::size_t home_of(const LinearWeight& weight) const {
@@ -285,14 +302,14 @@ class SplitBackend final : public Backend {
   std::vector<LinearTask> tasks_;
 };
 
-/// One call if all weights are on the same device.
-inline void SplitBackend::do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {
-  const auto home = [&](const LinearTask& task) { return home_of(*task.weight); };
-  const bool same_device = std::ranges::all_of(
-      tasks, [&](const LinearTask& task) { return home(task) == home(tasks[0]); });
-  if (tasks.empty() || !same_device) return Backend::do_linear_group(tasks, x);
-  const On on(*this, home(tasks[0]));
-  const Tensor from = on.in(x);
+inline bool SplitBackend::on_one_device(std::span<const LinearTask> tasks) const {
+  return !tasks.empty() && std::ranges::all_of(tasks, [&](const LinearTask& task) {
+    return home_of(*task.weight) == home_of(*tasks[0].weight);
+  });
+}
+
+/// Sets tasks_ to the same tasks on a device.
+inline void SplitBackend::bring(const On& on, std::span<const LinearTask> tasks) {
   weights_.clear(), tasks_.clear();
   weights_.reserve(tasks.size());  // tasks point into it
   for (const LinearTask& task : tasks) {
@@ -300,7 +317,32 @@ inline void SplitBackend::do_linear_group(std::span<const LinearTask> tasks, con
     const Tensor added = on.in(task.bias);
     tasks_.push_back({on.out(task.out), &weights_.back(), added, task.compute});
   }
+}
+
+/// One call if all weights are on the same device.
+inline void SplitBackend::do_linear_group(std::span<const LinearTask> tasks, const Tensor& x) {
+  if (!on_one_device(tasks)) return Backend::do_linear_group(tasks, x);
+  const On on(*this, home_of(*tasks[0].weight));
+  const Tensor from = on.in(x);
+  bring(on, tasks);
   on->linear_group(tasks_, from);
+}
+inline void SplitBackend::do_normed_linear_group(std::span<const LinearTask> tasks,
+                                                 const NormedInput& x) {
+  if (!on_one_device(tasks)) return Backend::do_normed_linear_group(tasks, x);
+  const On on(*this, home_of(*tasks[0].weight));
+  const NormedInput from = on.in(x);
+  bring(on, tasks);
+  on->normed_linear_group(tasks_, from);
+}
+inline void SplitBackend::do_gated_linear_unit(const LinearTask& gate, const LinearTask& up,
+                                               const NormedInput& x, Activation act) {
+  const std::array tasks{gate, up};
+  if (!on_one_device(tasks)) return Backend::do_gated_linear_unit(gate, up, x, act);
+  const On on(*this, home_of(*gate.weight));
+  const NormedInput from = on.in(x);
+  bring(on, tasks);
+  on->gated_linear_unit(tasks_[0], tasks_[1], from, act);
 }
 
 /// On the device that wrote the newest part.

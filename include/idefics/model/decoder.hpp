@@ -34,8 +34,8 @@ class DecoderLayer {
                   const RotaryTable& rotary, const TokenBatch& tokens,
                   const Tensor& weights /*[R,H,J] or empty*/) const {
     // q, k = rope(q_proj(x)), rope(k_proj(x)); v = v_proj(x); k and v go into the cache
-    input_layernorm_(backend, s.normed, s.hidden);
-    linear_group(backend, s.normed, {{q_proj_, s.q}, {k_proj_, s.k}, {v_proj_, s.v}});
+    linear_group(backend, input_layernorm_.of(s.hidden, s.normed),
+                 {{q_proj_, s.q}, {k_proj_, s.k}, {v_proj_, s.v}});
     backend.rope_and_cache(s.q, s.k, s.v, cache, tokens.cache_rows, rotary.cos, rotary.sin,
                            tokens.positions);
 
@@ -47,8 +47,8 @@ class DecoderLayer {
     o_proj_.add_to(backend, s.hidden, s.mixed, s.normed);
 
     // down(silu(gate(x)) * up(x))
-    post_attention_layernorm_(backend, s.normed, s.hidden);
-    mlp_.add_to(backend, s.hidden, s.normed, s.gated, s.raised);
+    mlp_.add_to(backend, s.hidden, post_attention_layernorm_.of(s.hidden, s.normed), s.gated,
+                s.raised);
   }
 
  private:

@@ -51,20 +51,17 @@ class GatedCrossAttentionLayer {
   void operator()(Backend& backend, const TextState& s, const Tensor& k /*[J,H,E]*/,
                   const Tensor& v /*[J,H,E]*/, const TokenBatch& tokens,
                   const Tensor& weights /*[R,H,J] or empty*/) const {
-    input_layernorm_(backend, s.normed, s.hidden);
-    q_proj_(backend, s.q, s.normed);
+    linear_group(backend, input_layernorm_.of(s.hidden, s.normed), {{q_proj_, s.q}});
     if (query_key_norms_) q_layer_norm_(backend, s.q, s.q);
 
     // A token that sees no picture has no keys and gets zeros here; its MLP below still runs.
     backend.attention(s.mixed, s.q, k, v, tokens.cross_attention, scale_);
     if (weights)
       backend.attention_weights(weights, s.q, k, tokens.cross_attention, tokens.watched, scale_);
-    o_proj_(backend, s.normed, s.mixed);
-    backend.gated_add(s.hidden, s.normed, alpha_cross_attn_);
+    o_proj_.gated_add_to(backend, s.hidden, s.mixed, alpha_cross_attn_, s.normed);
 
-    post_attention_layernorm_(backend, s.normed, s.hidden);
-    mlp_(backend, s.normed, s.normed, s.gated, s.raised);
-    backend.gated_add(s.hidden, s.normed, alpha_dense_);
+    mlp_.gated_add_to(backend, s.hidden, post_attention_layernorm_.of(s.hidden, s.normed),
+                      alpha_dense_, s.gated, s.raised);
   }
 
  private:

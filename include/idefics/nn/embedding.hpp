@@ -29,8 +29,8 @@ struct DecoupledHead {
   /// must copy.
   void operator()(Backend& backend, Tensor base_logits /*[M,V]*/,
                   Tensor additional_logits /*[M,A] or empty*/, const Tensor& x /*[M,D]*/) const {
-    base(backend, base_logits, x);
-    if (additional.weight) additional(backend, additional_logits, x);
+    if (!additional.weight) return base(backend, base_logits, x);
+    linear_group(backend, x, {{base, base_logits}, {additional, additional_logits}});
   }
 };
 

@@ -4,6 +4,7 @@
 // Letters: M rows, N outputs, K inputs, Z rank of an adapter.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <memory>
@@ -46,6 +47,14 @@ struct Linear {
     (*this)(backend, scratch, x);
     backend.add(sum, sum, scratch);
   }
+
+  /// sum += tanh(alpha) * (x W^T); for layers without a bias.
+  void gated_add_to(Backend& backend, Tensor sum /*[M,N]*/, const Tensor& x /*[M,K]*/,
+                    const Tensor& alpha /*[1] or [N]*/, Tensor scratch /*[M,N]*/) const {
+    if (!adapter) return backend.linear_gated_add(sum, x, weight, alpha, compute, scratch);
+    (*this)(backend, scratch, x);
+    backend.gated_add(sum, scratch, alpha);
+  }
 };
 
 /// One of several layers with the same input, and its output.
@@ -54,16 +63,38 @@ struct LinearOutput {
   Tensor out;  // [M,N]
 };
 
+namespace detail {
+
+/// The product of a layer, without its adapter.
+inline LinearTask task_of(const LinearOutput& output) {
+  const Linear& layer = output.layer;
+  return {output.out, &layer.weight, layer.bias, layer.compute};
+}
+inline bool have_adapters(std::initializer_list<LinearOutput> outputs) {
+  return std::ranges::any_of(outputs, [](const LinearOutput& o) { return bool(o.layer.adapter); });
+}
+
+}  // namespace detail
+
 /// Up to three layers on the same x.
 inline void linear_group(Backend& backend, const Tensor& x /*[M,K]*/,
                          std::initializer_list<LinearOutput> outputs) {
   std::array<LinearTask, 3> tasks;
-  std::size_t count = 0;
-  for (const auto& [layer, out] : outputs)
-    tasks.at(count++) = {out, &layer.weight, layer.bias, layer.compute};
-  backend.linear_group(std::span(tasks).first(count), x);
+  std::ranges::transform(outputs, tasks.begin(), detail::task_of);
+  backend.linear_group(std::span(tasks).first(outputs.size()), x);
   for (const auto& [layer, out] : outputs)
     if (layer.adapter) layer.adapter->add(backend, out, x);
+}
+/// The same on RMSNorm of x.
+inline void linear_group(Backend& backend, const NormedInput& x /*[M,K]*/,
+                         std::initializer_list<LinearOutput> outputs) {
+  if (detail::have_adapters(outputs)) {
+    backend.rms_norm(x.scratch, x.x, x.weight, x.eps);
+    return linear_group(backend, x.scratch, outputs);
+  }
+  std::array<LinearTask, 3> tasks;
+  std::ranges::transform(outputs, tasks.begin(), detail::task_of);
+  backend.normed_linear_group(std::span(tasks).first(outputs.size()), x);
 }
 
 }}  // namespace idefics::v0

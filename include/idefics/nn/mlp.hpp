@@ -13,21 +13,24 @@ struct GatedMlp {
   Linear down;      // [D,F]
   Activation act = Activation::silu;
 
-  /// `gated` and `raised` [M,F] are scratch.
-  void operator()(Backend& backend, Tensor out /*[M,D]*/, const Tensor& x /*[M,D]*/, Tensor gated,
-                  Tensor raised) const {
-    raise(backend, x, gated, raised);
-    down(backend, out, gated);
-  }
-  /// sum += down(act(gate(x)) * up(x)). x may be overwritten.
-  void add_to(Backend& backend, Tensor sum /*[M,D]*/, const Tensor& x /*[M,D]*/, Tensor gated,
+  /// sum += down(act(gate(x)) * up(x)), with x normed first. `gated` and `raised` [M,F] are scratch.
+  void add_to(Backend& backend, Tensor sum /*[M,D]*/, const NormedInput& x /*[M,D]*/, Tensor gated,
               Tensor raised) const {
     raise(backend, x, gated, raised);
-    down.add_to(backend, sum, gated, x);
+    down.add_to(backend, sum, gated, x.scratch);
+  }
+  /// sum += tanh(alpha) * down(act(gate(x)) * up(x)).
+  void gated_add_to(Backend& backend, Tensor sum /*[M,D]*/, const NormedInput& x /*[M,D]*/,
+                    const Tensor& alpha /*[1] or [D]*/, Tensor gated, Tensor raised) const {
+    raise(backend, x, gated, raised);
+    down.gated_add_to(backend, sum, gated, alpha, x.scratch);
   }
 
   /// gated = act(gate(x)) * up(x).
-  void raise(Backend& backend, const Tensor& x, Tensor gated, Tensor raised) const {
+  void raise(Backend& backend, const NormedInput& x, Tensor gated, Tensor raised) const {
+    if (!detail::have_adapters({{gate, gated}, {up, raised}}))
+      return backend.gated_linear_unit(detail::task_of({gate, gated}),
+                                       detail::task_of({up, raised}), x, act);
     linear_group(backend, x, {{gate, gated}, {up, raised}});
     backend.gated_activation(gated, gated, raised, act);
   }

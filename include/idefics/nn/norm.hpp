@@ -17,6 +17,10 @@ struct RmsNorm {
   void operator()(Backend& backend, Tensor out, const Tensor& x) const {
     backend.rms_norm(std::move(out), x, weight, eps);
   }
+  /// The norm of x as the input of linear layers. `scratch` is a tensor like x.
+  NormedInput of(const Tensor& x /*[M,D]*/, const Tensor& scratch /*[M,D]*/) const {
+    return {x, weight, eps, scratch};
+  }
 };
 
 /// torch.nn.LayerNorm: in the vision tower and the resampler.

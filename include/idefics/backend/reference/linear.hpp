@@ -2,7 +2,8 @@
 //
 //   out[m,n] = sum_k x[m,k] weight[n,k] + bias[n]
 //
-// The base class implements linear_group and linear_add with these products (backend.hpp).
+// The base class implements linear_group, normed_linear_group, gated_linear_unit, linear_add and
+// linear_gated_add with these products (backend.hpp).
 //
 // 4-bit weights are codebook[code] * absmax, rounded to f32. With Compute::bf16 both factors of a
 // product are rounded to bf16 first; of a 4-bit weight, the codebook's value is rounded and absmax

@@ -75,10 +75,10 @@ class PassBuffers {
   }
   /// Computes them on the device alone, and returns the token that greedy search chooses from each.
   Tensor choose(const PassLogits& logits, const Tensor& states, std::span<const std::int32_t> rows,
-                const ForbiddenTokens& forbidden) const /*[R] i32*/ {
+                const ForbiddenTokens& excluded) const /*[R] i32*/ {
     const auto [base, additional] = compute_head(logits, states, rows);
     const Tensor choices = choices_.slice(0, std::ssize(rows));
-    backend_.greedy_choice(choices, base, additional, forbidden);
+    backend_.greedy_choice(choices, base, additional, excluded);
     return backend_.download(choices);
   }
 
