@@ -358,8 +358,9 @@ std::vector<Tensor> around_products(Backend& backend, const Case& c, bool fused)
     if (fused) {
       backend.linear_gated_add(sum, x, q, alpha, c.compute, empty());
     } else {
-      backend.linear(of_q.out, x, q, {}, c.compute);
-      backend.gated_add(sum, of_q.out, alpha);
+      const Tensor product = empty();
+      backend.linear(product, x, q, {}, c.compute);
+      backend.gated_add(sum, product, alpha);
     }
     results.push_back(backend.download(sum));
   }
