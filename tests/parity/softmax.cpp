@@ -202,10 +202,10 @@ TEST_CASE("greedy_choice returns the first of the largest logits that are not fo
       base[(row + 1) * static_cast<std::size_t>(v) - 1] = row == 5 ? 0.0f : 1.0f;
       additional[2 * row + 1] = row == 2 ? 1.5f : 1.0f;
     }
-    const std::int32_t behind = v > 1 ? last : added + 1;
+    const std::int32_t after_zero = v > 1 ? last : added + 1;
     exactly(greedy(tensor({6, v}, base), tensor({6, 2}, additional),
                    {{}, {0}, {}, {last, 0}, {0, last, added + 1}, {added + 1}}),
-            choices({0, behind, added + 1, added + 1, v > 2 ? 1 : added, 0}));
+            choices({0, after_zero, added + 1, added + 1, v > 2 ? 1 : added, 0}));
   }
 }
 

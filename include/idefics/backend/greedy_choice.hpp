@@ -2,7 +2,7 @@
 // not forbidden. Where the logits are on a device, so is the choice, and a step downloads one number
 // per row instead of a vocabulary. This is the definition; no sums, so every device agrees exactly.
 //
-// Letters: R rows, V vocabulary, A added tokens.
+// Letters: R selected rows, V vocabulary, A added tokens.
 #pragma once
 
 #include <algorithm>
@@ -25,8 +25,9 @@ struct ForbiddenTokens {
   }
 };
 
-/// In place of a token: a logit of the row is NaN or infinite; every token is excluded.
-inline constexpr std::int32_t no_finite_logits = -1, no_allowed_token = -2;
+/// In place of a token: a logit of the row is NaN or infinite; every token is forbidden.
+inline constexpr std::int32_t no_finite_logits = -1;
+inline constexpr std::int32_t no_allowed_token = -2;
 
 namespace detail {
 

@@ -98,7 +98,7 @@ class TextRun {
     pass(sink);
   }
 
-  /// Whether `step_greedily` may be called: a batch hands out logits.
+  /// Whether `step_greedily` may be called: a batch returns logits.
   bool chooses() const { return !seat_; }
 
   /// Announces how many tokens of a row `step_greedily` may have to forbid.
