@@ -22,7 +22,6 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
-#include <iterator>
 #include <memory>
 #include <span>
 #include <string>
@@ -171,13 +170,9 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
     const std::int64_t r = out.count(), v = base.dim(-1), a = additional ? additional.dim(-1) : 0;
     check_dtypes(out.dtype() == DType::i32, "greedy_choice", out, base);
     check(last_rows_of(base, "greedy_choice") == r, "greedy_choice", "base and out", base, out);
-    check(!additional || rows_of(additional, a) == r, "greedy_choice", "additional and out",
-          additional, out);
-    require(std::ssize(forbidden.ends) == r && std::ranges::is_sorted(forbidden.ends) &&
-                (r == 0 ||
-                 (forbidden.ends[0] >= 0 && forbidden.ends.back() == std::ssize(forbidden.ids))),
-            "forbidden tokens are not those of each row");
-    check_indices(forbidden.ids, v + a, "forbidden token");
+    check(!additional || rows_of(additional, a) == r, "greedy_choice", "additional", additional,
+          out);
+    forbidden.check(r, v + a);
     do_greedy_choice(std::move(out), base, additional, forbidden);
   }
 

@@ -23,6 +23,14 @@ struct ForbiddenTokens {
     const auto begin = row == 0 ? 0 : static_cast<std::size_t>(ends[row - 1]);
     return ids.subspan(begin, static_cast<std::size_t>(ends[row]) - begin);
   }
+  /// Throws `invalid_argument` unless these are tokens below `tokens` of `rows` rows.
+  void check(std::int64_t rows, std::int64_t tokens) const {
+    require(std::ssize(ends) == rows && std::ranges::is_sorted(ends) &&
+                (rows == 0 || (ends[0] >= 0 && ends.back() == std::ssize(ids))),
+            "forbidden tokens are not those of each row");
+    require(std::ranges::all_of(ids, [&](std::int32_t id) { return id >= 0 && id < tokens; }),
+            "a forbidden token is out of range");
+  }
 };
 
 /// In place of a token: a logit of the row is NaN or infinite; every token is forbidden.
