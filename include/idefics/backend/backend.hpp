@@ -170,8 +170,7 @@ class Backend : public TensorMemory, protected detail::OperationChecks {
     const std::int64_t r = out.count(), v = base.dim(-1), a = additional ? additional.dim(-1) : 0;
     check_dtypes(out.dtype() == DType::i32, "greedy_choice", out, base);
     check(last_rows_of(base, "greedy_choice") == r, "greedy_choice", "base and out", base, out);
-    check(!additional || rows_of(additional, a) == r, "greedy_choice", "additional", additional,
-          out);
+    check(!additional || additional.count() == r * a, "greedy_choice", "rows", additional, out);
     forbidden.check(r, v + a);
     do_greedy_choice(std::move(out), base, additional, forbidden);
   }
