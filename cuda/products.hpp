@@ -10,7 +10,7 @@
 #include <idefics/backend/operands.hpp>
 
 #include "linear.cuh"
-#include "linear_4bit.cuh"
+#include "linear_4bit_hopper.cuh"
 #include "linear_int8.cuh"
 #include "memory.cuh"
 
@@ -57,11 +57,11 @@ inline bool reads_rounded(const LinearWeight& weight, Compute compute) {
          (!weight.packed || weight.cols() % weight.packed.blocksize == 0);
 }
 
-/// x in bf16, in scratch memory; null if it is rounded later.
+/// x in bf16, in scratch memory, with room for a second copy after it; null if it is rounded later.
 inline bf16_t* Products::round(const Tensor& x, std::int64_t k) {
   const std::int64_t m = x.count() / k;
   if (rounded_late(m, k)) return nullptr;
-  bf16_t* const rounded = scratch_.get<bf16_t>(m * rounded_width(k));
+  bf16_t* const rounded = scratch_.get<bf16_t>(2 * m * rounded_width(k));
   round_rows(stream_, rounded, x.as<float>().data(), m, k);
   return rounded;
 }
@@ -76,7 +76,9 @@ inline void Products::multiply(float* out, const float* x, bf16_t* rounded,
   if (weight.packed) {
     const FourBitMatrix matrix = four_bits(weight.packed);
     if (reads_rounded(weight, compute))
-      cuda::linear_4bit_bf16(stream_, out, rounded ? nullptr : x, rounded, matrix, end, m, n);
+      cuda::linear_4bit_bf16(stream_, out, rounded ? nullptr : x, rounded,
+                             rounded ? rounded + m * rounded_width(k) : nullptr, matrix, end, m, n,
+                             hopper_);
     else
       cuda::linear_4bit_f32(stream_, out, x, matrix, bf16, end, m, n);
   } else if (bf16) {
