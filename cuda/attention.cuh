@@ -4,7 +4,8 @@
 //   p[j]      = exp(score[j] - max) / sum_j exp(score[j] - max)
 //   out[e]    = sum_j p[j] v[j,e]                    zero for a query that sees no key
 //
-// q, out f32 [M,H,E]; k, v f32 or bf16 [J,H,E]. The order (docs/determinism.md), whichever kernel runs:
+// q, out f32 [M,H,E]; k, v f32 or bf16 [J,H,E]. The order (docs/determinism.md), whichever kernel
+// runs, but for bf16 on tensor cores, whose chunks are computed in another (attention_mma.cuh):
 //
 //   chunks    the keys of a query, in their order, in chunks of 64 from the first on
 //   score     8 lanes over E, lane t adds e = 4 t .. 4 t + 3, then 32 further, …; tree; times scale
@@ -21,13 +22,16 @@
 #include <vector>
 
 #include "attention_decode.cuh"
+#include "attention_mma.cuh"
 #include "attention_prefill.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
 /// Queries per tile for heads of this width: one if heads are too wide for the tiles of
-/// attention_prefill.
+/// attention_prefill. T: the type of keys and values.
+template <class T = float>
 constexpr std::int64_t attention_tile_queries(std::int64_t head_width) {
+  if (attention_by_mma<T>(head_width)) return attention_mma_queries;
   return head_width <= attention_widest ? attention_queries : 1;
 }
 
@@ -58,6 +62,9 @@ void attention(Stream& stream, float* out, const AttentionOperands<T>& operands,
                const AttentionTile* tiles, std::int64_t count, bool single_queries,
                std::int64_t most_keys, float* scratch) {
   if (count == 0 || operands.heads == 0) return;
+  if constexpr (std::is_same_v<T, bf16_t>)
+    if (attention_by_mma<T>(operands.width))
+      return attention_mma(stream, out, operands, tiles, count, single_queries, most_keys, scratch);
   if (single_queries)
     attention_decode(stream, out, operands, tiles, count, most_keys, scratch);
   else

@@ -140,6 +140,16 @@ __global__ void __launch_bounds__(attention_decode_threads)
   }
 }
 
+/// Merges the parts of all queries and heads in `scratch`.
+template <class T>
+void merge_chunks(Stream& stream, float* out, const float* scratch,
+                  const AttentionOperands<T>& operands, const AttentionTile* tiles,
+                  std::int64_t count, unsigned chunks) {
+  launch(stream, dim3(static_cast<unsigned>(operands.heads), static_cast<unsigned>(count)),
+         attention_decode_threads, 0, attention_merge_kernel<AttentionTile>, out, scratch, tiles,
+         operands.heads, operands.width, static_cast<int>(chunks));
+}
+
 /// Tiles of one query each, none of which sees more than `most_keys` keys.
 template <class T>
 void attention_decode(Stream& stream, float* out, const AttentionOperands<T>& operands,
@@ -147,14 +157,13 @@ void attention_decode(Stream& stream, float* out, const AttentionOperands<T>& op
                       float* scratch) {
   const auto chunks = static_cast<unsigned>(ceil_div(most_keys, attention_chunk));
   const auto heads = static_cast<unsigned>(operands.heads), queries = static_cast<unsigned>(count);
-  const bool whole = operands.width == attention_decode_threads && operands.quads();
-  launch(stream, dim3(chunks, heads, queries), attention_decode_threads, 0,
-         whole ? attention_decode_kernel<attention_decode_threads, T, AttentionTile>
-               : attention_decode_kernel<0, T, AttentionTile>,
-         scratch, operands, tiles, operands.quads());
-  launch(stream, dim3(heads, queries), attention_decode_threads, 0,
-         attention_merge_kernel<AttentionTile>, out, scratch, tiles, operands.heads, operands.width,
-         static_cast<int>(chunks));
+  auto kernel = attention_decode_kernel<0, T, AttentionTile>;
+  if constexpr (std::is_same_v<T, float>)  // for bf16: attention_mma.cuh
+    if (operands.width == attention_decode_threads && operands.quads())
+      kernel = attention_decode_kernel<attention_decode_threads, T, AttentionTile>;
+  launch(stream, dim3(chunks, heads, queries), attention_decode_threads, 0, kernel, scratch,
+         operands, tiles, operands.quads());
+  merge_chunks(stream, out, static_cast<const float*>(scratch), operands, tiles, count, chunks);
 }
 
 /// The weights of single queries, out [R,H,J]: zeros after the keys that a query sees.

@@ -310,7 +310,9 @@ inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor&
   const std::int64_t heads = q.dim(1), width = q.dim(2);
   // With few queries per segment, larger tiles are mostly empty; bits are equal (attention.cuh).
   const bool few = queries <= few_queries * std::ssize(segments);
-  const std::int64_t most = few ? 1 : attention_tile_queries(width);
+  const std::int64_t large = k.dtype() == DType::bf16 ? attention_tile_queries<bf16_t>(width)
+                                                      : attention_tile_queries(width);
+  const std::int64_t most = few ? 1 : large;
   const Tiles t = stage(attention_tiles(segments, most), segments);
   float* const partial =
       most > 1 ? nullptr

@@ -73,6 +73,15 @@ double bound(const Operands& h, std::int64_t keys) {
   return tolerance(h.q.dim(2) + keys, (1.0 + 2.0 * score) * largest(h.v));
 }
 
+/// The same with weights that are rounded to bf16, each by at most one part in 512: so much of the
+/// values they mix. Tensor cores cut off what is below their window instead of rounding, which is
+/// up to twice the error.
+double mma_bound(const Operands& h, std::int64_t keys) {
+  double most = 0.0;
+  for (const float x : h.v.as<float>()) most = std::max(most, std::abs(static_cast<double>(x)));
+  return 2.0 * bound(h, keys) + 0x1p-9 * most;
+}
+
 }  // namespace
 
 TEST_CASE("CUDA attention is the reference's within rounding, for prompts and single queries") {
@@ -108,6 +117,66 @@ TEST_CASE("CUDA attention over bf16 has the bits of the same keys and values in 
         CHECK(different_bits(attend<bf16_t>(h, segments, most, offset),
                              attend(h, segments, most)) == "");
       }
+}
+
+TEST_CASE("CUDA attention on tensor cores is the reference's within rounding") {
+  struct Sizes {
+    std::int64_t queries, keys, heads, width;
+  };
+  for (const Sizes& s : {Sizes{1, 1, 1, 80}, Sizes{5, 64, 2, 80}, Sizes{3, 65, 1, 96},
+                         Sizes{17, 40, 2, 96}, Sizes{66, 70, 1, 128}, Sizes{4, 130, 1, 128}})
+    for (const bool causal : {false, true}) {
+      INFO("M " << s.queries << " keys " << s.keys << " H " << s.heads << " E " << s.width
+                << (causal ? " causal" : ""));
+      Operands h = random_operands(s.queries, s.keys + 3, s.heads, s.width);
+      h.q = rounded(h.q), h.k = rounded(h.k), h.v = rounded(h.v);
+      const Rows rows = some_rows(s.keys, s.keys + 3, 5);
+      const Segments segments{{0, s.queries, rows, causal}};
+      Tensor expected = Tensor::empty(DType::f32, h.q.shape());
+      reference::attention(expected, h.q, h.k, h.v, segments, scale);
+      const std::int64_t most = cuda::attention_tile_queries<bf16_t>(s.width);
+      CHECK(most == 64);
+      const Tensor result = attend<bf16_t>(h, segments, most);
+      CHECK(beyond(result, expected, [&](std::int64_t) { return mma_bound(h, s.keys); }) == "");
+      if (s.queries <= 5) CHECK(different_bits(attend<bf16_t>(h, segments, 1), result) == "");
+      CHECK(different_bits(attend<bf16_t>(h, segments, most, 1), result) == "");
+    }
+}
+
+TEST_CASE(
+    "CUDA attention on tensor cores: a prompt may be cut anywhere, and the batch is the same") {
+  const std::int64_t queries = 70, keys = 131;
+  const Operands h = random_operands(queries, keys, 1, 80);
+  const Rows rows = some_rows(keys, keys, 7);
+  const std::span<const std::int32_t> all(rows);
+  const Tensor uncut = attend<bf16_t>(h, {{0, queries, all, true}}, 64);
+  for (const std::int64_t cut : {1, 69}) {
+    INFO("cut at " << cut);
+    const auto early = all.first(static_cast<std::size_t>(keys - (queries - cut)));
+    const Segments parts{{0, cut, early, true}, {cut, queries, all, true}};
+    CHECK(different_bits(attend<bf16_t>(h, parts, 64), uncut) == "");
+  }
+}
+
+TEST_CASE("CUDA attention on tensor cores: no key gives zeros, equal scores average exactly") {
+  for (const std::int64_t most : {std::int64_t{1}, std::int64_t{64}}) {
+    Operands some = random_operands(5, 4, 2, 96);
+    some.v = rounded(some.v);
+    const Rows rows{3, 0, 1};
+    const Segments segments{{0, 2, {}, false}, {2, 5, std::span(rows).first(1), true}};
+    const Tensor result = attend<bf16_t>(some, segments, most);
+    for (const float x : result.slice(0, 4).as<float>()) CHECK(x == 0.0f);
+    CHECK(different_bits(result.slice(4, 5), some.v.slice(3, 4)) == "");
+
+    const Values v = integers(128 * 80, 100, 4);
+    const Operands equal{tensor({1, 1, 80}, Values(80, 0.0f)),
+                         tensor({128, 1, 80}, normals(128 * 80, 5)), tensor({128, 1, 80}, v)};
+    const Rows every = some_rows(128, 128, 6);
+    Values mean(80, 0.0f);
+    for (std::size_t i = 0; i < v.size(); ++i) mean[i % 80] += v[i] / 128.0f;
+    CHECK(different_bits(attend<bf16_t>(equal, {{0, 1, every}}, most), tensor({1, 1, 80}, mean)) ==
+          "");
+  }
 }
 
 TEST_CASE("CUDA attention of heads that are too wide for tiles runs query by query") {
