@@ -4,7 +4,8 @@ loop, and prints a table. Exits with 1 if a budget is exceeded, with 77 if there
 
 usage: sass.py ROOT NVCC [--mutant]      --mutant: with the faults of MUTANTS, which must be noticed
 
-The main loop is the smallest one with most of the kernel's `work`. Time is counted in round trips to device
+The main loop is the smallest one with most of the kernel's `work`; a kernel without is read as a whole, and
+only its loads in flight and its registers have budgets. Time is counted in round trips to device
 memory: an instruction that needs a loaded value waits until one trip after the load was issued, and all
 else takes no time. So a loop that loads everything before it uses anything has one trip per turn, and a
 load whose address was loaded costs one more.
@@ -37,6 +38,8 @@ class Budget:
     threads: int = 256   # of a block
     shared: int = 0      # bytes of a block
     trips: int = 1       # at most, per turn of the loop
+    whole: bool = False  # no main loop
+    arguments: str = ""  # of the template, mangled, if its header instantiates it for several
 
 
 def bf16(title, arguments, **other):
@@ -45,6 +48,10 @@ def bf16(title, arguments, **other):
 
 def four_bits(title, arguments, **other):
     return Budget(title, "cuda/linear_4bit_gemv.cuh", f"gemv_4bit_kernel<{arguments}>", "64 k x 2 rows", "HMMA", **other)
+
+
+def whole(title, header, kernel, **other):
+    return Budget(title, header, kernel, "kernel", "EXIT", per_unit=1, instructions=2000, trips=99, whole=True, **other)
 
 
 K = 4096
@@ -68,6 +75,16 @@ BUDGETS = (
               loads=12, registers=128, shared=TABLES + 4096),
     four_bits("NF4 (double) GEMV, 9 to 16 rows", "2, FourBitBlocks::nested, false, bf16_t", per_unit=8, instructions=120,
               loads=12, registers=128, shared=TABLES + 8192),
+    whole("attention of a step, heads of 128", "cuda/attention_decode.cuh", "attention_decode_kernel<128, float, AttentionTile>",
+          loads=36, registers=128, threads=128, arguments="ILi128Ef"),
+    whole("merging its chunks", "cuda/attention_decode.cuh", "attention_merge_kernel<AttentionTile>", loads=24, registers=64,
+          threads=128),
+    whole("rms_norm, up to 4096 wide", "cuda/norm.cuh", "rms_norm_kernel<4, bf16_t>", loads=4, registers=64,
+          arguments="ILi4ENS0_6bf16_t"),
+    whole("rms_norm, up to 8192 wide", "cuda/norm.cuh", "rms_norm_kernel<8, bf16_t>", loads=8, registers=96,
+          arguments="ILi8ENS0_6bf16_t"),
+    whole("layer_norm, up to 4096 wide", "cuda/norm.cuh", "layer_norm_kernel<4, bf16_t, const bf16_t*>", loads=8, registers=96,
+          arguments="ILi4ENS0_6bf16_t"),
 )
 
 # Files, what is replaced, and by what: the map of double quantization is read from device memory, by a code
@@ -113,7 +130,7 @@ def expand(register, width):
 
 def parse(text, name):
     """The instructions of the one kernel whose mangled name contains `name`."""
-    sections = [s for s in text.split(".section\t.text.")[1:] if f"{len(name)}{name}" in s.split(",")[0].splitlines()[0]]
+    sections = [s for s in text.split(".section\t.text.")[1:] if name in s.split(",")[0].splitlines()[0]]
     if len(sections) != 1:
         raise SystemExit(f"{len(sections)} kernels are called {name}")
     result, labels = [], set()
@@ -195,13 +212,14 @@ def measure(job):
          "-cubin", "-Xptxas", "-v", "-o", stem.with_suffix(".cubin"), stem.with_suffix(".cu")], capture_output=True, text=True)
     if built.returncode:
         raise SystemExit(built.stdout + built.stderr)
-    name = budget.kernel.split("<")[0]
-    log = next(part for part in built.stderr.split("Compiling entry function")[1:] if f"{len(name)}{name}" in part.splitlines()[0])
+    plain = budget.kernel.split("<")[0]
+    name = f"{len(plain)}{plain}{budget.arguments}"
+    log = next(part for part in built.stderr.split("Compiling entry function")[1:] if name in part.splitlines()[0])
     registers = int(re.search(r"Used (\d+) registers", log)[1])
     text = subprocess.run([disassembler, "-c", stem.with_suffix(".cubin")], capture_output=True, text=True, check=True).stdout
     code = parse(text, name)
-    body = main_loop(code, budget.work)
-    units = sum(bool(re.match(budget.work, i.opcode)) for i in body) / budget.per_unit
+    body = code if budget.whole else main_loop(code, budget.work)
+    units = 1 if budget.whole else sum(bool(re.match(budget.work, i.opcode)) for i in body) / budget.per_unit
     turn, loads = trips(body)
     resident = warps(registers, budget.threads, budget.shared, arch)
     flight = sum(width_of(i) for i in body if is_load(i)) * 32 * resident / 1024
@@ -216,7 +234,8 @@ def measure(job):
     for what, pattern, where in (("local memory", r"(LDL|STL)\b", code), ("a generic load", r"LD(\.|$)", code),
                                  # BRA.DIV and BRA.CONV leave only if a warp has diverged; the last two
                                  # instructions may be an exit and the way back.
-                                 ("a branch in the main loop", r"(BRA(?!\.DIV|\.CONV)|BRX|BSSY|CALL|JMP)\b", body[:-2])):
+                                 ("a branch in the main loop", r"(BRA(?!\.DIV|\.CONV)|BRX|BSSY|CALL|JMP)\b",
+                                  () if budget.whole else body[:-2])):
         if found := next((i for i in where if re.match(pattern, i.opcode)), None):
             faults.append(f"{budget.title}, {arch}: {what}: {found.opcode} {found.operands}")
     row = (f"| {budget.title} | {arch} | {len(body) / units:.1f} per {budget.unit} | {loads} | {turn} | {registers} | {resident} "
