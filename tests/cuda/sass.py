@@ -87,9 +87,36 @@ BUDGETS = (
           arguments="ILi4ENS0_6bf16_t"),
 )
 
+
+@dataclass
+class Epilogue:
+    """What follows the last product of a kernel for many rows: loads of bias and residual, then stores, in batches."""
+    title: str
+    header: str
+    kernel: str
+    loads: int      # at least, before the first store
+    batches: int    # at most
+    registers: int  # at most
+    architectures: tuple = ("sm_90a",)
+
+
+EPILOGUES = (
+    Epilogue("bf16 wgmma, tile of 192", "cuda/linear_bf16_wgmma.cuh", "gemm_wgmma_kernel<WgmmaTile<192>>", loads=34, batches=3,
+             registers=168),
+    Epilogue("bf16 wgmma, tile of 192, rows shared", "cuda/linear_bf16_wgmma.cuh", "gemm_wgmma_kernel<WgmmaTile<192, 2>>",
+             loads=34, batches=3, registers=168),
+    Epilogue("bf16 mma.sync, 128 x 128", "cuda/linear_bf16_gemm.cuh", "gemm_bf16_kernel<GemmTile<128, 128, 64, 32>, bf16_t>",
+             loads=40, batches=2, registers=256, architectures=ARCHITECTURES),
+    Epilogue("NF4 wgmma, tile of 128", "cuda/linear_4bit_wgmma.cuh", "gemm_4bit_wgmma_kernel<FourBitWgmmaTile<128>>", loads=34,
+             batches=2, registers=168),
+    Epilogue("NF4 mma.sync, 128 x 64", "cuda/linear_4bit_gemm.cuh", "gemm_4bit_kernel<FourBitMatrix>", loads=36, batches=1,
+             registers=256, architectures=ARCHITECTURES),
+)
+
 # Files, what is replaced, and by what: the map of double quantization is read from device memory, by a code
-# that was read from there.
-MUTANTS = (("cuda/linear_4bit_gemv.cuh", "scales.expand(map, ", "scales.expand(matrix.map, "),)
+# that was read from there; a residual is loaded after the store of its neighbour.
+MUTANTS = (("cuda/linear_4bit_gemv.cuh", "scales.expand(map, ", "scales.expand(matrix.map, "),
+           ("cuda/linear_tile_end.cuh", "batch = fragments < 8 ? fragments : 8", "batch = 1"))
 
 
 def find_disassembler(nvcc):
@@ -201,23 +228,42 @@ def warps(registers, threads, shared, arch):
     return blocks * threads // 32
 
 
-def measure(job):
-    root, nvcc, disassembler, budget, arch, work = job
-    stem = pathlib.Path(work) / f"{BUDGETS.index(budget)}_{arch}"
+def compiled(root, nvcc, disassembler, kernel, header, arch, stem, arguments=""):
+    """The instructions of a kernel, and its registers."""
     stem.with_suffix(".cu").write_text(
-        f'#include "{budget.header}"\nnamespace idefics::cuda {{ const void* hot() {{ return reinterpret_cast<const void*>('
-        f'&{budget.kernel}); }} }}\n')
+        f'#include "{header}"\nnamespace idefics::cuda {{ const void* hot() {{ return reinterpret_cast<const void*>('
+        f'&{kernel}); }} }}\n')
     built = subprocess.run(
         [nvcc, "-std=c++20", "-O3", "-fmad=false", "-D", "IDEFICS_CUDA", "-I", f"{root}/include", "-I", str(root), f"-arch={arch}",
          "-cubin", "-Xptxas", "-v", "-o", stem.with_suffix(".cubin"), stem.with_suffix(".cu")], capture_output=True, text=True)
     if built.returncode:
         raise SystemExit(built.stdout + built.stderr)
-    plain = budget.kernel.split("<")[0]
-    name = f"{len(plain)}{plain}{budget.arguments}"
+    plain = kernel.split("<")[0]
+    name = f"{len(plain)}{plain}{arguments}"
     log = next(part for part in built.stderr.split("Compiling entry function")[1:] if name in part.splitlines()[0])
-    registers = int(re.search(r"Used (\d+) registers", log)[1])
     text = subprocess.run([disassembler, "-c", stem.with_suffix(".cubin")], capture_output=True, text=True, check=True).stdout
-    code = parse(text, name)
+    return parse(text, name), int(re.search(r"Used (\d+) registers", log)[1])
+
+
+def measure_epilogue(job):
+    root, nvcc, disassembler, epilogue, arch, work = job
+    stem = pathlib.Path(work) / f"epilogue_{EPILOGUES.index(epilogue)}_{arch}"
+    code, registers = compiled(root, nvcc, disassembler, epilogue.kernel, epilogue.header, arch, stem)
+    last = max(n for n, i in enumerate(code) if re.match(r"HG?MMA", i.opcode))
+    order = "".join("S" if i.opcode.startswith("STG") else "L" for i in code[last:] if is_load(i) or i.opcode.startswith("STG"))
+    first, batches = len(order) - len(order.lstrip("L")), len(re.findall("S+", order))
+    faults = [f"{epilogue.title}, {arch}: epilogue: {what}" for wrong, what in (
+        (first < epilogue.loads, f"{first} loads before the first store, the budget is {epilogue.loads}"),
+        (batches > epilogue.batches, f"{batches} batches of stores, the budget is {epilogue.batches}"),
+        (registers > epilogue.registers, f"{registers} registers, the budget is {epilogue.registers}"),
+        (any(re.match(r"(LDL|STL)\b", i.opcode) for i in code), "local memory")) if wrong]
+    return f"| {epilogue.title} | {arch} | {first} | {batches} | {registers} |", faults
+
+
+def measure(job):
+    root, nvcc, disassembler, budget, arch, work = job
+    stem = pathlib.Path(work) / f"{BUDGETS.index(budget)}_{arch}"
+    code, registers = compiled(root, nvcc, disassembler, budget.kernel, budget.header, arch, stem, budget.arguments)
     body = code if budget.whole else main_loop(code, budget.work)
     units = 1 if budget.whole else sum(bool(re.match(budget.work, i.opcode)) for i in body) / budget.per_unit
     turn, loads = trips(body)
@@ -265,14 +311,19 @@ def main():
                 (root / file).write_text(text.replace(before, after))
             budgets = [b for b in BUDGETS if b.header in {m[0] for m in MUTANTS}]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            tiles = list(pool.map(measure_epilogue, [(root, nvcc, disassembler, e, arch, work) for e in EPILOGUES
+                                                     for arch in e.architectures]))
             results = list(pool.map(measure, [(root, nvcc, disassembler, b, arch, work) for b in budgets for arch in ARCHITECTURES]))
     print("| kernel | for | instructions | loads in flight | round trips per turn | registers | warps | in flight per multiprocessor |")
     print("|---|---|---|---|---|---|---|---|")
     print("\n".join(row for row, _ in results))
-    faults = [f for _, of_row in results for f in of_row]
+    print("\n| epilogue of | for | loads before the first store | batches of stores | registers |")
+    print("|---|---|---|---|---|")
+    print("\n".join(row for row, _ in tiles))
+    faults = [f for _, of_row in results + tiles for f in of_row]
     print("\n".join(faults))
     if "--mutant" in sys.argv:
-        return 0 if any("round trips" in f for f in faults) else 1
+        return 0 if all(any(words in f for f in faults) for words in ("round trips", "epilogue")) else 1
     return 1 if faults else 0
 
 
