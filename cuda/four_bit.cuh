@@ -23,10 +23,11 @@ struct FourBitMatrix {
   __host__ __device__ std::int64_t blocksize() const { return std::int64_t{1} << block_shift; }
   bool rows_hold_whole_blocks() const { return width % blocksize() == 0; }
   __device__ float absmax_of(std::int64_t block) const {
-    if (!nested) return load_global<float>(static_cast<const float*>(absmax) + block);
-    const auto code = load_global<std::uint8_t>(static_cast<const std::uint8_t*>(absmax) + block);
+    // Plain loads: with load_global, the f32 order of two rows needs more registers than it has.
+    if (!nested) return static_cast<const float*>(absmax)[block];
+    const std::uint8_t code = static_cast<const std::uint8_t*>(absmax)[block];
     // Rounded before the addition: nothing is fused (-fmad=false).
-    const float product = load_global<float>(map + code) * load_global<float>(nested + block / 256);
+    const float product = map[code] * nested[block / 256];
     return product + offset;
   }
   __device__ int code_at(std::int64_t i) const {
