@@ -16,9 +16,10 @@ inline void config(Bytes input) {
   const auto json = idefics::parse_json(text_of(input), "config.json");
   const auto read = idefics::Config::from_json(json, "config.json");
   expect(read.head_dim() > 0 && read.vision.head_dim() > 0, "a head without width");
-  // thousands of layers take a tenth of a second, and show nothing that a few do not, but overflow
+  // many layers take long, up to a tenth of a second, and show nothing that a few do not, but
+  // overflow
   const std::int64_t all = read.num_hidden_layers + read.vision.num_hidden_layers;
-  if (all > 64 && input.size() % 64 != 0) return;
+  if (all > 8 && input.size() % 64 != 0) return;
   idefics::WeightTable table;
   const idefics::Idefics layers(table, read);
   static const auto forms = idefics::weight_forms();  // one of them, to be faster
