@@ -17,10 +17,16 @@ class Cublas {
   explicit Cublas(cudaStream_t stream) {
     check(cublasCreate(&handle_));
     check(cublasSetStream(handle_, stream));
+    // of its own, so that a captured graph neither allocates nor frees
+    if (cudaMalloc(&workspace_, workspace_bytes) == cudaSuccess)
+      check(cublasSetWorkspace(handle_, workspace_, workspace_bytes));
   }
   Cublas(const Cublas&) = delete;
   Cublas& operator=(const Cublas&) = delete;
-  ~Cublas() { (void)cublasDestroy(handle_); }
+  ~Cublas() {
+    (void)cublasDestroy(handle_);
+    (void)cudaFree(workspace_);
+  }
 
   /// out [M,N] = x [M,K] times weight [N,K], all bf16 with f32 sums: torch.nn.Linear without bias.
   void linear(Tensor& out, const Tensor& x, const Tensor& weight) {
@@ -38,7 +44,10 @@ class Cublas {
     if (status != CUBLAS_STATUS_SUCCESS)
       fail(ErrorCode::device_unavailable, std::string("cuBLAS: ") + cublasGetStatusString(status));
   }
+  static constexpr std::size_t workspace_bytes = std::size_t{32}
+                                                 << 20;  // NVIDIA's advice for Hopper
   cublasHandle_t handle_ = nullptr;
+  void* workspace_ = nullptr;
 };
 
 inline constexpr bool has_cublas = true;

@@ -56,20 +56,16 @@ class Stopwatch {
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
 };
 
-/// Seconds of one call(i) in the order of the stream: the median over batches of i = 0, 1, …, each
-/// long enough to make its two events negligible. Batches are equal passes, hence replayed as one
-/// graph (cuda/stream.cuh), and queued while another one runs: the time of the host is excluded.
-template <class Call>
-double device_seconds(const Harness& h, const Call& call) {
+/// Seconds per call in the order of the stream: the median over batches that are long enough to make
+/// their two events negligible. queue(n) queues n calls; each batch is queued while an equal one
+/// runs, so the time of the host is excluded.
+template <class Queue>
+double batch_seconds(const Harness& h, const Queue& queue) {
   Stopwatch watch(h.device.stream());
-  const auto batch = [&](std::size_t calls) {
-    for (std::size_t i = 0; i < calls; ++i) call(i);
-    (void)h.device.stream().native();
-  };
   const auto time = [&](std::size_t calls) {
-    batch(calls);
+    queue(calls);
     watch.start();
-    batch(calls);
+    queue(calls);
     return watch.stop() / static_cast<double>(calls);
   };
   const std::size_t few = h.quick ? 1 : 3;
@@ -80,6 +76,39 @@ double device_seconds(const Harness& h, const Call& call) {
   std::vector<double> times;
   for (int i = 0; i < (h.quick ? 1 : 5); ++i) times.push_back(time(calls));
   return median(std::move(times));
+}
+
+/// Seconds of one call(i) of our kernels. Batches are equal passes, hence replayed as one graph
+/// (cuda/stream.cuh).
+template <class Call>
+double device_seconds(const Harness& h, const Call& call) {
+  return batch_seconds(h, [&](std::size_t calls) {
+    for (std::size_t i = 0; i < calls; ++i) call(i);
+    (void)h.device.stream().native();
+  });
+}
+
+/// Seconds of one call(i) of a library that launches on the stream itself: captured and replayed as
+/// one graph, like ours.
+template <class Call>
+double library_seconds(const Harness& h, const Call& call) {
+  const cudaStream_t stream = h.device.stream().native();
+  cudaGraphExec_t graph = nullptr;
+  std::size_t captured = 0;
+  const auto capture = [&](std::size_t calls) {
+    if (graph) cuda::check(cudaGraphExecDestroy(graph), "dropping a graph");
+    cuda::Capture capture(stream);
+    for (std::size_t i = 0; i < calls; ++i) call(i);
+    graph = capture.finish();
+    captured = calls;
+  };
+  call(0);  // loads its kernels, which a capture must not
+  const double seconds = batch_seconds(h, [&](std::size_t calls) {
+    if (calls != captured) capture(calls);
+    cuda::check(cudaGraphLaunch(graph, stream), "starting a graph");
+  });
+  cuda::check(cudaGraphExecDestroy(graph), "dropping a graph");
+  return seconds;
 }
 
 inline void print_header(const char* family) {

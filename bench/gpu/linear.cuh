@@ -81,7 +81,7 @@ inline std::optional<double> cublas_seconds(Harness& h, const Product& p) {
                                 h.copies(static_cast<std::size_t>(p.n * p.k) * 2));
   const Tensor x = h.device.upload(random_tensor(DType::bf16, {p.m, p.k}, 1.0f, 99));
   Tensor out = h.device.empty(DType::bf16, {p.m, p.n});
-  return device_seconds(
+  return library_seconds(
       h, [&](std::size_t i) { h.cublas->linear(out, x, weights[i % weights.size()]); });
 }
 

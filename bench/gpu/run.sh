@@ -1,12 +1,13 @@
 #!/bin/sh
-# run.sh [OUT_DIR]: everything that only a GPU can tell, in under 8 minutes and without a network.
-# Builds for the GPU that it finds, runs the parity suite on it, then measures kernels, whole stages
-# and, if it is installed, transformers with the same weights. Writes OUT_DIR/report.md, with the
-# tables of docs/benchmarks.md, and the output of each part. Exits with 1 if something is missing, a
-# result is wrong or a part could not run; a part that fails or hangs does not stop the others.
+# run.sh [OUT_DIR]: everything that only a GPU can tell, in under 9 minutes and without a network.
+# Builds for the GPU that it finds, runs the parity suite on it, then measures kernels, whole stages,
+# each kernel of a step and, if it is installed, transformers with the same weights. Writes
+# OUT_DIR/report.md, with the tables of docs/benchmarks.md, and seven files with the output of its
+# parts. Exits with 1 if something is missing, a result is wrong or a part could not run; a part that
+# fails or hangs does not stop the others.
 #
 #   IDEFICS_GPU_PREFIX   libraries that the system lacks (pack.sh); default: build/gpu-packed
-#   IDEFICS_GPU_SECONDS  the time limit of the whole run; default: 470
+#   IDEFICS_GPU_SECONDS  the time limit of the whole run; default: 530
 #   NVCC                 the compiler; default: nvcc from the PATH, else /usr/local/cuda/bin/nvcc
 set -u
 start=$(date +%s)
@@ -14,7 +15,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 out=${1:-$root/build/gpu-report}
 build=${IDEFICS_GPU_BUILD:-$root/build/gpu}
 prefix=${IDEFICS_GPU_PREFIX:-$root/build/gpu-packed}
-deadline=$((start + ${IDEFICS_GPU_SECONDS:-470}))
+deadline=$((start + ${IDEFICS_GPU_SECONDS:-530}))
 programs=$build/bench/gpu
 
 stop() {
@@ -70,7 +71,7 @@ failed() {
   say ""
 }
 
-for file in build parity kernels ladder stages transformers sanitizer; do : >"$out/$file.txt"; done
+for file in build parity kernels stages transformers ncu sanitizer; do : >"$out/$file.txt"; done
 
 # ---- build ---------------------------------------------------------------------------------------
 note "building for sm_$architecture"
@@ -141,10 +142,11 @@ read=$(awk -F"|" '/reading memory/ { print $4 + 0 }' "$out/kernels.txt")
 products=$(awk -F"|" '/cuBLAS bf16, 8192/ { print $4 + 0 }' "$out/kernels.txt")
 [ $code -eq 0 ] || failed kernels $code
 note "ladder"
-part ladder 20 "$programs/gpu_ladder" 1024 4096 4096
+before=$(wc -l <"$out/kernels.txt")
+part kernels 20 "$programs/gpu_ladder" 1024 4096 4096
 code=$?
-{ echo '```' && cat "$out/ladder.txt" && echo '```' && echo; } >>"$report"
-[ $code -eq 0 ] || failed ladder $code
+{ echo '```' && tail -n +$((before + 1)) "$out/kernels.txt" && echo '```' && echo; } >>"$report"
+[ $code -eq 0 ] || failed kernels $code
 
 if [ $made -ne 0 ]; then
   failed build $made
@@ -166,6 +168,26 @@ else
   step() { awk -F'|' '/decode step after 512/ { print $3 + 0; exit }' "$out/$1.txt"; } # the first is bf16
   awk -v ours="$(step stages)" -v theirs="$(step transformers)" 'BEGIN { if (ours > 0 && theirs > 0)
     printf "A decode step after 512 tokens in bf16 takes transformers %.1f times as long.\n\n", theirs / ours }' >>"$report"
+fi
+
+# ---- ncu: what three kernels wait for -------------------------------------------------------------
+if command -v ncu >/dev/null; then
+  for kernel in gemv_bf16 gemv_4bit wgmma; do
+    note "ncu on $kernel"
+    part ncu 40 ncu --kernel-name "regex:$kernel" --launch-count 1 --kill yes --section SpeedOfLight \
+      --section WarpStateStats --section Occupancy "$programs/gpu_kernels"
+  done
+  ncu_lines=$(grep -E '^  [a-z_]+.*\(|Duration|Throughput|Cycles Per Issued|Achieved Occupancy' "$out/ncu.txt" || true)
+  if [ -n "$ncu_lines" ]; then
+    { echo '```' && echo "$ncu_lines" && echo '```' && echo; } >>"$report"
+  else
+    why=$(grep -m 1 'ERR' "$out/ncu.txt" || tail -n 1 "$out/ncu.txt")
+    say "ncu could not profile: ${why:-no time was left}"
+    say ""
+  fi
+else
+  say "ncu is not installed: no kernel was profiled."
+  say ""
 fi
 
 # ---- compute-sanitizer, in the remaining time ----------------------------------------------------
