@@ -60,7 +60,7 @@ class Capture {
 
 /// The work between two waits and, once it has been repeated, its graph.
 struct Pass {
-  std::vector<std::unique_ptr<Work>> work;
+  WorkList work;
   cudaGraphExec_t graph = nullptr;
 
   Pass() = default;
@@ -133,6 +133,12 @@ class Stream {
     run();
     gpu_.make_current();
     return stream_;
+  }
+
+  /// The work of the pass that ended last; for measurements.
+  const WorkList& last_pass() const {
+    require(!passes_.empty(), "no pass was remembered");
+    return passes_.front().work;
   }
 
   /// Ends a pass and returns when its work is done. Throws errors that its kernels reported.

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <tuple>
 #include <type_traits>
+#include <vector>
 
 #include "device.cuh"
 
@@ -19,7 +21,11 @@ class Work {
   virtual void start(cudaStream_t stream) const = 0;
   virtual bool equals(const Work& other) const = 0;
   virtual std::unique_ptr<Work> copy() const = 0;
+  /// The kernel's name as the linker knows it, or "copy"; for measurements.
+  virtual std::string name() const = 0;
 };
+
+using WorkList = std::vector<std::unique_ptr<Work>>;
 
 /// The launch configuration of a kernel. `shared_bytes` is the size of dynamic_shared, which needs
 /// an opt-in above 48 KiB. The blocks of a `cluster`, which only compute capability 9.0 has here, run
@@ -53,6 +59,13 @@ class KernelWork final : public Work {
   }
   std::unique_ptr<Work> copy() const override {
     return std::make_unique<KernelWork>(launch_, kernel_, args_);
+  }
+  std::string name() const override {
+    const char* name = "kernel";
+#if defined(__CUDACC__) && CUDART_VERSION >= 12030
+    check(cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel_)), "naming a kernel");
+#endif
+    return name;
   }
 
  private:
@@ -101,6 +114,7 @@ class CopyWork final : public Work {
   std::unique_ptr<Work> copy() const override {
     return std::make_unique<CopyWork>(to_, from_, bytes_);
   }
+  std::string name() const override { return "copy"; }
 
  private:
   std::byte* to_;

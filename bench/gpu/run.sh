@@ -158,6 +158,12 @@ else
     code=$?
     [ $code -eq 0 ] || failed stages $code
   done
+  for form in bf16 nf4; do
+    note "kernels of a step in $form"
+    part stages 40 "$programs/gpu_step" "$model" $form
+    code=$?
+    [ $code -eq 0 ] || failed stages $code
+  done
   tables stages
   note "transformers"
   part transformers 75 python3 "$root/bench/gpu/transformers_reference.py" "$model"

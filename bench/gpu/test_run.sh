@@ -46,12 +46,13 @@ fake programs/bench/gpu/gpu.parity.norm '[ "$IDEFICS_TEST_DEVICE" = cuda ] && ec
 fake programs/bench/gpu/gpu_kernels 'echo "cuda:0: products by wgmma."; echo "| reading memory | 300 | 3300 GB/s | | |"'
 fake programs/bench/gpu/gpu_ladder 'echo "rung 1"'
 fake programs/bench/gpu/gpu_stages 'echo "| $2 against $3 | 1 |"; echo "| decode step after 512 tokens | 4.0 |"'
+fake programs/bench/gpu/gpu_step 'echo "| gemv_$2 | 9 | 4.0 |"'
 export IDEFICS_GPU_BUILD="$work/programs"
 export TMPDIR="$work"
 sh "$here/run.sh" "$work/out" >"$work/said" 2>/dev/null || { cat "$work/said" "$work/out"/*.txt; exit 1; }
 for words in "NVIDIA New, compute capability 9.0" "built for sm_90a" "gpu.parity.norm.*All tests passed" "reading memory" \
   "cuda:0: products by wgmma" \
-  "rung 1" "bf16 against 3300" "nf4 against 3300" "takes transformers 7.5 times as long" "regex:gemv_4bit" \
+  "rung 1" "gemv_nf4" "bf16 against 3300" "nf4 against 3300" "takes transformers 7.5 times as long" "regex:gemv_4bit" \
   "Memory Throughput.*91.5"; do
   grep -q "$words" "$work/said" || { echo "not in the report: $words"; cat "$work/said"; exit 1; }
 done
