@@ -199,21 +199,21 @@ def is_load(i):
 
 
 def trips(body):
-    """Round trips per turn, and the most loads in flight, in the second of two turns."""
-    clock, arrival, flying, most, start = 0, {}, {}, 0, 0
+    """Round trips per turn, and the most loads and bytes in flight, in the second of two turns."""
+    clock, arrival, flying, loads, size, start = 0, {}, {}, 0, 0, 0
     for turn in range(2):
-        start, most = clock, 0
+        start, loads, size = clock, 0, 0
         for i in body:
             written, read = i.registers()
             clock = max([clock] + [arrival[r] for r in read | written if r in arrival])
-            flying = {r: t for r, t in flying.items() if t > clock}
+            flying = {r: of_load for r, of_load in flying.items() if of_load[0] > clock}
             for r in written:
                 arrival.pop(r, None)
-            if is_load(i):
+            if is_load(i) and written:
                 arrival.update({r: clock + 1 for r in written})
-                flying[min(written)] = clock + 1
-                most = max(most, len(flying))
-    return clock - start, most
+                flying[min(written)] = (clock + 1, width_of(i))
+                loads, size = max(loads, len(flying)), max(size, sum(width for _, width in flying.values()))
+    return clock - start, loads, size
 
 
 def width_of(load):
@@ -266,9 +266,9 @@ def measure(job):
     code, registers = compiled(root, nvcc, disassembler, budget.kernel, budget.header, arch, stem, budget.arguments)
     body = code if budget.whole else main_loop(code, budget.work)
     units = 1 if budget.whole else sum(bool(re.match(budget.work, i.opcode)) for i in body) / budget.per_unit
-    turn, loads = trips(body)
+    turn, loads, size = trips(body)
     resident = warps(registers, budget.threads, budget.shared, arch)
-    flight = sum(width_of(i) for i in body if is_load(i)) * 32 * resident / 1024
+    flight = size * 32 * resident / 1024
     faults = []
     def check(value, fits, limit, what):
         if not fits:
@@ -314,7 +314,7 @@ def main():
             tiles = list(pool.map(measure_epilogue, [(root, nvcc, disassembler, e, arch, work) for e in EPILOGUES
                                                      for arch in e.architectures]))
             results = list(pool.map(measure, [(root, nvcc, disassembler, b, arch, work) for b in budgets for arch in ARCHITECTURES]))
-    print("| kernel | for | instructions | loads in flight | round trips per turn | registers | warps | in flight per multiprocessor |")
+    print("| kernel | for | instructions | loads in flight | round trips | registers | warps | in flight per multiprocessor |")
     print("|---|---|---|---|---|---|---|---|")
     print("\n".join(row for row, _ in results))
     print("\n| epilogue of | for | loads before the first store | batches of stores | registers |")
