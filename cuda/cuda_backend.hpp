@@ -84,6 +84,22 @@ class CudaBackend final : public Backend {
                      Compute compute, Tensor /*scratch*/) override {
     products_(to(sum), x, weight, {floats(bias), from(sum)}, compute);
   }
+  void do_normed_linear_group(std::span<const LinearTask> tasks, const NormedInput& x) override {
+    if (!products_.together(tasks, x)) Backend::do_normed_linear_group(tasks, x);
+  }
+  void do_gated_linear_unit(const LinearTask& gate, const LinearTask& up, const NormedInput& x,
+                            Activation act) override {
+    if (act != Activation::silu || !products_.gated(gate, up, x))
+      Backend::do_gated_linear_unit(gate, up, x, act);
+  }
+  void do_linear_gated_add(Tensor sum, const Tensor& x, const LinearWeight& weight,
+                           const Tensor& alpha, Compute compute, Tensor scratch) override {
+    if (x.dim(0) > max_gemv_rows || !reads_rounded(weight, compute))
+      return Backend::do_linear_gated_add(sum, x, weight, alpha, compute, scratch);
+    products_(to(sum), x, weight,
+              {.residual = from(sum), .alpha = floats(alpha), .one_alpha = alpha.count() == 1},
+              compute);
+  }
   void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
     cuda::matmul(stream_, to(out), from(a), from(b), a.dim(0), b.dim(1), b.dim(0));
   }

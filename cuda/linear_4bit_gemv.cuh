@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(gemv_bf16_threads, gemv_blocks<staged>)
       while (k + k_unit * units <= end) multiply_next.template operator()<true>();
     while (k < end) multiply_next.template operator()<false>();
     const int thread = thread_read_here();
-    const GemvOutput output(thread, n0, x.count, n_rows);
+    const GemvOutput output(thread, n0, x.count, n_rows, 16);
     const LinearEnd::Terms terms = output.load(part.end, n_rows);
     __syncthreads();  // the sums of the previous band have been added
     store_slice<tiles>(partial, totals, thread / 32, thread % 32);

@@ -20,6 +20,7 @@
 // Bound: the bytes of w. Machine code of the main loop: tests/cuda/sass.py.
 #pragma once
 
+#include "activation.cuh"
 #include "gemv_group.cuh"
 #include "linear_bf16.cuh"
 
@@ -49,12 +50,16 @@ struct GemvRows {
   const X* data = nullptr;
   std::int64_t count = 0, width = 0;
   bool aligned = false;  // rows are aligned to four values
+  /// If not null, the rows are normalised first: rms_norm with this weight [K].
+  const float* norm = nullptr;
+  float eps = 0;
 
   bool operator==(const GemvRows&) const = default;
 };
 
-inline GemvRows<float> gemv_rows(const float* x, std::int64_t m, std::int64_t k) {
-  return {x, m, k, in_quads(x, k)};
+inline GemvRows<float> gemv_rows(const float* x, std::int64_t m, std::int64_t k,
+                                 const float* norm = nullptr, float eps = 0) {
+  return {x, m, k, in_quads(x, k) && (!norm || in_quads(norm, k)), norm, eps};
 }
 inline GemvRows<bf16_t> gemv_rows(const bf16_t* rounded, std::int64_t m, std::int64_t k) {
   return {rounded, m, rounded_width(k), true};
@@ -64,6 +69,31 @@ inline GemvRows<bf16_t> gemv_rows(const bf16_t* rounded, std::int64_t m, std::in
 /// multiprocessor. Then each block rounds them itself, which saves a launch.
 inline bool rounded_late(std::int64_t m, std::int64_t k) {
   return m <= 8 && m * rounded_width(k) <= 32 * 1024;
+}
+
+/// Whether blocks compute rms_norm of rows of x themselves, which saves a launch. Each of them reads
+/// all rows twice, so with more rows the norm is a kernel of its own, which writes bf16.
+inline bool normed_late(std::int64_t m, std::int64_t k) { return m <= 2 && rounded_late(m, k); }
+
+/// What rms_norm multiplies a row [K] by, besides its weight, in each lane of the warp that calls it.
+/// The order of the sum is that of rms_norm_kernel, whose 8 warps one warp takes in turn.
+__device__ inline float rms_scale(const float* row, int k_width, float eps, bool quads) {
+  float of_warp[8] = {};
+  for (int begin = 4 * lane_of_warp(); begin < k_width; begin += 1024) {
+    float v[8][4];
+    UNROLL
+    for (int warp = 0; warp < 8; ++warp)
+      load_quad(v[warp], row + begin + 128 * warp, k_width - begin - 128 * warp, quads);
+    UNROLL
+    for (int i = 0; i < 32; ++i)
+      of_warp[i / 4] = fmaf(v[i / 4][i % 4], v[i / 4][i % 4], of_warp[i / 4]);
+  }
+  UNROLL
+  for (int warp = 0; warp < 8; ++warp) of_warp[warp] = lane_sum(of_warp[warp]);
+  UNROLL
+  for (int half = 4; half > 0; half /= 2) UNROLL
+  for (int warp = 0; warp < half; ++warp) of_warp[warp] += of_warp[warp + half];
+  return 1.0f / sqrtf(of_warp[0] / static_cast<float>(k_width) + eps);
 }
 
 /// Where the threads of a block find x. `staged`: the block keeps it in shared memory, in bf16.
@@ -80,6 +110,8 @@ struct GemvInput {
   /// All threads take part; a barrier must follow. `whole`: rows are aligned and whole steps.
   template <bool whole>
   __device__ void stage() const {
+    if constexpr (std::is_same_v<X, float>)
+      if (x.norm) return stage_normed<whole>();
     if constexpr (staged) {
       const int padded = static_cast<int>(rounded_width(x.width));
       for (int m = 0; m < static_cast<int>(x.count); ++m) {
@@ -88,6 +120,28 @@ struct GemvInput {
         for (int k = 4 * thread_of_block(); k < padded; k += 4 * gemv_bf16_threads)
           store_vector(shared + m * (padded + skew) + k,
                        load_bf16x4<whole>(row + k, x.width - k, x.aligned));
+      }
+    }
+  }
+  template <bool whole>
+  __device__ void stage_normed() const {
+    SHARED_ARRAY(float, scales, 8);
+    const int width = static_cast<int>(x.width), padded = static_cast<int>(rounded_width(width));
+    const bool quads = whole || x.aligned;
+    if (const int m = warp_of_block(); m < static_cast<int>(x.count)) {
+      const float scale = rms_scale(x.data + m * width, width, x.eps, quads);
+      if (lane_of_warp() == 0) scales[m] = scale;
+    }
+    __syncthreads();
+    for (int m = 0; m < static_cast<int>(x.count); ++m) {
+      UNROLL_BY(4)
+      for (int k = 4 * thread_of_block(); k < padded; k += 4 * gemv_bf16_threads) {
+        float v[4], w[4];
+        load_quad(v, x.data + m * width + k, width - k, quads);
+        load_quad(w, x.norm + k, width - k, quads);
+        for (int i = 0; i < 4; ++i) v[i] = v[i] * scales[m] * w[i];
+        store_vector(shared + m * (padded + skew) + k,
+                     make_uint2(pack_pair<bf16_t>(v[0], v[1]), pack_pair<bf16_t>(v[2], v[3])));
       }
     }
   }
@@ -125,13 +179,17 @@ struct GemvOperands {
   }
 };
 
-/// The output that a thread stores, if any, of the 16 n x 8*tiles m of a band; up to 256.
+/// The output that a thread stores, if any, of the 16 n x 8*tiles m of a band, or 8 n in a gated
+/// group; up to 256.
 struct GemvOutput {
-  int m, n;
+  int m, row, n;  // weight row of the band, and of the matrix
   bool exists;
 
-  __device__ GemvOutput(int thread, int n0, std::int64_t m_rows, std::int64_t n_rows)
-      : m(thread / 16), n(n0 + thread % 16), exists(m < m_rows && n < n_rows) {}
+  __device__ GemvOutput(int thread, int n0, std::int64_t m_rows, std::int64_t n_rows, int outputs)
+      : m(thread / 16),
+        row(thread % 16),
+        n(n0 + row),
+        exists(m < m_rows && n < n_rows && row < outputs) {}
   __device__ LinearEnd::Terms load(const LinearEnd& end, std::int64_t n_rows) const {
     return exists ? end.load(m, n, n_rows) : LinearEnd::Terms{};
   }
@@ -143,14 +201,10 @@ __device__ inline std::int64_t band_row(int n0, int half, int n_rows) {
   return n < n_rows ? n : n_rows - 1;
 }
 
-/// Adds the slices, one per warp, in order, and stores the outputs. `partial` is shared,
-/// [8 slices][tiles][16 n][8 m].
+/// Adds the slices, one per warp, in order. `partial` is shared, [8 slices][tiles][16 n][8 m].
 template <int tiles>
-__device__ inline void add_slices(float* out, const float* partial, const LinearEnd& end,
-                                  const LinearEnd::Terms& terms, const GemvOutput& output,
-                                  std::int64_t n_rows, int slices) {
-  if (!output.exists) return;
-  const int at = output.m / 8 * 128 + output.n % 16 * 8 + output.m % 8;
+__device__ inline float sum_of_slices(const float* partial, int m, int row, int slices) {
+  const int at = m / 8 * 128 + row * 8 + m % 8;
   float of_slice[k_slices];
   UNROLL
   for (int slice = 0; slice < k_slices; ++slice)
@@ -159,7 +213,20 @@ __device__ inline void add_slices(float* out, const float* partial, const Linear
   UNROLL
   for (int slice = 1; slice < k_slices; ++slice)
     if (slice < slices) sum += of_slice[slice];
-  out[output.m * n_rows + output.n] = end(sum, terms);
+  return sum;
+}
+
+/// Adds the slices and stores the outputs. `gated`: of gate and up.
+template <int tiles>
+__device__ inline void add_slices(float* out, const float* partial, const LinearEnd& end,
+                                  const LinearEnd::Terms& terms, const GemvOutput& output,
+                                  std::int64_t n_rows, int slices, bool gated = false) {
+  if (!output.exists) return;
+  float y = end(sum_of_slices<tiles>(partial, output.m, output.row, slices), terms);
+  if (gated)
+    y = activations::activate<Activation::silu>(y) *
+        sum_of_slices<tiles>(partial, output.m, output.row + 8, slices);
+  out[output.m * n_rows + output.n] = y;
 }
 
 /// Stores the fragment of a warp to its position in `partial`.
@@ -204,11 +271,14 @@ __global__ void __launch_bounds__(gemv_bf16_threads, gemv_blocks<staged>)
   input.template stage<whole>();
   __syncthreads();
   const int n_rows = static_cast<int>(part.n_rows);
-  int n0 = static_cast<int>((blockIdx.x - part.first_block) * group.bands * 16);
-  for (unsigned band = 0; band < group.bands && n0 < n_rows; ++band, n0 += 16) {
+  const int outputs = group.band_outputs();
+  const W* const weights[] = {part.weights, group.gated ? group.parts[1].weights : part.weights};
+  int n0 = static_cast<int>((blockIdx.x - part.first_block) * group.bands) * outputs;
+  for (unsigned band = 0; band < group.bands && n0 < n_rows; ++band, n0 += outputs) {
     const W* rows[2];
     for (int h = 0; h < 2; ++h)
-      rows[h] = part.weights + band_row(n0, h, n_rows) * k_width + begin + k_of_lane;
+      rows[h] =
+          weights[h] + band_row(n0, group.gated ? 0 : h, n_rows) * k_width + begin + k_of_lane;
     const bf16_t* xs[tiles];
     for (int tile = 0; tile < tiles; ++tile)
       xs[tile] = input.row(8 * tile + lane / 4) + begin + k_of_lane;
@@ -236,12 +306,13 @@ __global__ void __launch_bounds__(gemv_bf16_threads, gemv_blocks<staged>)
       if constexpr (whole) break;  // at most one step is left
     }
     const int thread = thread_read_here();
-    const GemvOutput output(thread, n0, x.count, n_rows);
+    const GemvOutput output(thread, n0, x.count, n_rows, outputs);
     const LinearEnd::Terms terms = output.load(part.end, n_rows);
     __syncthreads();  // the sums of the previous band have been added
     store_slice<tiles>(partial, d, thread / 32, thread % 32);
     __syncthreads();
-    add_slices<tiles>(part.out, partial, part.end, terms, output, n_rows, slices.count);
+    add_slices<tiles>(part.out, partial, part.end, terms, output, n_rows, slices.count,
+                      group.gated);
   }
 }
 
@@ -258,11 +329,12 @@ void choose_gemv(const GemvRows<X>& x, const Run& run) {
   }
 }
 
-/// Up to three products with up to 16 rows of x.
+/// Up to three products with up to 16 rows of x. `gated`: parts[0].out = silu of the first product
+/// times the second.
 template <class W, class X>
 void gemv_bf16(Stream& stream, std::span<const GemvPart<const W*>> parts, const GemvRows<X>& x,
-               std::int64_t k, std::int64_t least_blocks = gemv_least_blocks) {
-  const GemvGroup<const W*> group = gemv_group(parts, least_blocks);
+               std::int64_t k, std::int64_t least_blocks = gemv_least_blocks, bool gated = false) {
+  const GemvGroup<const W*> group = gemv_group(parts, least_blocks, gated);
   const bool aligned = std::ranges::all_of(
       parts, [k](const GemvPart<const W*>& part) { return in_octets(part.weights, k); });
   const auto run = [&]<bool whole>() {

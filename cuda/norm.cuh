@@ -39,6 +39,15 @@ __device__ inline void store_row(float* row, const float (&v)[steps][4], int c, 
     store_quad(row + at, v[i], d - at, steps > 1);
   }
 }
+/// The same in bf16; d is a multiple of 4, and the row is aligned to four values.
+template <int steps>
+__device__ inline void store_row(bf16_t* row, const float (&v)[steps][4], int c, int d) {
+  UNROLL
+  for (int i = 0; i < steps; ++i)
+    if (const int at = c + norm_span * i; at < d)
+      store_vector(row + at, make_uint2(pack_pair<bf16_t>(v[i][0], v[i][1]),
+                                        pack_pair<bf16_t>(v[i][2], v[i][3])));
+}
 
 /// Calls body(c) for each part of a row of which this thread has the values from c on.
 template <int steps, class Body>
@@ -48,9 +57,9 @@ __device__ inline void for_parts(int d, const Body& body) {
   while (steps == 1 && (c += norm_span) < d);
 }
 
-template <int steps, class W>
+template <int steps, class W, class Out>
 __global__ void __launch_bounds__(norm_threads)
-    rms_norm_kernel(float* out, const float* x, const W* weight, int d, float eps) {
+    rms_norm_kernel(Out* out, const float* x, const W* weight, int d, float eps) {
   SHARED_ARRAY(float, warp_sums, 8);
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * d;
   float squares = 0, v[steps][4], w[steps][4];
@@ -114,15 +123,16 @@ void with_norm_steps(bool quads, std::int64_t d, const Function& function) {
 }
 
 /// out [M,D] = rms_norm(x [M,D]). May work in place. All pointers are to device memory; weight [D]
-/// may have any float type.
-inline void rms_norm(Stream& stream, float* out, const float* x, DeviceFloats weight,
-                     std::int64_t m, std::int64_t d, float eps) {
+/// may have any float type. `out` may be in bf16, as products read it; then D is a multiple of 4.
+template <class Out>
+void rms_norm(Stream& stream, Out* out, const float* x, DeviceFloats weight, std::int64_t m,
+              std::int64_t d, float eps) {
   if (m == 0) return;
   with_float_type(weight, [&]<class W>(const W* w) {
     const bool quads = in_quads(x, d) && in_quads(out, d) && in_quads(w, d);
     with_norm_steps(quads, d, [&]<int steps>(std::integral_constant<int, steps>) {
-      launch(stream, dim3(static_cast<unsigned>(m)), norm_threads, 0, rms_norm_kernel<steps, W>,
-             out, x, w, static_cast<int>(d), eps);
+      launch(stream, dim3(static_cast<unsigned>(m)), norm_threads, 0,
+             rms_norm_kernel<steps, W, Out>, out, x, w, static_cast<int>(d), eps);
     });
   });
 }

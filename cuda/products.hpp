@@ -13,6 +13,7 @@
 #include "linear_4bit_hopper.cuh"
 #include "linear_int8.cuh"
 #include "memory.cuh"
+#include "norm.cuh"
 
 namespace idefics { inline namespace v0 { namespace cuda {
 
@@ -30,6 +31,11 @@ class Products {
   /// Several products, of which x is rounded once; up to 16 rows and three matrices of a kind need
   /// one launch. False if not all of them read x in bf16: then nothing has been done.
   bool together(std::span<const LinearTask> tasks, const Tensor& x);
+  /// The same for rms_norm of x, which is computed where x is read or as a kernel that writes bf16.
+  bool together(std::span<const LinearTask> tasks, const NormedInput& x);
+  /// gate.out = silu(gate) * up for rms_norm of up to 16 rows of x, in one launch besides that of the
+  /// norm. False if weights or x do not allow it: then nothing has been done.
+  bool gated(const LinearTask& gate, const LinearTask& up, const NormedInput& x);
 
  private:
   static float* out_of(const LinearTask& task) {
@@ -39,6 +45,9 @@ class Products {
   bf16_t* round(const Tensor& x, std::int64_t k);
   void multiply(float* out, const float* x, bf16_t* rounded, const LinearWeight& weight,
                 LinearEnd end, Compute compute, std::int64_t m);
+  bf16_t* norm(const NormedInput& x, std::int64_t m, std::int64_t k);
+  void multiply_all(std::span<const LinearTask> tasks, const float* x, bf16_t* rounded,
+                    std::int64_t m);
   template <class X>
   void multiply_together(std::span<const LinearTask> tasks, const GemvRows<X>& x);
   FourBitMatrix four_bits(const QuantizedTensor& q);
@@ -105,21 +114,79 @@ inline bool are_alike(std::span<const LinearTask> tasks) {
   });
 }
 
-inline bool Products::together(std::span<const LinearTask> tasks, const Tensor& x) {
-  const bool rounds = std::ranges::all_of(
-      tasks, [](const LinearTask& task) { return reads_rounded(*task.weight, task.compute); });
-  if (tasks.empty() || !rounds) return false;
-  const std::int64_t k = tasks[0].weight->cols(), m = x.count() / k;
-  const float* const from = x.as<float>().data();
-  bf16_t* const rounded = round(x, k);
-  if (m > 0 && m <= max_gemv_rows && tasks.size() <= 3 && are_alike(tasks)) {
-    rounded ? multiply_together(tasks, gemv_rows(rounded, m, k))
-            : multiply_together(tasks, gemv_rows(from, m, k));
-    return true;
-  }
+/// Whether all tasks read x in bf16.
+inline bool read_rounded(std::span<const LinearTask> tasks) {
+  return !tasks.empty() && std::ranges::all_of(tasks, [](const LinearTask& task) {
+    return reads_rounded(*task.weight, task.compute);
+  });
+}
+/// Whether one launch can compute them.
+inline bool are_few(std::span<const LinearTask> tasks, std::int64_t m) {
+  return m > 0 && m <= max_gemv_rows && tasks.size() <= 3 && are_alike(tasks);
+}
+
+/// Products of x [M,K], in f32 or, if already rounded, in bf16.
+inline void Products::multiply_all(std::span<const LinearTask> tasks, const float* x,
+                                   bf16_t* rounded, std::int64_t m) {
+  const std::int64_t k = tasks[0].weight->cols();
+  if (are_few(tasks, m))
+    return rounded ? multiply_together(tasks, gemv_rows(rounded, m, k))
+                   : multiply_together(tasks, gemv_rows(x, m, k));
   for (const LinearTask& task : tasks)
-    multiply(out_of(task), from, rounded, *task.weight, {floats(task.bias), nullptr}, task.compute,
-             m);
+    multiply(out_of(task), x, rounded, *task.weight, {floats(task.bias), nullptr}, task.compute, m);
+}
+
+inline bool Products::together(std::span<const LinearTask> tasks, const Tensor& x) {
+  if (!read_rounded(tasks)) return false;
+  const std::int64_t k = tasks[0].weight->cols();
+  multiply_all(tasks, x.as<float>().data(), round(x, k), x.count() / k);
+  return true;
+}
+
+/// Whether the norm of x [M,K] can be a part of products.
+inline bool joins_products(const NormedInput& x, std::int64_t k) {
+  return x.weight.dtype() == DType::f32 && k % k_step == 0;
+}
+/// rms_norm of x in bf16, in scratch memory.
+inline bf16_t* Products::norm(const NormedInput& x, std::int64_t m, std::int64_t k) {
+  bf16_t* const rounded = scratch_.get<bf16_t>(m * k);
+  rms_norm(stream_, rounded, x.x.as<float>().data(), floats(x.weight), m, k, x.eps);
+  return rounded;
+}
+
+inline bool Products::together(std::span<const LinearTask> tasks, const NormedInput& x) {
+  if (!read_rounded(tasks)) return false;
+  const std::int64_t k = tasks[0].weight->cols(), m = x.x.count() / k;
+  if (!joins_products(x, k)) return false;
+  if (are_few(tasks, m) && normed_late(m, k))
+    multiply_together(tasks,
+                      gemv_rows(x.x.as<float>().data(), m, k, x.weight.as<float>().data(), x.eps));
+  else
+    multiply_all(tasks, nullptr, norm(x, m, k), m);
+  return true;
+}
+
+inline bool Products::gated(const LinearTask& gate, const LinearTask& up, const NormedInput& x) {
+  const std::array tasks{gate, up};
+  const std::int64_t k = gate.weight->cols(), m = x.x.count() / k;
+  if (!read_rounded(tasks) || !are_few(tasks, m) || !joins_products(x, k) || gate.weight->packed ||
+      gate.bias || up.bias)
+    return false;
+  with_float_type(floats(gate.weight->values), [&]<class W>(const W*) {
+    const auto part = [&](const LinearTask& task) {
+      return GemvPart<const W*>{
+          out_of(gate), task.weight->values.template as<W>().data(), {}, task.weight->rows()};
+    };
+    const std::array parts{part(gate), part(up)};
+    const std::span<const GemvPart<const W*>> both(parts);
+    if (normed_late(m, k))
+      gemv_bf16<W>(stream_, both,
+                   gemv_rows(x.x.as<float>().data(), m, k, x.weight.as<float>().data(), x.eps), k,
+                   gemv_least_blocks, true);
+    else
+      gemv_bf16<W>(stream_, both, gemv_rows(static_cast<const bf16_t*>(norm(x, m, k)), m, k), k,
+                   gemv_least_blocks, true);
+  });
   return true;
 }
 
