@@ -55,18 +55,18 @@ std::vector<AttentionTile> attention_tiles(const Segments& segments, std::int64_
 }
 
 /// Attention of `count` tiles, none of which sees more than `most_keys` keys. `scratch` is for
-/// tiles of one query: [attention_scratch(...)] floats. All pointers are to device memory; q and
+/// tiles of one query: [attention_scratch(...)] floats, and so are the zeros `finished` [count,H]. All pointers are to device memory; q and
 /// out [M,H,E], k and v [J,H,E]; the caller has checked the rows.
 template <class T>
 void attention(Stream& stream, float* out, const AttentionOperands<T>& operands,
                const AttentionTile* tiles, std::int64_t count, bool single_queries,
-               std::int64_t most_keys, float* scratch) {
+               std::int64_t most_keys, float* scratch, unsigned* finished) {
   if (count == 0 || operands.heads == 0) return;
   if constexpr (std::is_same_v<T, bf16_t>)
     if (attention_by_mma<T>(operands.width))
       return attention_mma(stream, out, operands, tiles, count, single_queries, most_keys, scratch);
   if (single_queries)
-    attention_decode(stream, out, operands, tiles, count, most_keys, scratch);
+    attention_decode(stream, out, operands, tiles, count, most_keys, scratch, finished);
   else
     attention_prefill(stream, out, operands, tiles, count);
 }

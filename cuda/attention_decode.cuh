@@ -1,9 +1,10 @@
-// Attention of single queries: a block for each chunk of keys, then one that merges the chunks.
+// Attention of single queries: a block for each chunk of keys, the last of which merges the chunks.
 //
 //   grid    chunks of 64 keys x heads x queries; a block without keys returns at once, so that the
 //           grid of a recorded step does not depend on their number
 //   scores  16 groups of 8 lanes, 4 keys each: a group reads 128 bytes of a key at a time
 //   output  a thread per element of E: rows of v are read whole
+//   merged  by the block that finishes last, in the order of the chunks, whichever block it is
 //
 // Bound: the bytes of k and v. With heads of 128, a thread issues the loads of all its keys before
 // the first product, and those of all its values before the softmax.
@@ -48,10 +49,52 @@ __device__ inline void attention_scores(float (&sums)[4], const AttentionOperand
   for (int r = 0; r < 4; ++r) sums[r] = lane_sum<8>(sums[r]) * o.scale;
 }
 
+/// Merges the chunks of a query and head, of which there are `used`, and stores out [E].
+template <int width>
+__device__ inline void attention_merge(float* out, const float* parts, int used, int any_width) {
+  const int e_width = width > 0 ? width : any_width;
+  for (int e = thread_of_block(); e < e_width; e += attention_decode_threads) {
+    SoftmaxState state;
+    float sum = 0;
+    for (int first = 0; first < used; first += attention_merged) {
+      float m[attention_merged], l[attention_merged], o[attention_merged];
+      UNROLL
+      for (int i = 0; i < attention_merged; ++i) {
+        const float* const part = parts + (first + i < used ? first + i : used - 1) * (e_width + 2);
+        m[i] = load_of_blocks<float>(part), l[i] = load_of_blocks<float>(part + 1);
+        o[i] = load_of_blocks<float>(part + 2 + e);
+      }
+      UNROLL
+      for (int i = 0; i < attention_merged; ++i)
+        if (first + i < used) {
+          const auto factors = state.merge(m[i], l[i]);
+          sum = fmaf(sum, factors.old, o[i] * factors.next);
+        }
+    }
+    out[e] = used == 0 ? 0.0f : sum / state.sum;
+  }
+}
+
+/// Whether this block is the last of `blocks` that call this with the same counter, which is then 0
+/// again. What the others have written before is visible to it through load_of_blocks.
+__device__ inline bool is_last_block(unsigned* counter, unsigned blocks) {
+  SHARED_ARRAY(unsigned, last, 1);
+  __threadfence();
+  __syncthreads();
+  if (thread_of_block() == 0) {
+    last[0] = atomicAdd(counter, 1u) == blocks - 1;
+    if (last[0]) *counter = 0;
+  }
+  __syncthreads();
+  if (last[0]) __threadfence();
+  return last[0] != 0;
+}
+
 /// `width`: E if it is attention_decode_threads and rows are in quads, otherwise 0.
 template <int width, class T, class Tile>
 __global__ void __launch_bounds__(attention_decode_threads)
-    attention_decode_kernel(float* scratch, AttentionOperands<T> o, const Tile* tiles, bool quads) {
+    attention_decode_kernel(float* out, float* scratch, unsigned* finished, AttentionOperands<T> o,
+                            const Tile* tiles, bool quads) {
   SHARED_ARRAY(float, p, attention_chunk);
   SHARED_ARRAY(std::int64_t, rows, attention_chunk);  // offsets in k and v
   constexpr bool whole = width == attention_decode_threads;
@@ -59,8 +102,12 @@ __global__ void __launch_bounds__(attention_decode_threads)
   const int thread = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.y);
   const int begin = static_cast<int>(blockIdx.x) * attention_chunk, left = tile.visible(0) - begin;
   const int n = left < attention_chunk ? left : attention_chunk;
-  if (n <= 0) return;
   if (whole) o.width = width;
+  out += o.head_of_row(tile.query, head);
+  if (n <= 0) {
+    if (tile.visible(0) == 0 && blockIdx.x == 0) attention_merge<width>(out, scratch, 0, o.width);
+    return;
+  }
   if (thread < attention_chunk)
     rows[thread] =
         o.head_of_row(o.key_rows[tile.key_list + begin + (thread < n ? thread : n - 1)], head);
@@ -84,8 +131,9 @@ __global__ void __launch_bounds__(attention_decode_threads)
     }
   __syncthreads();
 
-  const std::int64_t part = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
-  float* const to = scratch + part * (o.width + 2);
+  const std::int64_t query = blockIdx.z * gridDim.y + blockIdx.y;
+  float* const parts = scratch + query * gridDim.x * (o.width + 2);
+  float* const to = parts + blockIdx.x * (o.width + 2);
   if (thread < 32) {
     float first = p[thread], second = p[thread + 32];
     const float2 state = chunk_softmax(first, second);
@@ -107,40 +155,23 @@ __global__ void __launch_bounds__(attention_decode_threads)
       to[2 + e] = sum;
     }
   }
+  const int used = (tile.visible(0) + attention_chunk - 1) / attention_chunk;
+  if (is_last_block(finished + query, static_cast<unsigned>(used)))
+    attention_merge<width>(out, parts, used, o.width);
 }
 
-/// Merges the chunks of a query and head, of which there are at most `chunks`.
+/// Merges the chunks of all queries and heads in `scratch`, at most `chunks` each, as a kernel of its
+/// own: for attention_mma.cuh.
 template <class Tile>
 __global__ void __launch_bounds__(attention_decode_threads)
     attention_merge_kernel(float* out, const float* scratch, const Tile* tiles, int heads,
                            int width, int chunks) {
   const Tile tile = tiles[blockIdx.y];
-  const int head = static_cast<int>(blockIdx.x);
-  const float* const parts =
-      scratch + (std::int64_t{blockIdx.y} * heads + head) * chunks * (width + 2);
-  const int used = (tile.visible(0) + attention_chunk - 1) / attention_chunk;
-  for (int e = static_cast<int>(threadIdx.x); e < width; e += attention_decode_threads) {
-    SoftmaxState state;
-    float sum = 0;
-    for (int first = 0; first < used; first += attention_merged) {
-      float m[attention_merged], l[attention_merged], o[attention_merged];
-      UNROLL
-      for (int i = 0; i < attention_merged; ++i) {
-        const float* const part = parts + (first + i < used ? first + i : used - 1) * (width + 2);
-        m[i] = part[0], l[i] = part[1], o[i] = part[2 + e];
-      }
-      UNROLL
-      for (int i = 0; i < attention_merged; ++i)
-        if (first + i < used) {
-          const auto factors = state.merge(m[i], l[i]);
-          sum = fmaf(sum, factors.old, o[i] * factors.next);
-        }
-    }
-    out[(std::int64_t{tile.query} * heads + head) * width + e] = used == 0 ? 0.0f : sum / state.sum;
-  }
+  const std::int64_t head = blockIdx.x, query = std::int64_t{blockIdx.y} * heads + head;
+  attention_merge<0>(out + (std::int64_t{tile.query} * heads + head) * width,
+                     scratch + query * chunks * (width + 2),
+                     (tile.visible(0) + attention_chunk - 1) / attention_chunk, width);
 }
-
-/// Merges the parts of all queries and heads in `scratch`.
 template <class T>
 void merge_chunks(Stream& stream, float* out, const float* scratch,
                   const AttentionOperands<T>& operands, const AttentionTile* tiles,
@@ -150,20 +181,21 @@ void merge_chunks(Stream& stream, float* out, const float* scratch,
          operands.heads, operands.width, static_cast<int>(chunks));
 }
 
-/// Tiles of one query each, none of which sees more than `most_keys` keys.
+/// Tiles of one query each, none of which sees more than `most_keys` keys. `finished` has a zero for
+/// each head of each query, and has them again afterwards.
 template <class T>
 void attention_decode(Stream& stream, float* out, const AttentionOperands<T>& operands,
                       const AttentionTile* tiles, std::int64_t count, std::int64_t most_keys,
-                      float* scratch) {
-  const auto chunks = static_cast<unsigned>(ceil_div(most_keys, attention_chunk));
+                      float* scratch, unsigned* finished) {
+  const auto chunks =
+      static_cast<unsigned>(most_keys > 0 ? ceil_div(most_keys, attention_chunk) : 1);
   const auto heads = static_cast<unsigned>(operands.heads), queries = static_cast<unsigned>(count);
   auto kernel = attention_decode_kernel<0, T, AttentionTile>;
   if constexpr (std::is_same_v<T, float>)  // for bf16: attention_mma.cuh
     if (operands.width == attention_decode_threads && operands.quads())
       kernel = attention_decode_kernel<attention_decode_threads, T, AttentionTile>;
-  launch(stream, dim3(chunks, heads, queries), attention_decode_threads, 0, kernel, scratch,
-         operands, tiles, operands.quads());
-  merge_chunks(stream, out, static_cast<const float*>(scratch), operands, tiles, count, chunks);
+  launch(stream, dim3(chunks, heads, queries), attention_decode_threads, 0, kernel, out, scratch,
+         finished, operands, tiles, operands.quads());
 }
 
 /// The weights of single queries, out [R,H,J]: zeros after the keys that a query sees.

@@ -275,6 +275,7 @@ class CudaBackend final : public Backend {
   Stream stream_{gpu_};  // destroyed before the memory that its work uses
   Staging staging_{stream_, pinned_, device_};
   Uploader upload_{stream_, pinned_};
+  Counters finished_{stream_, device_};
   Hopper hopper_;
   Products products_;
   std::vector<std::int32_t> key_rows_;
@@ -334,7 +335,8 @@ inline void CudaBackend::do_attention(Tensor out, const Tensor& q, const Tensor&
       most > 1 ? nullptr
                : scratch_.get<float>(attention_scratch(t.count, heads, width, t.most_keys));
   with_operands(q, k, v, t, scale, [&](const auto& operands) {
-    cuda::attention(stream_, to(out), operands, t.tiles, t.count, most == 1, t.most_keys, partial);
+    cuda::attention(stream_, to(out), operands, t.tiles, t.count, most == 1, t.most_keys, partial,
+                    most > 1 ? nullptr : finished_.get(t.count * heads));
   });
 }
 

@@ -160,6 +160,11 @@ template <class V>
 __device__ V load_global(const void* p) {
   return __ldca(static_cast<const V*>(p));
 }
+/// The same for what other blocks of this launch have written: from L2, which all of them share.
+template <class V>
+__device__ V load_of_blocks(const void* p) {
+  return __ldcg(static_cast<const V*>(p));
+}
 template <class V>
 __device__ void store_vector(void* p, V value) {
   *static_cast<V*>(p) = value;
@@ -180,6 +185,10 @@ V load_once(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()
 }
 template <class V>
 V load_global(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
+  return load_vector<V>(p, site);
+}
+template <class V>
+V load_of_blocks(const void* p, cuda_on_cpu::Site site = cuda_on_cpu::Site::current()) {
   return load_vector<V>(p, site);
 }
 template <class V>

@@ -122,6 +122,29 @@ class Scratch {
   std::size_t bytes_ = 0;
 };
 
+/// Counters in device memory, which are zero between kernels.
+class Counters {
+ public:
+  Counters(Stream& stream, std::shared_ptr<MemoryPool> pool)
+      : stream_(stream), pool_(std::move(pool)) {}
+
+  unsigned* get(std::int64_t count) {
+    if (count > count_) {
+      count_ = std::max(2 * count, std::int64_t{1024});
+      const std::size_t bytes = static_cast<std::size_t>(count_) * sizeof(unsigned);
+      memory_ = pool_->get(bytes);
+      check(cudaMemsetAsync(memory_.get(), 0, bytes, stream_.native()), "clearing memory");
+    }
+    return reinterpret_cast<unsigned*>(memory_.get());
+  }
+
+ private:
+  Stream& stream_;
+  std::shared_ptr<MemoryPool> pool_;
+  std::shared_ptr<std::byte> memory_;
+  std::int64_t count_ = 0;
+};
+
 /// Small spans that kernels read: positions, rows, segments. They reach the device through pinned
 /// memory, so that no call waits for a copy; equal spans, such as those of the layers of a pass,
 /// are copied once. Callers that wait for the stream call `begin_pass`, so that the spans of equal

@@ -55,8 +55,10 @@ Tensor attend(const Operands& h, const Segments& segments, std::int64_t most,
       [&](float* out) {
         std::vector<float> scratch(
             static_cast<std::size_t>(cuda::attention_scratch(count, h.q.dim(1), h.q.dim(2), keys)));
+        std::vector<unsigned> finished(static_cast<std::size_t>(count * h.q.dim(1)), 0u);
         cuda::attention(at_once(), out, operands<T>(at, lists), tiles.data(), count, most == 1,
-                        keys, scratch.data());
+                        keys, scratch.data(), finished.data());
+        CHECK(std::ranges::count(finished, 0u) == std::ssize(finished));
       },
       {}, offset);
 }
