@@ -1,8 +1,11 @@
 // Matrices that multiply the same x in one launch give the bits of single products.
+#include "cuda/elementwise.cuh"
 #include "cuda/linear.cuh"
 #include "cuda/linear_4bit.cuh"
+#include "cuda/norm.cuh"
 
 #include <bit>
+#include <vector>
 
 #include <idefics/backend/cpu/quantize.hpp>
 
@@ -108,5 +111,75 @@ TEST_CASE("4-bit matrices in one launch have the bits of single products") {
                                        [](auto some, const auto& x, std::int64_t least_blocks) {
                                          cuda::gemv_4bit(at_once(), some, x, least_blocks);
                                        });
+  }
+}
+
+TEST_CASE("norms, gated units and gates in products have the bits of kernels of their own") {
+  const std::int64_t n = 35;
+  for (const std::int64_t k : {192, 1152, 200})
+    for (const std::int64_t m : {1, 2, 8}) {
+      INFO("M " << m << " K " << k);
+      const Tensor x = tensor({m, k}, normals(m * k, 1)), norm = tensor({k}, normals(k, 2)),
+                   gate = stored(DType::bf16, {n, k}, normals(n * k, 3, 0.3f)),
+                   up = stored(DType::bf16, {n, k}, normals(n * k, 4, 0.3f)),
+                   residual = tensor({m, n}, normals(m * n, 5)), alpha = tensor({n}, normals(n, 6));
+      const Tensor normed = cuda_result({m, k}, [&](float* out) {
+        cuda::rms_norm(at_once(), out, data(x), floats(norm), m, k, 1e-5f);
+      });
+      using Part = cuda::GemvPart<const bf16_t*>;
+      const auto multiply = [&](float* out, const auto& weights, const cuda::LinearEnd& end,
+                                const cuda::GemvRows<float>& rows) {
+        std::vector<Part> parts;
+        for (const Tensor& weight : weights)
+          parts.push_back({out, weight.template as<bf16_t>().data(), end, n});
+        cuda::gemv_bf16<bf16_t>(at_once(), std::span<const Part>(parts), rows, k, 2,
+                                parts.size() == 2);
+      };
+      const auto alone = [&](const Tensor& weight) {
+        return cuda_result({m, n}, [&](float* out) {
+          multiply(out, std::array{weight}, {}, cuda::gemv_rows(data(normed), m, k));
+        });
+      };
+      const Tensor of_gate = alone(gate), of_up = alone(up);
+      const auto rows = cuda::gemv_rows(data(x), m, k, data(norm), 1e-5f);
+      const Tensor unit = cuda_result({m, n}, [&](float* out) {
+        cuda::gated_activation(at_once(), out, data(of_gate), data(of_up), m * n, Activation::silu);
+      });
+      CHECK(different_bits(cuda_result({m, n},
+                                       [&](float* out) {
+                                         multiply(out, std::array{gate, up}, {}, rows);
+                                       }),
+                           unit) == "");
+      for (const std::int64_t alphas : {std::int64_t{1}, n}) {
+        const cuda::LinearEnd end{
+            .residual = data(residual), .alpha = floats(alpha), .one_alpha = alphas == 1};
+        const auto add = [&](float* in_out) {
+          cuda::gated_add(at_once(), in_out, data(of_gate), floats(alpha), alphas, m, n);
+        };
+        const Tensor sum = cuda_result({m, n}, add, values_of(residual));
+        CHECK(different_bits(
+                  cuda_result({m, n},
+                              [&](float* out) { multiply(out, std::array{gate}, end, rows); }),
+                  sum) == "");
+      }
+    }
+}
+
+TEST_CASE("a norm in bf16 has the rounded values of one in f32") {
+  for (const std::int64_t d : {64, 1152, 8256}) {
+    const std::int64_t m = 3;
+    const Tensor x = tensor({m, d}, normals(m * d, 1)), weight = tensor({d}, normals(d, 2));
+    const Tensor exact = cuda_result({m, d}, [&](float* out) {
+      cuda::rms_norm(at_once(), out, data(x), floats(weight), m, d, 1e-5f);
+    });
+    Tensor expected = Tensor::empty(DType::bf16, {m, d}),
+           rounded = Tensor::empty(DType::bf16, {m, d});
+    std::ranges::transform(exact.as<float>(), expected.as_mutable<bf16_t>().begin(), to_bf16);
+    cuda_on_cpu::with_lane_orders(16, [&] {
+      cuda::rms_norm(at_once(), rounded.as_mutable<bf16_t>().data(), data(x), floats(weight), m, d,
+                     1e-5f);
+      return 0;
+    });
+    CHECK(different_bits(rounded, expected) == "");
   }
 }

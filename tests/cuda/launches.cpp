@@ -49,7 +49,8 @@ TEST_CASE("what a decode step of 32 layers asks of the CUDA runtime") {
     INFO(rows << " rows: " << step.kernels << " kernels, " << step.copies << " copies, "
               << step.calls << " calls, " << step.downloads << " downloads of "
               << step.downloaded_bytes << " bytes");
-    CHECK(step.kernels <= 421);
+    // Blocks compute norms, and round the input of the last product, for one row but not for eight.
+    CHECK(step.kernels <= (rows == 1 ? 260 : 370));
     CHECK(step.copies <= 11);  // spans that kernels read, and the download
     CHECK(step.calls <= 2);    // one graph, and the download
     CHECK(step.downloads == 1);

@@ -1,5 +1,6 @@
 // A checkpoint with the layers of idefics-9b and a small width: its steps need as many kernels, and
-// as much of the host, as those of the real one. All weights are zero.
+// as much of the host, as those of the real one. Its MLP is just so wide that, as in the real one,
+// eight rows do not fit into shared memory. All weights are zero.
 #pragma once
 
 #include <string>
@@ -15,7 +16,7 @@ namespace testing {
 
 inline constexpr const char* narrow_config = R"({
   "model_type": "idefics", "vocab_size": 32000, "additional_vocab_size": 2,
-  "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 32, "num_attention_heads": 2,
+  "hidden_size": 64, "intermediate_size": 4160, "num_hidden_layers": 32, "num_attention_heads": 2,
   "cross_layer_interval": 4, "hidden_act": "silu", "alpha_type": "float", "qk_layer_norms": true,
   "use_resampler": true, "tie_word_embeddings": false, "rms_norm_eps": 1e-06,
   "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
