@@ -281,7 +281,8 @@ inline void attention_mma(Stream& stream, float* out, const AttentionOperands<bf
                     attention_mma_shared(width, attention_mma_queries + 2 * attention_chunk),
                     attention_prefill_mma_kernel<width, AttentionTile>, out, operands, tiles,
                     vectors);
-    const auto chunks = static_cast<unsigned>(ceil_div(most_keys, attention_chunk));
+    const auto chunks =
+        static_cast<unsigned>(most_keys > 0 ? ceil_div(most_keys, attention_chunk) : 1);
     launch(stream, dim3(chunks, heads, blocks), attention_mma_threads,
            attention_mma_shared(width, 2 * attention_chunk),
            attention_decode_mma_kernel<width, AttentionTile>, scratch, operands, tiles, vectors);

@@ -169,6 +169,8 @@ TEST_CASE("CUDA attention on tensor cores: no key gives zeros, equal scores aver
     const Tensor result = attend<bf16_t>(some, segments, most);
     for (const float x : result.slice(0, 4).as<float>()) CHECK(x == 0.0f);
     CHECK(different_bits(result.slice(4, 5), some.v.slice(3, 4)) == "");
+    const Tensor blind = attend<bf16_t>(some, {{0, 5, {}, false}}, most);
+    for (const float x : blind.as<float>()) CHECK(x == 0.0f);
 
     const Values v = integers(128 * 80, 100, 4);
     const Operands equal{tensor({1, 1, 80}, Values(80, 0.0f)),
