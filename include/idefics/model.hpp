@@ -25,6 +25,7 @@
 #include <idefics/model/picture_encoding.hpp>
 #include <idefics/model/quantization_config.hpp>
 #include <idefics/plan/device_map.hpp>
+#include <idefics/ranks/communicator.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -61,8 +62,11 @@ struct ModelOptions {
   /// bits of an answer do not depend on it.
   std::int64_t shared_cache_tokens = 0;
   std::shared_ptr<Backend> backend{};  // unset: according to device_map
-  GenerationLimits limits{};           // on the options of `generate`
-  ProgressCallback progress{};         // of loading, pictures, prompts and generation
+  /// The ranks that compute this model together, each with its own `Model` and making the same calls
+  /// (docs/scale.md). Unset: this process alone.
+  std::shared_ptr<Communicator> ranks{};
+  GenerationLimits limits{};    // on the options of `generate`
+  ProgressCallback progress{};  // of loading, pictures, prompts and generation
 };
 
 struct ForwardOutput {
@@ -128,7 +132,7 @@ class Model {
   };
   explicit Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
-  StepCallback reported(const StepCallback& on_step, const LengthLimits& limits) const;
+  StepCallback reported(const StepCallback& on_step, const detail::LogitsContext& context) const;
   std::unique_ptr<detail::CandidateGenerator> candidates(const GenerationConfig& config,
                                                          const detail::LogitsContext& context,
                                                          const Inputs& inputs,
@@ -211,7 +215,7 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   detail::TextRunOptions run_options = detail::run_options(config, this->config());
   detail::apply_limits(parts_->limits, config, context.limits, inputs.input_ids.dim(0),
                        run_options.copies);
-  run_options.ask = detail::StepGuard(config, context.started, options.proceed);
+  run_options.ask = detail::StepGuard(config, context.clock, options.proceed);
   const detail::TextRunOptions of_guidance = run_options;
   if (config.output_attentions.value_or(false))
     run_options.attention_columns = inputs.input_ids.dim(1);
@@ -236,7 +240,7 @@ IDEFICS_ENGINE_INLINE GenerationOutput Model::generate(const Inputs& inputs,
   run.report_to(parts_->progress);
   const std::int64_t prefill_tokens = run.unread();
 
-  const StepCallback step = reported(on_step, context.limits);
+  const StepCallback step = reported(on_step, context);
   GenerationOutput output =
       generator
           ? detail::assisted_search(run, *generator, config, context, step)
@@ -275,7 +279,9 @@ inline detail::LogitsContext Model::logits_context(const GenerationConfig& confi
           .base_vocabulary = static_cast<std::size_t>(this->config().vocab_size),
           .limits = detail::length_limits(config, inputs.input_ids.dim(1),
                                           this->config().max_position_embeddings),
-          .prompts = padded_rows(inputs.input_ids)};
+          .prompts = padded_rows(inputs.input_ids),
+          .clock = detail::RunClock(
+              [&backend = *parts_->backend](double value) { return backend.agreed(value); })};
 }
 
 /// The batch that a run joins, or null: without a shared cache, for a run that needs more of a pass
@@ -367,14 +373,13 @@ inline std::unique_ptr<detail::DraftModel> Model::draft(const GenerationConfig& 
                                               settings, padding);
 }
 
-/// `on_step`, preceded by a progress report of the step.
+/// `on_step`, preceded by a progress report of the step, as the first rank decides.
 IDEFICS_ENGINE_INLINE StepCallback Model::reported(const StepCallback& on_step,
-                                                   const LengthLimits& limits) const {
-  if (!parts_->progress) return on_step;
-  return [&on_step, &progress = parts_->progress, steps = std::int64_t{0},
-          total = limits.new_tokens()](auto chosen) mutable {
+                                                   const detail::LogitsContext& context) const {
+  return [&on_step, &progress = parts_->progress, &clock = context.clock, steps = std::int64_t{0},
+          total = context.limits.new_tokens()](auto chosen) mutable {
     detail::report(progress, {"generation", ++steps, total});
-    return !on_step || on_step(chosen);
+    return clock.agreed(!on_step || on_step(chosen));
   };
 }
 

@@ -8,6 +8,7 @@
 
 #if IDEFICS_ENGINE_BODIES
 
+#include <idefics/backend/tensor_parallel.hpp>
 #include <idefics/generation/options/read_config.hpp>
 #include <idefics/generation/run/continuous_batch.hpp>
 #include <idefics/io/checkpoint.hpp>
@@ -16,9 +17,23 @@
 #include <idefics/lora/lora.hpp>
 #include <idefics/model/weights.hpp>
 #include <idefics/plan/placement.hpp>
+#include <idefics/plan/rank_share.hpp>
 #include <idefics/plan/require_fit.hpp>
 
 namespace idefics { inline namespace v0 {
+
+namespace detail {
+
+/// `device`, computing its share of the model.
+inline std::shared_ptr<Backend> shared_among(std::shared_ptr<Communicator> ranks,
+                                             std::shared_ptr<Backend> device, const Config& c) {
+  if (!device->name().starts_with("cpu"))
+    fail(ErrorCode::invalid_option, "ranks compute on the CPU", {.field = "device_map"});
+  return std::make_shared<TensorParallelBackend>(std::move(device), std::move(ranks),
+                                                 head_widths(c));
+}
+
+}  // namespace detail
 
 IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or_repo,
                                                    ModelOptions options) {
@@ -49,12 +64,17 @@ IDEFICS_ENGINE_INLINE Model Model::from_pretrained(std::string_view directory_or
                            adapter ? &*adapter : nullptr};
   Workload work{.chunk = options.prefill_chunk, .threads = num_threads()};
   work.context = std::max(work.context, options.shared_cache_tokens);
+  if (options.ranks) work.ranks = options.ranks->size();
   const auto& requests = table.requests();
   auto [backend, map] =
       options.backend
           ? detail::Placement{options.backend, {{"", std::string(options.backend->name())}}}
           : detail::place_model(options.device_map, {config, requests, checkpoint, form, work},
                                 options.max_memory);
+  if (options.ranks && options.shared_cache_tokens > 0)
+    fail(ErrorCode::invalid_option, "runs on ranks do not share a cache",
+         {.field = "shared_cache_tokens"});
+  if (options.ranks) backend = detail::shared_among(options.ranks, backend, config);
   CheckpointWeights weights(checkpoint, *backend, options.dtype, options.quantization_config);
   weights.check(requests);  // finds every tensor before the first is read
   const auto available = options.max_memory ? options.max_memory : backend->memory_left();

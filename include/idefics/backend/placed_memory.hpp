@@ -47,6 +47,23 @@ class Holders {
     join();
   }
 
+  /// Whether `device` holds all bytes of [begin, end) that were ever written.
+  bool holds(std::size_t begin, std::size_t end, std::size_t device) const {
+    std::size_t from = 0;
+    for (const Piece& piece : pieces_) {
+      const bool overlaps = from < end && piece.end > begin;
+      if (overlaps && piece.devices != 0 && (piece.devices & bit(device)) == 0) return false;
+      from = piece.end;
+    }
+    return true;
+  }
+
+  /// Forgets what `device` holds; another one must hold it, too.
+  void drop(std::size_t device) {
+    for (Piece& piece : pieces_) piece.devices &= ~bit(device);
+    join();
+  }
+
  private:
   struct Piece {
     std::size_t end;  // begins at the end of the previous piece
@@ -90,27 +107,29 @@ struct PlacedBlock : std::enable_shared_from_this<PlacedBlock> {
 };
 
 /// The blocks of a backend's tensors, looked up by address.
-class PlacedMemory : public std::enable_shared_from_this<PlacedMemory> {
+template <class Block>
+class BlockMap : public std::enable_shared_from_this<BlockMap<Block>> {
  public:
   struct Place {
-    PlacedBlock* block;
+    Block* block;
     std::size_t begin, end;
   };
 
-  Tensor make(DType dtype, Shape shape, std::size_t devices, std::size_t home) {
+  /// A tensor with a block of its own, which is Block(bytes, args…).
+  template <class... Args>
+  Tensor make(DType dtype, Shape shape, const Args&... args) {
     const Checked bytes = Checked(static_cast<std::uint64_t>(shape.count())) * size_of(dtype);
-    auto block = std::make_unique<PlacedBlock>(bytes.size(), devices, home);
+    auto block = std::make_unique<Block>(bytes.size(), args...);
     const std::lock_guard lock(mutex_);
     std::byte* const address = next_;
     next_ += (bytes.size() / alignment + 1) * alignment;
     blocks_.emplace(address, block.get());
-    return Tensor::over(
-        dtype, shape, address,
-        std::shared_ptr<PlacedBlock>(block.release(),
-                                     [self = shared_from_this(), address](PlacedBlock* released) {
-                                       self->forget(address);
-                                       delete released;
-                                     }));
+    return Tensor::over(dtype, shape, address,
+                        std::shared_ptr<Block>(block.release(), [self = this->shared_from_this(),
+                                                                 address](Block* released) {
+                          self->forget(address);
+                          delete released;
+                        }));
   }
 
   /// Throws `invalid_argument` for a tensor of another backend.
@@ -133,9 +152,11 @@ class PlacedMemory : public std::enable_shared_from_this<PlacedMemory> {
   }
 
   mutable std::mutex mutex_;  // a thread other than the computing one may release a tensor
-  std::map<const std::byte*, PlacedBlock*> blocks_;
+  std::map<const std::byte*, Block*> blocks_;
   // no memory of a process is mapped in the upper half of the address space
   std::byte* next_ = reinterpret_cast<std::byte*>(~(~std::uintptr_t{0} >> 1));
 };
+
+using PlacedMemory = BlockMap<PlacedBlock>;
 
 }}  // namespace idefics::v0

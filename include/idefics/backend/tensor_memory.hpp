@@ -5,12 +5,13 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include <idefics/backend/operands.hpp>
 #include <idefics/core/available_memory.hpp>
-#include <idefics/core/tensor.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -23,6 +24,11 @@ class TensorMemory {
   /// The bytes of `host` where this device can read them; the CPU returns `host` itself. `weight`
   /// is the name of the weight that they belong to; a backend of several devices places them by it.
   Tensor upload(const Tensor& host, std::string_view weight = {}) { return place(host, weight); }
+  /// The same for the matrix of a linear layer. A backend that shares the work with other ranks may
+  /// keep some of its rows.
+  LinearWeight upload_matrix(LinearWeight host, std::string_view weight) {
+    return place_matrix(std::move(host), weight);
+  }
   virtual Tensor download(const Tensor& device) { return device; }
   /// Fills a tensor of this device with the bytes of a host tensor of the same size.
   virtual void write(Tensor to, const Tensor& host) {
@@ -47,12 +53,29 @@ class TensorMemory {
     return buffer.slice(0, m * width).reshape({m, width});
   }
 
+  /// Locked while a backend that cannot be forked is in use: one lock for all of them, since a draft
+  /// model's turn is within that of its model.
+  virtual std::recursive_mutex& turns() {
+    static std::recursive_mutex all;
+    return all;
+  }
+  /// The value that the first of several ranks has, if this backend computes together with others:
+  /// they must all take its decisions where these depend on a clock or on a user.
+  virtual double agreed(double value) { return value; }
+
   /// Bytes that can still be allocated on this device, if known.
   virtual std::optional<std::uint64_t> memory_left() const { return available_memory(); }
 
  protected:
   virtual Tensor place(const Tensor& host, std::string_view weight) {
     (void)weight;
+    return host;
+  }
+  virtual LinearWeight place_matrix(LinearWeight host, std::string_view weight) {
+    QuantizedTensor& q = host.packed;
+    for (Tensor* part : {&host.values, &q.codes, &q.absmax, &q.nested.absmax, &q.nested.map,
+                         &host.int8.codes, &host.int8.absmax})
+      if (*part) *part = upload(*part, weight);
     return host;
   }
 

@@ -67,6 +67,7 @@ enum class ErrorCode {
   out_of_memory,        // a size that cannot be allocated
   arithmetic_overflow,  // a size from a file that does not fit the machine
   device_unavailable,   // a device or backend that this build or machine lacks
+  rank_lost,            // a rank of a run on several has ended or does not answer
   cancelled,            // stopped by the caller
   invalid_argument,     // a call that violates its documented preconditions
 };
@@ -177,6 +178,7 @@ constexpr std::string_view name_of(ErrorCode code) noexcept {
     IDEFICS_NAME(out_of_memory)
     IDEFICS_NAME(arithmetic_overflow)
     IDEFICS_NAME(device_unavailable)
+    IDEFICS_NAME(rank_lost)
     IDEFICS_NAME(cancelled)
     IDEFICS_NAME(invalid_argument)
 #undef IDEFICS_NAME

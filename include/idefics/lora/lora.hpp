@@ -229,13 +229,13 @@ class AdaptedWeights final : public WeightSource {
   LinearWeight matrix(const WeightRequest& request) override {
     LinearWeight weight = source_.matrix(request);
     if (const auto replacement = adapter_.replacement(request))
-      return {.values = backend_.upload(convert(*replacement, dtype_), request.name)};
+      return backend_.upload_matrix({.values = convert(*replacement, dtype_)}, request.name);
     if (weight.is_quantized()) return weight;
     if (const auto addition = adapter_.addition(request))
-      weight.values =
-          backend_.upload(detail::merged(backend_, request.name, backend_.download(weight.values),
-                                         *addition, dtype_),
-                          request.name);
+      weight = backend_.upload_matrix(
+          {.values = detail::merged(backend_, request.name, backend_.download(weight.values),
+                                    *addition, dtype_)},
+          request.name);
     return weight;
   }
   std::shared_ptr<const LowRank> beside(const std::string& name) override {

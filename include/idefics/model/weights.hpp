@@ -122,7 +122,7 @@ class CheckpointWeights final : public WeightSource {
     LinearWeight weight = fetch_matrix(checkpoint_, request);
     if (weight.is_quantized()) return uploaded(std::move(weight), request.name);
     if (!is_quantized(request))
-      return {.values = backend_.upload(plain(request, weight.values), request.name)};
+      return backend_.upload_matrix({.values = plain(request, weight.values)}, request.name);
     reach(request);
     weight = detail::quantize_rounded(weight.values, *dtype_, quantization_);
     checkpoint_.release(*detail::stored_name(checkpoint_, request.name));
@@ -210,11 +210,7 @@ class CheckpointWeights final : public WeightSource {
   }
   LinearWeight uploaded(LinearWeight weight, const std::string& name) const {
     if (const auto threshold = quantization_.llm_int8_threshold) weight.int8.threshold = *threshold;
-    QuantizedTensor& q = weight.packed;
-    for (Tensor* part : {&q.codes, &q.absmax, &q.nested.absmax, &q.nested.map, &weight.int8.codes,
-                         &weight.int8.absmax})
-      if (*part) *part = backend_.upload(*part, name);
-    return weight;
+    return backend_.upload_matrix(std::move(weight), name);
   }
 
   const Checkpoint& checkpoint_;

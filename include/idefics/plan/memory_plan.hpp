@@ -57,6 +57,7 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
 
 #include <idefics/plan/kernel_bytes.hpp>
 #include <idefics/plan/mapped_pages.hpp>
+#include <idefics/plan/rank_share.hpp>
 
 namespace idefics { inline namespace v0 {
 
@@ -80,7 +81,7 @@ inline std::uint64_t kv_layer_bytes(const Config& c, const Workload& work) {
   const std::int64_t answer = std::min(work.new_tokens.value_or(work.context), work.context);
   const Checked rows = checked(work.batch) *
                        (checked(work.context - answer) + checked(work.beams) * checked(answer));
-  return (rows * checked(c.hidden_size) * 2 * size_of(c.kv_cache_dtype)).value();
+  return (rows * checked(kv_columns(c, work.ranks)) * 2 * size_of(c.kv_cache_dtype)).value();
 }
 
 /// Rows of features of all pictures.
@@ -98,7 +99,7 @@ inline std::uint64_t image_state_bytes(const Config& c, const Workload& work) {
 
 /// Keys and values of all pictures in one cross-attention layer.
 inline std::uint64_t image_layer_bytes(const Config& c, const Workload& work) {
-  return (feature_rows(c, work) * checked(c.hidden_size) * 2 * float_bytes).value();
+  return (feature_rows(c, work) * checked(kv_columns(c, work.ranks)) * 2 * float_bytes).value();
 }
 
 /// Mapped bytes of the embedding except for the rows that `work` reads, with a window for each.
@@ -168,8 +169,9 @@ IDEFICS_ENGINE_INLINE MemoryPlan plan_memory(const Config& c,
   std::vector<detail::Form> forms;
   bool quantized = false;  // on load rather than in the file
   for (const WeightRequest& request : table) {
-    const WeightBytes bytes = detail::weight_bytes(checkpoint, request, options);
-    forms.push_back(detail::form_of(bytes));
+    const WeightBytes all = detail::weight_bytes(checkpoint, request, options);
+    const WeightBytes bytes = detail::share_of(all, request, c, work.ranks);
+    forms.push_back(detail::form_of(all));
     quantized |= bytes.packed && bytes.mapped == 0;
     if (bytes.mapped > 0 && checkpoint != nullptr) detail::add_pages(pages, *checkpoint, request);
     plan.components[std::string(component_of(request.name))] += bytes;

@@ -20,6 +20,7 @@ struct Workload {
   std::int64_t pictures = 1;                 // in all prompts combined
   std::int64_t chunk = 256;                  // tokens per pass, ModelOptions::prefill_chunk
   std::int64_t threads = 1;
+  std::int64_t ranks = 1;  // that compute together: the plan is that of the largest share
 };
 
 namespace detail {

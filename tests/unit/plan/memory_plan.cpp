@@ -220,6 +220,33 @@ TEST_CASE("80 billion parameters are planned from their headers, and refused") {
   CHECK(says(message_of(directory.path(), {.max_memory = gib(44)}),
              "with load_in_4bit nf4 and double_quant it fits"));
   CHECK(says(message_of(directory.path(), {.max_memory = gib(24)}), "no dtype"));
+
+  // shared by ranks, of which each has its rows of the matrices and its heads
+  const Workload four{.ranks = 4}, two{.ranks = 2};
+  const MemoryPlan quarter = plan_of(directory.path(), {}, four);
+  CHECK(quarter.weights().total() <= plan.weights().total() / 4 * 105 / 100);
+  CHECK(quarter.kv_cache_bytes == plan.kv_cache_bytes / 4);
+  CHECK(quarter.total_bytes() < 64'000'000'000);
+  WeightOptions nf4{.dtype = DType::bf16};
+  nf4.quantization_config = {.load_in_4bit = true, .bnb_4bit_use_double_quant = true};
+  nf4.quantization_config.bnb_4bit_quant_type = QuantType::nf4;
+  CHECK(plan_of(directory.path(), nf4, two).total_bytes() < 24'000'000'000);
+}
+
+TEST_CASE("columns are shared in whole units, and every rank has some if there are enough") {
+  const Sharding heads{4096, 128};
+  for (const std::int64_t ranks : {1, 3, 7, 32, 40}) {
+    std::int64_t sum = 0;
+    for (std::int64_t r = 0; r < ranks; ++r) {
+      CHECK(heads.begin(r, ranks) % 128 == 0);
+      sum += heads.begin(r + 1, ranks) - heads.begin(r, ranks);
+      if (ranks <= 32) CHECK(heads.begin(r + 1, ranks) > heads.begin(r, ranks));
+    }
+    CHECK(sum == 4096);
+    CHECK(heads.most(ranks) == (32 + ranks - 1) / ranks * 128);
+  }
+  CHECK(Sharding{35, 16}.begin(2, 2) == 35);
+  CHECK(Sharding{35, 16}.most(2) == 19);
 }
 
 TEST_CASE("a load that cannot fit is refused with the smallest change that would fit") {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include <idefics/generation/logits/processors.hpp>
+#include <idefics/generation/logits/run_clock.hpp>
 #include <idefics/generation/logits/warpers.hpp>
 #include <idefics/generation/logits/watermark.hpp>
 #include <idefics/generation/options/config.hpp>
@@ -22,8 +22,8 @@ struct LogitsContext {
   std::size_t vocabulary = 0;       // [V+A], the width of scores
   std::size_t base_vocabulary = 0;  // [V], without added tokens
   LengthLimits limits{};
-  std::vector<std::vector<std::int32_t>> prompts{};                                  // padded rows
-  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();  // for max_time
+  std::vector<std::vector<std::int32_t>> prompts{};  // padded rows
+  RunClock clock{};
 };
 
 /// Built once per run; process() does not allocate, except in the caller's callables.

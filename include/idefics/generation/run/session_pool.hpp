@@ -73,9 +73,7 @@ class SessionPool {
 
   /// The right to use a backend that cannot be forked; an unlocked lock if it can.
   std::unique_lock<std::recursive_mutex> take_turn() const {
-    // one lock for all models, since a draft model's turn is within that of its model
-    static std::recursive_mutex turns;
-    std::unique_lock turn(turns, std::defer_lock);
+    std::unique_lock turn(backend_->turns(), std::defer_lock);
     if (!forks_) turn.lock();
     return turn;
   }

@@ -1,11 +1,11 @@
 // The end of a run within a step: when its time is over, or its caller wants no more of it.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <limits>
 #include <utility>
 
+#include <idefics/generation/logits/run_clock.hpp>
 #include <idefics/generation/options/config.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
@@ -17,29 +17,25 @@ struct RunStopped {};
 /// longer, so that short answers do not depend on the speed of the machine.
 class StepGuard {
  public:
-  using Clock = std::chrono::steady_clock;
-  static constexpr std::chrono::milliseconds grace{250}, interval{20};
+  static constexpr double grace = 0.25, interval = 0.02;  // seconds
 
   /// `proceed`, which may be empty, is called at most once per `interval`.
-  StepGuard(const GenerationConfig& config, Clock::time_point started,
-            std::function<bool()> proceed)
-      : most_(config.max_time.value_or(std::numeric_limits<double>::infinity()) +
-              std::chrono::duration<double>(grace).count()),
-        started_(started),
+  StepGuard(const GenerationConfig& config, const RunClock& clock, std::function<bool()> proceed)
+      : most_(config.max_time.value_or(std::numeric_limits<double>::infinity()) + grace),
+        clock_(clock),
         proceed_(std::move(proceed)) {}
 
   /// Throws RunStopped.
   void operator()() {
-    const auto now = Clock::now();
+    const double now = clock_.seconds();
     if (now < next_) return;
     next_ = now + interval;
-    if (std::chrono::duration<double>(now - started_).count() > most_ || (proceed_ && !proceed_()))
-      throw RunStopped{};
+    if (now > most_ || !clock_.agreed(!proceed_ || proceed_())) throw RunStopped{};
   }
 
  private:
-  double most_;  // seconds
-  Clock::time_point started_, next_ = started_;
+  double most_, next_ = 0;  // seconds
+  RunClock clock_;
   std::function<bool()> proceed_;
 };
 

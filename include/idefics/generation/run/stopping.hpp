@@ -2,13 +2,13 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
-#include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <idefics/generation/logits/run_clock.hpp>
 #include <idefics/generation/options/config.hpp>
 
 namespace idefics { inline namespace v0 { namespace detail {
@@ -58,16 +58,14 @@ class StopStrings {
 /// which ends all rows at once.
 class StoppingCriteria {
  public:
-  using Clock = std::chrono::steady_clock;
-
   StoppingCriteria(const GenerationConfig& config, const LengthLimits& limits,
-                   Clock::time_point started)
+                   const RunClock& clock)
       : longest_(limits.longest),
         eos_(config.eos_token_id.value_or(GenerationConfig::Ids{})),
         stop_strings_(config.stop_strings, config.token_texts),
         own_(config.stopping_criteria),
-        max_time_(config.max_time.value_or(std::numeric_limits<double>::infinity())),
-        started_(started) {}
+        max_time_(config.max_time),
+        clock_(clock) {}
 
   /// Whether the row, which ends in the token just chosen, is complete.
   bool ends(std::span<const std::int32_t> so_far) const {
@@ -76,17 +74,15 @@ class StoppingCriteria {
            std::ranges::any_of(own_, [&](const StoppingCriterion& rule) { return rule(so_far); });
   }
 
-  bool out_of_time() const {
-    return std::chrono::duration<double>(Clock::now() - started_).count() > max_time_;
-  }
+  bool out_of_time() const { return max_time_ && clock_.seconds() > *max_time_; }
 
  private:
   std::int64_t longest_;  // columns
   std::vector<std::int32_t> eos_;
   StopStrings stop_strings_;
   std::vector<StoppingCriterion> own_;
-  double max_time_;  // seconds
-  Clock::time_point started_;
+  std::optional<double> max_time_;  // seconds
+  RunClock clock_;
 };
 
 }}}  // namespace idefics::v0::detail

@@ -38,7 +38,7 @@ struct BeamRules {
         sample(config.do_sample.value_or(false)),
         seed(config.seed.value_or(0)),
         eos(config.eos_token_id.value_or(GenerationConfig::Ids{})),
-        stopping(config, context.limits, context.started) {
+        stopping(config, context.limits, context.clock) {
     // enough that at least n remain when every end token is among them
     candidates = std::min(std::max<std::size_t>(2, 1 + eos.size()) * beams, beams * vocabulary);
   }

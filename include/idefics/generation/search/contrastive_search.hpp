@@ -87,7 +87,7 @@ class ContrastiveSearch {
         limits_(context.limits),
         accept_invalid_(config.remove_invalid_values.value_or(false)),
         pipeline_(config, context),
-        stopping_(config, context.limits, context.started),
+        stopping_(config, context.limits, context.clock),
         records_(config, context, std::ssize(context.prompts)),
         scores_(context.vocabulary),
         probabilities_(context.vocabulary) {

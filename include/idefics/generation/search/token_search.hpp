@@ -42,7 +42,7 @@ class TokenSearch {
         contrast_(contrast),
         pipeline_(config, context),
         sampler_(config, context.vocabulary),
-        stopping_(config, context.limits, context.started),
+        stopping_(config, context.limits, context.clock),
         records_(config, context,
                  std::ssize(context.prompts) * static_cast<std::int64_t>(answers_)),
         scores_(context.vocabulary) {
