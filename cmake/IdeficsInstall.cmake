@@ -29,7 +29,8 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/idefics-config-version.cm
   COMPATIBILITY SameMajorVersion ${independent})
 install(FILES ${PROJECT_BINARY_DIR}/idefics-config.cmake
   ${PROJECT_BINARY_DIR}/idefics-config-version.cmake
-  ${PROJECT_SOURCE_DIR}/cmake/IdeficsDependencies.cmake DESTINATION ${package_dir})
+  ${PROJECT_SOURCE_DIR}/cmake/IdeficsDependencies.cmake
+  ${PROJECT_SOURCE_DIR}/cmake/IdeficsMpi.cmake DESTINATION ${package_dir})
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libidefics-dev
   RENAME copyright)
 

@@ -16,6 +16,7 @@
 
 #include "cli/embedded_model.hpp"
 #include "cli/progress_bar.hpp"
+#include "cli/ranks.hpp"
 #include "cli/report.hpp"
 
 namespace cli {
@@ -103,7 +104,9 @@ struct CommonOptions {
     idefics::FetchOptions options{.allow_private = allow_private_urls, .offline = offline};
     if (image_limits.max_file_bytes != idefics::ImageLimits{}.max_file_bytes)
       options.max_bytes = image_limits.max_file_bytes;
-    return [options](const std::string& url) { return idefics::fetch_url(url, options); };
+    return [options](const std::string& url) {
+      return fetch_on_first_rank([&] { return idefics::fetch_url(url, options); });
+    };
   }
   /// How pictures in files are decoded, or those at URLs.
   idefics::ImageOptions image_options(bool at_url) const;
@@ -257,6 +260,7 @@ inline idefics::ModelOptions CommonOptions::model_options() const {
   options.adapter = adapter;
   options.max_memory = max_memory;
   options.mmap = !no_mmap;
+  options.ranks = ranks();
   return options;
 }
 
@@ -271,6 +275,10 @@ inline idefics::ImageOptions CommonOptions::image_options(bool at_url) const {
 /// All bytes on stdin. Throws `oversized_file`.
 inline std::string read_stdin(std::uint64_t most) {
   std::string bytes;
+  if (!is_first_rank()) {
+    share(bytes);
+    return bytes;
+  }
   char block[1 << 16];
   while (std::cin.read(block, sizeof block), std::cin.gcount() > 0) {
     bytes.append(block, static_cast<std::size_t>(std::cin.gcount()));
@@ -278,6 +286,7 @@ inline std::string read_stdin(std::uint64_t most) {
       idefics::fail(idefics::ErrorCode::oversized_file, "stdin has more bytes than allowed",
                     {.file = "-", .limit = most});
   }
+  share(bytes);
   return bytes;
 }
 

@@ -124,7 +124,7 @@ void run(Command& c) {
   if (!c.text.empty()) prompt.push_back(PromptItem::text(c.text));
   const Tokenizer& tokenizer = generator.processor().tokenizer();
   const Answer answer = answer_to(c, generator, generator.processor()(prompt));
-  if (!c.out.empty()) write_file(c, tokenizer, answer, pictures);
+  if (!c.out.empty() && is_first_rank()) write_file(c, tokenizer, answer, pictures);
   if (c.common.json) {
     print(dump(json_of(c, tokenizer, answer)));
   } else if (c.out.empty()) {

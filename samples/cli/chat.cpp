@@ -45,6 +45,7 @@ class Session {
  public:
   Session(const Command& command, Chat& chat, double load_s)
       : command_(command), chat_(chat), load_s_(load_s), interactive_(::isatty(STDIN_FILENO) != 0) {
+    share(interactive_);
     begin();
     for (const auto& location : command.images) show(location);
   }
@@ -87,8 +88,20 @@ class Session {
     if (interactive_ && !command_.common.quiet) std::cerr << text << '\n';
   }
 
-  /// The next line without its end; nullopt at the end of input, or after a second Ctrl-C.
+  /// The next line that rank 0 reads.
   std::optional<std::string> read() {
+    std::optional<std::string> line;
+    if (is_first_rank()) line = read_here();
+    bool there = line.has_value();
+    share(there);
+    if (!there) return std::nullopt;
+    std::string text = line.value_or("");
+    share(text);
+    return text;
+  }
+
+  /// The next line without its end; nullopt at the end of input, or after a second Ctrl-C.
+  std::optional<std::string> read_here() {
     std::string line;
     if (!interactive_) {
       if (!std::getline(std::cin, line)) return std::nullopt;
@@ -247,6 +260,7 @@ class Session {
   void save(const std::string& rest) {
     const std::string path = unquoted_path(rest);
     if (path.empty()) fail(ErrorCode::invalid_option, "/save takes the name of a file");
+    if (!is_first_rank()) return;
     AtomicFile file(path);
     file.write(messages().dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
     file.commit();

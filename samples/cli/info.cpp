@@ -108,6 +108,7 @@ Json describe(const Command& command) {
             {"context", command.work.context},
             {"batch", command.work.batch},
             {"beams", command.work.beams},
+            {"ranks", command.work.ranks},
             {"images", command.work.pictures}};
   std::optional<LoraAdapter> adapter;
   if (!command.common.adapter.empty()) {
@@ -145,6 +146,7 @@ void print_plan(std::ostream& out, const Json& json) {
   const Json& plans = json["plan"];
   out << "\nmemory for " << json["context"] << " tokens, " << json["batch"] << " x "
       << json["beams"] << " sequences, " << json["images"] << " pictures";
+  if (json["ranks"] != 1) out << ", on each of " << json["ranks"] << " ranks";
   if (!json["available_bytes"].is_null())
     out << "; " << readable_bytes(json["available_bytes"].get<std::uint64_t>()) << " can be had";
   out << "\n\n" << std::left << std::setw(24) << "";
@@ -221,6 +223,7 @@ void add_info(CLI::App& app) {
   count("--context", c->work.context, "tokens per sequence, prompt and answer");
   count("--batch", c->work.batch, "number of prompts");
   count("--num-beams", c->work.beams, "beams per prompt");
+  count("--ranks", c->work.ranks, "processes that share the model; the plan is for each of them");
   info->add_option("--max-new-tokens", c->work.new_tokens,
                    "new tokens per sequence; default: the value of --context")
       ->check(CLI::Range(1, 1 << 24))

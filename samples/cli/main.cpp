@@ -8,6 +8,7 @@
 #include "cli/args.hpp"
 #include "cli/command_line.hpp"
 #include "cli/help.hpp"
+#include "cli/ranks.hpp"
 #include "cli/report.hpp"
 
 namespace {
@@ -87,6 +88,13 @@ std::string extras_message(const CLI::App& app) {
   return text;
 }
 
+/// Whether a command computes with a model, which ranks share; others run on rank 0 alone.
+bool runs_on_ranks(const std::vector<std::string>& words) {
+  static constexpr std::string_view shared[] = {"caption",  "generate", "chat",
+                                                "classify", "logits",   "attend"};
+  return !words.empty() && std::ranges::find(shared, words[0]) != std::end(shared);
+}
+
 int run(CLI::App& app, const std::vector<std::string>& words, bool json) {
   try {
     cli::remember_words(words);
@@ -127,8 +135,10 @@ int run(CLI::App& app, const std::vector<std::string>& words, bool json) {
 int main(int argc, char** argv) {
   cli::handle_interrupts();
   std::signal(SIGPIPE, SIG_IGN);
+  cli::join_ranks();
   const std::vector<std::string> words(argv + 1, argv + argc);
   CLI::App app("IDEFICS-1: pictures and text in, text out.", "idefics");
   add_commands(app);
-  return run(app, words, std::ranges::find(words, "--json") != words.end());
+  if (!cli::is_first_rank() && !runs_on_ranks(words)) return cli::leave_ranks(0);
+  return cli::leave_ranks(run(app, words, std::ranges::find(words, "--json") != words.end()));
 }

@@ -9,6 +9,7 @@
 
 #include "cli/command_line.hpp"
 #include "cli/progress_bar.hpp"
+#include "cli/ranks.hpp"
 
 namespace cli {
 namespace {
@@ -34,6 +35,7 @@ void report(const std::string& code, const std::string& message, bool json,
   std::string line = one_line(message);
   const std::string flag = typed_flag(where.field, typed_words());
   if (!flag.empty() && !line.starts_with(flag)) line = flag + ": " + line;
+  remember_error(code + ": " + line);
   std::cerr << "idefics: error: " << code << ": " << line << '\n';
   if (!json) return;
   idefics::Json error{{"code", code}, {"message", line}};

@@ -26,10 +26,11 @@ Inputs process(const Command& c) {
 
 void run_process(const Command& c) {
   const Inputs in = process(c);
-  write_safetensors(c.out, {{"input_ids", in.input_ids},
-                            {"attention_mask", in.attention_mask},
-                            {"pixel_values", in.pixel_values},
-                            {"image_attention_mask", in.image_attention_mask}});
+  if (is_first_rank())
+    write_safetensors(c.out, {{"input_ids", in.input_ids},
+                              {"attention_mask", in.attention_mask},
+                              {"pixel_values", in.pixel_values},
+                              {"image_attention_mask", in.image_attention_mask}});
 }
 
 void run_logits(const Command& c) {
@@ -49,8 +50,9 @@ void run_logits(const Command& c) {
                     {"tokens_per_s", tokens / forward.count()}};
     std::cerr << json.dump() << '\n';
   }
-  write_safetensors(c.out,
-                    {{"logits", out.logits}, {"image_hidden_states", out.image_hidden_states}});
+  if (is_first_rank())
+    write_safetensors(c.out,
+                      {{"logits", out.logits}, {"image_hidden_states", out.image_hidden_states}});
 }
 
 void add(CLI::App& app, const char* name, const char* about, unsigned uses,

@@ -48,7 +48,7 @@ inline const std::map<std::string, std::string>& libraries() {
   static const std::map<std::string, std::string> known{
       {"Eigen/", "backend"},  {"nlohmann/", "io"},   {"curl/", "io"},       {"zlib.h", "image"},
       {"jpeglib.h", "image"}, {"jerror.h", "image"}, {"tiffio.h", "image"}, {"webp/", "image"},
-      {"avif/", "image"},     {"libheif/", "image"},  {"mpi.h", "ranks"}};
+      {"avif/", "image"},     {"libheif/", "image"}, {"mpi.h", "ranks"}};
   return known;
 }
 

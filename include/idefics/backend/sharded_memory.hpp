@@ -153,16 +153,17 @@ inline ShardedMemory::Form ShardedMemory::form_of(std::initializer_list<const Te
 inline Tensor ShardedMemory::in(const Tensor& t, const Form& form) {
   if (!t) return t;
   const auto place = blocks_->find(t);
-  if (form) reshard(*place.block, *form);
-  auto [block, begin, end] = place;
-  if (const std::size_t row = block->row_bytes(); row > 0) {  // whole rows
+  Block& block = *place.block;
+  if (form) reshard(block, *form);
+  std::size_t begin = place.begin, end = place.end;
+  if (const std::size_t row = block.row_bytes(); row > 0) {  // whole rows
     begin -= begin % row;
-    end = std::max(end, std::min((end + row - 1) / row * row, block->bytes));
+    end = std::max(end, std::min((end + row - 1) / row * row, block.bytes));
   }
-  block->holders.need(begin, end, form ? sharded : replicated,
-                      [&](std::size_t first, std::size_t last, std::size_t) {
-                        form ? take_columns(*block, first, last) : replicate(*block, first, last);
-                      });
+  block.holders.need(begin, end, form ? sharded : replicated,
+                     [&](std::size_t first, std::size_t last, std::size_t) {
+                       form ? take_columns(block, first, last) : replicate(block, first, last);
+                     });
   return view(t, place, form);
 }
 

@@ -73,6 +73,7 @@ inline int status_of(idefics::ErrorCode code) {
     case unsupported_adapter:
     case adapter_mismatch:
     case invalid_tokenizer:
+    case rank_lost:
     case device_unavailable:
     case invalid_argument: return 500;
   }
