@@ -44,22 +44,29 @@ inline Slices slices_of(std::int64_t total, std::int64_t multiple = k_step) {
   return {width, static_cast<int>(ceil_div(total, width)), static_cast<int>(total)};
 }
 
+/// The X of rows in f32 that are normalised before they are rounded. A type of its own, so that other
+/// kernels need no registers for it.
+struct Normed {};
+
 /// Up to 16 rows of x: in f32, up to 8 that fit, or in bf16, padded with zeros to a whole step.
 template <class X>
 struct GemvRows {
-  const X* data = nullptr;
+  using Value = std::conditional_t<std::is_same_v<X, Normed>, float, X>;
+  const Value* data = nullptr;
   std::int64_t count = 0, width = 0;
-  bool aligned = false;  // rows are aligned to four values
-  /// If not null, the rows are normalised first: rms_norm with this weight [K].
-  const float* norm = nullptr;
+  bool aligned = false;         // rows are aligned to four values
+  const float* norm = nullptr;  // [K], the weight of the norm
   float eps = 0;
 
   bool operator==(const GemvRows&) const = default;
 };
 
-inline GemvRows<float> gemv_rows(const float* x, std::int64_t m, std::int64_t k,
-                                 const float* norm = nullptr, float eps = 0) {
-  return {x, m, k, in_quads(x, k) && (!norm || in_quads(norm, k)), norm, eps};
+inline GemvRows<float> gemv_rows(const float* x, std::int64_t m, std::int64_t k) {
+  return {x, m, k, in_quads(x, k)};
+}
+inline GemvRows<Normed> gemv_rows(const float* x, std::int64_t m, std::int64_t k, const float* norm,
+                                  float eps) {
+  return {x, m, k, in_quads(x, k) && in_quads(norm, k), norm, eps};
 }
 inline GemvRows<bf16_t> gemv_rows(const bf16_t* rounded, std::int64_t m, std::int64_t k) {
   return {rounded, m, rounded_width(k), true};
@@ -110,9 +117,9 @@ struct GemvInput {
   /// All threads take part; a barrier must follow. `whole`: rows are aligned and whole steps.
   template <bool whole>
   __device__ void stage() const {
-    if constexpr (std::is_same_v<X, float>)
-      if (x.norm) return stage_normed<whole>();
-    if constexpr (staged) {
+    if constexpr (std::is_same_v<X, Normed>) {
+      stage_normed<whole>();
+    } else if constexpr (staged) {
       const int padded = static_cast<int>(rounded_width(x.width));
       for (int m = 0; m < static_cast<int>(x.count); ++m) {
         const X* const row = x.data + m * x.width;
@@ -319,7 +326,7 @@ __global__ void __launch_bounds__(gemv_bf16_threads, gemv_blocks<staged>)
 /// Calls run<tiles, staged>() for x. `whole` as in the kernels.
 template <bool whole, class X, class Run>
 void choose_gemv(const GemvRows<X>& x, const Run& run) {
-  if constexpr (std::is_same_v<X, float>) {
+  if constexpr (!std::is_same_v<X, bf16_t>) {
     run.template operator()<1, true>();
   } else {
     if constexpr (whole)

@@ -128,7 +128,7 @@ TEST_CASE("norms, gated units and gates in products have the bits of kernels of 
       });
       using Part = cuda::GemvPart<const bf16_t*>;
       const auto multiply = [&](float* out, const auto& weights, const cuda::LinearEnd& end,
-                                const cuda::GemvRows<float>& rows) {
+                                const auto& rows) {
         std::vector<Part> parts;
         for (const Tensor& weight : weights)
           parts.push_back({out, weight.template as<bf16_t>().data(), end, n});
