@@ -97,9 +97,9 @@ double library_seconds(const Harness& h, const Call& call) {
   std::size_t captured = 0;
   const auto capture = [&](std::size_t calls) {
     if (graph) cuda::check(cudaGraphExecDestroy(graph), "dropping a graph");
-    cuda::Capture capture(stream);
+    cuda::Capture recording(stream);
     for (std::size_t i = 0; i < calls; ++i) call(i);
-    graph = capture.finish();
+    graph = recording.finish();
     captured = calls;
   };
   call(0);  // loads its kernels, which a capture must not
