@@ -31,8 +31,7 @@ void remember_error(const std::string& text) { error_text = text; }
 void join_ranks() {
 #if defined(IDEFICS_MPI)
   if (!idefics::started_by_mpi_launcher()) return;
-  joined = std::make_shared<idefics::MpiRanks>(
-      idefics::MpiOptions{.interrupted = [] { return ending != 0; }});
+  joined = idefics::make_mpi_ranks({.interrupted = [] { return ending != 0; }});
   struct sigaction action {};  // without SA_RESTART: reading a line ends
   action.sa_handler = on_termination;
   ::sigaction(SIGTERM, &action, nullptr);  // what launchers send when another rank was killed

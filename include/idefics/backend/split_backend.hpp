@@ -90,9 +90,10 @@ class SplitBackend final : public Backend {
     const Tensor from = on.in(x), gate = on.in(alpha);
     on->linear_gated_add(on.changed(sum), from, on.in(weight), gate, compute, on.out(scratch));
   }
-  void do_normed_linear_group(std::span<const LinearTask> tasks, const NormedInput& x) override;
-  void do_gated_linear_unit(const LinearTask& gate, const LinearTask& up, const NormedInput& x,
-                            Activation act) override;
+  inline void do_normed_linear_group(std::span<const LinearTask> tasks,
+                                     const NormedInput& x) override;
+  inline void do_gated_linear_unit(const LinearTask& gate, const LinearTask& up,
+                                   const NormedInput& x, Activation act) override;
   void do_matmul(Tensor out, const Tensor& a, const Tensor& b) override {
     const On on(*this, home_of(a, b));
     const Tensor left = on.in(a), right = on.in(b);

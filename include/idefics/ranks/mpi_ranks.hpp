@@ -1,5 +1,5 @@
-// Ranks that are processes under an MPI launcher (mpirun, srun), on one machine or several. Programs
-// that include this link the CMake target idefics::mpi.
+// Ranks that are processes under an MPI launcher (mpirun, srun), on one machine or several. Only
+// programs that link the CMake target idefics::mpi, which defines IDEFICS_MPI, have them.
 #pragma once
 
 #include <algorithm>
@@ -8,15 +8,18 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#if defined(IDEFICS_MPI)
 #define OMPI_SKIP_MPICXX 1  // the C interface is all that is used
 #define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
+#endif
 
 #include <idefics/ranks/communicator.hpp>
 
@@ -30,6 +33,8 @@ struct MpiOptions {
   /// that launchers end by a signal.
   std::function<bool()> interrupted{};
 };
+
+#if defined(IDEFICS_MPI)
 
 /// All processes of the launcher. Initializes MPI; a program has at most one such object, and makes
 /// no other MPI calls. Its calls are made from the thread that constructed it.
@@ -155,6 +160,20 @@ class MpiRanks final : public Communicator {
   bool lost_ = false;
   std::vector<int> counts_, begins_;  // of a gather
 };
+
+inline std::shared_ptr<Communicator> make_mpi_ranks(MpiOptions options = {}) {
+  return std::make_shared<MpiRanks>(std::move(options));
+}
+
+#else
+
+/// The ranks of the launcher. Throws `device_unavailable`, because this program is not linked with
+/// idefics::mpi.
+inline std::shared_ptr<Communicator> make_mpi_ranks(const MpiOptions& = {}) {
+  fail(ErrorCode::device_unavailable, "this build has no MPI", {.field = "ranks"});
+}
+
+#endif
 
 /// Whether this process was started by an MPI launcher with more than one rank.
 inline bool started_by_mpi_launcher() {
