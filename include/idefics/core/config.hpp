@@ -9,6 +9,7 @@
 //   IDEFICS_NO_CURL     refuse pictures from http and https URLs with a typed error
 //   IDEFICS_CUDA        the program is linked with the CUDA backend; the CMake target idefics::cuda
 //                       sets it
+//   IDEFICS_MPI         the program is linked with MPI; the CMake target idefics::mpi defines it
 //   IDEFICS_EXTERN_ENGINE, IDEFICS_DEFINE_ENGINE
 //                       for programs of several translation units, since the engine is slow to
 //                       compile. Define the first in every unit: kernels, tokenizer, pictures,
